@@ -1,0 +1,118 @@
+"""What servers say to each other: the RPCs of Figure 2, each request and each reply a value of its own.
+
+Who sent a message is known from the connection it came by and is not repeated in it. Every message carries a term; what
+that means is decided in one place, `txraft.core.terms`. Any message may be lost, doubled, late or reordered (hazard
+R19), so every reply names the request that it answers.
+"""
+
+import enum
+from typing import TypeAlias
+
+from attrs import frozen
+
+NodeId: TypeAlias = int
+
+
+class EntryKind(enum.IntEnum):
+    """What an entry is for."""
+
+    NOOP = 0
+    """Appended by a new leader, so that it has an entry of its own term to commit (§5.4.2, §8)."""
+    COMMAND = 1
+    """For the state machine."""
+
+
+@frozen
+class Entry:
+    """One entry of the log (§5.3). Two entries with the same index and term are the same entry (Log Matching)."""
+
+    index: int
+    term: int
+    kind: EntryKind
+    data: bytes
+
+
+@frozen
+class RequestVote:
+    """Asks for a vote (§5.2), or whether it would be given (PreVote, thesis §9.6)."""
+
+    term: int
+    """The term the sender campaigns in; for a PreVote, the one it would campaign in: its current term + 1."""
+    last_log_index: int
+    last_log_term: int
+    round: int
+    """Names this campaign; only replies that repeat it count (hazard E3)."""
+    pre_vote: bool
+    leadership_transfer: bool = False
+    """The leader itself asked for this election, so voters need not stick to it (thesis §3.10, hazard E9)."""
+
+
+@frozen
+class RequestVoteReply:
+    """A vote given or refused."""
+
+    term: int
+    """The voter's current term; for a PreVote that was granted, the term that was asked about."""
+    round: int
+    pre_vote: bool
+    vote_granted: bool
+
+
+@frozen
+class AppendEntries:
+    """Replicates entries (§5.3). Without entries it is a probe: does the follower's log match at prev_log_index?"""
+
+    term: int
+    request_id: int
+    """Counts up within a leader's term; the reply repeats it (hazard R8)."""
+    prev_log_index: int
+    prev_log_term: int
+    entries: tuple[Entry, ...]
+    """Contiguous, from prev_log_index + 1 (hazard R12)."""
+    leader_commit: int
+
+
+@frozen
+class AppendEntriesReply:
+    """Answers AppendEntries, after what it asked for is durable."""
+
+    term: int
+    request_id: int
+    success: bool
+    match_index: int
+    """On success: up to here the logs match and are durable. On failure: the hint, the highest index at which they may
+    yet match (§5.3, fast backup)."""
+    match_term: int
+    """On failure: the term of the follower's entry at the hint. 0 on success."""
+
+
+@frozen
+class Heartbeat:
+    """Keeps followers from campaigning and carries read barriers (§5.2, thesis §6.4). Never waits for a disk."""
+
+    term: int
+    leader_commit: int
+    """min(match_index, commit_index): never beyond what the follower is known to have (hazard R7)."""
+    read_round: int
+    """The latest ReadIndex round; unique within the term (hazard C2)."""
+
+
+@frozen
+class HeartbeatReply:
+    """The sender follows the leader of this term."""
+
+    term: int
+    read_round: int
+
+
+Request: TypeAlias = RequestVote | AppendEntries | Heartbeat
+Reply: TypeAlias = RequestVoteReply | AppendEntriesReply | HeartbeatReply
+Message: TypeAlias = Request | Reply
+
+
+@frozen
+class Envelope:
+    """A message and the peer it goes to."""
+
+    to: NodeId
+    message: Message

@@ -1,0 +1,48 @@
+"""What the core wants done: the outputs of a burst of inputs, in one value."""
+
+from attrs import frozen
+
+from txraft.core.messages import Entry, Envelope, NodeId
+
+
+@frozen
+class TermAndVote:
+    """What a server must never forget (Figure 2, persistent state): one atomic record (hazard E1)."""
+
+    current_term: int
+    voted_for: NodeId | None
+
+
+@frozen
+class Save:
+    """One durable write. All of it becomes durable together, in the order in which the core gave it out."""
+
+    term_and_vote: TermAndVote | None
+    """None where neither has changed since the last save."""
+    entries: tuple[Entry, ...]
+    """Contiguous. They replace everything in the stored log from the first one's index on."""
+
+
+@frozen
+class ReadReady:
+    """A read may be answered once the state machine has applied everything up to read_index (thesis §6.4)."""
+
+    read_id: int
+    read_index: int
+
+
+@frozen
+class Ready:
+    """Taken from the core by `Raft.ready()`, in the order of the fields below:
+
+    send `messages`; write `save`; when it is durable, and never before, send `messages_after_save` and report the save
+    to `Raft.saved()`. `committed` may be applied at once: it holds only what is durable here too.
+    """
+
+    messages: tuple[Envelope, ...]
+    save: Save | None
+    messages_after_save: tuple[Envelope, ...]
+    committed: tuple[Entry, ...]
+    reads: tuple[ReadReady, ...]
+    lost_reads: tuple[int, ...]
+    """Ids of reads that this server, no longer the leader, will not confirm. Asking the next leader is safe."""

@@ -1,0 +1,85 @@
+"""Every error that txraft raises, in one tree.
+
+Each message is one line for a person: what is wrong and, where something can be done, what to do. Boundaries translate
+once: `txraft.service` turns an error at start into a line on stderr and exit status 1, `txraft.web` turns an outcome
+into a status code, `txraft.rpc` carries outcomes to the node that asked.
+
+This module imports nothing, so that the pure core may use it.
+"""
+
+
+class TxraftError(Exception):
+    """The root. `str()` of it is one line that can be shown as it is."""
+
+
+class SettingsError(TxraftError):
+    """The command line or the configuration file is wrong."""
+
+
+class ListenError(TxraftError):
+    """An address cannot be listened on: it is taken, or not one of this machine's."""
+
+
+class HandshakeRefused(TxraftError):
+    """The other side of a connection speaks another protocol version, or is not the node that was meant."""
+
+
+class InvariantViolated(TxraftError):
+    """What must always hold did not. The node stops, for to go on would be to guess."""
+
+
+# Storage
+
+
+class StorageError(TxraftError):
+    """What is on disk cannot be used, or the disk failed."""
+
+
+class DirectoryLocked(StorageError):
+    """Another process holds the data directory."""
+
+
+class WrongDirectory(StorageError):
+    """The data directory belongs to another node, or to another cluster."""
+
+
+class CorruptLog(StorageError):
+    """An entry, or term and vote, do not match their checksum, or entries are missing in the middle."""
+
+
+class WriteFailed(StorageError):
+    """A write or an fsync failed. Nothing that was being written may be called durable; the node ends (hazard S1)."""
+
+
+# The log
+
+
+class Compacted(TxraftError):
+    """The entry asked for lies below the log's first index; only a snapshot has what it did (hazard R13)."""
+
+
+# Requests that were not decided: the two that must never be mixed up
+
+
+class Undecided(TxraftError):
+    """A request has no answer. Which of the two subclasses it is says what may have become of it."""
+
+
+class NotApplied(Undecided):
+    """The request did not take effect and never will. A promise: where there is any doubt, it is `OutcomeUnknown`."""
+
+
+class NotLeader(NotApplied):
+    """This node does not lead and took nothing in; `leader_id` is who does, or None where that is not known."""
+
+    def __init__(self, leader_id: int | None) -> None:
+        super().__init__("this node does not lead" + ("" if leader_id is None else f"; node {leader_id} does"))
+        self.leader_id = leader_id
+
+
+class Overloaded(NotApplied):
+    """As much is waiting to be committed as this node will hold (hazard C9)."""
+
+
+class OutcomeUnknown(Undecided):
+    """The request may have taken effect, or may yet."""

@@ -1,0 +1,143 @@
+"""The seams: what the parts of a node are to each other. `txraft.service` joins them.
+
+web ──IReplica──> replica ──> node ──> core
+                               ├─IStorage──────> disk
+                               ├─IPeers────────> other nodes ──IPeerHandler──> their replica
+                               └─IStateMachine─> the application's data
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from txraft.core.messages import Entry, Message, NodeId
+from txraft.core.ready import Save, TermAndVote
+
+T = TypeVar("T")
+
+
+@frozen
+class Stored:
+    """What a server finds on its disk when it starts."""
+
+    term_and_vote: TermAndVote
+    entries: tuple[Entry, ...]
+
+
+@frozen
+class MemberStatus:
+    """One member of the cluster, as `/status` shows it."""
+
+    id: NodeId
+    address: str
+    kvaddr: str
+    voter: bool
+
+
+@frozen
+class Status:
+    """What `/status` shows of a node."""
+
+    id: NodeId
+    role: str
+    term: int
+    leader_id: NodeId | None
+    commit_index: int
+    last_applied: int
+    last_log_index: int
+    first_log_index: int
+    members: tuple[MemberStatus, ...]
+
+
+class IStateMachine(Interface):
+    """What is replicated. Deterministic: the same commands in the same order give the same results on every node."""
+
+    last_applied: int = Attribute(
+        "Index of the last entry that its data included when it was opened; 0 for none. Entries after it are applied"
+        " again from the log."
+    )
+
+    def apply(index: int, command: bytes) -> bytes:
+        """Apply the command of the log entry at `index` and give its result. Must neither block nor fail: a command
+        that makes no sense has a result that says so."""
+
+
+class IStorage(Interface):
+    """A server's log, term and vote."""
+
+    def load() -> Stored:
+        """Read everything, check it, and be ready to write. Called once, before the reactor runs.
+
+        Raises CorruptLog, WrongDirectory or DirectoryLocked."""
+
+    def save(saves: Sequence[Save]) -> "Deferred[None]":
+        """Make all of `saves` durable, in order and in one transaction. One call at a time.
+
+        Fails with WriteFailed, after which nothing may be saved any more."""
+
+    def close() -> "Deferred[None]":
+        """Finish the write that is under way, and let go of the files."""
+
+
+class IWorker(Interface):
+    """One thread that runs what must not run on the reactor's: blocking calls, in the order in which they came."""
+
+    def run(function: Callable[..., Any], *args: Any) -> "Deferred[Any]":
+        """Call `function(*args)` on the thread; fires with what it gives back, or fails with what it raises."""
+
+    def stop() -> "Deferred[None]":
+        """Finish what was handed in, and end the thread."""
+
+
+class IPeers(Interface):
+    """The other nodes, as this one reaches them."""
+
+    def send(to: NodeId, message: Message) -> None:
+        """Send a message if there is a connection; drop it otherwise. Raft does not need to know."""
+
+    def propose(to: NodeId, command: bytes) -> "Deferred[bytes]":
+        """Pass a command on to a node believed to lead. Fires with the state machine's result.
+
+        Fails with NotApplied where it certainly never reached a log, and with OutcomeUnknown where it may have: a
+        connection lost after sending, above all (hazard C8)."""
+
+    def read_barrier(to: NodeId) -> "Deferred[int]":
+        """Ask a node believed to lead for a read index. Fires with it; fails with Undecided."""
+
+
+class IPeerHandler(Interface):
+    """What the RPC layer calls on the node that it serves."""
+
+    def receive(sender: NodeId, message: Message) -> None:
+        """A message arrived."""
+
+    def peer_connected(peer: NodeId) -> None:
+        """A connection to `peer`, by which messages to it go, has opened."""
+
+    def peer_lost(peer: NodeId) -> None:
+        """That connection has closed."""
+
+    def handle_propose(command: bytes) -> "Deferred[bytes]":
+        """Another node passes a command on. As `IPeers.propose`, and never passed on further."""
+
+    def handle_read_barrier() -> "Deferred[int]":
+        """Another node asks for a read index. As `IPeers.read_barrier`, and never passed on further."""
+
+
+class IReplica(Interface):
+    """A node's public face: what the HTTP API uses, and what any application may. Any node takes any request."""
+
+    def propose(command: bytes) -> "Deferred[bytes]":
+        """Replicate a command. Fires with the state machine's result once it is applied on the node that leads.
+
+        Fails with NotApplied or OutcomeUnknown."""
+
+    def read_barrier() -> "Deferred[None]":
+        """Fires when this node's state machine holds everything that was acknowledged anywhere before the call, so
+        that reading it is linearizable (thesis §6.4). Fails with NotApplied."""
+
+    def status() -> Status:
+        """Where this node stands, now."""
