@@ -24,6 +24,10 @@ class HandshakeRefused(TxraftError):
     """The other side of a connection speaks another protocol version, or is not the node that was meant."""
 
 
+class MalformedMessage(TxraftError):
+    """What another node sent cannot be read. The connection that it came by is closed."""
+
+
 class InvariantViolated(TxraftError):
     """What must always hold did not. The node stops, for to go on would be to guess."""
 
@@ -77,9 +81,28 @@ class NotLeader(NotApplied):
         self.leader_id = leader_id
 
 
+class Unreachable(NotApplied):
+    """There is no connection to the node that leads, so nothing was sent."""
+
+
 class Overloaded(NotApplied):
     """As much is waiting to be committed as this node will hold (hazard C9)."""
 
 
 class OutcomeUnknown(Undecided):
     """The request may have taken effect, or may yet."""
+
+
+# HTTP requests that are wrong in themselves; none of them had any effect
+
+
+class BadRequest(TxraftError):
+    """What was sent makes no sense: a parameter is missing, unknown, given twice or malformed."""
+
+
+class TooLarge(BadRequest):
+    """A key, a value or a whole request is over its limit."""
+
+
+class CrossSite(BadRequest):
+    """A page of another site asked a browser to change something here."""

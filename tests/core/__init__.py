@@ -1,0 +1,1 @@
+"""Tests of the pure core, after the paper. `cluster` has the small world that scenarios play in."""

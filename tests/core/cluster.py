@@ -1,0 +1,247 @@
+"""A small world for the core: servers, their disks and the messages between them, moved by hand, one step at a time.
+
+Nothing happens by itself. A scenario says which timer fires, which message arrives (twice, late, never), when a disk
+has written, who crashes; `settle` lets everything that is under way run to its end.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+
+from txraft.core.configuration import Configuration
+from txraft.core.invariants import View, check, check_step
+from txraft.core.log import RaftLog
+from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId
+from txraft.core.raft import Raft
+from txraft.core.ready import ReadReady, Save, TermAndVote
+from txraft.core.roles import Role
+from txraft.core.state import Options
+
+
+def entries_of(*terms: int) -> tuple[Entry, ...]:
+    """A log as the paper draws it: the terms of entries 1, 2, 3 and so on, each with data of its own."""
+    return tuple(
+        Entry(index, term, EntryKind.COMMAND, f"{term}.{index}".encode()) for index, term in enumerate(terms, 1)
+    )
+
+
+class Server:
+    """One `Raft` with its disk. What it wants sent goes to `outgoing`, what it wants written waits in `writing`."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        configuration: Configuration,
+        options: Options,
+        seed: int,
+        now: Callable[[], float],
+        terms: Iterable[int] = (),
+        current_term: int | None = None,
+        voted_for: NodeId | None = None,
+    ) -> None:
+        self.id = node_id
+        self.configuration = configuration
+        self.options = options
+        self.random = random.Random(seed)
+        self._now = now
+        self.disk_log: list[Entry] = list(entries_of(*terms))
+        last_term = self.disk_log[-1].term if self.disk_log else 0
+        self.disk_term_and_vote = TermAndVote(last_term if current_term is None else current_term, voted_for)
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again, with what is on the disk and nothing else. The state machine starts empty."""
+        self.raft = Raft(
+            node_id=self.id,
+            configuration=self.configuration,
+            log=RaftLog(self.disk_log),
+            term_and_vote=self.disk_term_and_vote,
+            last_applied=0,
+            options=self.options,
+            random=self.random,
+            now=self._now(),
+        )
+        self.outgoing: list[Envelope] = []
+        self.writing: list[tuple[Save | None, tuple[Envelope, ...]]] = []
+        self.applied: list[Entry] = []
+        self.reads: list[ReadReady] = []
+        self.lost_reads: list[int] = []
+        self._view = self.raft.view()
+
+    @property
+    def view(self) -> View:
+        return self.raft.view()
+
+    @property
+    def terms(self) -> list[int]:
+        """The terms of the entries in the log, as the paper draws it."""
+        return [self.raft.log.term_at(index) for index in range(self.view.first_index, self.view.last_index + 1)]
+
+    def take(self) -> None:
+        """Take what the core wants done, and check what must always hold."""
+        ready = self.raft.ready(self._now())
+        before, self._view = self._view, self.raft.view()
+        check(self._view)
+        check_step(before, self._view)
+        self.outgoing.extend(ready.messages)
+        if ready.save is not None or ready.messages_after_save:
+            self.writing.append((ready.save, ready.messages_after_save))
+        self.applied.extend(ready.committed)
+        self.reads.extend(ready.reads)
+        self.lost_reads.extend(ready.lost_reads)
+
+    def write(self) -> bool:
+        """The oldest write ends: it is durable. False where there is none."""
+        if not self.writing:
+            return False
+        save, messages = self.writing.pop(0)
+        if save is not None:
+            if save.term_and_vote is not None:
+                self.disk_term_and_vote = save.term_and_vote
+            if save.entries:
+                self.disk_log[save.entries[0].index - 1 :] = save.entries
+            self.raft.saved(save, self._now())
+        self.outgoing.extend(messages)
+        self.take()
+        return True
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        """A message arrives."""
+        self.raft.receive(sender, message, self._now())
+        self.take()
+
+    def time_out(self) -> None:
+        """The election timer fires."""
+        self.raft.election_timeout(self._now())
+        self.take()
+
+    def beat(self) -> None:
+        """The heartbeat timer fires."""
+        self.raft.heartbeat_timeout(self._now())
+        self.take()
+
+    def propose(self, data: bytes) -> Entry:
+        """A client's command. Raises NotLeader or Overloaded."""
+        entry = self.raft.propose(data)
+        self.take()
+        return entry
+
+    def read(self, read_id: int) -> None:
+        """A client's read. Raises NotLeader."""
+        self.raft.read(read_id)
+        self.take()
+
+
+class Cluster:
+    """Servers 1 to n, the paper's S1 to Sn, and the messages on their way between them."""
+
+    def __init__(
+        self,
+        servers: int = 3,
+        *,
+        logs: dict[NodeId, Iterable[int]] | None = None,
+        current_terms: dict[NodeId, int] | None = None,
+        options: Options | dict[NodeId, Options] | None = None,
+        configuration: Configuration | None = None,
+        seed: int = 1,
+    ) -> None:
+        """`logs` gives the terms of the entries that a server starts with, on its disk."""
+        self.now = 0.0
+        members = configuration or Configuration(voters=range(1, servers + 1))
+        of_all = options if isinstance(options, Options) else Options()
+        of_one = options if isinstance(options, dict) else {}
+        self._cut: set[tuple[NodeId, NodeId]] = set()
+        self.servers = {
+            node_id: Server(
+                node_id,
+                members,
+                of_one.get(node_id, of_all),
+                seed * 1000 + node_id,
+                lambda: self.now,
+                (logs or {}).get(node_id, ()),
+                (current_terms or {}).get(node_id),
+            )
+            for node_id in sorted(members.members)
+        }
+
+    def __getitem__(self, node_id: NodeId) -> Server:
+        return self.servers[node_id]
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self.servers.values())
+
+    # The network
+
+    def cut(self, sender: NodeId, receiver: NodeId) -> None:
+        """Lose what goes from `sender` to `receiver`, one way."""
+        self._cut.add((sender, receiver))
+
+    def isolate(self, *nodes: NodeId) -> None:
+        """Lose what goes between `nodes` and all others; among themselves they still talk."""
+        for one in nodes:
+            for other in set(self.servers) - set(nodes):
+                self._cut |= {(one, other), (other, one)}
+
+    def heal(self) -> None:
+        """No link is cut any more. What was lost stays lost."""
+        self._cut.clear()
+
+    def deliver_one(self) -> bool:
+        """Deliver, or lose on a cut link, the oldest message of the first server that has one. False if none has."""
+        for server in self:
+            if server.outgoing:
+                envelope = server.outgoing.pop(0)
+                if (server.id, envelope.to) not in self._cut:
+                    self[envelope.to].receive(server.id, envelope.message)
+                return True
+        return False
+
+    def settle(self, writing: Iterable[NodeId] | None = None) -> None:
+        """Deliver messages and finish writes until there are none; with `writing`, only these servers' disks write."""
+        disks = [server for server in self if writing is None or server.id in set(writing)]
+        for _ in range(100_000):
+            if not any([self.deliver_one(), *(disk.write() for disk in disks)]):
+                return
+        raise AssertionError("the cluster does not settle: servers go on sending for ever")
+
+    # Time
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. No timer fires by itself."""
+        self.now += seconds
+
+    def beat(self) -> None:
+        """A heartbeat interval passes, the leaders' timers fire, and everything settles."""
+        self.advance(0.1)
+        for leader in self.leaders():
+            leader.beat()
+        self.settle()
+
+    def run(self, seconds: float) -> None:
+        """Let time pass with every timer firing when it is due, heartbeats each 0.1 s, and everything settling."""
+        end = self.now + seconds
+        while self.now < end:
+            self.beat()
+            for server in self:
+                deadline = server.raft.election_deadline
+                if deadline is not None and deadline <= self.now:
+                    server.time_out()
+            self.settle()
+
+    # Elections
+
+    def leaders(self) -> list[Server]:
+        return [server for server in self if server.view.role is Role.LEADER]
+
+    def elect(self, node_id: NodeId) -> Server:
+        """Make one server the leader: the others have not heard of one for an election timeout, and its timer fires."""
+        self.advance(2 * Options().election_timeout)
+        self[node_id].time_out()
+        self.settle()
+        assert self[node_id].view.role is Role.LEADER, self[node_id].view
+        return self[node_id]
+
+    def take_messages(self, node_id: NodeId) -> list[Envelope]:
+        """Take what a server has sent off the network, to be delivered by hand, or not."""
+        server = self[node_id]
+        messages, server.outgoing = server.outgoing, []
+        return messages

@@ -1,0 +1,60 @@
+"""A follower's side of replication (§5.3). Any of these requests may be a duplicate, late, or out of order (R19)."""
+
+from txraft.core.messages import AppendEntries, AppendEntriesReply, Entry, Heartbeat, HeartbeatReply, NodeId
+from txraft.core.state import State
+from txraft.errors import InvariantViolated
+
+
+def on_append_entries(state: State, leader: NodeId, request: AppendEntries, now: float) -> None:
+    """AppendEntries of the current term (Figure 2, "Receiver implementation", steps 2 to 5).
+
+    The answer leaves when the entries are durable.
+    """
+    state.follow(leader, now)
+    _check_contiguous(request)
+    log = state.log
+    if not _matches_before(state, request):
+        hint = log.match_hint(request.prev_log_index, request.prev_log_term)
+        state.answer(leader, AppendEntriesReply(state.current_term, request.request_id, False, hint, log.term_at(hint)))
+        return
+    _append_what_is_new(state, request.entries)
+    # What lies beyond is this server's own tail, which the leader has said nothing about (hazard R4).
+    verified = request.prev_log_index + len(request.entries)
+    state.commit_to(min(request.leader_commit, verified))
+    state.answer(leader, AppendEntriesReply(state.current_term, request.request_id, True, verified, 0))
+
+
+def on_heartbeat(state: State, leader: NodeId, request: Heartbeat, now: float) -> None:
+    """A heartbeat of the current term. Its leader_commit is within what this server has acknowledged (hazard R7)."""
+    state.follow(leader, now)
+    state.commit_to(request.leader_commit)
+    state.answer(leader, HeartbeatReply(state.current_term, request.read_round))
+
+
+def _check_contiguous(request: AppendEntries) -> None:
+    for index, entry in enumerate(request.entries, request.prev_log_index + 1):
+        if entry.index != index:
+            raise InvariantViolated(f"AppendEntries has entry {entry.index} where {index} belongs (hazard R12)")
+
+
+def _matches_before(state: State, request: AppendEntries) -> bool:
+    """Whether the logs match at prev_log_index. What is committed here matches any leader's log (Leader Completeness),
+    so a request that starts within it does, also where the entry itself is compacted (hazard R6).
+    """
+    if request.prev_log_index <= state.commit_index:
+        return True
+    return state.log.has(request.prev_log_index, request.prev_log_term)
+
+
+def _append_what_is_new(state: State, entries: tuple[Entry, ...]) -> None:
+    """Truncate at the first conflict only, never within what is committed, and append from there (hazard R5)."""
+    log = state.log
+    for position, entry in enumerate(entries):
+        if entry.index <= log.snapshot_index or log.has(entry.index, entry.term):
+            continue
+        if entry.index <= state.commit_index:
+            raise InvariantViolated(f"entry {entry.index} is committed, and the leader sends another in its place")
+        if entry.index <= log.last_index:
+            log.truncate_from(entry.index)
+        log.append(entries[position:])
+        return

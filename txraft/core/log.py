@@ -1,0 +1,136 @@
+"""The log (§5.3): entries in memory, how far the disk has them, and where the compacted part ends.
+
+    snapshot_index  first_index            durable_index       last_index
+         │ compacted │ ── on this server's disk ──│ ── not yet ──│
+
+Indexes start at 1; index 0, of term 0, is before the first entry. `snapshot_index` is 0 while nothing is compacted.
+"""
+
+import bisect
+from collections.abc import Iterable, Sequence
+
+from txraft.core.messages import Entry
+from txraft.errors import Compacted, InvariantViolated
+
+ENTRY_OVERHEAD = 32
+"""Bytes that an entry takes beside its data, about, in memory, in a message and on the disk."""
+
+
+def size_of(entry: Entry) -> int:
+    """What an entry counts against every limit in bytes."""
+    return len(entry.data) + ENTRY_OVERHEAD
+
+
+class RaftLog:
+    """One server's log. What it is made with is durable; what is appended becomes so by `mark_durable`."""
+
+    def __init__(self, entries: Iterable[Entry] = (), snapshot_index: int = 0, snapshot_term: int = 0) -> None:
+        self.snapshot_index = snapshot_index
+        self.snapshot_term = snapshot_term
+        self._entries: list[Entry] = []
+        self.append(tuple(entries))
+        self.durable_index = self.last_index
+        """Everything up to here is on this server's disk. Goes back only when what it covers is truncated."""
+        self._given_out = self.last_index
+
+    @property
+    def first_index(self) -> int:
+        """Index of the first entry that is kept, or would be."""
+        return self.snapshot_index + 1
+
+    @property
+    def last_index(self) -> int:
+        return self.snapshot_index + len(self._entries)
+
+    @property
+    def last_term(self) -> int:
+        return self._entries[-1].term if self._entries else self.snapshot_term
+
+    def term_at(self, index: int) -> int:
+        """The term of the entry at `index`, which is not above last_index.
+
+        Raises Compacted for an index below snapshot_index: it has a term, which is not 0 and not known (hazard R13).
+        """
+        if index == self.snapshot_index:
+            return self.snapshot_term
+        return self.entry(index).term
+
+    def entry(self, index: int) -> Entry:
+        """The entry at `index`, first_index ≤ index ≤ last_index. Raises Compacted below."""
+        if index <= self.snapshot_index:
+            raise Compacted(f"entry {index} is compacted; the log starts at {self.first_index}")
+        return self._entries[index - self.first_index]
+
+    def has(self, index: int, term: int) -> bool:
+        """Whether the log holds the entry (index, term). What is compacted is not held (hazard R13)."""
+        return self.snapshot_index <= index <= self.last_index and self.term_at(index) == term
+
+    def between(self, first: int, last: int, max_bytes: int | None = None) -> tuple[Entry, ...]:
+        """Entries first to last, both included and held; as many of them as fit in `max_bytes`, but at least one.
+
+        Raises Compacted when `first` is below first_index.
+        """
+        if first <= self.snapshot_index:
+            raise Compacted(f"entry {first} is compacted; the log starts at {self.first_index}")
+        start, stop = first - self.first_index, last - self.first_index + 1
+        if max_bytes is not None:
+            left = max_bytes
+            for position in range(start, stop):
+                left -= size_of(self._entries[position])
+                if left < 0:
+                    stop = max(position, start + 1)
+                    break
+        return tuple(self._entries[start:stop])
+
+    def is_up_to_date(self, last_log_index: int, last_log_term: int) -> bool:
+        """Whether a candidate's log, which ends so, is at least as up-to-date as this one (§5.4.1)."""
+        return (last_log_term, last_log_index) >= (self.last_term, self.last_index)
+
+    def match_hint(self, index: int, term: int) -> int:
+        """The highest index, not above `index` or the log's end, whose entry is of `term` or an older one (§5.3, fast
+        backup): the logs of two servers cannot match above it. Below snapshot_index where nothing that is kept is so.
+        """
+        as_old = bisect.bisect_right(self._entries, term, key=lambda entry: entry.term)
+        if as_old == 0 and self.snapshot_term > term:
+            return min(index, self.snapshot_index - 1)
+        return min(index, self.snapshot_index + as_old)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append entries that follow on last_index without a gap (hazard R12), of terms that do not go back."""
+        index, term = self.last_index, self.last_term
+        for entry in entries:
+            if entry.index != index + 1 or entry.term < term:
+                raise InvariantViolated(
+                    f"entry {entry.index} of term {entry.term} cannot follow entry {index} of term {term}"
+                )
+            index, term = entry.index, entry.term
+        self._entries.extend(entries)
+
+    def truncate_from(self, index: int) -> None:
+        """Remove the entry at `index`, which is held, and all that follow. The caller knows they are not committed."""
+        del self._entries[index - self.first_index :]
+        self.durable_index = min(self.durable_index, index - 1)
+        self._given_out = min(self._given_out, index - 1)
+
+    def compact(self, index: int) -> None:
+        """Forget everything up to `index`, which is applied and durable, and in a snapshot."""
+        self.snapshot_term = self.term_at(index)
+        del self._entries[: index - self.snapshot_index]
+        self.snapshot_index = index
+
+    def take_unsaved(self) -> tuple[Entry, ...]:
+        """What has not been given out to be written yet; from now on it counts as given out."""
+        if self._given_out == self.last_index:
+            return ()
+        unsaved = self.between(self._given_out + 1, self.last_index)
+        self._given_out = self.last_index
+        return unsaved
+
+    def mark_durable(self, index: int, term: int) -> None:
+        """A write that ended with the entry (index, term) is durable.
+
+        Where that entry has been truncated meanwhile, the write says nothing of what replaced it, and is ignored
+        (hazard R11); the write of the replacement will report itself.
+        """
+        if self.has(index, term):
+            self.durable_index = max(self.durable_index, index)

@@ -1,0 +1,153 @@
+"""A leader's side of replication, and commitment (§5.3, §5.4.2).
+
+A `Replication` is what a leader knows beyond what every server does (Figure 2, "Volatile state on leaders"): it is made
+at an election won and thrown away when the server steps down.
+"""
+
+from txraft.core.log import size_of
+from txraft.core.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Entry,
+    EntryKind,
+    Heartbeat,
+    NodeId,
+)
+from txraft.core.progress import Progress, ProgressState
+from txraft.core.quorum import committed_index, has_quorum
+from txraft.core.state import State
+from txraft.errors import Overloaded
+
+
+class Replication:
+    """One term's leadership."""
+
+    def __init__(self, state: State, now: float) -> None:
+        self._state = state
+        self._last_request_id = 0
+        self._uncommitted_size = 0
+        self.progress = {
+            peer: Progress(next_index=state.log.last_index + 1, last_contact=now)
+            for peer in sorted(state.configuration.members - {state.node_id})
+        }
+        self._append(EntryKind.NOOP, b"")
+
+    # The leader's log
+
+    def propose(self, data: bytes) -> Entry:
+        """Append a command to the log. Raises Overloaded where too much waits to be committed already (hazard C9)."""
+        limit = self._state.options.max_uncommitted_size
+        # One alone is always taken, or a command larger than the limit could never be (hazard R16).
+        if self._uncommitted_size and self._uncommitted_size + len(data) > limit:
+            raise Overloaded(f"more than {limit} bytes wait to be committed; try again later")
+        return self._append(EntryKind.COMMAND, data)
+
+    def _append(self, kind: EntryKind, data: bytes) -> Entry:
+        state = self._state
+        entry = Entry(state.log.last_index + 1, state.current_term, kind, data)
+        state.log.append((entry,))
+        self._uncommitted_size += len(data)
+        return entry
+
+    def advance_commit_index(self) -> None:
+        """Commit what a majority of disks holds, if it is of the current term (§5.4.2; hazard R1).
+
+        This server counts by its own durable_index: an entry that its disk is still writing is not there (hazard R10).
+        """
+        state = self._state
+        match_index = {peer: progress.match_index for peer, progress in self.progress.items()}
+        match_index[state.node_id] = state.log.durable_index
+        index = committed_index(state.configuration.voter_sets, match_index)
+        if index <= state.commit_index or state.log.term_at(index) != state.current_term:
+            return
+        for entry in state.log.between(state.commit_index + 1, index):
+            if entry.term == state.current_term:  # else it was not counted in by this leadership (hazard R16)
+                self._uncommitted_size -= len(entry.data)
+        state.commit_to(index)
+
+    # Sending
+
+    def send_entries(self, now: float) -> None:
+        """Send every follower what it may be sent now."""
+        for peer in self.progress:
+            self._send_entries_to(peer, now)
+
+    def _send_entries_to(self, peer: NodeId, now: float) -> None:
+        progress, options = self.progress[peer], self._state.options
+        while progress.may_send(options.max_inflight_messages, options.max_inflight_size):
+            if progress.next_index <= self._state.log.snapshot_index:
+                progress.needs_snapshot()
+            elif progress.state is ProgressState.PROBE:
+                self._send(peer, (), now)
+            elif progress.next_index <= self._state.log.last_index:
+                log = self._state.log
+                self._send(peer, log.between(progress.next_index, log.last_index, options.max_message_size), now)
+            else:
+                return
+
+    def _send(self, peer: NodeId, entries: tuple[Entry, ...], now: float) -> None:
+        state, progress = self._state, self.progress[peer]
+        self._last_request_id += 1
+        prev_log_index = progress.next_index - 1
+        state.send(
+            peer,
+            AppendEntries(
+                term=state.current_term,
+                request_id=self._last_request_id,
+                prev_log_index=prev_log_index,
+                prev_log_term=state.log.term_at(prev_log_index),
+                entries=entries,
+                leader_commit=state.commit_index,
+            ),
+        )
+        progress.sent(self._last_request_id, prev_log_index + len(entries), sum(map(size_of, entries)), now)
+
+    def send_heartbeats(self, read_round: int) -> None:
+        """Send every follower a heartbeat. It waits for nothing, also not for a follower that is behind."""
+        state = self._state
+        for peer, progress in self.progress.items():
+            leader_commit = min(progress.match_index, state.commit_index)
+            state.send(peer, Heartbeat(state.current_term, leader_commit, read_round))
+
+    # What comes back
+
+    def on_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> None:
+        """An answer to AppendEntries in the current term, perhaps late or a duplicate."""
+        progress = self._contact(peer, now)
+        if progress is None:
+            return
+        if not reply.success:
+            progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term))
+        elif progress.accepted(reply.request_id, reply.match_index, now):
+            self.advance_commit_index()
+
+    def on_heartbeat_reply(self, peer: NodeId, now: float) -> None:
+        """The peer follows this leader."""
+        self._contact(peer, now)
+
+    def _contact(self, peer: NodeId, now: float) -> Progress | None:
+        progress = self.progress.get(peer)
+        if progress is not None:
+            progress.last_contact = now
+        return progress
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """A new connection: whatever was under way on the old one may be lost, so ask where the logs match."""
+        if peer in self.progress:
+            self.progress[peer].probe()
+
+    def retry_what_was_lost(self, now: float) -> None:
+        """Start over with followers that have not answered for an election timeout (hazard R15)."""
+        for progress in self.progress.values():
+            if progress.is_stalled(now, self._state.options.election_timeout):
+                progress.probe()
+
+    def is_in_contact(self, now: float) -> bool:
+        """CheckQuorum (thesis §6.2; hazard E8): whether a majority has answered within an election timeout."""
+        state = self._state
+        recent = {
+            peer
+            for peer, progress in self.progress.items()
+            if now - progress.last_contact < state.options.election_timeout
+        }
+        return has_quorum(state.configuration.voter_sets, recent | {state.node_id})

@@ -1,0 +1,174 @@
+"""What a server knows (Figure 2, "State"), and the outbox in which what it wants done collects.
+
+Whoever changes `current_term` or `voted_for` calls `change_term` or `vote_for`, and nothing else: that is what makes
+them one durable record (hazard E1) and lets a vote be cleared only when the term rises (hazard E2).
+"""
+
+import random
+
+from attrs import define, field, frozen
+
+from txraft.core.configuration import Configuration
+from txraft.core.log import RaftLog
+from txraft.core.messages import AppendEntriesReply, Entry, Envelope, Message, NodeId, Reply
+from txraft.core.ready import ReadReady, Ready, Save, TermAndVote
+from txraft.core.roles import LEGAL_CHANGES, Role
+from txraft.errors import InvariantViolated
+
+
+@frozen
+class Options:
+    """How a server behaves. Times in seconds, sizes in bytes. All servers of a cluster should have the same."""
+
+    election_timeout: float = 0.5
+    """A follower waits for this long to twice this long, at random, before it campaigns (§5.2)."""
+    heartbeat_interval: float = 0.1
+    pre_vote: bool = True
+    """Clusters that mix servers with and without it still elect (hazard E5)."""
+    max_message_size: int = 1 << 20
+    """Entries in one AppendEntries; a single larger one still goes (hazard R20)."""
+    max_inflight_messages: int = 64
+    max_inflight_size: int = 8 << 20
+    """Of AppendEntries to one follower that are not answered yet; the last one may pass it (hazard R18)."""
+    max_uncommitted_size: int = 64 << 20
+    """Of what was proposed here and is not committed yet; more is refused (hazard C9)."""
+
+
+@define(eq=False)
+class State:
+    """One server's state. Shared by the modules of the core, each of which changes its own part of it."""
+
+    node_id: NodeId
+    configuration: Configuration
+    options: Options
+    random: random.Random
+    """Only for election timeouts and for naming campaigns."""
+
+    log: RaftLog
+    durable: TermAndVote
+    """The term and vote that are on the disk."""
+    current_term: int = field(init=False)
+    voted_for: NodeId | None = field(init=False)
+
+    commit_index: int = 0
+    """The highest entry known to be committed. Never goes back (hazard R2)."""
+    last_applied: int = 0
+    """Entries up to here have been given out to be applied."""
+
+    role: Role = Role.FOLLOWER
+    leader_id: NodeId | None = None
+    """The leader of current_term, once known."""
+    leader_contact: float = float("-inf")
+    """When leader_id was last heard."""
+    election_deadline: float = float("inf")
+    """When the election timer fires. A leader does not look at it."""
+
+    _given_out: TermAndVote = field(init=False)
+    _messages: list[Envelope] = field(init=False, factory=list)
+    _messages_after_save: list[Envelope] = field(init=False, factory=list)
+    reads: list[ReadReady] = field(init=False, factory=list)
+    lost_reads: list[int] = field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.current_term = self.durable.current_term
+        self.voted_for = self.durable.voted_for
+        self._given_out = self.durable
+
+    # Term, vote and role
+
+    @property
+    def term_and_vote(self) -> TermAndVote:
+        return TermAndVote(self.current_term, self.voted_for)
+
+    def change_term(self, term: int) -> None:
+        """Enter a later term, in which no vote is given and no leader known yet."""
+        if term <= self.current_term:
+            raise InvariantViolated(f"the term cannot go from {self.current_term} to {term}")
+        self.current_term = term
+        self.voted_for = None
+        self.leader_id = None
+
+    def vote_for(self, candidate: NodeId) -> None:
+        """Give this term's one vote (§5.2)."""
+        if self.voted_for not in (None, candidate):
+            raise InvariantViolated(f"the vote of term {self.current_term} was given to {self.voted_for} already")
+        self.voted_for = candidate
+
+    def change_role(self, role: Role) -> None:
+        """Change the role, if the table allows it."""
+        if role not in LEGAL_CHANGES[self.role]:
+            raise InvariantViolated(f"a {self.role.value} cannot become a {role.value}")
+        self.role = role
+
+    def follow(self, leader: NodeId, now: float) -> None:
+        """The leader of current_term was heard."""
+        if self.leader_id not in (None, leader):
+            raise InvariantViolated(f"term {self.current_term} has two leaders, {self.leader_id} and {leader}")
+        self.change_role(Role.FOLLOWER)
+        self.leader_id = leader
+        self.leader_contact = now
+        self.restart_election_timer(now)
+
+    def restart_election_timer(self, now: float) -> None:
+        """Above the base always, or the timeout could equal the time for which voters stick to a leader (hazard E7)."""
+        self.election_deadline = now + self.options.election_timeout * (2 - self.random.random())
+
+    def commit_to(self, index: int) -> None:
+        """Everything up to `index` is committed. Does nothing where that was known (hazard R2)."""
+        if index > self.log.last_index:
+            raise InvariantViolated(
+                f"entry {index} is committed, but this server's log ends at {self.log.last_index}: it has lost what it"
+                " acknowledged"
+            )
+        self.commit_index = max(self.commit_index, index)
+
+    # The outbox
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """Send a message that says nothing about this server which is not durable already."""
+        self._messages.append(Envelope(to, message))
+
+    def send_after_save(self, to: NodeId, message: Message) -> None:
+        """Send a message once everything that is so far to be saved is durable."""
+        self._messages_after_save.append(Envelope(to, message))
+
+    def answer(self, to: NodeId, reply: Reply) -> None:
+        """Send a reply, after the save of what it promises: the term that it names, the vote, or the entries."""
+        promised = reply.match_index if isinstance(reply, AppendEntriesReply) and reply.success else 0
+        if self.term_and_vote == self.durable and promised <= self.log.durable_index:
+            self.send(to, reply)
+        else:
+            self.send_after_save(to, reply)
+
+    def take_ready(self) -> Ready:
+        """Everything that has collected, in one value."""
+        ready = Ready(
+            messages=tuple(self._messages),
+            save=self._take_save(),
+            messages_after_save=tuple(self._messages_after_save),
+            committed=self._take_committed(),
+            reads=tuple(self.reads),
+            lost_reads=tuple(self.lost_reads),
+        )
+        self._messages.clear()
+        self._messages_after_save.clear()
+        self.reads.clear()
+        self.lost_reads.clear()
+        return ready
+
+    def _take_save(self) -> Save | None:
+        term_and_vote = self.term_and_vote if self.term_and_vote != self._given_out else None
+        entries = self.log.take_unsaved()
+        if term_and_vote is None and not entries:
+            return None
+        self._given_out = self.term_and_vote
+        return Save(term_and_vote, entries)
+
+    def _take_committed(self) -> tuple[Entry, ...]:
+        # What is applied but not in this server's own log would be lost to it by a crash, so it waits for the disk.
+        last = min(self.commit_index, self.log.durable_index)
+        if last <= self.last_applied:
+            return ()
+        committed = self.log.between(self.last_applied + 1, last)
+        self.last_applied = last
+        return committed

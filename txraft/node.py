@@ -1,0 +1,370 @@
+"""The driver: one core with its disk, its peers, its timers and its state machine, as a Twisted service.
+
+Every input to the core passes through `_ask` or `_tell`, which also see to it that the outputs are taken soon: once for
+all inputs of one turn of the reactor. `_flush` takes them and carries them out. Nothing else touches the core.
+
+    a proposal, a read ──── _ask ──> core <── _tell ──── a message, a timer, a save that is done
+                                      │ once a turn
+    peers <── messages ─── _flush <── Ready
+    state machine <── committed ──┤
+    those who read <── reads ─────┤
+    SaveQueue <── save, and ──────┘
+      messages after it
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txraft.core import invariants
+from txraft.core.configuration import Configuration
+from txraft.core.log import RaftLog
+from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId, RequestVoteReply
+from txraft.core.raft import Raft
+from txraft.core.ready import Ready, Save
+from txraft.core.roles import Role
+from txraft.core.state import Options
+from txraft.errors import NotApplied, NotLeader, TxraftError, Undecided
+from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
+from txraft.saving import SaveQueue
+from txraft.waiting import AppliedIndex, Proposals
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+APPLY_AT_ONCE = 500
+"""Entries that are applied in one turn of the reactor, so that catching up does not hold up heartbeats."""
+
+
+@implementer(IPeerHandler)
+class Node(Service):
+    """One server of the cluster. It serves what it is asked as a leader; `txraft.replica` finds the leader."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        node_id: NodeId,
+        configuration: Configuration,
+        stored: Stored,
+        storage: IStorage,
+        peers: IPeers,
+        state_machine: IStateMachine,
+        options: Options,
+        clock: IReactorTime,
+        random: random.Random,
+        on_failure: Callable[[TxraftError], None],
+    ) -> None:
+        """`stored` is what `storage.load()` gave. `on_failure` is called, once, when the node cannot go on: a write
+        failed, or an invariant does not hold. It has stopped doing anything by then.
+
+        Raises InvariantViolated where the state machine is ahead of the log.
+        """
+        self.node_id = node_id
+        self._peers = peers
+        self._state_machine = state_machine
+        self._options = options
+        self._clock = clock
+        self._on_failure = on_failure
+        self._raft = Raft(
+            node_id=node_id,
+            configuration=configuration,
+            log=RaftLog(stored.entries),
+            term_and_vote=stored.term_and_vote,
+            last_applied=state_machine.last_applied,
+            options=options,
+            random=random,
+            now=clock.seconds(),
+        )
+        self._view = self._raft.view()
+        self._saving = SaveQueue(storage, self._saved, self._write_failed)
+        self._proposals = Proposals()
+        self.applied = AppliedIndex(state_machine.last_applied)
+        self._to_apply: deque[Entry] = deque()
+        self._reads: dict[int, Deferred[int]] = {}
+        self._last_read_id = 0
+        self._changes: dict[Deferred[None], None] = {}
+
+        self._flush_call: IDelayedCall | None = None
+        self._apply_call: IDelayedCall | None = None
+        self._election_call: IDelayedCall | None = None
+        self._heartbeats = LoopingCall(self._heartbeat_timer)
+        self._heartbeats.clock = clock
+
+    # Service
+
+    def startService(self) -> None:
+        """Start the timers."""
+        Service.startService(self)
+        self.log.info(
+            "node {node} starts as a follower in term {term}, with entries {first} to {last}",
+            node=self.node_id,
+            term=self._view.current_term,
+            first=self._view.first_index,
+            last=self._view.last_index,
+        )
+        self._set_timers()
+
+    def stopService(self) -> None:
+        """Stop everything, and tell those who wait. What is being written is the storage's to finish."""
+        Service.stopService(self)
+        for call in (self._flush_call, self._apply_call, self._election_call):
+            if call is not None and call.active():
+                call.cancel()
+        if self._heartbeats.running:
+            self._heartbeats.stop()
+        self._proposals.stop()
+        self.applied.stop()
+        self._lose_reads(list(self._reads))
+        self._changed()
+
+    # What applications ask, where this node leads
+
+    def propose(self, command: bytes) -> "Deferred[bytes]":
+        """Replicate a command as the leader. Fires with its result when it is applied here.
+
+        Fails with NotLeader, Overloaded or another NotApplied when it never takes effect. May never fire, where this
+        node cannot learn the outcome: the caller cancels when it has waited for long enough.
+        """
+        try:
+            return self._proposals.add(self._ask(self._raft.propose, command))
+        except NotApplied:
+            return fail()
+
+    def read_index(self) -> "Deferred[int]":
+        """From which index on a linearizable read may be answered, as the leader. Fails with NotLeader."""
+        self._last_read_id += 1
+        read_id = self._last_read_id
+        try:
+            self._ask(self._raft.read, read_id)
+        except NotApplied:
+            return fail()
+        found: Deferred[int] = Deferred()
+        self._reads[read_id] = found
+        return found
+
+    @property
+    def view(self) -> invariants.View:
+        """Where this node stood at the end of its last turn."""
+        return self._view
+
+    @property
+    def configuration(self) -> Configuration:
+        """The membership in force."""
+        return self._raft.configuration
+
+    def change(self) -> "Deferred[None]":
+        """Fires when the leader, the term, or who is connected next changes.
+
+        Fails with NotApplied when the node is not running.
+        """
+        if not self.running:
+            return fail(NotApplied("the node is not running"))
+
+        def cancel(changed: "Deferred[None]") -> None:
+            self._changes.pop(changed, None)
+
+        changed: Deferred[None] = Deferred(cancel)
+        self._changes[changed] = None
+        return changed
+
+    # IPeerHandler
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        """A message arrived."""
+        if isinstance(message, RequestVoteReply) and message.vote_granted and not message.pre_vote:
+            self.log.info("node {voter} votes for this node in term {term}", voter=sender, term=message.term)
+        self._tell(self._raft.receive, sender, message, self._clock.seconds())
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """Messages to `peer` go through again."""
+        self._tell(self._raft.peer_connected, peer)
+        self._changed()
+
+    def peer_lost(self, peer: NodeId) -> None:  # noqa: ARG002 - the interface names it
+        """They do not any more."""
+        self._changed()
+
+    def handle_propose(self, command: bytes) -> "Deferred[bytes]":
+        """Another node takes this one for the leader."""
+        return self.propose(command)
+
+    def handle_read_barrier(self) -> "Deferred[int]":
+        """Another node takes this one for the leader."""
+        return self.read_index()
+
+    # Inputs
+
+    def _ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Give the core an input whose answer somebody waits for. Raises what the core raises."""
+        if not self.running:
+            raise NotApplied("the node is not running")
+        try:
+            return function(*args, **kwargs)
+        except Undecided:
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+        finally:
+            self._flush_soon()
+
+    def _tell(self, function: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Give the core an input that is nobody's question."""
+        if not self.running:
+            return
+        try:
+            function(*args, **kwargs)
+        except Exception as error:
+            self._fail(error)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._flush_call is None and self.running:
+            self._flush_call = self._clock.callLater(0, self._flush)
+
+    def _election_timer(self) -> None:
+        self._tell(self._raft.election_timeout, self._clock.seconds())
+
+    def _heartbeat_timer(self) -> None:
+        self._tell(self._raft.heartbeat_timeout, self._clock.seconds())
+
+    def _saved(self, saves: Iterable[Save], messages: Iterable[Envelope]) -> None:
+        now = self._clock.seconds()
+        for save in saves:
+            self._tell(self._raft.saved, save, now)
+        if self.running:
+            self._send(messages)
+
+    def _write_failed(self, failure: Failure) -> None:
+        assert failure.value is not None
+        self._fail(failure.value)
+
+    # Outputs
+
+    def _flush(self) -> None:
+        """Carry out what the core wants done, in the order that `Ready` gives."""
+        self._flush_call = None
+        try:
+            ready = self._raft.ready(self._clock.seconds())
+            before, self._view = self._view, self._raft.view()
+            invariants.check(self._view)
+            invariants.check_step(before, self._view)
+        except Exception as error:
+            self._fail(error)
+            return
+        self._report(before, self._view)
+        self._carry_out(ready)
+        if self.running:
+            self._set_timers()
+
+    def _carry_out(self, ready: Ready) -> None:
+        self._send(ready.messages)
+        if ready.save is not None or ready.messages_after_save:
+            self._saving.put(ready.save, ready.messages_after_save)
+        if ready.committed:
+            self._to_apply.extend(ready.committed)
+            if self._apply_call is None:
+                self._apply()
+        for read in ready.reads:
+            found = self._reads.pop(read.read_id)
+            if not found.called:
+                found.callback(read.read_index)
+        self._lose_reads(ready.lost_reads)
+
+    def _send(self, messages: Iterable[Envelope]) -> None:
+        for envelope in messages:
+            self._peers.send(envelope.to, envelope.message)
+
+    def _apply(self) -> None:
+        """Apply what is committed, in the order of the log, and answer those who wait for it."""
+        self._apply_call = None
+        entry = None
+        for _ in range(min(APPLY_AT_ONCE, len(self._to_apply))):
+            entry = self._to_apply.popleft()
+            is_command = entry.kind is EntryKind.COMMAND
+            try:
+                result = self._state_machine.apply(entry.index, entry.data) if is_command else b""
+            except Exception as error:
+                self._fail(error)
+                return
+            self._proposals.applied(entry, result)
+        if entry is not None:
+            self.applied.advance(entry.index)
+        if self._to_apply and self.running:
+            self._apply_call = self._clock.callLater(0, self._apply)
+
+    def _lose_reads(self, read_ids: Iterable[int]) -> None:
+        for read_id in read_ids:
+            found = self._reads.pop(read_id)
+            if not found.called:
+                found.errback(NotLeader(self._view.leader_id))
+
+    def _set_timers(self) -> None:
+        """The election timer where this node does not lead, the heartbeat timer where it does."""
+        deadline = self._raft.election_deadline
+        if self._election_call is not None and self._election_call.active():
+            if deadline is None:
+                self._election_call.cancel()
+            else:
+                self._election_call.reset(max(0.0, deadline - self._clock.seconds()))
+        elif deadline is not None:
+            self._election_call = self._clock.callLater(
+                max(0.0, deadline - self._clock.seconds()), self._election_timer
+            )
+        if self._heartbeats.running and deadline is not None:
+            self._heartbeats.stop()
+        elif not self._heartbeats.running and deadline is None:
+            self._heartbeats.start(self._options.heartbeat_interval, now=False)
+
+    def _report(self, before: invariants.View, after: invariants.View) -> None:
+        """Say what changed to those who wait for a change, and in the log."""
+        if (before.current_term, before.leader_id) != (after.current_term, after.leader_id):
+            self._changed()
+        if (before.role, before.current_term) != (after.role, after.current_term):
+            self.log.info(
+                "term {term}: this node is {role} (was {was} in term {was_term})",
+                term=after.current_term,
+                role=after.role.value,
+                was=before.role.value,
+                was_term=before.current_term,
+            )
+        if after.voted_for not in (None, self.node_id) and (before.current_term, before.voted_for) != (
+            after.current_term,
+            after.voted_for,
+        ):
+            self.log.info(
+                "term {term}: this node votes for node {candidate}",
+                term=after.current_term,
+                candidate=after.voted_for,
+            )
+        if after.leader_id != before.leader_id and after.leader_id is not None and after.role is not Role.LEADER:
+            self.log.info("term {term}: node {leader} leads", term=after.current_term, leader=after.leader_id)
+
+    def _changed(self) -> None:
+        changes, self._changes = self._changes, {}
+        for changed in changes:
+            if not changed.called:  # one may have cancelled another
+                changed.callback(None)
+
+    # The end
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop rather than go on wrong."""
+        if not self.running:
+            return
+        self.stopService()
+        if not isinstance(error, TxraftError):
+            self.log.failure("node {node} met a bug", failure=Failure(error), node=self.node_id)
+            error = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
+        self._on_failure(error)

@@ -1,0 +1,187 @@
+"""A node's public face: any request, on any node. It finds the leader, passes on, waits, and tells outcomes apart.
+
+The rule: until a command is handed to a leader, nothing has happened, and it may be tried again or be called
+not-applied. From then on it is never handed over again (hazard C8); what the leader does not answer is unknown. Only
+the leader's own word that it took nothing in takes a command back into the first case. Reads change nothing and are
+tried again freely.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txraft.core.messages import NodeId
+from txraft.core.roles import Role
+from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.interfaces import IPeers, IReplica, MemberStatus, Status
+from txraft.node import Node
+
+T = TypeVar("T")
+
+REQUEST_OVERHEAD = 1024
+"""Bytes that a waiting request takes beside its command, about."""
+
+
+@define(eq=False)
+class _Request:
+    """How far a request has come, for what is to be said of it when its time is over."""
+
+    handed_over: bool = False
+
+
+@implementer(IReplica)
+class Replica:
+    """Takes any request on one node, leader or not."""
+
+    def __init__(
+        self,
+        node: Node,
+        peers: IPeers,
+        addresses: Mapping[NodeId, tuple[str, str]],
+        clock: IReactorTime,
+        request_timeout: float,
+        patience: float,
+        max_held_size: int,
+    ) -> None:
+        """`addresses` are the members' Raft and key-value addresses, for `status`.
+
+        In seconds: `request_timeout`, within which a request is answered one way or the other, and `patience`, after
+        which a barrier is asked for anew, about an election timeout. In bytes: `max_held_size`, of the changes that
+        wait for an answer (hazard C9).
+        """
+        self._node = node
+        self._peers = peers
+        self._addresses = addresses
+        self._clock = clock
+        self._request_timeout = request_timeout
+        self._patience = patience
+        self._max_held_size = max_held_size
+        self._held_size = 0
+        self._barriers = _SharedBarriers(self._find_read_index)
+
+    # IReplica
+
+    def propose(self, command: bytes) -> "Deferred[bytes]":
+        """Replicate a command; see `IReplica.propose`."""
+        size = len(command) + REQUEST_OVERHEAD
+        if self._held_size and self._held_size + size > self._max_held_size:
+            return fail(Overloaded("too many changes wait for an answer on this node; try again later"))
+        self._held_size += size
+        request = _Request()
+        return self._within_time(self._propose(command, request).addBoth(self._let_go, size), request)
+
+    def read_barrier(self) -> "Deferred[None]":
+        """Wait until this node may answer a linearizable read; see `IReplica.read_barrier`."""
+        return self._within_time(self._barriers.join().addCallback(self._node.applied.reaches), _Request())
+
+    def status(self) -> Status:
+        """Where this node stands; see `IReplica.status`."""
+        view, configuration = self._node.view, self._node.configuration
+        role = "candidate" if view.role is Role.PRE_CANDIDATE else view.role.value
+        if view.role is Role.FOLLOWER and not configuration.is_voter(view.node_id):
+            role = "learner"
+        return Status(
+            id=view.node_id,
+            role=role,
+            term=view.current_term,
+            leader_id=view.leader_id,
+            commit_index=view.commit_index,
+            last_applied=self._node.applied.index,
+            last_log_index=view.last_index,
+            first_log_index=view.first_index,
+            members=tuple(
+                MemberStatus(member, *self._addresses[member], configuration.is_voter(member))
+                for member in sorted(configuration.members)
+            ),
+        )
+
+    # Inside
+
+    @inlineCallbacks
+    def _propose(self, command: bytes, request: _Request) -> Generator[Deferred[Any], Any, bytes]:
+        while True:
+            leader = yield self._leader()
+            request.handed_over = True
+            try:
+                if leader == self._node.node_id:
+                    result: bytes = yield self._node.propose(command)
+                else:
+                    result = yield self._peers.propose(leader, command)
+                return result
+            except (NotLeader, Unreachable):
+                request.handed_over = False
+                yield self._node.change()
+
+    @inlineCallbacks
+    def _find_read_index(self) -> Generator[Deferred[Any], Any, int]:
+        while True:
+            leader = yield self._leader()
+            asked = self._node.read_index() if leader == self._node.node_id else self._peers.read_barrier(leader)
+            try:
+                # A leader that has been stopped answers nothing; by then another one may lead.
+                index: int = yield asked.addTimeout(self._patience, self._clock)
+                return index
+            except (NotLeader, Unreachable):
+                yield self._node.change()
+            except TimeoutError:
+                continue
+
+    @inlineCallbacks
+    def _leader(self) -> Generator[Deferred[Any], Any, NodeId]:
+        """Wait until a leader is known."""
+        while True:
+            leader = self._node.view.leader_id
+            if leader is not None:
+                return leader
+            yield self._node.change()
+
+    def _let_go(self, result: T, size: int) -> T:
+        self._held_size -= size
+        return result
+
+    def _within_time(self, done: "Deferred[T]", request: _Request) -> "Deferred[T]":
+        def too_late(_result: object, timeout: float) -> NoReturn:
+            if request.handed_over:
+                raise OutcomeUnknown(f"no answer from the leader within {timeout:g} s; it may still take effect")
+            raise NotApplied(f"no leader was found within {timeout:g} s")
+
+        return done.addTimeout(self._request_timeout, self._clock, too_late)
+
+
+class _SharedBarriers:
+    """One barrier for many reads: those that come while one is being found share the next, which starts after them."""
+
+    def __init__(self, find_read_index: "Callable[[], Deferred[int]]") -> None:
+        self._find_read_index = find_read_index
+        self._waiting: dict[Deferred[int], None] = {}
+        self._finding = False
+
+    def join(self) -> "Deferred[int]":
+        """Fires with a read index that was found after this call."""
+
+        def cancel(joined: "Deferred[int]") -> None:
+            self._waiting.pop(joined, None)
+
+        joined: Deferred[int] = Deferred(cancel)
+        self._waiting[joined] = None
+        self._find_next()
+        return joined
+
+    def _find_next(self) -> None:
+        if self._finding or not self._waiting:
+            return
+        self._finding = True
+        joined, self._waiting = self._waiting, {}
+        self._find_read_index().addBoth(self._found, joined)
+
+    def _found(self, result: "int | Failure", joined: "Iterable[Deferred[int]]") -> None:
+        self._finding = False
+        for one in joined:
+            if not one.called:
+                one.callback(result)
+        self._find_next()

@@ -1,0 +1,92 @@
+"""Those who wait for an entry to be applied."""
+
+import heapq
+import itertools
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+
+from txraft.core.messages import Entry
+from txraft.errors import NotApplied, OutcomeUnknown
+
+
+@frozen
+class _Proposal:
+    term: int
+    done: "Deferred[bytes]"
+
+
+class Proposals:
+    """Commands that this node put into its log as a leader, and that are not decided yet.
+
+    Success is claimed only for the very entry that was proposed, of that index and that term (hazard C6).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, _Proposal] = {}
+        self._applied_term = 0
+
+    def add(self, entry: Entry) -> "Deferred[bytes]":
+        """Wait for a proposed entry. Fires with its result; fails with NotApplied when another took its place, and with
+        OutcomeUnknown when the node stops first. Cancelling it ends the wait.
+        """
+
+        def cancel(_done: "Deferred[bytes]") -> None:
+            self._waiting.pop(entry.index, None)
+
+        done: Deferred[bytes] = Deferred(cancel)
+        self._waiting[entry.index] = _Proposal(entry.term, done)
+        return done
+
+    def applied(self, entry: Entry, result: bytes) -> None:
+        """An entry was applied, with this result (without meaning where it is not a command)."""
+        if entry.term > self._applied_term:
+            self._applied_term = entry.term
+            self._give_up_older(entry.term)
+        proposal = self._waiting.pop(entry.index, None)
+        if proposal is not None:
+            proposal.done.callback(result)
+
+    def _give_up_older(self, term: int) -> None:
+        # Terms never decrease along a log: behind an applied entry of this term, no entry of an older one can follow.
+        for index, proposal in [item for item in self._waiting.items() if item[1].term < term]:
+            del self._waiting[index]
+            proposal.done.errback(NotApplied("a new leader's entry took the place of this change; send it again"))
+
+    def stop(self) -> None:
+        """The node stops; what becomes of the proposals is decided by the others."""
+        waiting, self._waiting = self._waiting, {}
+        for proposal in waiting.values():
+            proposal.done.errback(OutcomeUnknown("the node stopped before the change was committed"))
+
+
+class AppliedIndex:
+    """How far the state machine has come, and who waits for it to come further."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self._waiting: list[tuple[int, int, Deferred[None]]] = []
+        self._order = itertools.count()
+
+    def reaches(self, index: int) -> "Deferred[None]":
+        """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first."""
+        if index <= self.index:
+            return succeed(None)
+        reached: Deferred[None] = Deferred()
+        heapq.heappush(self._waiting, (index, next(self._order), reached))
+        return reached
+
+    def advance(self, index: int) -> None:
+        """Everything up to `index` is applied."""
+        self.index = index
+        while self._waiting and self._waiting[0][0] <= index:
+            reached = heapq.heappop(self._waiting)[2]
+            if not reached.called:
+                reached.callback(None)
+
+    def stop(self) -> None:
+        """The node stops and applies nothing any more."""
+        waiting, self._waiting = self._waiting, []
+        for _, _, reached in waiting:
+            if not reached.called:
+                reached.errback(NotApplied("the node stopped before it could answer"))
