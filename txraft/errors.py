@@ -55,6 +55,10 @@ class WriteFailed(StorageError):
     """A write or an fsync failed. Nothing that was being written may be called durable; the node ends (hazard S1)."""
 
 
+class WorkerStopped(TxraftError):
+    """Work was handed to a thread that has been told to end. It is not done."""
+
+
 # The log
 
 

@@ -1,0 +1,200 @@
+"""A cluster of child processes: how it starts, what is said of it, and that none of it is left behind."""
+
+import sys
+from signal import Signals
+from typing import cast
+
+from treq.testing import RequestTraversalAgent
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import IAgent
+
+from tests.cli.fakes import FakeNodes, FakeProcess, FakeProcesses
+from txraft.cli.cluster import PATIENCE, POLL, STARTING, LocalCluster
+from txraft.config import BUILT_IN, Settings
+
+GREETING = [
+    "node 2 leads. To try it:",
+    "  curl 'http://localhost:27004/set?key=greeting&val=hello'",
+    "  curl 'http://localhost:27005/get?key=greeting'",
+]
+
+
+class LocalClusterTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.nodes = FakeNodes()
+        self.start(BUILT_IN)
+
+    def start(self, settings: Settings) -> None:
+        self.processes = FakeProcesses()
+        self.said: list[str] = []
+        agent = cast(IAgent, RequestTraversalAgent(self.nodes))
+        self.cluster = LocalCluster(
+            settings, ("--data-dir", "there"), self.processes, self.clock, agent, self.said.append
+        )
+        self.ended = self.cluster.start()
+        self.addresses = self.said.copy()
+        self.said.clear()
+
+    @property
+    def children(self) -> list[FakeProcess]:
+        return self.processes.spawned
+
+    def signals(self) -> list[list[str]]:
+        return [child.signals for child in self.children]
+
+    def elect(self) -> None:
+        self.nodes.answers[27005] = {"id": 1, "leader_id": 2}
+        self.clock.advance(POLL)
+        self.said.clear()
+
+    # Starting
+
+    def test_says_the_addresses_at_once(self) -> None:
+        self.assertEqual(
+            self.addresses,
+            ["node 0: http://localhost:27004", "node 1: http://localhost:27005", "node 2: http://localhost:27006"],
+        )
+
+    def test_runs_twistd_for_each_node_with_this_interpreter_and_environment(self) -> None:
+        for id, child in enumerate(self.children):
+            self.assertEqual((child.executable, child.env), (sys.executable, None))
+            self.assertEqual(
+                " ".join(child.arguments),
+                f"{sys.executable} -m txraft.cli.child --nodaemon --pidfile= txraft --id {id} --data-dir there",
+            )
+        self.assertEqual(len(self.children), 3)
+
+    # The leader
+
+    def test_greets_once_when_any_node_knows_a_leader(self) -> None:
+        self.nodes.answers = {27004: {"id": 0, "leader_id": None}}
+        self.clock.pump([POLL] * 4)
+        self.assertEqual(self.said, [])
+        self.nodes.answers[27006] = {"id": 2, "leader_id": 2}
+        self.clock.advance(POLL)
+        self.assertEqual(self.said, GREETING)
+        asked = self.nodes.asked
+        self.clock.pump([POLL] * 4)
+        self.assertEqual((self.said, self.nodes.asked), (GREETING, asked))
+
+    def test_is_not_misled_by_what_is_not_a_node(self) -> None:
+        for answer in [
+            "hello",
+            [],
+            {},
+            {"id": 0},
+            {"leader_id": 2},
+            {"id": 1, "leader_id": 2},
+            {"id": 0, "leader_id": "2"},
+        ]:
+            self.nodes.answers = {27004: answer}
+            self.clock.advance(POLL)
+        self.assertEqual(self.said, [])
+        self.nodes.answers = {27004: {"id": 0, "leader_id": 2}}
+        self.clock.advance(POLL)
+        self.assertEqual(self.said, GREETING)
+
+    def test_a_cluster_of_one_is_written_to_and_read_from_at_one_address(self) -> None:
+        self.start(Settings(BUILT_IN.cluster[:1]))
+        self.nodes.answers = {27004: {"id": 0, "leader_id": 0}}
+        self.clock.advance(POLL)
+        self.assertEqual(self.said[2], "  curl 'http://localhost:27004/get?key=greeting'")
+
+    # Output
+
+    def test_prefixes_whole_lines(self) -> None:
+        """Two nodes, and the two streams of one, do not get mixed within a line."""
+        zero, one, _ = self.children
+        zero.protocol.childDataReceived(1, b"a\nhal")
+        one.protocol.childDataReceived(1, b"b\n")
+        zero.protocol.childDataReceived(2, b"error\n")
+        zero.protocol.childDataReceived(1, b"f\n\n\xff\n")
+        self.assertEqual(
+            self.said, ["[0] a", "[1] b", "[0] error", "[0] half", "[0] ", "[0] \N{REPLACEMENT CHARACTER}"]
+        )
+
+    def test_a_last_line_without_an_end_is_not_lost(self) -> None:
+        self.elect()
+        self.children[0].protocol.childDataReceived(2, b"no space left")
+        self.children[0].end(by=Signals.SIGABRT)
+        self.assertEqual(self.said, ["[0] no space left", "node 0 was ended by SIGABRT"])
+
+    # Nodes that end by themselves
+
+    def test_a_node_that_cannot_start_takes_the_others_down(self) -> None:
+        self.children[1].end(status=1)
+        self.assertEqual(self.said, ["node 1 ended with status 1 while the cluster was starting; ending the others"])
+        self.assertEqual(self.signals(), [["TERM"], [], ["TERM"]])
+        self.assertNoResult(self.ended)
+        for child in (self.children[0], self.children[2]):
+            child.end(by=Signals.SIGTERM)
+        self.successResultOf(self.ended)
+        self.assertEqual(self.cluster.exit_status, 1)
+
+    def test_a_node_that_cannot_start_is_one_also_when_the_others_have_elected(self) -> None:
+        self.elect()
+        self.clock.advance(STARTING - POLL - 0.1)
+        self.children[1].end(status=1)
+        self.assertEqual((self.signals(), self.cluster.exit_status), ([["TERM"], [], ["TERM"]], 1))
+
+    def test_the_others_go_on_without_a_node_that_ends_later(self) -> None:
+        self.elect()
+        self.clock.advance(STARTING)
+        self.children[1].end(status=1)
+        self.assertEqual((self.said, self.signals()), (["node 1 ended with status 1"], [[], [], []]))
+
+    def test_the_others_go_on_without_a_node_that_is_killed(self) -> None:
+        """Somebody wants to see how the cluster takes it."""
+        self.elect()
+        self.children[1].end(by=Signals.SIGKILL)
+        self.assertEqual((self.said, self.signals()), (["node 1 was ended by SIGKILL"], [[], [], []]))
+        self.check_stop([0, 2], status=0)
+
+    def test_when_all_nodes_have_ended_so_has_the_cluster(self) -> None:
+        for child in self.children:
+            self.assertNoResult(self.ended)
+            child.end(by=Signals.SIGKILL)
+        self.successResultOf(self.ended)
+        self.assertEqual((self.cluster.exit_status, self.clock.getDelayedCalls()), (1, []))
+
+    # Stopping
+
+    def check_stop(self, running: list[int], status: int) -> None:
+        stopped = self.cluster.stop()
+        for id in running:
+            self.assertNoResult(stopped)
+            self.assertEqual(self.children[id].signals, ["TERM"])
+            self.children[id].end(by=Signals.SIGTERM)
+        self.successResultOf(stopped)
+        self.successResultOf(self.ended)
+        self.assertEqual((self.cluster.exit_status, self.clock.getDelayedCalls()), (status, []))
+
+    def test_stops_all_and_waits_for_them(self) -> None:
+        self.check_stop([0, 1, 2], status=0)
+        self.assertEqual(self.said, [])
+
+    def test_kills_what_does_not_stop(self) -> None:
+        stopped = self.cluster.stop()
+        self.children[0].end(by=Signals.SIGTERM)
+        self.clock.advance(PATIENCE - 0.1)
+        self.assertEqual(self.said, [])
+        self.children[1].exited = True  # but its pipes are still open
+        self.clock.advance(0.1)
+        self.assertEqual(self.said, ["node 1 has not ended; killing it", "node 2 has not ended; killing it"])
+        self.assertEqual(self.signals(), [["TERM"], ["TERM"], ["TERM", "KILL"]])
+        for child in self.children[1:]:
+            self.assertNoResult(stopped)
+            child.end(by=Signals.SIGKILL)
+        self.successResultOf(stopped)
+        self.assertEqual(self.cluster.exit_status, 0)
+
+    def test_stopping_twice_signals_once(self) -> None:
+        self.cluster.stop()
+        again = self.cluster.stop()
+        self.assertEqual(self.signals(), [["TERM"]] * 3)
+        for child in self.children:
+            child.end(status=0)
+        self.successResultOf(again)
+        self.successResultOf(self.cluster.stop())

@@ -1,0 +1,65 @@
+"""The command line: help, version, and one line for what is wrong."""
+
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.cli import main
+from txraft.cli.up import Up
+from txraft.errors import ListenError
+
+
+class MainTests(SynchronousTestCase):
+    def run_main(self, *arguments: str) -> tuple[int | str | None, str, str]:
+        """Exit status, standard output and standard error."""
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+            try:
+                status: int | str | None = main(arguments)
+            except SystemExit as exit:
+                status = exit.code
+        return status, output.getvalue(), errors.getvalue()
+
+    def test_help_names_the_commands(self) -> None:
+        status, output, errors = self.run_main("--help")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertTrue(output.startswith("Usage: txraft COMMAND [options]\n"), output)
+        self.assertIn(" up ", output)
+
+    def test_help_of_a_command_names_its_options(self) -> None:
+        status, output, errors = self.run_main("up", "--help")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertTrue(output.startswith("Usage: txraft up [options]\n"), output)
+        for option in ("--config=", "--data-dir="):
+            self.assertIn(option, output)
+
+    def test_version(self) -> None:
+        with patch("importlib.metadata.version", {"txraft": "1.2.3"}.__getitem__):
+            for arguments in (["--version"], ["up", "--version"]):
+                self.assertEqual(self.run_main(*arguments), (0, "txraft 1.2.3\n", ""))
+
+    def test_wrong_command_lines(self) -> None:
+        for arguments, problem in [
+            ([], "no command was given"),
+            (["down"], "Unknown command: down"),
+            (["--verbose"], "option --verbose not recognized"),
+            (["up", "now"], "Wrong number of arguments"),
+            (["up", "--config"], "option --config requires argument"),
+        ]:
+            self.assertEqual(self.run_main(*arguments), (2, "", f"txraft: {problem}; see txraft --help\n"))
+
+    def test_wrong_settings(self) -> None:
+        missing = self.mktemp()
+        self.assertEqual(
+            self.run_main("up", "--config", missing),
+            (1, "", f"txraft: {missing}: cannot be read: No such file or directory\n"),
+        )
+
+    def test_any_error_of_a_command_is_one_line(self) -> None:
+        with patch.object(Up, "run", side_effect=ListenError("localhost:8080 is taken")):
+            self.assertEqual(self.run_main("up"), (1, "", "txraft: localhost:8080 is taken\n"))
+
+    def test_the_status_of_the_command_is_the_status(self) -> None:
+        with patch.object(Up, "run", return_value=7):
+            self.assertEqual(self.run_main("up", "--data-dir", "x")[0], 7)

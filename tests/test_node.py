@@ -1,0 +1,387 @@
+"""The driver and the replica: whole nodes over memory, on a clock of their own."""
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.world import Journal, World
+from txraft.core.roles import Role
+from txraft.core.state import Options
+from txraft.errors import InvariantViolated, NotApplied, OutcomeUnknown, Overloaded, WriteFailed
+
+
+class WorldTestCase(SynchronousTestCase):
+    """Makes worlds, and ends them."""
+
+    def world(self, size: int = 3, seed: int = 1, options: Options | None = None) -> World:
+        """A world that is closed after the test."""
+        world = World(size, seed, options)
+        self.addCleanup(world.close)
+        return world
+
+    def outcome(self, deferred: "Deferred[bytes]") -> type[BaseException]:
+        """The error of a request that has failed."""
+        return type(self.failureResultOf(deferred).value)
+
+
+class ElectionTests(WorldTestCase):
+    """Timers drive the core."""
+
+    def test_one_leader(self) -> None:
+        """Three nodes elect one leader, and the others follow it (§5.2)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        for machine in world:
+            self.assertEqual(machine.node.view.leader_id, leader.id)
+
+    def test_no_election_without_need(self) -> None:
+        """While heartbeats flow, nobody campaigns, for a minute (§5.2)."""
+        world = self.world()
+        world.leader()
+        world.run(1)
+        terms = [machine.node.view.current_term for machine in world]
+        world.run(60)
+        self.assertEqual([machine.node.view.current_term for machine in world], terms)
+
+    def test_next_leader(self) -> None:
+        """When the leader crashes, another is elected within two election timeouts and a round trip."""
+        world = self.world()
+        first = world.leader()
+        world.run(1)
+        first.crash()
+        world.run(2 * world.options.election_timeout + 0.1)
+        self.assertNotEqual(world.leader().id, first.id)
+
+    def test_heartbeats_stop_with_leadership(self) -> None:
+        """A leader that is cut off steps down (CheckQuorum, hazard E8), and its heartbeat timer ends."""
+        world = self.world()
+        leader = world.leader()
+        world.isolate(leader.id)
+        world.run(2)
+        self.assertNotEqual(leader.node.view.role, Role.LEADER)
+        self.assertIsNotNone(leader.node._raft.election_deadline)
+        self.assertFalse(leader.node._heartbeats.running)
+
+    def test_single(self) -> None:
+        """A cluster of one leads itself, and counts itself only once its disk has written (hazard R10)."""
+        world = self.world(1)
+        leader = world.leader()
+        leader.disk.hold()
+        done = leader.replica.propose(b"a")
+        world.run(1)
+        self.assertNoResult(done)
+        leader.disk.let_go()
+        world.settle()
+        self.assertEqual(self.successResultOf(done), b"A")
+
+
+class ProposalTests(WorldTestCase):
+    """Changes, through any node."""
+
+    def test_any_node(self) -> None:
+        """A change proposed on any node is applied on all, in the same order, and answered with its result."""
+        world = self.world()
+        world.leader()
+        world.run(1)
+        for machine in world:
+            done = machine.replica.propose(b"from %d" % machine.id)
+            world.settle()
+            self.assertEqual(self.successResultOf(done), b"FROM %d" % machine.id)
+        world.run(0.2)
+        for machine in world:
+            self.assertEqual(machine.journal.commands, [b"from 1", b"from 2", b"from 3"])
+
+    def test_burst_is_one_write(self) -> None:
+        """What comes in one turn of the reactor is one write and one fsync."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        writes = len(leader.disk.writes)
+        done = [leader.replica.propose(b"%d" % number) for number in range(100)]
+        world.settle()
+        self.assertEqual([self.successResultOf(one) for one in done], [b"%d" % number for number in range(100)])
+        self.assertEqual(len(leader.disk.writes) - writes, 1)
+
+    def test_group_commit(self) -> None:
+        """What comes while the disk writes goes into its next write, together."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        leader.disk.hold()
+        done = [leader.replica.propose(b"first")]
+        world.settle()
+        for number in range(10):
+            done.append(leader.replica.propose(b"%d" % number))
+            world.settle()
+        writes = len(leader.disk.writes)
+        leader.disk.let_go()
+        world.settle()
+        self.assertEqual(len(leader.disk.writes) - writes, 2)
+        for one in done:
+            self.successResultOf(one)
+
+    def test_waits_for_a_leader(self) -> None:
+        """A change that comes before there is a leader waits for one."""
+        world = self.world()
+        done = world[2].replica.propose(b"early")
+        world.leader()
+        world.run(0.5)
+        self.assertEqual(self.successResultOf(done), b"EARLY")
+
+    def test_without_a_leader_it_is_not_applied(self) -> None:
+        """Without a leader a change is refused, certainly not applied, when the time for it is over."""
+        world = self.world()
+        world.leader()
+        world[2].crash()
+        world[3].crash()
+        world.run(3)
+        done = world[1].replica.propose(b"lonely")
+        world.run(4.9)
+        self.assertNoResult(done)
+        world.run(0.2)
+        self.assertIs(self.outcome(done), NotApplied)
+        world[2].start()
+        world[3].start()
+        world.leader()
+        world.run(2)
+        self.assertEqual(world[1].journal.commands, [])
+
+    def test_leader_without_majority_does_not_know(self) -> None:
+        """A leader that took a change in and cannot commit it says unknown, and it may take effect later."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        followers = world.followers()
+        for follower in followers:
+            follower.crash()
+        done = leader.replica.propose(b"perhaps")
+        world.run(5.1)
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        for follower in followers:
+            follower.start()
+        world.leader()
+        world.run(1)
+        self.assertEqual(leader.journal.commands, [b"perhaps"])
+
+    def test_replaced_is_not_applied(self) -> None:
+        """A change whose place in the log another one takes is not applied, and said to be so (hazard C6)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        world.isolate(leader.id)
+        done = [leader.replica.propose(b"lost %d" % number) for number in range(3)]
+        world.run(3)
+        successor = next(machine for machine in world.followers() if machine is not leader)
+        applied = world.leader().replica.propose(b"kept")
+        world.run(0.5)
+        self.successResultOf(applied)
+        self.assertNoResult(done[0])
+        world.heal()
+        world.run(1)
+        self.assertEqual([self.outcome(one) for one in done], [NotApplied] * 3)
+        self.assertEqual(leader.journal.commands, [b"kept"])
+        self.assertEqual(successor.journal.commands, [b"kept"])
+
+    def test_passed_on_once(self) -> None:
+        """A change passed on to a leader that then dies is unknown; it is not passed on again (hazard C8)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        follower = world.followers()[0]
+        for other in world.followers():
+            other.disk.hold()  # so that it cannot be committed, but is in the leader's log
+        done = follower.replica.propose(b"once")
+        world.settle()
+        leader.crash()
+        world.settle()
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        for other in world:
+            if other.up:
+                other.disk.let_go()
+        world.leader()
+        world.run(1)
+        leader.start()
+        world.run(2)
+        for machine in world:
+            self.assertLessEqual(machine.journal.commands.count(b"once"), 1)
+
+    def test_refused_by_a_former_leader_and_tried_again(self) -> None:
+        """A node that took nothing in says so, and the change is given to the leader there is."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        leader.crash()
+        survivor = next(machine for machine in world if machine.up)
+        done = survivor.replica.propose(b"later")
+        world.run(3)
+        self.assertEqual(self.successResultOf(done), b"LATER")
+
+    def test_bounded_while_there_is_no_leader(self) -> None:
+        """What waits for a leader is bounded; beyond it, a change is refused at once, not applied (hazard C9)."""
+        world = self.world()
+        world[2].crash()
+        world[3].crash()
+        world.run(1)
+        held = [world[1].replica.propose(b"x" * 100_000) for _ in range(10)]
+        refused = world[1].replica.propose(b"x" * 100_000)
+        self.assertIs(self.outcome(refused), Overloaded)
+        world.run(5.1)
+        self.assertEqual([self.outcome(one) for one in held], [NotApplied] * 10)
+        self.assertNoResult(world[1].replica.propose(b"x" * 100_000).addErrback(lambda _: None))
+
+    def test_bounded_while_it_cannot_commit(self) -> None:
+        """So it is on a leader that has lost its majority (hazard C9), and room is made when it is committed."""
+        world = self.world(options=Options(max_uncommitted_size=1000))
+        leader = world.leader()
+        world.run(1)
+        for follower in world.followers():
+            follower.disk.hold()
+        taken = [leader.node.propose(b"x" * 400) for _ in range(2)]
+        world.settle()
+        self.assertIs(self.outcome(leader.node.propose(b"x" * 400)), Overloaded)
+        for follower in world.followers():
+            follower.disk.let_go()
+        world.settle()
+        for one in taken:
+            self.successResultOf(one)
+        again = leader.node.propose(b"x" * 400)
+        world.settle()
+        self.successResultOf(again)
+
+    def test_one_dead_follower_delays_nobody(self) -> None:
+        """The majority sets the pace (hazard R18)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        world.isolate(world.followers()[0].id)
+        done = leader.replica.propose(b"a")
+        world.settle()
+        self.successResultOf(done)
+
+    def test_slow_follower_delays_nobody(self) -> None:
+        """Nor does one whose disk is slow; it catches up (hazard R18)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        slow = world.followers()[0]
+        slow.disk.hold()
+        for number in range(1000):
+            done = leader.replica.propose(b"%d" % number)
+            world.settle()
+            self.successResultOf(done)
+        slow.disk.let_go()
+        world.run(2)
+        self.assertEqual(slow.journal.commands, leader.journal.commands)
+
+    def test_restart(self) -> None:
+        """All crash at once and start again; what was acknowledged is applied again from the logs (§5.1)."""
+        world = self.world()
+        world.leader()
+        world.run(1)
+        done = [world[1].replica.propose(b"%d" % number) for number in range(10)]
+        world.run(0.5)
+        for one in done:
+            self.successResultOf(one)
+        for machine in world:
+            machine.crash()
+        for machine in world:
+            machine.start()
+        world.leader()
+        world.run(1)
+        for machine in world:
+            self.assertEqual(machine.journal.commands, [b"%d" % number for number in range(10)])
+
+
+class ReadTests(WorldTestCase):
+    """Read barriers, through any node."""
+
+    def test_any_node(self) -> None:
+        """After a barrier, a node holds everything that was acknowledged before (thesis §6.4)."""
+        world = self.world()
+        world.leader()
+        world.run(1)
+        for machine in world:
+            done = world[1].replica.propose(b"%d" % machine.id)
+            world.settle()
+            self.successResultOf(done)
+            reached = machine.replica.read_barrier()
+            world.settle()
+            self.successResultOf(reached)
+            self.assertEqual(machine.journal.commands[-1], b"%d" % machine.id)
+
+    def test_cut_off_leader_answers_no_read(self) -> None:
+        """A leader that has been cut off, and does not know it yet, answers no read (thesis §6.4)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        world.isolate(leader.id)
+        reached = leader.replica.read_barrier()
+        world.run(0.3)
+        self.assertIs(leader.node.view.role, Role.LEADER)
+        self.assertNoResult(reached)
+        world.run(5)
+        self.assertIs(self.outcome(reached), NotApplied)
+
+    def test_tried_again(self) -> None:
+        """A read that a leader could not confirm is asked of the next one: it changes nothing."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        follower = world.followers()[0]
+        world.isolate(leader.id)
+        reached = follower.replica.read_barrier()
+        world.run(4)
+        self.successResultOf(reached)
+
+    def test_many_share_a_round(self) -> None:
+        """Reads that wait at the same time share a round of heartbeats."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        before = leader.node._raft._leadership.reads.round
+        reached = [leader.replica.read_barrier() for _ in range(100)]
+        world.settle()
+        for one in reached:
+            self.successResultOf(one)
+        self.assertLessEqual(leader.node._raft._leadership.reads.round - before, 2)
+
+
+class FailureTests(WorldTestCase):
+    """A node that cannot go on stops."""
+
+    def test_failed_write(self) -> None:
+        """A write that fails ends the node: once, with its error, and it says nothing more (hazard S1)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        error = WriteFailed("the disk is broken")
+        leader.disk.error = error
+        done = leader.replica.propose(b"a")
+        world.settle()
+        self.assertEqual(leader.failures, [error])
+        self.assertFalse(leader.node.running)
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        self.assertIs(self.outcome(leader.replica.propose(b"b")), NotApplied)
+        world.run(3)
+        self.assertEqual(leader.failures, [error])
+
+    def test_bug_in_the_state_machine(self) -> None:
+        """A state machine that fails ends the node, for its state would differ from the others'."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+
+        leader.journal.fail_with = ValueError("no")
+        done = leader.replica.propose(b"a")
+        world.settle()
+        self.assertEqual(len(leader.failures), 1)
+        self.assertIn("ValueError: no", str(leader.failures[0]))
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_state_machine_ahead_of_the_log(self) -> None:
+        """A state machine with entries that the log has not is refused at the start."""
+        world = self.world()
+        machine = world[1]
+        machine.crash()
+        self.assertRaises(InvariantViolated, machine.start, Journal(last_applied=99))

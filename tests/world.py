@@ -1,0 +1,261 @@
+"""Whole nodes in one process, without real time: the real driver, replica and AMP, over memory for disk and wire.
+
+world = World(3)
+world.run(2)                      # seconds of the world's own clock
+world.leader().replica.propose(...)
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+
+from attrs import define, field
+from twisted.internet import task
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.test import iosim
+from zope.interface import implementer
+
+from txraft.core.configuration import Configuration
+from txraft.core.messages import NodeId
+from txraft.core.ready import Save
+from txraft.core.roles import Role
+from txraft.core.state import Options
+from txraft.errors import TxraftError
+from txraft.interfaces import IStateMachine, IStorage, Stored
+from txraft.node import Node
+from txraft.replica import Replica
+from txraft.rpc import Network
+from txraft.storage.memory import MemoryDisk, MemoryStorage
+
+STEP = 0.01
+"""Seconds by which the clock advances at once."""
+
+
+@implementer(IStateMachine)
+class Journal:
+    """A state machine that remembers what was applied, and answers each command with itself in capitals."""
+
+    def __init__(self, last_applied: int = 0) -> None:
+        self.last_applied = last_applied
+        self.commands: list[bytes] = []
+        self.fail_with: Exception | None = None
+
+    def apply(self, index: int, command: bytes) -> bytes:
+        """Remember it."""
+        if self.fail_with is not None:
+            raise self.fail_with
+        self.last_applied = index
+        self.commands.append(command)
+        return command.upper()
+
+
+@implementer(IStorage)
+class Disk:
+    """A node's disk: it writes at once, or, after `hold`, when it is let go; or fails."""
+
+    def __init__(self, disk: MemoryDisk) -> None:
+        self._storage = MemoryStorage(disk)
+        self._held: list[tuple[Deferred[None], tuple[Save, ...]]] | None = None
+        self.error: TxraftError | None = None
+        self.writes: list[tuple[Save, ...]] = []
+
+    def load(self) -> Stored:
+        """As IStorage."""
+        return self._storage.load()
+
+    def save(self, saves: Iterable[Save]) -> "Deferred[None]":
+        """As IStorage."""
+        saves = tuple(saves)
+        if self.error is not None:
+            return fail(self.error)
+        if self._held is not None:
+            waiting: Deferred[None] = Deferred()
+            self._held.append((waiting, saves))
+            return waiting
+        self.writes.append(saves)
+        return self._storage.save(saves)
+
+    def hold(self) -> None:
+        """Finish no write until `let_go`."""
+        self._held = []
+
+    def let_go(self) -> None:
+        """Finish what was held, and write at once again."""
+        held, self._held = self._held or [], None
+        for waiting, saves in held:
+            self.save(saves).chainDeferred(waiting)
+
+    def close(self) -> "Deferred[None]":
+        """As IStorage."""
+        return succeed(None)
+
+
+@define(eq=False)
+class Wire:
+    """One connection. Cut, it carries nothing, and neither side hears of it."""
+
+    ends: tuple[NodeId, NodeId]
+    pump: iosim.IOPump
+
+    def close(self) -> None:
+        """Both sides hear that it is over."""
+        for transport in (self.pump.clientIO, self.pump.serverIO):
+            if not transport.disconnected:
+                transport.disconnected = True
+                transport.reportDisconnect()
+
+
+@implementer(IStreamClientEndpoint)
+@define
+class Dial:
+    """How one node reaches another."""
+
+    world: "World"
+    ends: tuple[NodeId, NodeId]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
+        """As IStreamClientEndpoint."""
+        return self.world.connect(self.ends, protocolFactory)
+
+
+@define(eq=False)
+class Machine:
+    """One node with its disk, which outlives it."""
+
+    world: "World"
+    id: NodeId
+    memory: MemoryDisk = field(factory=MemoryDisk)
+    up: bool = False
+    failures: list[TxraftError] = field(factory=list)
+
+    def start(self, journal: Journal | None = None) -> None:
+        """Start the node with what is on its disk. Its state machine starts empty, if it is not given."""
+        world = self.world
+        self.disk = Disk(self.memory)
+        self.journal = journal or Journal()
+        self.failures = []
+        dials = {peer: Dial(world, (self.id, peer)) for peer in world.ids if peer != self.id}
+        self.network = Network(world.clock, self.id, "test", dials, random.Random(world.random.random()))
+        self.node = Node(
+            node_id=self.id,
+            configuration=Configuration(voters=tuple(world.ids)),
+            stored=self.disk.load(),
+            storage=self.disk,
+            peers=self.network,
+            state_machine=self.journal,
+            options=world.options,
+            clock=world.clock,
+            random=random.Random(world.random.random()),
+            on_failure=self.failures.append,
+        )
+        self.replica = Replica(
+            self.node,
+            self.network,
+            {peer: (f"raft{peer}", f"kv{peer}") for peer in world.ids},
+            clock=world.clock,
+            request_timeout=5.0,
+            patience=world.options.election_timeout,
+            max_held_size=1 << 20,
+        )
+        self.up = True
+        self.node.startService()
+        self.network.start(self.node)
+
+    def crash(self) -> None:
+        """End at once. What was not written is lost."""
+        self.up = False
+        self.node.stopService()
+        self.network.stop()
+        for wire in self.world.wires_of(self.id):
+            wire.close()
+
+
+class World:
+    """Nodes 1 to n, their wires, and one clock."""
+
+    def __init__(self, size: int = 3, seed: int = 1, options: Options | None = None) -> None:
+        self.clock = task.Clock()
+        self.random = random.Random(seed)
+        self.options = options or Options()
+        self.ids = range(1, size + 1)
+        self._wires: list[Wire] = []
+        self._cut: set[frozenset[NodeId]] = set()
+        self.machines = {node_id: Machine(self, node_id) for node_id in self.ids}
+        for machine in self:
+            machine.start()
+
+    def __getitem__(self, node_id: NodeId) -> Machine:
+        return self.machines[node_id]
+
+    def __iter__(self) -> Iterator[Machine]:
+        return iter(self.machines.values())
+
+    def connect(self, ends: tuple[NodeId, NodeId], factory: IProtocolFactory) -> "Deferred[IProtocol]":
+        """A node dials another."""
+        listening = self[ends[1]]
+        if not listening.up or frozenset(ends) in self._cut:
+            return fail(ConnectionRefusedError())
+        client = factory.buildProtocol(None)
+        server = listening.network.server_factory().buildProtocol(None)
+        assert client is not None
+        assert server is not None
+        pump = iosim.connect(
+            server,
+            iosim.FakeTransport(server, isServer=True),
+            client,
+            iosim.FakeTransport(client, isServer=False),
+            greet=False,
+            clock=self.clock,
+        )
+        self._wires.append(Wire(ends, pump))
+        return succeed(client)
+
+    def wires_of(self, node_id: NodeId) -> list[Wire]:
+        """The connections of a node, to others and from them."""
+        return [wire for wire in self._wires if node_id in wire.ends]
+
+    def isolate(self, node_id: NodeId) -> None:
+        """Carry nothing to or from a node any more. Nobody is told."""
+        self._cut |= {frozenset((node_id, other)) for other in self.ids if other != node_id}
+
+    def heal(self) -> None:
+        """Carry everything again, also what has been written to the wires meanwhile."""
+        self._cut.clear()
+
+    def settle(self) -> None:
+        """Let everything run that needs no time."""
+        for _ in range(10_000):
+            self.clock.advance(0)
+            carrying = [wire for wire in self._wires if frozenset(wire.ends) not in self._cut]
+            moved = [wire.pump.pump(advanceClock=False) for wire in carrying]
+            due = any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls())
+            if not any(moved) and not due:
+                return
+        raise AssertionError("the nodes do not settle: they go on at one moment for ever")
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds / STEP)):
+            self.clock.advance(STEP)
+            self.settle()
+
+    def leader(self) -> Machine:
+        """The node that leads in the latest term, after as long as it takes to elect one: at most 10 s."""
+        for _ in range(100):
+            leaders = [machine for machine in self if machine.up and machine.node.view.role is Role.LEADER]
+            if leaders:
+                return max(leaders, key=lambda machine: machine.node.view.current_term)
+            self.run(0.1)
+        raise AssertionError("no leader within 10 s")
+
+    def followers(self) -> list[Machine]:
+        """The nodes that run and do not lead."""
+        leader = self.leader()
+        return [machine for machine in self if machine.up and machine is not leader]
+
+    def close(self) -> None:
+        """End every node."""
+        for machine in self:
+            if machine.up:
+                machine.crash()

@@ -1,0 +1,7 @@
+"""`python -m txraft` is `txraft`."""
+
+import sys
+
+from txraft.cli import main
+
+sys.exit(main())

@@ -1,0 +1,17 @@
+"""The `txraft` console script, the same as `python -m txraft`.
+
+Each subcommand is a module with a `Command`, its options and what it does, and a line in `txraft.cli.options`, which is
+the one boundary: a wrong command line is exit status 2, any other `TxraftError` is 1, both with one line on stderr.
+
+`txraft up`, from the outside in: `up` reads the options and runs the reactor, `cluster` starts and ends the processes
+of the nodes, and `child` is what such a process runs.
+"""
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments`, by default those of the process, name. Gives the exit status."""
+    from txraft.cli.options import run  # noqa: PLC0415 - `child` comes by here and must start fast
+
+    return run(arguments)

@@ -1,0 +1,179 @@
+"""The nodes of a cluster as child processes of this one: started, watched and ended together."""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from signal import Signals
+
+from attrs import Factory, define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from twisted.web.client import readBody
+from twisted.web.iweb import IAgent
+
+from txraft.config import Member, Settings
+
+STARTING = 10.0
+"""A node that exits within as many seconds could not start: its configuration is wrong, or its port is taken."""
+POLL = 0.25
+"""Seconds between two questions for who leads, until one does."""
+PATIENCE = 5.0
+"""Seconds that a node has to end in after SIGTERM; SIGKILL follows."""
+
+
+class NodeProcess(ProcessProtocol):
+    """One node's process: hands on the lines that it writes and, at its end, a text that says how it ended.
+
+    `on_end` is given that text, and whether it exited rather than was ended by a signal.
+    """
+
+    transport: IProcessTransport
+
+    def __init__(self, on_line: Callable[[str], None], on_end: Callable[[str, bool], None]) -> None:
+        self._on_line = on_line
+        self._on_end = on_end
+        self._partial = {1: b"", 2: b""}
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, self._partial[childFD] = (self._partial[childFD] + data).split(b"\n")
+        for line in lines:
+            self._on_line(line.decode(errors="replace"))
+
+    def processEnded(self, reason: Failure) -> None:
+        for line in filter(None, self._partial.values()):
+            self._on_line(line.decode(errors="replace"))
+        number = getattr(reason.value, "signal", None)
+        if number is None:
+            self._on_end(f"ended with status {getattr(reason.value, 'exitCode', None)}", True)
+        else:
+            self._on_end(f"was ended by {Signals(number).name}", False)
+
+    def signal(self, name: str) -> None:
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(name)
+
+
+@define(eq=False)
+class LocalCluster:
+    """All nodes of a cluster on this machine."""
+
+    settings: Settings
+    arguments: tuple[str, ...]
+    """For `twistd txraft`, the same for each node."""
+    processes: IReactorProcess
+    clock: IReactorTime
+    agent: IAgent
+    say: Callable[[str], None]
+    exit_status: int = field(default=0, init=False)
+    """1 after nodes ended that should not have: one that could not start, or all of them."""
+    _running: dict[int, NodeProcess] = field(factory=dict, init=False)
+    _started_at: float = field(default=0.0, init=False)
+    _has_led: bool = field(default=False, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _waiting: "list[Deferred[None]]" = field(factory=list, init=False)
+    _poll: LoopingCall = field(
+        default=Factory(lambda self: LoopingCall(lambda: Deferred.fromCoroutine(self._look_for_leader())), True),
+        init=False,
+    )
+    _killer: IDelayedCall | None = field(default=None, init=False)
+
+    def start(self) -> "Deferred[None]":
+        """Start every node. Fires when, for whatever reason, all have ended."""
+        self._started_at = self.clock.seconds()
+        for member in self.settings.cluster:
+            self.say(f"node {member.id}: http://{member.kvaddr}")
+        for member in self.settings.cluster:
+            self._spawn(member)
+        self._poll.clock = self.clock
+        self._poll.start(POLL, now=False)
+        return self._all_ended()
+
+    def stop(self) -> "Deferred[None]":
+        """Ask every node to end, and kill after a while those that have not. Fires when all have ended."""
+        if not self._stopping:
+            self._stopping = True
+            if self._poll.running:
+                self._poll.stop()
+            for process in self._running.values():
+                process.signal("TERM")
+            if self._running:
+                self._killer = self.clock.callLater(PATIENCE, self.kill)
+        return self._all_ended()
+
+    def kill(self) -> None:
+        """Do not wait for the nodes any longer."""
+        for id, process in self._running.items():
+            self.say(f"node {id} has not ended; killing it")
+            process.signal("KILL")
+
+    def _spawn(self, member: Member) -> None:
+        id = member.id
+        process = NodeProcess(
+            lambda line: self.say(f"[{id}] {line}"),
+            lambda how, exited: self._ended(id, how, exited),
+        )
+        command = [sys.executable, "-m", "txraft.cli.child", "--nodaemon", "--pidfile=", "txraft", "--id", str(id)]
+        self._running[id] = process
+        self.processes.spawnProcess(process, sys.executable, [*command, *self.arguments], env=None)
+
+    def _ended(self, id: int, how: str, exited: bool) -> None:
+        del self._running[id]
+        if not self._stopping:
+            starting = not self._has_led or self.clock.seconds() < self._started_at + STARTING
+            if exited and starting:
+                self.say(f"node {id} {how} while the cluster was starting; ending the others")
+                self.exit_status = 1
+                self.stop()
+            else:
+                self.say(f"node {id} {how}")
+        if not self._running:
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self._stopping:
+            self.exit_status = 1
+            self.stop()
+        if self._killer is not None and self._killer.active():
+            self._killer.cancel()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def _all_ended(self) -> "Deferred[None]":
+        if not self._running:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        return waiter
+
+    async def _look_for_leader(self) -> None:
+        for member in self.settings.cluster:
+            leader = await self._leader_according_to(member)
+            if leader is not None and not self._stopping:
+                self._has_led = True
+                self._poll.stop()
+                self._greet(leader)
+            if not self._poll.running:
+                return
+
+    async def _leader_according_to(self, member: Member) -> int | None:
+        """The leader that a node knows of; None also where it does not answer, or not as itself."""
+        try:
+            request = self.agent.request(b"GET", f"http://{member.kvaddr}/status".encode())
+            response = await request.addTimeout(1, self.clock)
+            status = json.loads(await readBody(response).addTimeout(1, self.clock))
+            leader = status["leader_id"] if status["id"] == member.id else None
+        except Exception:  # not up yet, or something else listens there: either way it names no leader
+            return None
+        return leader if isinstance(leader, int) else None
+
+    def _greet(self, leader: int) -> None:
+        first, second = (self.settings.cluster * 2)[:2]
+        self.say(f"node {leader} leads. To try it:")
+        self.say(f"  curl 'http://{first.kvaddr}/set?key=greeting&val=hello'")
+        self.say(f"  curl 'http://{second.kvaddr}/get?key=greeting'")

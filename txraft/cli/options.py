@@ -1,0 +1,41 @@
+"""The command line as a whole: which commands there are, and what a wrong one ends in."""
+
+import sys
+from collections.abc import Sequence
+
+from twisted.python.usage import UsageError
+
+from txraft.cli.command import Command, VersionedOptions
+from txraft.cli.up import Up
+from txraft.errors import TxraftError
+
+
+class TxraftOptions(VersionedOptions):
+    """The options before the command."""
+
+    subCommands = [  # noqa: RUF012 - how Twisted has it
+        ["up", None, Up, "Start a whole cluster on this machine, to try it."],
+    ]
+    longdesc = "A single node, as in production, is started by `twistd txraft`: see `twistd txraft --help`."
+    subOptions: Command
+
+    def getSynopsis(self) -> str:
+        return "Usage: txraft" if self.subCommand else "Usage: txraft COMMAND [options]"
+
+    def postOptions(self) -> None:
+        if self.subCommand is None:
+            raise UsageError("no command was given")
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """As `txraft.cli.main`."""
+    options = TxraftOptions()
+    try:
+        options.parseOptions(arguments)
+        return options.subOptions.run()
+    except UsageError as error:
+        print(f"txraft: {str(error).rstrip('.')}; see txraft --help", file=sys.stderr)
+        return 2
+    except TxraftError as error:
+        print(f"txraft: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,244 @@
+"""One node, wired together: `twistd txraft`. The only module that knows all the others.
+
+Everything that can be wrong with a start (the configuration, the data directory, the ports) is found out in
+`makeService`, before twistd goes into the background, so that it reaches the terminal: one line on stderr, and exit
+status 1. Nothing that may not cross a fork is open by then: the sockets, the lock and what was read are; the database
+connections and threads are not, and the worker makes them at first use.
+"""
+
+import atexit
+import os
+import random
+import socket
+import sys
+from collections.abc import Generator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+from twisted.python import usage
+
+from txraft import config
+from txraft.config import Address, Settings
+from txraft.core.configuration import Configuration
+from txraft.core.state import Options as RaftOptions
+from txraft.errors import ListenError, TxraftError
+from txraft.kv.store import KeyValueStore
+from txraft.kv.write_behind import WriteBehind
+from txraft.node import Node
+from txraft.replica import Replica
+from txraft.rpc import Network
+from txraft.storage.sqlite import SQLiteStorage
+from txraft.web import site
+from txraft.worker import ThreadWorker
+
+log = Logger()
+
+CONNECT_TIMEOUT = 2
+"""Seconds after which dialling a peer is given up, and tried again later."""
+
+
+class Options(usage.Options):
+    """The command line of `twistd txraft`."""
+
+    synopsis = "Usage: twistd [twistd's options] txraft --id N [options]"
+    longdesc = (
+        "Run one node of a txraft cluster: a replicated, linearizable key-value store that is asked over HTTP. Without"
+        " --config it is node 0, 1 or 2 of the built-in cluster on this machine. In the background its process id and"
+        " its log go to txraft-N.pid and txraft-N.log, unless twistd's --pidfile and --logfile name others; twistd -n"
+        " keeps it in the foreground."
+    )
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["id", None, None, "This node's id in the configuration; required."],
+        ["kvaddr", None, None, "host:port to serve the HTTP API on [default: the configuration's kvaddr of this id]."],
+        ["config", None, None, "The cluster's configuration, a TOML file [default: the built-in three nodes]."],
+        ["data-dir", None, "data", "The directory in which node N keeps all that it has, in N/."],
+    ]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse; what is wrong ends the program with one line, not with the whole of --help."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _refuse(f"{error}; twistd txraft --help lists the options")
+
+    def opt_version(self) -> NoReturn:
+        """Show txraft's version and exit."""
+        print(f"txraft {version('txraft')}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        """Check the id, and give twistd file names that nodes in one directory do not share."""
+        if self["id"] is None:
+            raise usage.UsageError("--id is missing: which node of the cluster this is")
+        try:
+            self["id"] = int(self["id"])
+        except ValueError:
+            raise usage.UsageError(f"--id takes a whole number, not {self['id']!r}") from None
+        if self.parent["pidfile"] == "twistd.pid":
+            self.parent["pidfile"] = f"txraft-{self['id']}.pid"
+        in_foreground = self.parent["nodaemon"] or self.parent["debug"]
+        if self.parent["logfile"] is None and not in_foreground:
+            self.parent["logfile"] = f"txraft-{self['id']}.log"
+
+
+def makeService(options: Options) -> IService:
+    """One node as a service, ready to start."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+    try:
+        settings = config.load(options["config"]) if options["config"] else config.BUILT_IN
+        kvaddr = Address.parse(options["kvaddr"]) if options["kvaddr"] else None
+        directory = Path(options.parent["rundir"], options["data-dir"], str(options["id"])).absolute()
+        return make_node_service(reactor, settings, options["id"], kvaddr, directory)
+    except TxraftError as error:
+        _refuse(str(error))
+
+
+def make_node_service(
+    reactor: Any, settings: Settings, node_id: int, kvaddr: Address | None, directory: Path
+) -> MultiService:
+    """Wire one node. `kvaddr`, where given, is served in place of the configuration's; `directory` is the node's own.
+
+    Raises SettingsError, StorageError or ListenError.
+    """
+    member = settings.member(node_id)
+    if kvaddr is None:
+        kvaddr = member.kv_listens_on
+    timing, limits = settings.timing, settings.limits
+
+    raft_port = _bind(member.listens_on, "address")
+    kv_port = _bind(kvaddr, "kvaddr")
+
+    worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
+    storage = SQLiteStorage(directory, node_id, settings.cluster_id, worker)
+    stored = storage.load()
+    data_on_disk = WriteBehind(directory / "kv.sqlite", worker, reactor, _end_with_failure)
+    store = KeyValueStore(data_on_disk)
+    store.load()
+
+    endpoints = {
+        other.id: HostnameEndpoint(reactor, other.address.host, other.address.port, timeout=CONNECT_TIMEOUT)
+        for other in settings.cluster
+        if other.id != node_id
+    }
+    peers = Network(reactor, node_id, settings.cluster_id, endpoints, random.Random())
+    node = Node(
+        node_id=node_id,
+        configuration=Configuration(voters=tuple(member.id for member in settings.cluster)),
+        stored=stored,
+        storage=storage,
+        peers=peers,
+        state_machine=store,
+        options=RaftOptions(
+            election_timeout=timing.election_seconds,
+            heartbeat_interval=timing.heartbeat_seconds,
+            max_uncommitted_size=limits.uncommitted_size,
+        ),
+        clock=reactor,
+        random=random.Random(),
+        on_failure=_end_with_failure,
+    )
+    replica = Replica(
+        node,
+        peers,
+        addresses={member.id: (str(member.address), str(member.kvaddr)) for member in settings.cluster},
+        clock=reactor,
+        request_timeout=timing.request_seconds,
+        patience=timing.election_seconds,
+        max_held_size=limits.uncommitted_size,
+    )
+
+    service = MultiService()
+    for part in (
+        _Disk(data_on_disk, storage, worker),
+        node,
+        _Peers(peers, node),
+        _serve(reactor, raft_port, peers.server_factory()),
+        _serve(reactor, kv_port, site(replica, store, limits, reactor)),
+    ):
+        part.setServiceParent(service)
+    return service
+
+
+class _Disk(Service):
+    """What is closed last, when the others have stopped, and in this order."""
+
+    def __init__(self, data: WriteBehind, storage: SQLiteStorage, worker: ThreadWorker) -> None:
+        self._data = data
+        self._storage = storage
+        self._worker = worker
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[None], Any, None]:
+        """Write what is left, close the files, and end the thread."""
+        Service.stopService(self)
+        yield self._data.stop()
+        yield self._storage.close()
+        yield self._worker.stop()
+
+
+class _Peers(Service):
+    """Dials while the node runs."""
+
+    def __init__(self, peers: Network, node: Node) -> None:
+        self._peers = peers
+        self._node = node
+
+    def startService(self) -> None:
+        """Dial everyone."""
+        Service.startService(self)
+        self._peers.start(self._node)
+
+    def stopService(self) -> Deferred[None]:
+        """Hang up."""
+        Service.stopService(self)
+        return self._peers.stop()
+
+
+def _bind(address: Address, key: str) -> socket.socket:
+    """Listen. Raises ListenError with one line."""
+    try:
+        family, kind, protocol, _, where = min(
+            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
+            key=lambda info: info[0] != socket.AF_INET,  # localhost is 127.0.0.1, and also ::1
+        )
+        port = socket.socket(family, kind, protocol)
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind(where)
+        port.listen(128)
+        port.setblocking(False)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {address}: {error.strerror}; end what listens there, or give this node another {key}"
+        ) from error
+    return port
+
+
+def _serve(reactor: Any, port: socket.socket, factory: IProtocolFactory) -> StreamServerEndpointService:
+    family = port.family
+    # detach: the endpoint owns the descriptor from here on, and closes it when it has a duplicate to listen with.
+    return StreamServerEndpointService(AdoptedStreamServerEndpoint(reactor, port.detach(), family), factory)
+
+
+def _refuse(line: str) -> NoReturn:
+    """Do not start."""
+    raise SystemExit(f"txraft: {line}")
+
+
+def _end_with_failure(error: TxraftError) -> None:
+    """The node cannot go on: say why in one line, and end the process with status 1."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+    log.critical("txraft ends: {error}", error=error)
+    print(f"txraft: {error}", file=sys.__stderr__, flush=True)
+    # twistd knows no exit status but 0 for a reactor that stops, so it is set when everything else is over.
+    atexit.register(os._exit, 1)
+    if reactor.running:  # type: ignore[attr-defined]  # the module is typed as a module
+        reactor.stop()  # type: ignore[attr-defined]  # the same
