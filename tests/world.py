@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 from twisted.internet import task
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -27,6 +28,8 @@ from txraft.node import Node
 from txraft.replica import Replica
 from txraft.rpc import Network
 from txraft.storage.memory import MemoryDisk, MemoryStorage
+
+NOWHERE = IPv4Address("TCP", "127.0.0.1", 0)
 
 STEP = 0.01
 """Seconds by which the clock advances at once."""
@@ -119,7 +122,7 @@ class Dial:
         return self.world.connect(self.ends, protocolFactory)
 
 
-@define(eq=False)
+@define(eq=False, slots=False)
 class Machine:
     """One node with its disk, which outlives it."""
 
@@ -196,8 +199,8 @@ class World:
         listening = self[ends[1]]
         if not listening.up or frozenset(ends) in self._cut:
             return fail(ConnectionRefusedError())
-        client = factory.buildProtocol(None)
-        server = listening.network.server_factory().buildProtocol(None)
+        client = factory.buildProtocol(NOWHERE)
+        server = listening.network.server_factory().buildProtocol(NOWHERE)
         assert client is not None
         assert server is not None
         pump = iosim.connect(

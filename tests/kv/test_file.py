@@ -1,0 +1,113 @@
+"""The SQLite file: what is written is what is read, or nothing is."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.errors import CorruptLog, StorageError, WriteFailed
+from txraft.kv.file import ROWS_PER_STATEMENT, DataFile
+
+
+class DataFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = directory / "kv.sqlite"
+
+    def open(self) -> DataFile:
+        """A file that was loaded and will be closed."""
+        file = DataFile(self.path)
+        file.load()
+        self.addCleanup(file.close)
+        return file
+
+    def load(self) -> tuple[int, dict[bytes, bytes]]:
+        """What the next start finds."""
+        return DataFile(self.path).load()
+
+    def execute(self, statement: str) -> None:
+        """Change the file behind its back."""
+        connection = sqlite3.connect(self.path)
+        with connection:
+            connection.execute(statement)
+        connection.close()
+
+    def test_new(self) -> None:
+        """Where there is no file, there are no data."""
+        self.assertEqual(self.load(), (0, {}))
+
+    def test_batches(self) -> None:
+        """Values and removals of several statements' length arrive, with the index; the last batch wins."""
+        file = self.open()
+        many = {b"%d" % number: b"v" * number for number in range(2 * ROWS_PER_STATEMENT + 1)}
+        file.write(5, many)
+        self.assertEqual(self.load(), (5, many))
+        gone = dict.fromkeys(list(many)[1:])
+        file.write(9, {**gone, b"0": b"new", b"never": None})
+        self.assertEqual(self.load(), (9, {b"0": b"new"}))
+
+    def test_load_leaves_nothing_open(self) -> None:
+        """The process may fork between the load and the first write."""
+        before = os.listdir("/proc/self/fd") if Path("/proc/self/fd").exists() else []
+        file = self.open()
+        after = os.listdir("/proc/self/fd") if before else []
+        self.assertEqual(len(before), len(after))
+        self.assertIsNone(file._connection)
+
+    def test_all_or_nothing(self) -> None:
+        """Data and applied index change together or not at all (hazard S5)."""
+        file = self.open()
+        file.write(1, {b"k": b"old"})
+        self.execute("CREATE TRIGGER fail BEFORE INSERT ON applied BEGIN SELECT RAISE(FAIL, 'disk'); END")
+        error = self.assertRaises(WriteFailed, file.write, 2, {b"k": b"new", b"other": b"v"})
+        self.assertEqual(str(error), f"cannot write {self.path}: disk")
+        file.close()
+        self.assertEqual(self.load(), (1, {b"k": b"old"}))
+
+    def test_wrong_value(self) -> None:
+        """A value that changed on disk stops the start; the line says what to do (hazard S4)."""
+        file = self.open()
+        file.write(1, {b"k": b"v"})
+        file.close()
+        self.execute("UPDATE data SET value = x'77'")
+        error = self.assertRaises(CorruptLog, self.load)
+        self.assertIn("the value of key b'k' does not match", str(error))
+        self.assertIn("remove it", str(error))
+        self.assertIn("rebuilt from the log", str(error))
+
+    def test_wrong_index(self) -> None:
+        """An applied index that changed on disk, or is gone, stops the start (hazards S4, S5)."""
+        file = self.open()
+        file.write(3, {b"k": b"v"})
+        file.close()
+        self.execute("UPDATE applied SET last_applied = 4")
+        self.assertIn("applied index", str(self.assertRaises(CorruptLog, self.load)))
+        self.execute("DELETE FROM applied")
+        self.assertIn("applied index", str(self.assertRaises(CorruptLog, self.load)))
+
+    def test_damaged_pages(self) -> None:
+        """A file that SQLite finds damaged, or is none of its own, stops the start with one line (hazard S4)."""
+        file = self.open()
+        file.write(1, {b"%d" % number: b"v" * 100 for number in range(1000)})
+        file.close()
+        intact = self.path.read_bytes()
+        for damaged in (b"x" * len(intact), intact[:8192] + b"\xff" * 8192 + intact[16384:]):
+            self.path.write_bytes(damaged)
+            line = str(self.assertRaises(CorruptLog, self.load))
+            self.assertIn(str(self.path), line)
+            self.assertNotIn("\n", line)
+
+    def test_newer_format(self) -> None:
+        """The file of a later version is left alone, and nobody is told to remove it."""
+        self.execute("PRAGMA user_version = 2")
+        error = self.assertRaises(StorageError, self.load)
+        self.assertNotIsInstance(error, CorruptLog)
+        self.assertIn("format 2", str(error))
+
+    def test_no_directory(self) -> None:
+        """A path that cannot be opened is one line, not a damaged file."""
+        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite").load)
+        self.assertNotIsInstance(error, CorruptLog)
+        self.assertIn("cannot use", str(error))

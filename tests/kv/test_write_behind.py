@@ -1,0 +1,170 @@
+"""When the data are written, and what becomes of a write that fails."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from txraft.errors import WriteFailed
+from txraft.interfaces import IWorker
+from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode
+from txraft.kv.write_behind import FLUSH_KEYS, FLUSH_SECONDS
+
+
+@implementer(IWorker)
+class HandWorker:
+    """Runs what it was handed when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
+
+    def run(self, function: Callable[..., Any], *args: Any) -> "Deferred[Any]":
+        done: Deferred[Any] = Deferred()
+        self.waiting.append((done, function, args))
+        return done
+
+    def work(self) -> None:
+        """Run everything, and what comes of it."""
+        while self.waiting:
+            done, function, args = self.waiting.pop(0)
+            execute(function, *args).chainDeferred(done)
+
+    def stop(self) -> "Deferred[None]":
+        return succeed(None)
+
+
+class WriteBehindTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path = directory / "kv.sqlite"
+        self.clock = Clock()
+        self.worker = HandWorker()
+        self.errors: list[WriteFailed] = []
+        self.disk = WriteBehind(self.path, self.worker, self.clock, self.errors.append)
+        self.store = KeyValueStore(self.disk)
+        self.store.load()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Stop, with the worker at work."""
+        stopped = self.disk.stop()
+        self.worker.work()
+        self.successResultOf(stopped)
+
+    def on_disk(self) -> tuple[int, dict[bytes, bytes]]:
+        """What a start now would find."""
+        return WriteBehind(self.path, self.worker, self.clock, self.errors.append).load()
+
+    def set_many(self, number: int, start: int = 1) -> None:
+        """Apply `number` entries, each of a key of its own."""
+        for index in range(start, start + number):
+            self.store.apply(index, encode(Set(b"%d" % index, b"v")))
+
+    def test_after_a_while(self) -> None:
+        """A single change is handed over FLUSH_SECONDS after it was made, not sooner."""
+        self.set_many(1)
+        self.clock.advance(FLUSH_SECONDS - 0.01)
+        self.assertEqual(len(self.worker.waiting), 0)
+        self.clock.advance(0.01)
+        self.worker.work()
+        self.assertEqual(self.on_disk(), (1, {b"1": b"v"}))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_when_there_are_many(self) -> None:
+        """FLUSH_KEYS changed keys are handed over at once; changing one key again and again is not many."""
+        for index in range(1, 2 * FLUSH_KEYS):
+            self.store.apply(index, encode(Set(b"same", b"%d" % index)))
+        self.assertEqual(len(self.worker.waiting), 0)
+        self.set_many(FLUSH_KEYS - 1, 2 * FLUSH_KEYS)
+        self.assertEqual(len(self.worker.waiting), 1)
+
+    def test_one_at_a_time(self) -> None:
+        """What changes during a flush waits for its end, and then goes in one flush with its own index (hazard S5)."""
+        self.set_many(FLUSH_KEYS)
+        self.set_many(2 * FLUSH_KEYS, FLUSH_KEYS + 1)
+        self.clock.advance(10 * FLUSH_SECONDS)
+        self.assertEqual(len(self.worker.waiting), 1)
+        self.worker.work()
+        index, values = self.on_disk()
+        self.assertEqual((index, len(values)), (3 * FLUSH_KEYS, 3 * FLUSH_KEYS))
+
+    def test_few_during_a_flush(self) -> None:
+        """A few changes during a flush are written FLUSH_SECONDS after its end."""
+        self.set_many(FLUSH_KEYS)
+        self.set_many(1, FLUSH_KEYS + 1)
+        self.worker.work()
+        self.assertEqual(self.on_disk()[0], FLUSH_KEYS)
+        self.clock.advance(FLUSH_SECONDS)
+        self.worker.work()
+        self.assertEqual(self.on_disk()[0], FLUSH_KEYS + 1)
+
+    def test_every_index_is_a_state(self) -> None:
+        """The file holds what the entries up to its index make, and nothing of later ones (hazard S5)."""
+        history: list[Command] = [
+            Set(b"a", b"1"),
+            Set(b"b", b"1"),
+            Delete(b"a"),
+            CompareAndSet(b"b", b"1", b"2"),
+            Set(b"a", b"2"),
+        ]
+        states: list[dict[bytes, bytes]] = [{}]
+        for index, command in enumerate(history, 1):
+            self.store.apply(index, encode(command))
+            states.append({key: value for key in (b"a", b"b") if (value := self.store.get(key)) is not None})
+            self.clock.advance(FLUSH_SECONDS)
+            if index % 2:
+                self.worker.work()
+            found, values = self.on_disk()
+            self.assertEqual(values, states[found])
+        self.stop()
+        self.assertEqual(self.on_disk(), (len(history), states[-1]))
+
+    def test_stop_writes_the_rest(self) -> None:
+        """After stop has fired everything is in the file and no timer is left."""
+        self.set_many(FLUSH_KEYS + 3)
+        stopped = self.disk.stop()
+        self.assertNoResult(stopped)
+        self.worker.work()
+        self.successResultOf(stopped)
+        self.assertEqual(self.on_disk()[0], FLUSH_KEYS + 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_load(self) -> None:
+        """A store that starts has what the last one wrote, and goes on from its index."""
+        self.set_many(2)
+        self.stop()
+        store = KeyValueStore(WriteBehind(self.path, self.worker, self.clock, self.errors.append))
+        store.load()
+        self.assertEqual(store.last_applied, 2)
+        self.assertEqual(store.get(b"2"), b"v")
+
+    def test_failure(self) -> None:
+        """A write that fails is told once and never tried again (hazards S1, S2); stop still fires."""
+        self.set_many(1)
+        self.clock.advance(FLUSH_SECONDS)
+        self.worker.waiting[0] = (self.worker.waiting[0][0], self.fail_to_write, ())
+        self.worker.work()
+        self.set_many(2 * FLUSH_KEYS, 2)
+        self.clock.advance(10 * FLUSH_SECONDS)
+        self.assertEqual(self.worker.waiting, [])
+        self.stop()
+        self.assertEqual([str(error) for error in self.errors], ["cannot write kv.sqlite: disk full"])
+        self.assertEqual(self.on_disk(), (0, {}))
+
+    def fail_to_write(self) -> None:
+        """What a full disk does."""
+        raise WriteFailed("cannot write kv.sqlite: disk full")
+
+    def test_worker_fails(self) -> None:
+        """Whatever else fails on the thread ends the writing in the same way."""
+        self.set_many(1)
+        self.clock.advance(FLUSH_SECONDS)
+        self.worker.waiting[0] = (self.worker.waiting[0][0], int, ("x",))
+        self.worker.work()
+        self.assertEqual(len(self.errors), 1)
+        self.assertIsInstance(self.errors[0], WriteFailed)

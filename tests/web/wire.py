@@ -1,0 +1,122 @@
+"""The API without a port: what would be sent to it, and what it would send."""
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txraft.config import Limits
+from txraft.interfaces import IReplica, MemberStatus, Status
+from txraft.kv import KeyValueStore
+from txraft.web import site
+
+STATUS = Status(
+    id=1,
+    role="follower",
+    term=7,
+    leader_id=None,
+    commit_index=5,
+    last_applied=4,
+    last_log_index=6,
+    first_log_index=1,
+    members=(MemberStatus(0, "localhost:8080", "localhost:27004", True),),
+)
+
+
+@implementer(IReplica)
+class FakeReplica:
+    """A cluster of one that answers at once, or fails, or waits for the test to say what happens."""
+
+    def __init__(self) -> None:
+        self.store = KeyValueStore()
+        self.failure: Exception | None = None
+        self.waiting: list[Deferred[bytes]] | None = None
+        self.proposals = 0
+        self.barriers = 0
+
+    def propose(self, command: bytes) -> "Deferred[bytes]":
+        self.proposals += 1
+        if self.failure is not None:
+            return fail(self.failure)
+        if self.waiting is not None:
+            self.waiting.append(Deferred())
+            return self.waiting[-1]
+        return succeed(self.store.apply(self.proposals, command))
+
+    def read_barrier(self) -> "Deferred[None]":
+        self.barriers += 1
+        return succeed(None) if self.failure is None else fail(self.failure)
+
+    def status(self) -> Status:
+        return STATUS
+
+
+@frozen
+class Response:
+    """What came back."""
+
+    code: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wire:
+    """One connection to the API of a node."""
+
+    def __init__(
+        self,
+        replica: FakeReplica | None = None,
+        limits: Limits | None = None,
+        transport: StringTransport | None = None,
+    ) -> None:
+        self.replica = replica or FakeReplica()
+        self.clock = Clock()
+        self.transport = transport or StringTransport()
+        self.site = site(self.replica, self.replica.store, limits or Limits(), self.clock)
+        protocol = self.site.buildProtocol(None)
+        assert protocol is not None
+        self.protocol = protocol
+        protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self.protocol.dataReceived(data)
+
+    def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> None:
+        """A request from the client; an `_` in the name of a header stands for a `-`."""
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost"]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    def response(self) -> Response:
+        """The oldest response that was not taken yet."""
+        head, blank_line, rest = self.transport.value().partition(b"\r\n\r\n")
+        assert blank_line, f"no response: {head!r}"
+        first, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        length = int(headers["content-length"])
+        self.transport.clear()
+        self.transport.write(rest[length:])
+        return Response(int(first.split()[1]), headers, rest[:length])
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
+        """Send a request; take its response."""
+        self.request(method, target, body, **headers)
+        return self.response()
+
+    def get(self, target: str) -> Response:
+        """GET it."""
+        return self.ask("GET", target)
+
+    def post(self, target: str, form: bytes, content_type: str = "application/x-www-form-urlencoded") -> Response:
+        """POST a form to it."""
+        return self.ask("POST", target, form, Content_Type=content_type)
+
+    def disconnect(self) -> None:
+        """The client goes away."""
+        self.protocol.connectionLost(Failure(ConnectionLost()))

@@ -1,0 +1,30 @@
+"""The key-value store: the state machine that txraft ships with, and the first user of `IStateMachine`.
+
+`commands` is what clients can ask for, and its encoding: a command travels through the log as bytes, and its result
+travels back from the node that leads as bytes. `store` applies commands to a dict. Both are pure. `write_behind` keeps
+a copy of the dict in an SQLite file, which `file` reads and writes.
+
+The copy is a convenience, not the truth: the log is. A change that is acknowledged is on a majority of logs, so the
+copy may lag behind, and it is written a second or a few hundred keys at a time. What makes that safe is that the data
+and the index of the last entry they include change in one transaction (hazard S5): at the next start, the log's
+entries after that index are applied again. Losing the copy costs time, never data.
+
+Every node applies the same commands in the same order, so nothing here may depend on a clock, on chance, or on the
+order of a set.
+"""
+
+from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, decode_result, encode
+from txraft.kv.store import KeyValueStore
+from txraft.kv.write_behind import WriteBehind
+
+__all__ = [
+    "Command",
+    "CompareAndSet",
+    "Delete",
+    "KeyValueStore",
+    "Result",
+    "Set",
+    "WriteBehind",
+    "decode_result",
+    "encode",
+]

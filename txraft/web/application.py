@@ -1,0 +1,103 @@
+"""The routes. Each is a method that is given the request's parameters and gives an `Answer`, now or later."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol, TypeAlias
+
+import attrs
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+
+from txraft.config import Limits
+from txraft.errors import BadRequest
+from txraft.interfaces import IReplica
+from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, encode
+from txraft.web import outcomes
+from txraft.web.forms import shown
+from txraft.web.outcomes import Answer, of_failure, respond
+from txraft.web.parameters import Route, read_parameters
+
+Parameters: TypeAlias = Mapping[bytes, bytes]
+Handler: TypeAlias = "Callable[[WebApplication, Parameters], Answer | Deferred[Answer]]"
+Endpoint: TypeAlias = "Callable[[WebApplication, IRequest], bytes | Deferred[bytes]]"
+
+
+class Values(Protocol):
+    """What a state machine holds, as far as `/get` needs it."""
+
+    def get(self, key: bytes, /) -> bytes | None:
+        """The value of `key`; None where there is none."""
+        ...
+
+
+def _serve(app: Klein, routes: dict[bytes, Route], route: Route) -> Callable[[Handler], Endpoint]:
+    """Make a handler the endpoint of its route. Nothing leaves the endpoint but a body."""
+
+    def decorate(handler: Handler) -> Endpoint:
+        def endpoint(self: "WebApplication", request: IRequest) -> "bytes | Deferred[bytes]":
+            try:
+                answer = handler(self, read_parameters(request, route, self.limits))
+            except Exception:
+                answer = of_failure(Failure(), route.changes)
+            if isinstance(answer, Deferred):
+                return answer.addErrback(of_failure, route.changes).addCallback(respond, request)
+            return respond(answer, request)
+
+        methods = [method.decode() for method in route.methods]
+        app.route(route.path, methods=methods, endpoint=route.path)(endpoint)
+        routes[route.path.encode()] = route
+        return endpoint
+
+    return decorate
+
+
+class WebApplication:
+    """The API of one node."""
+
+    app = Klein()
+    routes: ClassVar[dict[bytes, Route]] = {}
+    """The same routes by path, for `txraft.web.site`."""
+
+    def __init__(self, replica: IReplica, values: Values, limits: Limits) -> None:
+        self.limits = limits
+        self._replica = replica
+        self._values = values
+
+    @_serve(app, routes, Route("/set", required=(b"key", b"val"), changes=True))
+    def set(self, given: Parameters) -> "Deferred[Answer]":
+        """Give a key a value."""
+        return self._propose(Set(given[b"key"], given[b"val"]), outcomes.SET)
+
+    @_serve(app, routes, Route("/delete", required=(b"key",), changes=True))
+    def delete(self, given: Parameters) -> "Deferred[Answer]":
+        """Remove a key."""
+        return self._propose(Delete(given[b"key"]), outcomes.DELETE)
+
+    @_serve(app, routes, Route("/cas", required=(b"key", b"old", b"val"), changes=True))
+    def compare_and_set(self, given: Parameters) -> "Deferred[Answer]":
+        """Give a key a value if it has the one that the caller thinks it has."""
+        command = CompareAndSet(given[b"key"], given[b"old"], given[b"val"])
+        return self._propose(command, outcomes.COMPARE_AND_SET)
+
+    @_serve(app, routes, Route("/get", required=(b"key",), optional=(b"consistency",)))
+    def get(self, given: Parameters) -> "Answer | Deferred[Answer]":
+        """The value of a key: the latest (linearizable), or what this node has just now (stale)."""
+        key = given[b"key"]
+        match given.get(b"consistency", b"linearizable"):
+            case b"linearizable":
+                return self._replica.read_barrier().addCallback(lambda _: outcomes.of_value(self._values.get(key)))
+            case b"stale":
+                return outcomes.of_value(self._values.get(key))
+            case other:
+                raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
+
+    @_serve(app, routes, Route("/status"))
+    def status(self, _: Parameters) -> Answer:
+        """Where this node stands."""
+        body = json.dumps(attrs.asdict(self._replica.status())).encode()
+        return Answer(200, body, content_type=outcomes.JSON)
+
+    def _propose(self, command: Command, answers: Mapping[Result, Answer]) -> "Deferred[Answer]":
+        return self._replica.propose(encode(command)).addCallback(outcomes.of_result, answers)

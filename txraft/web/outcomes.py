@@ -1,0 +1,112 @@
+"""From an outcome to a status code: here and nowhere else.
+
+| outcome | status | X-Txraft-Outcome |
+| --- | --- | --- |
+| done, found | 200 | |
+| BadRequest | 400 | |
+| CrossSite | 403 | |
+| no such key; no such path | 404 | |
+| a method that the path does not take | 405 | |
+| a compare-and-set that did not compare | 409 | |
+| TooLarge | 413 | |
+| NotApplied | 503, Retry-After | not-applied |
+| OutcomeUnknown | 503, Retry-After | unknown |
+| anything else | 500 | unknown, where the request changes something |
+"""
+
+from collections.abc import Iterable, Mapping
+
+from attrs import frozen
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+
+from txraft.errors import BadRequest, CrossSite, NotApplied, TooLarge, Undecided
+from txraft.kv.commands import Result, decode_result
+
+TEXT = b"text/plain; charset=utf-8"
+JSON = b"application/json"
+
+_log = Logger()
+
+
+@frozen
+class Answer:
+    """A response."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes = TEXT
+
+
+NO_SUCH_KEY = Answer(404, b"there is no such key")
+
+# What each command answers, by its result.
+SET = {Result.DONE: Answer(200, b"set value")}
+DELETE = {Result.DONE: Answer(200, b"deleted value"), Result.NOT_FOUND: NO_SUCH_KEY}
+COMPARE_AND_SET = {
+    Result.DONE: Answer(200, b"set value"),
+    Result.NOT_FOUND: Answer(409, b"there is no such key"),
+    Result.MISMATCH: Answer(409, b"the value is another one than old"),
+}
+
+_RETRY = (b"Retry-After", b"1")
+_NOT_APPLIED = (b"X-Txraft-Outcome", b"not-applied")
+_UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
+
+
+def of_result(data: bytes, answers: Mapping[Result, Answer]) -> Answer:
+    """The answer for what the state machine gave. Raises NotApplied where it did not understand the command."""
+    answer = answers.get(decode_result(data))
+    if answer is None:
+        raise NotApplied("the leader did not understand the command; do all nodes run the same version?")
+    return answer
+
+
+def of_value(value: bytes | None) -> Answer:
+    """The answer for what a key holds; None where there is no such key."""
+    return NO_SUCH_KEY if value is None else Answer(200, value)
+
+
+def of_failure(failure: Failure, changes: bool) -> Answer:
+    """The answer for a request that failed. `changes`: whether it may have had an effect."""
+    error = failure.value
+    line = " ".join(str(error).split()).encode("utf-8", "replace")
+    match error:
+        case TooLarge():
+            return Answer(413, line)
+        case CrossSite():
+            return Answer(403, line)
+        case BadRequest():
+            return Answer(400, line)
+        case NotApplied():
+            return Answer(503, line, (_NOT_APPLIED, _RETRY))
+        case Undecided():
+            return Answer(503, line, (_UNKNOWN, _RETRY))
+    _log.failure("A request failed in a way that nobody expected", failure)
+    return Answer(500, b"something went wrong in this node; its log says what", (_UNKNOWN,) if changes else ())
+
+
+def no_such_path(paths: Iterable[bytes]) -> Answer:
+    """The answer on any other path than `paths`."""
+    return Answer(404, b"there is no such path; there are " + b", ".join(sorted(paths)))
+
+
+def no_such_method(methods: Iterable[bytes]) -> Answer:
+    """The answer to any other method than `methods`."""
+    allowed = b", ".join(sorted(methods))
+    return Answer(405, b"this path takes " + allowed, ((b"Allow", allowed),))
+
+
+def respond(answer: Answer, request: IRequest) -> bytes:
+    """Set the response's status and headers; gives its body, which is the caller's to write."""
+    if answer.status != 200:
+        request.setResponseCode(answer.status)
+    set_header = request.responseHeaders.setRawHeaders
+    set_header(b"Content-Type", [answer.content_type])
+    set_header(b"Content-Length", [b"%d" % len(answer.body)])
+    set_header(b"Cache-Control", [b"no-store"])
+    for name, value in answer.headers:
+        set_header(name, [value])
+    return answer.body

@@ -1,0 +1,89 @@
+"""What each route takes, and what is refused before it reaches a node."""
+
+from attrs import field, frozen
+from twisted.web.iweb import IRequest
+
+from txraft.config import Limits
+from txraft.errors import BadRequest, CrossSite, TooLarge
+from txraft.web.forms import Fields, parse_form, parse_urlencoded, shown
+
+
+@frozen
+class Route:
+    """A path of the API."""
+
+    path: str
+    required: tuple[bytes, ...] = ()
+    optional: tuple[bytes, ...] = ()
+    changes: bool = False
+    """Whether its requests change something: then pages of other sites may not drive it."""
+    names: frozenset[bytes] = field(init=False)
+    methods: frozenset[bytes] = field(init=False)
+
+    @names.default
+    def _names(self) -> frozenset[bytes]:
+        return frozenset(self.required + self.optional)
+
+    @methods.default
+    def _methods(self) -> frozenset[bytes]:
+        return frozenset([b"GET", b"POST"] if self.changes else [b"GET", b"HEAD", b"POST"])
+
+
+def body_limit(limits: Limits) -> int:
+    """How many bytes the body of a request may have: a key and two values with every byte as %XX, and the names."""
+    return 3 * (limits.key_size + 2 * limits.value_size) + 16 * 1024
+
+
+def read_parameters(request: IRequest, route: Route, limits: Limits) -> dict[bytes, bytes]:
+    """The parameters of a request, from its query string and, for a POST, from its form too.
+
+    Raises BadRequest, TooLarge or CrossSite."""
+    if route.changes and request.getHeader(b"sec-fetch-site") == b"cross-site":
+        raise CrossSite("a page of another site may not change anything here")
+    given: dict[bytes, bytes] = {}
+    for name, value in _fields(request):
+        if name not in route.names:
+            raise BadRequest(f"there is no parameter {shown(name)}; {_takes(route)}")
+        if name in given:
+            raise BadRequest(f"{shown(name)} is given twice")
+        given[name] = value
+    for name in route.required:
+        if name not in given:
+            raise BadRequest(_missing(name, route, hint=request.method == b"GET" and bool(given)))
+    for name, value in given.items():
+        _check_size(name, value, limits)
+    return given
+
+
+def _fields(request: IRequest) -> Fields:
+    fields = parse_urlencoded(request.uri.partition(b"?")[2])
+    if request.method == b"POST":
+        body = request.content.read()
+        if body:
+            fields += parse_form(request.getHeader(b"content-type") or b"", body)
+    return fields
+
+
+def _check_size(name: bytes, value: bytes, limits: Limits) -> None:
+    if name == b"key":
+        what, limit = "key_size", limits.key_size
+        if not value:
+            raise BadRequest("the key is empty")
+    else:
+        what, limit = "value_size", limits.value_size
+    if len(value) > limit:
+        raise TooLarge(f"{name.decode()} has {len(value)} bytes; the limit, {what}, is {limit}")
+
+
+def _missing(name: bytes, route: Route, hint: bool) -> str:
+    line = f"{name.decode()} is missing; {_takes(route)}"
+    if hint:
+        line += ". In a shell, put the URL in quotes: an & outside of them ends the command"
+    return line
+
+
+def _takes(route: Route) -> str:
+    names = [name.decode() for name in route.required] + [f"{name.decode()} (optional)" for name in route.optional]
+    if not names:
+        return f"{route.path} takes none"
+    return f"{route.path} takes " + " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
