@@ -64,7 +64,7 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse; what is wrong ends the program with one line, not with the whole of --help."""
         try:
-            super().parseOptions(options)
+            usage.Options.parseOptions(self, options)
         except usage.UsageError as error:
             _refuse(f"{error}; twistd txraft --help lists the options")
 
@@ -81,11 +81,17 @@ class Options(usage.Options):
             self["id"] = int(self["id"])
         except ValueError:
             raise usage.UsageError(f"--id takes a whole number, not {self['id']!r}") from None
-        if self.parent["pidfile"] == "twistd.pid":
-            self.parent["pidfile"] = f"txraft-{self['id']}.pid"
-        in_foreground = self.parent["nodaemon"] or self.parent["debug"]
-        if self.parent["logfile"] is None and not in_foreground:
-            self.parent["logfile"] = f"txraft-{self['id']}.log"
+        twistd = self.parent
+        assert twistd is not None
+        if twistd["pidfile"] == "twistd.pid":
+            twistd["pidfile"] = f"txraft-{self['id']}.pid"
+        if twistd["logfile"] is None and not (twistd["nodaemon"] or twistd["debug"]):
+            twistd["logfile"] = f"txraft-{self['id']}.log"
+
+    def directory(self) -> Path:
+        """The node's own. twistd goes to its --rundir only later."""
+        assert self.parent is not None
+        return Path(self.parent["rundir"], self["data-dir"], str(self["id"])).absolute()
 
 
 def makeService(options: Options) -> IService:
@@ -95,8 +101,7 @@ def makeService(options: Options) -> IService:
     try:
         settings = config.load(options["config"]) if options["config"] else config.BUILT_IN
         kvaddr = Address.parse(options["kvaddr"]) if options["kvaddr"] else None
-        directory = Path(options.parent["rundir"], options["data-dir"], str(options["id"])).absolute()
-        return make_node_service(reactor, settings, options["id"], kvaddr, directory)
+        return make_node_service(reactor, settings, options["id"], kvaddr, options.directory())
     except TxraftError as error:
         _refuse(str(error))
 
@@ -156,14 +161,11 @@ def make_node_service(
     )
 
     service = MultiService()
-    for part in (
-        _Disk(data_on_disk, storage, worker),
-        node,
-        _Peers(peers, node),
-        _serve(reactor, raft_port, peers.server_factory()),
-        _serve(reactor, kv_port, site(replica, store, limits, reactor)),
-    ):
-        part.setServiceParent(service)
+    service.addService(_Disk(data_on_disk, storage, worker))
+    service.addService(node)
+    service.addService(_Peers(peers, node))
+    service.addService(_serve(reactor, raft_port, peers.server_factory()))
+    service.addService(_serve(reactor, kv_port, site(replica, store, limits, reactor)))
     return service
 
 
@@ -240,5 +242,5 @@ def _end_with_failure(error: TxraftError) -> None:
     print(f"txraft: {error}", file=sys.__stderr__, flush=True)
     # twistd knows no exit status but 0 for a reactor that stops, so it is set when everything else is over.
     atexit.register(os._exit, 1)
-    if reactor.running:  # type: ignore[attr-defined]  # the module is typed as a module
-        reactor.stop()  # type: ignore[attr-defined]  # the same
+    if reactor.running:
+        reactor.stop()

@@ -1,0 +1,37 @@
+"""What must survive: the log, the term and the vote (Figure 2, persistent state).
+
+Theory of operation
+===================
+
+A server may say "I have this entry" or "you have my vote" only when its disk would still say so after a power cut. The
+node hands over `Save`s; the Deferred that it gets fires when all of them are durable, and what waits for that (votes,
+acknowledgements) leaves only then.
+
+    SaveQueue ──saves──> SQLiteStorage ──one job──> worker's thread: merge, encode, one transaction, one fsync
+                              │
+                         DirectoryLock: one process a directory
+
+The rooms, from the bottom up:
+
+- `merging`    several saves made one, so that a group costs one transaction
+- `directory`  a data directory that outlasts a power cut, and the lock on it
+- `log_file`   the SQLite file: how it is made, checked, read and written. Blocks
+- `sqlite`     `SQLiteStorage`: lock, file and worker as an `IStorage`
+- `memory`     `MemoryStorage`, its simple twin, under the same tests
+
+What holds:
+
+- Term, vote and entries of one call are one transaction: after a crash all of it is there, or none (hazard E1).
+- `raft.sqlite` is made under another name and renamed when it is whole. So a file of that name without its tables, or
+  without term and vote, is damage, and is never taken for a new server that has promised nothing.
+- Every entry, and term and vote, carry a CRC-32; what does not match, and a gap, end the start with a line that names
+  the place (hazard S4). There is no repair: a server that forgot part of its log or its vote can make the cluster lose
+  what it acknowledged, so it is replaced under an id never used before (hazard S6).
+- The first write that fails is the last: after a failed fsync nobody knows what the disk has, and a second fsync would
+  say that all is well (hazard S1). The node ends. Started again, it reads what is really there.
+- Between `load` and the first save no connection and no thread exists: a process that becomes a daemon forks there,
+  and an SQLite connection does not cross a fork. The lock does.
+
+What SQLite cannot tell: the end of its write-ahead log after a crash from a bit that flipped in it. Both end the replay
+there. The window is what has not been checkpointed into the file itself, the last 1,000 pages or so.
+"""

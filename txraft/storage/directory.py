@@ -1,0 +1,86 @@
+"""The data directory: that it outlasts a power cut, and that one process at a time has it."""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from txraft.errors import DirectoryLocked, StorageError
+
+
+def make_directory(directory: Path) -> None:
+    """Make `directory` and its parents where they are missing, durably. Raises StorageError."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            sync_directory(path.parent)
+    except OSError as error:
+        raise unusable(directory, error) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable: an fsync of a file does not promise that the file can be found."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unusable(directory: Path, error: OSError) -> StorageError:
+    """The line for a directory that the operating system refuses."""
+    reason = error.strerror or str(error)
+    return StorageError(f"cannot use {directory}: {reason}; it has to be a directory that this user may write")
+
+
+class DirectoryLock:
+    """An exclusive flock on `directory/lock`. It belongs to the open file: a fork shares it, the end of the last
+    process that has it frees it, and no file that a killed process leaves behind can hold it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file: BinaryIO | None = None
+
+    def acquire(self) -> None:
+        """Take the lock of a directory that exists. Raises DirectoryLocked at once where another has it."""
+        try:
+            file = (self._directory / "lock").open("a+b", buffering=0)
+        except OSError as error:
+            raise unusable(self._directory, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = _name_of(file.read())
+            file.close()
+            raise DirectoryLocked(
+                f"{self._directory} is in use by {holder}: end it, or start this node with another --data-dir"
+            ) from error
+        self._file = file
+        self.write_pid()
+
+    def write_pid(self) -> None:
+        """Write down who holds the lock, for another's error message. Done again after a fork."""
+        if self._file is not None:
+            with suppress(OSError):  # no room for it: the lock holds without
+                self._file.truncate(0)
+                self._file.write(b"%d" % os.getpid())
+
+    def release(self) -> None:
+        """Let go of this process's share. Not by LOCK_UN, which would take the lock from a forked child too."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _name_of(pid: bytes) -> str:
+    """Who the lock file says holds it, where that process is alive: after a fork it is, for a moment, a dead parent."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return "another process"
+    except PermissionError:
+        pass
+    return f"process {int(pid)}"
