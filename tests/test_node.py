@@ -342,14 +342,14 @@ class ReadTests(WorldTestCase):
         leader = world.leader()
         world.run(1)
         rounds: set[int] = set()
-        send = leader.network.send
+        receive = world.followers()[0].node.receive
 
-        def watch(to: NodeId, message: Message) -> None:
+        def watch(sender: NodeId, message: Message) -> None:
             if isinstance(message, Heartbeat):
                 rounds.add(message.read_round)
-            send(to, message)
+            receive(sender, message)
 
-        leader.network.send = watch  # type: ignore[method-assign]  # to look at what passes
+        self.patch(world.followers()[0].node, "receive", watch)
         reached = [leader.replica.read_barrier() for _ in range(100)]
         world.settle()
         for one in reached:

@@ -101,8 +101,9 @@ class IPeers(Interface):
     def propose(to: NodeId, command: bytes) -> "Deferred[bytes]":
         """Pass a command on to a node believed to lead. Fires with the state machine's result.
 
-        Fails with NotApplied where it certainly never reached a log, and with OutcomeUnknown where it may have: a
-        connection lost after sending, above all (hazard C8)."""
+        Fails with Unreachable where there is no connection, with NotApplied where it certainly never reached a log for
+        another reason, and with OutcomeUnknown where it may have: a connection lost after sending, above all (hazard
+        C8)."""
 
     def read_barrier(to: NodeId) -> "Deferred[int]":
         """Ask a node believed to lead for a read index. Fires with it; fails with Undecided."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from attrs import define
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, TimeoutError, fail, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -126,7 +126,7 @@ class Replica:
                 # A leader that has been stopped answers nothing; by then another one may lead.
                 index: int = yield asked.addTimeout(self._patience, self._clock)
                 return index
-            except (NotLeader, Unreachable):
+            except NotApplied:  # nor does it matter why not: a read is asked again
                 yield self._node.change()
             except TimeoutError:
                 continue

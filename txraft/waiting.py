@@ -3,39 +3,34 @@
 import heapq
 import itertools
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 
 from txraft.core.messages import Entry
 from txraft.errors import NotApplied, OutcomeUnknown
 
 
-@frozen
-class _Proposal:
-    term: int
-    done: "Deferred[bytes]"
-
-
 class Proposals:
     """Commands that this node put into its log as a leader, and that are not decided yet.
 
-    Success is claimed only for the very entry that was proposed, of that index and that term (hazard C6).
+    Success is claimed only for the very entry that was proposed, of that index and that term (hazard C6). Two may wait
+    for one index: an entry that was truncated here, and lives on elsewhere, and a later one in its place.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, _Proposal] = {}
+        self._waiting: dict[tuple[int, int], Deferred[bytes]] = {}
         self._applied_term = 0
 
     def add(self, entry: Entry) -> "Deferred[bytes]":
         """Wait for a proposed entry. Fires with its result; fails with NotApplied when another took its place, and with
         OutcomeUnknown when the node stops first. Cancelling it ends the wait.
         """
+        key = (entry.index, entry.term)
 
         def cancel(_done: "Deferred[bytes]") -> None:
-            self._waiting.pop(entry.index, None)
+            self._waiting.pop(key, None)
 
         done: Deferred[bytes] = Deferred(cancel)
-        self._waiting[entry.index] = _Proposal(entry.term, done)
+        self._waiting[key] = done
         return done
 
     def applied(self, entry: Entry, result: bytes) -> None:
@@ -43,21 +38,22 @@ class Proposals:
         if entry.term > self._applied_term:
             self._applied_term = entry.term
             self._give_up_older(entry.term)
-        proposal = self._waiting.pop(entry.index, None)
-        if proposal is not None:
-            proposal.done.callback(result)
+        done = self._waiting.pop((entry.index, entry.term), None)
+        if done is not None:
+            done.callback(result)
 
     def _give_up_older(self, term: int) -> None:
         # Terms never decrease along a log: behind an applied entry of this term, no entry of an older one can follow.
-        for index, proposal in [item for item in self._waiting.items() if item[1].term < term]:
-            del self._waiting[index]
-            proposal.done.errback(NotApplied("a new leader's entry took the place of this change; send it again"))
+        for key in [key for key in self._waiting if key[1] < term]:
+            self._waiting.pop(key).errback(
+                NotApplied("a new leader's entry took the place of this change; send it again")
+            )
 
     def stop(self) -> None:
         """The node stops; what becomes of the proposals is decided by the others."""
         waiting, self._waiting = self._waiting, {}
-        for proposal in waiting.values():
-            proposal.done.errback(OutcomeUnknown("the node stopped before the change was committed"))
+        for done in waiting.values():
+            done.errback(OutcomeUnknown("the node stopped before the change was committed"))
 
 
 class AppliedIndex:

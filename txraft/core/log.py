@@ -7,7 +7,10 @@ Indexes start at 1; index 0, of term 0, is before the first entry. `snapshot_ind
 """
 
 import bisect
+from collections import deque
 from collections.abc import Iterable, Sequence
+
+from attrs import define
 
 from txraft.core.messages import Entry
 from txraft.errors import Compacted, InvariantViolated
@@ -21,6 +24,16 @@ def size_of(entry: Entry) -> int:
     return len(entry.data) + ENTRY_OVERHEAD
 
 
+@define
+class _Write:
+    """A write that was given out, and is not known to be durable."""
+
+    index: int
+    term: int
+    kept: int
+    """Up to here, nothing of it has been truncated since."""
+
+
 class RaftLog:
     """One server's log. What it is made with is durable; what is appended becomes so by `mark_durable`."""
 
@@ -32,6 +45,7 @@ class RaftLog:
         self.durable_index = self.last_index
         """Everything up to here is on this server's disk. Goes back only when what it covers is truncated."""
         self._given_out = self.last_index
+        self._writes: deque[_Write] = deque()
 
     @property
     def first_index(self) -> int:
@@ -111,6 +125,8 @@ class RaftLog:
         del self._entries[index - self.first_index :]
         self.durable_index = min(self.durable_index, index - 1)
         self._given_out = min(self._given_out, index - 1)
+        for write in self._writes:
+            write.kept = min(write.kept, index - 1)
 
     def compact(self, index: int) -> None:
         """Forget everything up to `index`, which is applied and durable, and in a snapshot."""
@@ -124,13 +140,15 @@ class RaftLog:
             return ()
         unsaved = self.between(self._given_out + 1, self.last_index)
         self._given_out = self.last_index
+        self._writes.append(_Write(self.last_index, self.last_term, self.last_index))
         return unsaved
 
     def mark_durable(self, index: int, term: int) -> None:
-        """A write that ended with the entry (index, term) is durable.
+        """The oldest of the writes that were given out is durable; it ended with the entry (index, term).
 
-        Where that entry has been truncated meanwhile, the write says nothing of what replaced it, and is ignored
-        (hazard R11); the write of the replacement will report itself.
+        What has been truncated since it was given out does not count, even where the same entry has come back: later
+        writes will take it off the disk, and put it there again, in that order (hazard R11).
         """
-        if self.has(index, term):
-            self.durable_index = max(self.durable_index, index)
+        if not self._writes or (self._writes[0].index, self._writes[0].term) != (index, term):
+            raise InvariantViolated(f"a write that ended with entry {index} of term {term} is not the oldest one")
+        self.durable_index = max(self.durable_index, self._writes.popleft().kept)

@@ -71,7 +71,12 @@ class Progress:
         if self.state is ProgressState.PROBE and self._is_under_way(request_id):
             self._reset(ProgressState.REPLICATE)
         self.next_index = max(self.next_index, self.match_index + 1)
-        while self._inflight and self._inflight[0].last_index <= self.match_index:
+        # A probe is answered only by its own reply, or two of them could chase each other for ever.
+        while (
+            self.state is ProgressState.REPLICATE
+            and self._inflight
+            and self._inflight[0].last_index <= self.match_index
+        ):
             self._inflight_bytes -= self._inflight.popleft().size
             self._moved_at = now
         return news

@@ -4,7 +4,7 @@ A `Replication` is what a leader knows beyond what every server does (Figure 2, 
 at an election won and thrown away when the server steps down.
 """
 
-from txraft.core.log import size_of
+from txraft.core.log import ENTRY_OVERHEAD, size_of
 from txraft.core.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -36,17 +36,17 @@ class Replication:
 
     def propose(self, data: bytes) -> Entry:
         """Append a command to the log. Raises Overloaded where too much waits to be committed already (hazard C9)."""
-        limit = self._state.options.max_uncommitted_size
+        size, limit = len(data) + ENTRY_OVERHEAD, self._state.options.max_uncommitted_size
         # One alone is always taken, or a command larger than the limit could never be (hazard R16).
-        if self._uncommitted_size and self._uncommitted_size + len(data) > limit:
+        if self._uncommitted_size and self._uncommitted_size + size > limit:
             raise Overloaded(f"more than {limit} bytes wait to be committed; try again later")
+        self._uncommitted_size += size
         return self._append(EntryKind.COMMAND, data)
 
     def _append(self, kind: EntryKind, data: bytes) -> Entry:
         state = self._state
         entry = Entry(state.log.last_index + 1, state.current_term, kind, data)
         state.log.append((entry,))
-        self._uncommitted_size += len(data)
         return entry
 
     def advance_commit_index(self) -> None:
@@ -61,8 +61,8 @@ class Replication:
         if index <= state.commit_index or state.log.term_at(index) != state.current_term:
             return
         for entry in state.log.between(state.commit_index + 1, index):
-            if entry.term == state.current_term:  # else it was not counted in by this leadership (hazard R16)
-                self._uncommitted_size -= len(entry.data)
+            if entry.term == state.current_term and entry.kind is EntryKind.COMMAND:  # as `propose` counted it in (R16)
+                self._uncommitted_size -= size_of(entry)
         state.commit_to(index)
 
     # Sending

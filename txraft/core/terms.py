@@ -47,14 +47,18 @@ def step_down(state: State, term: int, now: float) -> None:
 
 
 def refusal(state: State, request: Request) -> Reply:
-    """The answer that says no and, by its term, why."""
+    """The answer that says no and, by its term, why.
+
+    A leader's requests are numbered within its term, from 1. The answer to one of an earlier term carries a later term,
+    in which the same server may lead again, so it names no number, which might mean another request there (hazard C2).
+    """
     match request:
         case RequestVote():
             return RequestVoteReply(state.current_term, request.round, request.pre_vote, vote_granted=False)
         case AppendEntries():
-            return AppendEntriesReply(state.current_term, request.request_id, False, 0, 0)
+            return AppendEntriesReply(state.current_term, 0, False, 0, 0)
         case Heartbeat():
-            return HeartbeatReply(state.current_term, request.read_round)
+            return HeartbeatReply(state.current_term, 0)
 
 
 def _asks_about_a_term_to_come(message: Message) -> bool:

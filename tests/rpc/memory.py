@@ -1,0 +1,151 @@
+"""Networks joined in memory, and a handler that remembers."""
+
+from collections.abc import Callable, Iterable
+from random import Random
+
+from attrs import Factory, define, field
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, LogLevel
+from twisted.protocols import amp
+from twisted.test.iosim import FakeTransport, IOPump, connect
+from zope.interface import implementer
+
+from txraft.core.messages import Message, NodeId
+from txraft.interfaces import IPeerHandler
+from txraft.rpc import Limits, Network
+from txraft.rpc.commands import PROTOCOL_VERSION, Hello
+
+CLUSTER = "a cluster"
+ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
+
+
+@implementer(IPeerHandler)
+@define(eq=False)
+class Recorder:
+    """Remembers what it is called with, and answers as it is told to."""
+
+    received: list[tuple[NodeId, Message]] = Factory(list)
+    events: list[str] = Factory(list)
+    proposals: list[bytes] = Factory(list)
+    on_receive: Callable[[], None] = lambda: None
+    on_propose: Callable[[], Deferred[bytes]] = lambda: succeed(b"done")
+    on_read: Callable[[], Deferred[int]] = lambda: succeed(7)
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        """Remember the message."""
+        self.received.append((sender, message))
+        self.on_receive()
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """Remember it."""
+        self.events.append(f"connected {peer}")
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """Remember it."""
+        self.events.append(f"lost {peer}")
+
+    def handle_propose(self, command: bytes) -> Deferred[bytes]:
+        """Remember the command, and answer."""
+        self.proposals.append(command)
+        return self.on_propose()
+
+    def handle_read_barrier(self) -> Deferred[int]:
+        """Answer."""
+        return self.on_read()
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class MemoryEndpoint:
+    """Dials a factory in memory; refuses while there is none."""
+
+    clock: Clock
+    target: IProtocolFactory | None = None
+    pumps: list[IOPump] = Factory(list)
+    attempts: int = 0
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Join what the two factories build."""
+        self.attempts += 1
+        server = None if self.target is None else self.target.buildProtocol(ADDRESS)
+        client = protocolFactory.buildProtocol(ADDRESS)
+        if server is None or client is None:
+            return fail(Refused())
+        transports = FakeTransport(server, True), FakeTransport(client, False)
+        self.pumps.append(connect(server, transports[0], client, transports[1], greet=False, clock=self.clock))
+        return succeed(client)
+
+
+@define(eq=False)
+class Cluster:
+    """Networks 0 and 1 with a handler each; each dials the other, unless told otherwise."""
+
+    limits: Limits = Factory(Limits)
+    clusters: tuple[str, str] = (CLUSTER, CLUSTER)
+    clock: Clock = Factory(Clock)
+    handlers: list[Recorder] = field(init=False)
+    endpoints: list[MemoryEndpoint] = field(init=False)
+    """endpoints[0] is the one by which 0 dials 1."""
+    networks: list[Network] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.handlers = [Recorder(), Recorder()]
+        self.endpoints = [MemoryEndpoint(self.clock), MemoryEndpoint(self.clock)]
+        self.networks = [
+            Network(self.clock, me, self.clusters[me], {1 - me: self.endpoints[me]}, Random(me), self.limits)
+            for me in (0, 1)
+        ]
+
+    def start(self, *dialling: int) -> "Cluster":
+        """Start both; only the nodes named in `dialling` (both, where none is) find the other one listening."""
+        for me in dialling or (0, 1):
+            self.endpoints[me].target = self.networks[1 - me].server_factory()
+        for me in (1, 0):
+            self.networks[me].start(self.handlers[me])
+        self.advance(2)
+        return self
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass in small steps, and everything that is written arrive."""
+        self.settle()
+        for _ in range(round(seconds / 0.05)):
+            self.clock.advance(0.05)
+            self.settle()
+
+    def settle(self) -> None:
+        """Let everything that is written arrive."""
+        while any(pump.flush() for endpoint in self.endpoints for pump in endpoint.pumps):
+            pass
+
+    def cut(self, dialler: int) -> None:
+        """End the latest connection that `dialler` made."""
+        pump = self.endpoints[dialler].pumps[-1]
+        pump.clientIO.loseConnection()
+        pump.flush()
+
+
+def hello_box(**changes: object) -> bytes:
+    """The bytes of a Hello from node 1 to node 0, with changes."""
+    arguments = {"protocol_version": PROTOCOL_VERSION, "cluster_id": CLUSTER, "from_id": 1, "to_id": 0} | changes
+    box = Hello.makeArguments(arguments, None)
+    box[amp.COMMAND], box[amp.ASK] = Hello.commandName, b"1"
+    serialized: bytes = box.serialize()
+    return serialized
+
+
+def dial(network: Network) -> tuple[IProtocol, StringTransport]:
+    """A bare connection to `network`: its protocol, and the transport that shows what it writes."""
+    protocol, transport = network.server_factory().buildProtocol(ADDRESS), StringTransport()
+    assert protocol is not None
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def warnings(events: Iterable[LogEvent]) -> list[str]:
+    """The lines in the log from warnings up."""
+    return [event["log_format"].format(**event) for event in events if event["log_level"] >= LogLevel.warn]

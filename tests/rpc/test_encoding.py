@@ -1,0 +1,181 @@
+"""Values longer than AMP's, and messages as bytes."""
+
+from typing import Any
+
+import attrs
+import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.core import messages
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
+from txraft.errors import InvariantViolated, MalformedMessage
+from txraft.rpc.commands import COMMAND_OF, COMMANDS, Propose
+from txraft.rpc.encoding import MAX_INTEGER, MAX_VALUE, PackedMessage
+
+numbers = st.integers(0, MAX_INTEGER)
+
+
+@st.composite
+def append_entries(draw: st.DrawFn) -> AppendEntries:
+    """AppendEntries whose entries follow prev_log_index."""
+    prev = draw(st.integers(0, MAX_INTEGER - 100))
+    parts = draw(st.lists(st.tuples(numbers, st.sampled_from(EntryKind), st.binary()), max_size=8))
+    entries = tuple(Entry(prev + 1 + i, *part) for i, part in enumerate(parts))
+    return AppendEntries(draw(numbers), draw(numbers), prev, draw(numbers), entries, draw(numbers))
+
+
+def of_class(message_class: type[Message]) -> st.SearchStrategy[Message]:
+    """Any message of a class."""
+    if message_class is AppendEntries:
+        return append_entries()
+    kinds = {int: numbers, bool: st.booleans()}
+    return st.builds(message_class, *(kinds[field.type] for field in attrs.fields(message_class) if field.type))
+
+
+def over_the_wire(command: type[amp.Command], arguments: dict[str, Any]) -> Any:
+    """What arrives of a command's arguments."""
+    box = command.makeArguments(arguments, None)
+    (parsed,) = amp.parseString(box.serialize())
+    return command.parseArguments(parsed, None)
+
+
+def sent(message: Message) -> Message:
+    """The message as it arrives."""
+    arrived: Message = over_the_wire(COMMAND_OF[type(message)], {"message": message})["message"]
+    return arrived
+
+
+def batch(count: int, size: int) -> AppendEntries:
+    """A message with `count` entries of `size` bytes."""
+    entries = tuple(Entry(11 + i, 3, EntryKind.COMMAND, bytes([i % 256]) * size) for i in range(count))
+    return AppendEntries(3, 1, 10, 2, entries, 9)
+
+
+class MessagesTests(SynchronousTestCase):
+    """Every message arrives as it was, or does not arrive."""
+
+    @given(st.one_of(*map(of_class, COMMAND_OF)))
+    def test_round_trip(self, message: Message) -> None:
+        """A message equals what arrives, in type too."""
+        arrived = sent(message)
+        self.assertEqual(arrived, message)
+        self.assertEqual(list(map(type, attrs.astuple(arrived))), list(map(type, attrs.astuple(message))))
+
+    def test_kinds_are_kinds_again(self) -> None:
+        """An entry's kind arrives as an EntryKind."""
+        arrived = sent(batch(1, 1))
+        assert isinstance(arrived, AppendEntries)
+        self.assertIs(arrived.entries[0].kind, EntryKind.COMMAND)
+
+    def test_every_message_has_its_command(self) -> None:
+        """Each message class has one command, of its own name."""
+        named = {command.__name__: message_class for message_class, command in COMMAND_OF.items()}
+        self.assertEqual(set(named.values()), set(messages.Message.__args__))
+        for name, message_class in named.items():
+            self.assertEqual(name, message_class.__name__)
+            self.assertFalse(COMMANDS[name.encode()].requiresAnswer)
+
+    def test_large_entry(self) -> None:
+        """An entry of 10 MiB arrives: hazard R20."""
+        message = batch(1, 10 * 1024 * 1024)
+        self.assertTrue(sent(message) == message)
+
+    def test_large_batch(self) -> None:
+        """A batch of 5,000 entries, more than one value of a box holds, arrives: hazard R20."""
+        message = batch(5000, 100)
+        self.assertTrue(sent(message) == message)
+
+    def test_gap_is_not_sent(self) -> None:
+        """Entries with a gap do not leave: hazard R12."""
+        message = batch(3, 1)
+        for entries in (message.entries[1:], message.entries[::2], message.entries[::-1]):
+            with self.assertRaises(InvariantViolated):
+                sent(attrs.evolve(message, entries=entries))
+
+    def test_gap_is_not_taken(self) -> None:
+        """Entries with a gap do not arrive: hazard R12."""
+        for indexes in ([12], [11, 13], [12, 11], [11, 11]):
+            self.refused(AppendEntries, [3, 1, 10, 2, [[index, 3, 1, b""] for index in indexes], 9])
+
+    def refused(self, message_class: type[Message], values: object) -> None:
+        """These values in msgpack are not taken for a message of the class."""
+        with self.assertRaises(MalformedMessage, msg=repr(values)):
+            PackedMessage(message_class).from_bytes(msgpack.packb(values))
+
+    def test_wrong_fields(self) -> None:
+        """Fields of the wrong number, type or range are refused."""
+        for values in (
+            [],
+            [1],
+            [1, 2, 3],
+            [1, True],
+            [1, None],
+            [1, 2.0],
+            [1, "2"],
+            [1, b"2"],
+            [1, -2],
+            [-1, 2],
+            [1, 2**63],
+            {"term": 1, "read_round": 2},
+            {1: 2},
+            5,
+            [[1], 2],
+            [1, msgpack.ExtType(5, b"")],
+            [1, msgpack.Timestamp(0, 0)],
+        ):
+            self.refused(messages.HeartbeatReply, values)
+
+    def test_wrong_entries(self) -> None:
+        """Entries of the wrong shape, an unknown kind among them, are refused."""
+        for entry in (
+            [],
+            5,
+            None,
+            b"abcd",
+            [11, 3, 1],
+            [11, 3, 1, b"", 0],
+            [11, 3, 1, "text"],
+            [11, 3, 77, b""],
+            [11, 3, True, b""],
+            [11, -3, 1, b""],
+            [11, 2**63, 1, b""],
+            [11.0, 3, 1, b""],
+        ):
+            self.refused(AppendEntries, [3, 1, 10, 2, [entry], 9])
+        self.refused(AppendEntries, [3, 1, 10, 2, b"", 9])
+        self.refused(AppendEntries, [3, 1, -1, 2, [[0, 3, 1, b""]], 9])
+
+    @given(st.binary(max_size=60))
+    def test_noise(self, noise: bytes) -> None:
+        """Arbitrary bytes are refused, or are a message that could have been sent."""
+        packed = PackedMessage(messages.Heartbeat)
+        try:
+            message = packed.from_bytes(noise)
+        except MalformedMessage:
+            return
+        self.assertEqual(packed.from_bytes(packed.to_bytes(message)), message)
+
+    def test_bytes_left_over(self) -> None:
+        """Two values where one belongs, and half a value, are refused."""
+        good = msgpack.packb([1, 2])
+        for value in (good + good, good[:-1], b"", b"\xc1", b"\x91" * 5000):
+            with self.assertRaises(MalformedMessage):
+                PackedMessage(messages.HeartbeatReply).from_bytes(value)
+
+
+class LongBytesTests(SynchronousTestCase):
+    """Bytes of any length in one box: hazard R20."""
+
+    def test_lengths(self) -> None:
+        """Every length around the borders of AMP's values arrives."""
+        for length in (0, 1, MAX_VALUE - 1, MAX_VALUE, MAX_VALUE + 1, 2 * MAX_VALUE, 2 * MAX_VALUE + 1):
+            value = (bytes(range(256)) * (length // 256 + 1))[:length]
+            self.assertTrue(over_the_wire(Propose, {"command": value}) == {"command": value}, length)
+
+    def test_missing(self) -> None:
+        """A box without the value is malformed."""
+        with self.assertRaises(MalformedMessage):
+            Propose.parseArguments(amp.Box(), None)

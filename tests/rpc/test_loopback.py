@@ -1,0 +1,88 @@
+"""Over real sockets."""
+
+import socket
+from random import Random
+from typing import Any, cast
+
+from attrs import define
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from tests.rpc.memory import CLUSTER, Recorder
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
+from txraft.rpc import Limits, Network
+
+LIMITS = Limits(retry_first=0.01, retry_most=0.05)
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class Port:
+    """Dials a port that becomes known later."""
+
+    number: int = 9
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Dial."""
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", self.number, timeout=1).connect(protocolFactory)
+
+
+class LoopbackTests(TestCase):
+    """Two nodes on this machine's loopback."""
+
+    timeout = 20
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for what setUp gives back
+        """Let both listen and dial."""
+        ports = [Port(), Port()]
+        self.networks = [Network(reactor, me, CLUSTER, {1 - me: ports[me]}, Random(me), LIMITS) for me in (0, 1)]
+        self.handlers = [Recorder(), Recorder()]
+        for me in (0, 1):
+            endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+            listening = await endpoint.listen(self.networks[me].server_factory())
+            self.addCleanup(listening.stopListening)
+            ports[1 - me].number = cast(IPv4Address, listening.getHost()).port
+        for network, handler in zip(self.networks, self.handlers, strict=True):
+            network.start(handler)
+            self.addCleanup(network.stop)
+
+    async def until(self, condition: Any) -> None:
+        """Wait for a condition; the test's time limit ends it."""
+        while not condition():
+            await deferLater(reactor, 0.002)
+
+    async def test_reconnects(self) -> None:
+        """After the connection broke, it is there again, and messages go through."""
+        await self.until(lambda: self.handlers[0].events == ["connected 1"])
+        self.networks[0]._outgoing[1].transport.abortConnection()
+        await self.until(lambda: self.handlers[0].events == ["connected 1", "lost 1", "connected 1"])
+        self.networks[0].send(1, Heartbeat(1, 2, 3))
+        await self.until(lambda: self.handlers[1].received)
+        self.assertEqual(self.handlers[1].received, [(0, Heartbeat(1, 2, 3))])
+
+    async def test_large_entry(self) -> None:
+        """An entry of 10 MiB arrives, and what follows when the transport has caught up: hazard R20."""
+        await self.until(lambda: self.handlers[0].events)
+        message = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(10 * 1024 * 1024)),), 3)
+        for count in (1, 2):
+            self.networks[0].send(1, message)
+            await self.until(lambda count=count: len(self.handlers[1].received) == count)
+        self.assertTrue(self.handlers[1].received == [(0, message)] * 2)
+
+    async def test_socket_options(self) -> None:
+        """Both sides send at once what is written, and notice a machine that is gone."""
+        await self.until(lambda: all(network._incoming and network._outgoing for network in self.networks))
+        for network in self.networks:
+            for link in (network._incoming, network._outgoing):
+                (transport,) = (link.transport for link in link.values())
+                handle = transport.getHandle()
+                self.assertTrue(transport.getTcpNoDelay())
+                self.assertTrue(transport.getTcpKeepAlive())
+                if hasattr(socket, "TCP_USER_TIMEOUT"):
+                    self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 10_000)

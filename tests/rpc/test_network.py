@@ -1,0 +1,323 @@
+"""Nodes that talk, in memory: ways, questions, connections that come and go."""
+
+from functools import partial
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from tests.rpc.memory import Cluster, warnings
+from txraft.core import messages
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
+from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.interfaces import IPeers
+from txraft.rpc import Limits
+
+REQUEST = Heartbeat(1, 2, 3)
+REPLY = HeartbeatReply(1, 3)
+EVERYTHING: list[messages.Message] = [
+    RequestVote(1, 2, 3, 4, True),
+    messages.RequestVoteReply(1, 2, False, True),
+    AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, b"x"),), 3),
+    messages.AppendEntriesReply(1, 2, False, 3, 1),
+    REQUEST,
+    REPLY,
+]
+
+
+class MessagesTests(SynchronousTestCase):
+    """Messages reach the other node's handler."""
+
+    def crash(self) -> None:
+        """A handler with a bug."""
+        raise ZeroDivisionError
+
+    def test_interface(self) -> None:
+        """A network is IPeers."""
+        verifyObject(IPeers, Cluster().networks[0])
+
+    def test_every_message(self) -> None:
+        """Every kind of message arrives, once, with its sender."""
+        cluster = Cluster().start()
+        for number, message in enumerate(EVERYTHING):
+            cluster.networks[0].send(1, message)
+            cluster.settle()
+            self.assertEqual(cluster.handlers[1].received[number:], [(0, message)])
+        self.assertEqual(cluster.handlers[0].received, [])
+
+    def test_large_entry(self) -> None:
+        """An entry of 10 MiB arrives through two real protocols: hazard R20."""
+        cluster = Cluster().start()
+        message = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(10 * 1024 * 1024)),), 3)
+        cluster.networks[0].send(1, message)
+        cluster.settle()
+        self.assertTrue(cluster.handlers[1].received == [(0, message)])
+
+    def test_the_way(self) -> None:
+        """A request goes by the connection that was dialled, a reply by the one that its request came by."""
+        cluster = Cluster().start()
+        dialled_by_0, dialled_by_1 = (cluster.endpoints[node].pumps[0] for node in (0, 1))
+        cluster.networks[0].send(1, REQUEST)
+        self.assertTrue(dialled_by_0.clientIO.getOutBuffer())
+        self.assertFalse(dialled_by_1.serverIO.getOutBuffer())
+        cluster.networks[0].send(1, REPLY)
+        self.assertFalse(dialled_by_0.clientIO.getOutBuffer())
+        self.assertTrue(dialled_by_1.serverIO.getOutBuffer())
+
+    def test_one_way_reachable(self) -> None:
+        """Where only one node can dial, everything goes both ways on that connection."""
+        cluster = Cluster().start(0)
+        for sender in (0, 1):
+            cluster.networks[sender].send(1 - sender, REQUEST)
+            cluster.networks[sender].send(1 - sender, REPLY)
+            cluster.settle()
+            self.assertEqual(cluster.handlers[1 - sender].received, [(sender, REQUEST), (sender, REPLY)])
+            result = cluster.networks[sender].propose(1 - sender, b"command")
+            cluster.settle()
+            self.assertEqual(self.successResultOf(result), b"done")
+
+    def test_without_connection(self) -> None:
+        """A message without a connection, or to a node that does not exist, is dropped."""
+        cluster = Cluster()
+        for message in EVERYTHING:
+            cluster.networks[0].send(1, message)
+            cluster.networks[0].send(5, message)
+        cluster.start()
+        self.assertEqual(cluster.handlers[1].received, [])
+
+    def test_handler_fails(self) -> None:
+        """A handler that fails is logged as critical, and the connection goes on."""
+        cluster = Cluster().start()
+        cluster.handlers[1].on_receive = self.crash
+        with capturedLogs() as events:
+            cluster.networks[0].send(1, REQUEST)
+            cluster.networks[0].send(1, REPLY)
+            cluster.settle()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.critical] * 2)
+        self.assertEqual(len(cluster.handlers[1].received), 2)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"])
+
+
+class QuestionsTests(SynchronousTestCase):
+    """Proposals and read barriers, and what becomes of them."""
+
+    def setUp(self) -> None:
+        """Two nodes, connected."""
+        self.cluster = Cluster().start()
+        self.network, self.handler = self.cluster.networks[0], self.cluster.handlers[1]
+
+    def test_answers(self) -> None:
+        """The answers come back, large ones too."""
+        large = bytes(200_000)
+        self.handler.on_propose = lambda: succeed(large)
+        result, index = self.network.propose(1, large), self.network.read_barrier(1)
+        self.cluster.settle()
+        self.assertEqual(self.successResultOf(result), large)
+        self.assertEqual(self.successResultOf(index), 7)
+        self.assertEqual(self.handler.proposals, [large])
+
+    def test_errors(self) -> None:
+        """Outcomes arrive as what they are, anything else as OutcomeUnknown (for a read, NotApplied)."""
+        for error, proposal, read in (
+            (NotApplied("no"), NotApplied, NotApplied),
+            (Overloaded("full"), NotApplied, NotApplied),
+            (NotLeader(2), NotLeader, NotLeader),
+            (NotLeader(None), NotLeader, NotLeader),
+            (OutcomeUnknown("who knows"), OutcomeUnknown, NotApplied),
+            (RuntimeError("a bug"), OutcomeUnknown, NotApplied),
+        ):
+            self.handler.on_propose = self.handler.on_read = partial(fail, error)
+            asked = self.network.propose(1, b""), self.network.read_barrier(1)
+            self.cluster.settle()
+            arrived = [
+                self.failureResultOf(result, kind).value for result, kind in zip(asked, (proposal, read), strict=True)
+            ]
+            if isinstance(error, NotLeader):
+                self.assertEqual([str(other) for other in arrived], [str(error)] * 2)
+                self.assertEqual([other.leader_id for other in arrived], [error.leader_id] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        self.assertEqual(self.cluster.handlers[0].events, ["connected 1"])
+
+    def test_handler_raises(self) -> None:
+        """A handler that raises, or answers with what is no answer, is logged and the outcome unknown."""
+        for answer in (lambda: 1 // 0, lambda: succeed(None)):
+            self.handler.on_propose = answer  # type: ignore[assignment]  # wrong on purpose
+            result = self.network.propose(1, b"")
+            self.cluster.settle()
+            self.failureResultOf(result, OutcomeUnknown)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, TypeError)), 2)
+
+    def test_not_connected(self) -> None:
+        """Without a connection, Unreachable at once, and nothing arrives later: hazard C8."""
+        cluster = Cluster()
+        for result in (cluster.networks[0].propose(1, b"x"), cluster.networks[0].read_barrier(1)):
+            self.failureResultOf(result, Unreachable)
+        cluster.start()
+        self.assertEqual(cluster.handlers[1].proposals, [])
+
+    def test_lost_before_the_answer(self) -> None:
+        """A proposal whose connection is lost has an unknown outcome, and is not sent again: hazard C8."""
+        self.handler.on_propose = self.handler.on_read = Deferred
+        result, index = self.network.propose(1, b"once"), self.network.read_barrier(1)
+        self.cluster.settle()
+        self.assertNoResult(result)
+        self.cluster.cut(0)
+        self.failureResultOf(result, OutcomeUnknown)
+        self.failureResultOf(index, NotApplied)
+        self.cluster.advance(3)
+        self.assertEqual(self.cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
+        self.assertEqual(self.handler.proposals, [b"once"])
+
+    def test_lost_before_it_arrived(self) -> None:
+        """The outcome is unknown as well where the other side never saw the proposal: hazard C8."""
+        result = self.network.propose(1, b"never")
+        pump = self.cluster.endpoints[0].pumps[-1]
+        pump.clientIO.getOutBuffer()
+        self.cluster.cut(0)
+        self.failureResultOf(result, OutcomeUnknown)
+        self.cluster.advance(3)
+        self.assertEqual(self.handler.proposals, [])
+
+    def test_asking_again_at_once(self) -> None:
+        """Who asks again as soon as a connection is lost does not do so on that connection."""
+        self.handler.on_propose = Deferred
+        again: list[Deferred[bytes]] = []
+        self.cluster.endpoints[1].target = None
+        self.cluster.cut(1)
+        result = self.network.propose(1, b"first")
+        result.addErrback(lambda _: again.append(self.network.propose(1, b"second")))
+        self.cluster.settle()
+        self.cluster.cut(0)
+        self.failureResultOf(again[0], NotApplied)
+
+    def test_cancelled(self) -> None:
+        """An answer to what nobody waits for any more harms nothing; nor does a failure that nobody handles."""
+        answer: Deferred[bytes] = Deferred()
+        self.handler.on_propose = lambda: answer
+        result = self.network.propose(1, b"")
+        self.cluster.settle()
+        result.addErrback(lambda _: None).cancel()
+        answer.errback(NotLeader(2))
+        self.handler.on_propose = lambda: fail(NotLeader(2))
+        result = self.network.propose(1, b"")
+        self.cluster.settle()
+        self.assertEqual(self.cluster.handlers[0].events, ["connected 1"])
+        self.failureResultOf(result, NotLeader)
+
+    def test_answer_after_the_connection(self) -> None:
+        """An answer that is ready when the connection is gone goes nowhere, silently."""
+        answer: Deferred[bytes] = Deferred()
+        self.handler.on_propose = lambda: answer
+        result = self.network.propose(1, b"")
+        self.cluster.settle()
+        self.cluster.cut(0)
+        self.failureResultOf(result, OutcomeUnknown)
+        answer.callback(b"too late")
+
+
+class ConnectionsTests(SynchronousTestCase):
+    """Connections that open, break, and open again."""
+
+    def test_news(self) -> None:
+        """The handler is told of the connection that this node dialled, found and lost."""
+        cluster = Cluster().start()
+        cluster.cut(1)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"])
+        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0"])
+        cluster.advance(1)
+        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0", "connected 0"])
+
+    def test_backoff(self) -> None:
+        """Attempts come often at first, then about once in retry_most."""
+        cluster = Cluster(Limits(retry_first=0.1, retry_most=2.0)).start(1)
+        first = cluster.endpoints[0].attempts
+        self.assertGreaterEqual(first, 5)
+        cluster.advance(20)
+        self.assertIn(cluster.endpoints[0].attempts - first, range(9, 13))
+
+    def test_newer_connection_replaces_the_older(self) -> None:
+        """A peer that connects again, its old connection still open here, is answered on the new one."""
+        cluster = Cluster().start()
+        again = Cluster(clock=cluster.clock)
+        again.endpoints[1].target = cluster.networks[0].server_factory()
+        again.networks[1].start(again.handlers[1])
+        again.settle()
+        cluster.settle()
+        cluster.networks[0].send(1, REPLY)
+        again.settle()
+        self.assertEqual(again.handlers[1].received, [(0, REPLY)])
+        self.assertEqual(cluster.handlers[1].received, [])
+        self.assertEqual(cluster.handlers[1].events[:2], ["connected 0", "lost 0"])
+
+    def test_stop(self) -> None:
+        """Stopping closes what is open, sends what waits, and leaves no timer."""
+        cluster = Cluster().start()
+        cluster.networks[0].send(1, REQUEST)
+        stopped = [network.stop() for network in cluster.networks]
+        cluster.settle()
+        for result in stopped:
+            self.successResultOf(result)
+        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0"])
+        self.assertEqual(cluster.clock.getDelayedCalls(), [])
+
+    def test_only_while_running(self) -> None:
+        """A network that listens before it is started, or after it was stopped, lets nobody in."""
+        cluster = Cluster()
+        cluster.endpoints[0].target = cluster.networks[1].server_factory()
+        cluster.networks[0].start(cluster.handlers[0])
+        cluster.advance(1)
+        self.assertEqual(cluster.endpoints[0].pumps, [])
+        cluster.networks[1].start(cluster.handlers[1])
+        cluster.advance(2)
+        self.assertEqual(len(cluster.endpoints[0].pumps), 1)
+        stopped = cluster.networks[1].stop()
+        cluster.advance(3)
+        self.successResultOf(stopped)
+        self.assertEqual(len(cluster.endpoints[0].pumps), 1)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1"])
+
+
+class WarningsTests(SynchronousTestCase):
+    """What the log says of handshakes."""
+
+    def test_refused(self) -> None:
+        """A refused handshake is logged once on each side, however often it is tried, with the longest wait between."""
+        cluster = Cluster(Limits(retry_first=0.01), clusters=("ours", "theirs"))
+        with capturedLogs() as events:
+            cluster.start(0).advance(8)
+        told = warnings(events)
+        self.assertEqual(len(told), 2, told)
+        for line, way in zip(sorted(told), ("a connection from node 0", "the connection to node 1"), strict=True):
+            self.assertIn(way, line)
+            self.assertIn("this node belongs to cluster 'theirs', the caller to 'ours'", line)
+        self.assertIn(cluster.endpoints[0].attempts, range(9, 12))
+        self.assertEqual([handler.events for handler in cluster.handlers], [[], []])
+        self.assertEqual([handler.received for handler in cluster.handlers], [[], []])
+
+    def test_refused_no_longer(self) -> None:
+        """Once a handshake succeeds all is forgotten: the next wait is short, the next refusal is logged again."""
+        cluster = Cluster(Limits(retry_first=0.01), clusters=("ours", "theirs")).start(0)
+        theirs = cluster.networks[1].identity
+        cluster.networks[1].identity = attrs.evolve(theirs, cluster_id="ours")
+        cluster.advance(2)
+        cluster.cut(0)
+        cluster.advance(0.2)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
+        cluster.networks[1].identity = theirs
+        with capturedLogs() as events:
+            cluster.cut(0)
+            cluster.advance(5)
+        self.assertEqual(len(warnings(events)), 2)
+
+    def test_news_that_the_handler_cannot_bear(self) -> None:
+        """A handler that fails at news of a peer is logged as critical, and the connection stays."""
+        cluster = Cluster()
+        cluster.handlers[0].events = None  # type: ignore[assignment]  # append to it fails
+        cluster.start()
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        result = cluster.networks[0].propose(1, b"")
+        cluster.settle()
+        self.assertEqual(self.successResultOf(result), b"done")

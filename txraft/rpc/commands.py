@@ -1,0 +1,131 @@
+"""The AMP commands: one for each of Raft's RPC messages, which ask for no answer, and three that do.
+
+A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
+"""
+
+from typing import ClassVar, Final
+
+from twisted.protocols import amp
+
+from txraft.core import messages
+from txraft.core.messages import Message
+from txraft.errors import HandshakeRefused, NotApplied, NotLeader, OutcomeUnknown
+from txraft.rpc.encoding import LongBytes, PackedMessage
+
+PROTOCOL_VERSION: Final = 1
+"""Goes up whenever nodes of the old and the new version could misunderstand each other."""
+
+Arguments = list[tuple[bytes, amp.Argument]]
+
+
+class MessageCommand(amp.Command):
+    """A message of Raft. No answer is asked for: a reply leaves only after a disk write, may be lost, and names the
+    request that it answers, so it is a command of its own and not AMP's answer."""
+
+    requiresAnswer = False
+
+
+class RequestVote(MessageCommand):
+    """Carries `messages.RequestVote`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.RequestVote))]
+
+
+class RequestVoteReply(MessageCommand):
+    """Carries `messages.RequestVoteReply`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.RequestVoteReply))]
+
+
+class AppendEntries(MessageCommand):
+    """Carries `messages.AppendEntries`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.AppendEntries))]
+
+
+class AppendEntriesReply(MessageCommand):
+    """Carries `messages.AppendEntriesReply`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.AppendEntriesReply))]
+
+
+class Heartbeat(MessageCommand):
+    """Carries `messages.Heartbeat`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.Heartbeat))]
+
+
+class HeartbeatReply(MessageCommand):
+    """Carries `messages.HeartbeatReply`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.HeartbeatReply))]
+
+
+COMMAND_OF: Final[dict[type[Message], type[MessageCommand]]] = {
+    messages.RequestVote: RequestVote,
+    messages.RequestVoteReply: RequestVoteReply,
+    messages.AppendEntries: AppendEntries,
+    messages.AppendEntriesReply: AppendEntriesReply,
+    messages.Heartbeat: Heartbeat,
+    messages.HeartbeatReply: HeartbeatReply,
+}
+
+
+class NotLeaderThere(NotLeader):
+    """NotLeader as it comes from another node: made of the text on the wire, the leader's id or nothing."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(int(text) if text else None)
+
+
+class Hello(amp.Command):
+    """The first command of whoever dialled; nothing else may come before its answer, which is empty."""
+
+    arguments: ClassVar[Arguments] = [
+        (b"protocol_version", amp.Integer()),
+        (b"cluster_id", amp.Unicode()),
+        (b"from_id", amp.Integer()),
+        (b"to_id", amp.Integer()),
+    ]
+    fatalErrors: ClassVar[dict[type[Exception], bytes]] = {HandshakeRefused: b"HANDSHAKE_REFUSED"}
+
+
+_UNDECIDED: dict[type[Exception], bytes] = {
+    NotLeaderThere: b"NOT_LEADER",
+    NotApplied: b"NOT_APPLIED",
+    OutcomeUnknown: b"OUTCOME_UNKNOWN",
+}
+
+
+class Propose(amp.Command):
+    """Passes a command for the state machine on to the leader; the answer is the state machine's result."""
+
+    arguments: ClassVar[Arguments] = [(b"command", LongBytes())]
+    response: ClassVar[Arguments] = [(b"result", LongBytes())]
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+
+
+class ReadBarrier(amp.Command):
+    """Asks the leader for a read index (thesis §6.4)."""
+
+    response: ClassVar[Arguments] = [(b"read_index", amp.Integer())]
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+
+
+_ALL: Final[list[type[amp.Command]]] = [Hello, Propose, ReadBarrier, *COMMAND_OF.values()]
+COMMANDS: Final = {command.commandName: command for command in _ALL}
+"""Everything that may be said, by its name on the wire."""
+
+
+def on_the_wire(error: BaseException | None) -> amp.RemoteAmpError:
+    """The error as the other node is to see it: Undecided as what it is, anything else as OutcomeUnknown."""
+    match error:
+        case NotLeader(leader_id=leader_id):
+            code, text = _UNDECIDED[NotLeaderThere], "" if leader_id is None else str(leader_id)
+        case NotApplied():
+            code, text = _UNDECIDED[NotApplied], str(error)
+        case OutcomeUnknown():
+            code, text = _UNDECIDED[OutcomeUnknown], str(error)
+        case _:
+            code, text = _UNDECIDED[OutcomeUnknown], "the node that was asked failed; its log says why"
+    return amp.RemoteAmpError(code, text)

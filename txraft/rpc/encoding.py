@@ -1,0 +1,118 @@
+"""Bytes to and from the wire: values longer than an AMP value can be, and Raft's messages.
+
+A message is a msgpack array of its fields, in the order in which its attrs class declares them; an entry in it is such
+an array again. What arrives is checked in full before a value is made of it, since nothing behind this module does:
+the exact types, the range of the numbers, and entries that follow each other without a gap (hazard R12).
+"""
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final
+
+import attrs
+import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
+from twisted.protocols import amp
+
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
+from txraft.errors import InvariantViolated, MalformedMessage
+
+MAX_VALUE: Final = 0xFFFF
+"""Bytes in one value of an AMP box."""
+MAX_INTEGER: Final = 2**63 - 1
+"""Terms and indexes are this large at most, since storage keeps them so."""
+
+
+class LongBytes(amp.Argument):
+    """Bytes of any length, under the keys `name`, `name-2`, `name-3` and so on of one box (hazard R20)."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.protocols.amp has no annotations
+
+    def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:  # noqa: ARG002  AMP's signature
+        """Cut the object into values."""
+        value = self.to_bytes(objects[name.decode()])
+        strings[name] = value[:MAX_VALUE]
+        for part, start in enumerate(range(MAX_VALUE, len(value), MAX_VALUE), start=2):
+            strings[b"%s-%d" % (name, part)] = value[start : start + MAX_VALUE]
+
+    def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:  # noqa: ARG002  AMP's signature
+        """Put the values together again. Raises MalformedMessage."""
+        value = strings.get(name)
+        if value is None:
+            raise MalformedMessage(f"{name!r} is missing")
+        if len(value) == MAX_VALUE:
+            parts = [value]
+            while (part := strings.get(b"%s-%d" % (name, len(parts) + 1))) is not None:
+                parts.append(part)
+            value = b"".join(parts)
+        objects[name.decode()] = self.from_bytes(value)
+
+    def to_bytes(self, value: Any) -> bytes:
+        """What goes on the wire for `value`."""
+        return bytes(value)
+
+    def from_bytes(self, value: bytes) -> Any:
+        """The value that these bytes stand for. Raises MalformedMessage."""
+        return value
+
+
+class PackedMessage(LongBytes):
+    """A message of one class."""
+
+    def __init__(self, message_class: type[Message]) -> None:
+        super().__init__()
+        fields = attrs.fields(message_class)
+        self.message_class = message_class
+        self._names = tuple(field.name for field in fields)
+        self._values: Callable[[Message], tuple[object, ...]] = attrgetter(*self._names)
+        self._types = tuple(field.type if field.type in (int, bool) else tuple for field in fields)
+
+    def to_bytes(self, message: Message) -> bytes:
+        """Raises InvariantViolated where entries do not follow each other."""
+        if isinstance(message, AppendEntries):
+            for index, entry in enumerate(message.entries, start=message.prev_log_index + 1):
+                if entry.index != index:
+                    raise InvariantViolated(f"entry {entry.index} was to be sent where entry {index} belongs")
+        packed: bytes = msgpack.packb(self._values(message), default=_entry_values)
+        return packed
+
+    def from_bytes(self, value: bytes) -> Message:
+        """Raises MalformedMessage."""
+        values = _unpack(value)
+        if type(values) is not tuple or tuple(map(type, values)) != self._types:
+            raise MalformedMessage("its fields have the wrong number or types")
+        fields = dict(zip(self._names, values, strict=True))
+        entries = fields.pop("entries", ())
+        if min(fields.values()) < 0 or max(fields.values()) > MAX_INTEGER:
+            raise MalformedMessage("a number is out of range")
+        if self.message_class is AppendEntries:
+            first = fields["prev_log_index"] + 1
+            fields["entries"] = tuple(_entry(raw, index) for index, raw in enumerate(entries, start=first))
+        return self.message_class(**fields)
+
+
+_entry_values: Callable[[Any], tuple[object, ...]] = attrgetter(*(field.name for field in attrs.fields(Entry)))
+_ENTRY_TYPES: Final = (int, int, int, bytes)
+_KINDS: Final = {kind.value: kind for kind in EntryKind}
+
+
+def _entry(values: Any, index: int) -> Entry:
+    """Make the entry that belongs at `index`."""
+    if type(values) is not tuple or tuple(map(type, values)) != _ENTRY_TYPES:
+        raise MalformedMessage("the fields of an entry have the wrong number or types")
+    found, term, number, data = values
+    if found != index:
+        raise MalformedMessage(f"entry {found} stands where entry {index} belongs")
+    if not 0 <= term <= MAX_INTEGER:
+        raise MalformedMessage("the term of an entry is out of range")
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise MalformedMessage(f"there is no kind of entry {number}")
+    return Entry(index, term, kind, data)
+
+
+def _unpack(value: bytes) -> Any:
+    try:
+        return msgpack.unpackb(value, use_list=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise MalformedMessage(f"it is not msgpack ({error})") from error

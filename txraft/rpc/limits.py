@@ -1,0 +1,53 @@
+"""What the RPC layer waits for, and how much it holds."""
+
+import socket
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport
+
+
+@frozen
+class Limits:
+    """Times are in seconds."""
+
+    retry_first: float = 0.05
+    """About this long after a connection is lost, the next is tried; each further wait is half as long again."""
+    retry_most: float = 1.0
+    """The longest wait between two attempts, and the wait after each handshake that failed."""
+    handshake: float = 5.0
+    """A connection that has not completed its handshake is aborted after this time."""
+    stuck: float = 10.0
+    """A connection that cannot get rid of what is written to it is aborted after this time."""
+    close: float = 1.0
+    """A connection that is being closed may take this long to send what is still waiting."""
+    backlog: int = 4 * 1024 * 1024
+    """Bytes that may wait for a slow peer before messages to it are dropped (`txraft.rpc.backlog`)."""
+
+
+def tune(transport: ITransport, dead_after: float) -> None:
+    """Send at once what is written, and notice within about `dead_after` seconds that the peer's machine is gone.
+
+    The last part takes options that not every system has; without them the backlog notices, later."""
+    if not ITCPTransport.providedBy(transport):
+        return
+    transport.setTcpNoDelay(True)
+    transport.setTcpKeepAlive(True)
+    handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
+    if isinstance(handle, socket.socket):
+        for name, value in _options(dead_after).items():
+            if hasattr(socket, name):
+                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+_PROBES: Final = 5
+
+
+def _options(dead_after: float) -> dict[str, int]:
+    probe = max(1, int(dead_after / _PROBES))
+    return {
+        "TCP_USER_TIMEOUT": int(dead_after * 1000),
+        "TCP_KEEPIDLE": probe,
+        "TCP_KEEPINTVL": probe,
+        "TCP_KEEPCNT": _PROBES,
+    }
