@@ -10,7 +10,7 @@ from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, bitbucketLogObserver
 from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId, Reply
@@ -62,7 +62,7 @@ class Network:
         self.running = True
         for peer, endpoint in self.endpoints.items():
             factory = _Factory(partial(Caller, self, peer))
-            self._dialling.append(ClientService(endpoint, factory, self._retry_policy(peer), self.reactor))
+            self._dialling.append(_Dialling(endpoint, factory, self._retry_policy(peer), self.reactor))
         for service in self._dialling:
             service.startService()
 
@@ -162,6 +162,12 @@ class Network:
             listener(peer)
         except Exception:
             _log.failure("the news about node {peer} made the node fail", peer=peer)
+
+
+class _Dialling(ClientService):
+    """It would log every attempt, one a second for each peer that is down."""
+
+    _log = Logger(observer=bitbucketLogObserver)
 
 
 class _Factory(Factory):
