@@ -10,7 +10,7 @@ from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, bitbucketLogObserver
+from twisted.logger import Logger, LogPublisher
 from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId, Reply
@@ -165,9 +165,9 @@ class Network:
 
 
 class _Dialling(ClientService):
-    """It would log every attempt, one a second for each peer that is down."""
+    """It would log every attempt, one a second for each peer that is down; its log goes to nobody."""
 
-    _log = Logger(observer=bitbucketLogObserver)
+    _log = Logger(observer=LogPublisher())
 
 
 class _Factory(Factory):
