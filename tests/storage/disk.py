@@ -1,0 +1,58 @@
+"""A node's directory, for the tests of what is in it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.storage.contract import entries
+from txraft.core.ready import Save, TermAndVote
+from txraft.errors import DirectoryLocked, StorageError
+from txraft.interfaces import Stored
+from txraft.storage.sqlite import SQLiteStorage
+from txraft.worker import InlineWorker
+
+
+def storage_in(directory: Path, node_id: int = 0, cluster_id: str = "ours") -> SQLiteStorage:
+    return SQLiteStorage(directory, node_id, cluster_id, InlineWorker())
+
+
+class SQLiteTestCase(SynchronousTestCase):
+    """A node's directory, with five entries, a term and a vote in it."""
+
+    stored = Stored(TermAndVote(2, 1), entries(1, 5))
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.path = self.directory / "raft.sqlite"
+        self.save(Save(self.stored.term_and_vote, self.stored.entries))
+
+    def start(self, **arguments: Any) -> SQLiteStorage:
+        storage = SQLiteStorage(self.directory, 0, "ours", InlineWorker(), **arguments)
+        storage.load()
+        return storage
+
+    def save(self, *saves: Save) -> None:
+        storage = self.start()
+        self.successResultOf(storage.save(saves))
+        self.successResultOf(storage.close())
+
+    def load(self, directory: Path | None = None) -> Stored:
+        storage = storage_in(directory or self.directory)
+        stored = storage.load()
+        self.successResultOf(storage.close())
+        return stored
+
+    def execute(self, sql: str, *parameters: object) -> None:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute(sql, parameters)
+
+    def assertRefused(self, error: type[StorageError], *parts: str, storage: SQLiteStorage | None = None) -> None:
+        """The start is refused, with one line that has `parts`, and the directory is not locked afterwards."""
+        line = str(self.assertRaises(error, (storage or storage_in(self.directory)).load))
+        self.assertNotIn("\n", line)
+        for part in (str(self.directory), *parts):
+            self.assertIn(part, line)
+        self.assertNotIsInstance(self.assertRaises(StorageError, storage_in(self.directory).load), DirectoryLocked)

@@ -1,0 +1,97 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.storage.contract import NOTHING
+from tests.storage.disk import SQLiteTestCase, storage_in
+from txraft.core.ready import TermAndVote
+from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirectory
+
+
+class DirectoryTests(SQLiteTestCase):
+    """Whose directory it is, and whether it is one."""
+
+    def test_wrong_node(self) -> None:
+        """Another node's directory."""
+        storage = storage_in(self.directory, node_id=1)
+        line = str(self.assertRaises(WrongDirectory, storage.load))
+        self.assertIn(f"{self.directory} belongs to node 0, not to node 1: ", line)
+        self.assertEqual(self.load(), self.stored)
+
+    def test_wrong_cluster(self) -> None:
+        """Another cluster's directory; where it is the same, the line has what to write into the configuration."""
+        storage = storage_in(self.directory, cluster_id="theirs")
+        line = str(self.assertRaises(WrongDirectory, storage.load))
+        self.assertIn(f'{self.directory} belongs to cluster "ours", not to "theirs": ', line)
+        self.assertIn('name = "ours"', line)
+        self.assertEqual(self.load(), self.stored)
+
+    def test_format(self) -> None:
+        """Another version's directory."""
+        self.execute("UPDATE identity SET format = 2")
+        self.assertRefused(StorageError, "is in format 2")
+
+    def test_not_a_directory(self) -> None:
+        """A file in its place, or in its parent's; nothing that is damaged."""
+        file = Path(self.mktemp())
+        file.touch()
+        for directory in (file, file / "0"):
+            error = self.assertRaises(StorageError, storage_in(directory).load)
+            self.assertIn(f"cannot use {directory}: ", str(error))
+            self.assertNotIsInstance(error, CorruptLog)
+
+    def test_cannot_open(self) -> None:
+        """SQLite cannot open the file: that says nothing of what is in it."""
+        self.path.unlink()
+        self.path.mkdir()
+        error = self.assertRaises(StorageError, storage_in(self.directory).load)
+        self.assertIn(f"cannot use {self.path}: ", str(error))
+        self.assertNotIsInstance(error, CorruptLog)
+
+    def test_parents_are_made(self) -> None:
+        """A directory several levels down."""
+        self.assertEqual(self.load(Path(self.mktemp()) / "data" / "0"), NOTHING)
+
+    def test_start_cut_off(self) -> None:
+        """The first start was cut off before the file was whole: the next one starts afresh."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        shutil.copy(self.path, directory / "raft.sqlite.new")
+        self.assertEqual(self.load(directory), NOTHING)
+
+    def test_locked(self) -> None:
+        """The second to come is refused, by a line that names the first; not after that has gone."""
+        first = storage_in(self.directory)
+        first.load()
+        line = str(self.assertRaises(DirectoryLocked, storage_in(self.directory).load))
+        self.assertIn(f"{self.directory} is in use by process ", line)
+        self.successResultOf(first.close())
+        self.assertEqual(self.load(), self.stored)
+
+    def test_locked_by_another_process(self) -> None:
+        """A process that became a daemon between load and its first save, as twistd does, still holds the lock."""
+        script = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from txraft.core.ready import Save, TermAndVote\n"
+            "from txraft.storage.sqlite import SQLiteStorage\n"
+            "from txraft.worker import InlineWorker\n"
+            "storage = SQLiteStorage(Path(sys.argv[1]), 0, 'ours', InlineWorker())\n"
+            "storage.load()\n"
+            "if os.fork():\n"
+            "    os._exit(0)\n"
+            "storage.save([Save(TermAndVote(9, 1), ())]).addErrback(lambda failure: failure.printTraceback())\n"
+            "print(os.getpid(), flush=True)\n"
+            "sys.stdin.read()\n"
+        )
+        command = [sys.executable, "-c", script, str(self.directory.absolute())]
+        root = Path(__file__).parent.parent.parent
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as daemon:
+            assert daemon.stdout is not None
+            pid = daemon.stdout.readline().strip()
+            self.assertNotEqual(int(pid), daemon.pid)
+            line = str(self.assertRaises(DirectoryLocked, storage_in(self.directory).load))
+            self.assertIn(f"in use by process {pid}: ", line)
+            daemon.communicate()  # ends both: their standard input closes
+        self.assertEqual(self.load().term_and_vote, TermAndVote(9, 1))
