@@ -85,6 +85,22 @@ class NotLeader(NotApplied):
         self.leader_id = leader_id
 
 
+class TransferUnderWay(NotApplied):
+    """Leadership is being handed to `target`, and until that has ended nothing is taken in (hazard C4)."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(f"leadership is being transferred to node {target}; try again later")
+        self.target = target
+
+
+class TransferFailed(NotApplied):
+    """Leadership was not handed over: the server that was to lead did not win in time."""
+
+
+class NoSuchVoter(TxraftError):
+    """Leadership cannot be handed to a server that has no vote in the cluster."""
+
+
 class Unreachable(NotApplied):
     """There is no connection to the node that leads, so nothing was sent."""
 

@@ -47,7 +47,7 @@ CONNECT_TIMEOUT = 2
 class Options(usage.Options):
     """The command line of `twistd txraft`."""
 
-    synopsis = "Usage: twistd [twistd's options] txraft --id N [options]"
+    synopsis = "--id N [options]"
     longdesc = (
         "Run one node of a txraft cluster: a replicated, linearizable key-value store that is asked over HTTP. Without"
         " --config it is node 0, 1 or 2 of the built-in cluster on this machine. In the background its process id and"

@@ -5,16 +5,19 @@ has written, who crashes; `settle` lets everything that is under way run to its 
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from txraft.core.configuration import Configuration
 from txraft.core.invariants import View, check, check_step
 from txraft.core.log import RaftLog
-from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Envelope, Message, NodeId, RequestVote
 from txraft.core.raft import Raft
 from txraft.core.ready import ReadReady, Save, TermAndVote
 from txraft.core.roles import Role
 from txraft.core.state import Options
+
+M = TypeVar("M", bound=Message)
 
 
 def entries_of(*terms: int) -> tuple[Entry, ...]:
@@ -22,6 +25,11 @@ def entries_of(*terms: int) -> tuple[Entry, ...]:
     return tuple(
         Entry(index, term, EntryKind.COMMAND, f"{term}.{index}".encode()) for index, term in enumerate(terms, 1)
     )
+
+
+def request_vote(term: int, last_log_index: int = 0, last_log_term: int = 0, *, pre_vote: bool = False) -> RequestVote:
+    """A request for a vote, of round 99."""
+    return RequestVote(term, last_log_index, last_log_term, round=99, pre_vote=pre_vote)
 
 
 class Server:
@@ -104,6 +112,15 @@ class Server:
         self.take()
         return True
 
+    def write_all(self) -> None:
+        """Every write ends, also those that begin meanwhile."""
+        while self.write():
+            pass
+
+    def sent(self, kind: type[M]) -> list[tuple[NodeId, M]]:
+        """The messages of a kind that are on their way, and to whom."""
+        return [(envelope.to, envelope.message) for envelope in self.outgoing if isinstance(envelope.message, kind)]
+
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrives."""
         self.raft.receive(sender, message, self._now())
@@ -138,7 +155,7 @@ class Cluster:
         self,
         servers: int = 3,
         *,
-        logs: dict[NodeId, Iterable[int]] | None = None,
+        logs: Mapping[NodeId, Iterable[int]] | None = None,
         current_terms: dict[NodeId, int] | None = None,
         options: Options | dict[NodeId, Options] | None = None,
         configuration: Configuration | None = None,
@@ -198,7 +215,7 @@ class Cluster:
     def settle(self, writing: Iterable[NodeId] | None = None) -> None:
         """Deliver messages and finish writes until there are none; with `writing`, only these servers' disks write."""
         disks = [server for server in self if writing is None or server.id in set(writing)]
-        for _ in range(100_000):
+        for _ in range(10_000):
             if not any([self.deliver_one(), *(disk.write() for disk in disks)]):
                 return
         raise AssertionError("the cluster does not settle: servers go on sending for ever")
@@ -240,8 +257,35 @@ class Cluster:
         assert self[node_id].view.role is Role.LEADER, self[node_id].view
         return self[node_id]
 
+    def win(self, node_id: NodeId) -> Server:
+        """As `elect`, but stop at the moment of victory: nothing that the new leader sends has arrived anywhere."""
+        server = self[node_id]
+        for _ in range(3):  # a first campaign may only learn of a later term
+            self.advance(2 * Options().election_timeout)
+            server.time_out()
+            working = True
+            while working and server not in self.leaders():
+                working = self.deliver_one() or any(one.write() for one in self)
+            if server in self.leaders():
+                return server
+        raise AssertionError(f"not elected: {server.view}")
+
     def take_messages(self, node_id: NodeId) -> list[Envelope]:
         """Take what a server has sent off the network, to be delivered by hand, or not."""
         server = self[node_id]
         messages, server.outgoing = server.outgoing, []
         return messages
+
+
+def requests(server: Server, to: NodeId | None = None) -> list[AppendEntries]:
+    """The AppendEntries that a leader has sent and that have not been delivered, to one follower or to all."""
+    return [
+        envelope.message
+        for envelope in server.outgoing
+        if isinstance(envelope.message, AppendEntries) and to in (None, envelope.to)
+    ]
+
+
+def only_request(server: Server, to: NodeId) -> AppendEntries:
+    (request,) = requests(server, to)
+    return request

@@ -32,6 +32,7 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `following`      a follower's side of replication (§5.3)
 - `replication`    a leader's side, and commitment (§5.3, §5.4.2)
 - `reads`          ReadIndex: linearizable reads without a log entry (thesis §6.4)
+- `transfer`       handing leadership over (thesis §3.10)
 - `raft`           the door: inputs in, `Ready` out
 - `invariants`     what must always hold
 

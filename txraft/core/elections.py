@@ -17,10 +17,12 @@ class Elections:
     def __init__(self, state: State) -> None:
         self._state = state
         self._round = 0
+        self._leadership_transfer = False
         self._votes: dict[NodeId, bool] = {}
 
-    def campaign(self, now: float) -> bool:
-        """The election timer fired: campaign, if this server votes and does not lead already (hazard E11).
+    def campaign(self, now: float, leadership_transfer: bool = False) -> bool:
+        """The election timer fired, or, with `leadership_transfer`, the leader wants this server to lead: campaign, if
+        this server votes and does not lead already (hazard E11).
 
         Whether that won the election at once.
         """
@@ -30,7 +32,8 @@ class Elections:
         state.restart_election_timer(now)
         if not state.configuration.is_voter(state.node_id):
             return False
-        if state.options.pre_vote:
+        self._leadership_transfer = leadership_transfer
+        if state.options.pre_vote and not leadership_transfer:
             return self._ask(pre_vote=True, now=now)
         return self._stand(now)
 
@@ -88,6 +91,7 @@ class Elections:
             last_log_term=state.log.last_term,
             round=self._round,
             pre_vote=pre_vote,
+            leadership_transfer=self._leadership_transfer,
         )
         for voter in sorted(frozenset().union(*state.configuration.voter_sets) - {state.node_id}):
             if pre_vote:

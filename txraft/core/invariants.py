@@ -25,6 +25,8 @@ class View:
     first_index: int
     last_index: int
     last_term: int
+    transfer_target: NodeId | None = None
+    """To whom leadership is being handed."""
 
 
 def check(view: View) -> None:

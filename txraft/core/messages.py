@@ -105,9 +105,17 @@ class HeartbeatReply:
     read_round: int
 
 
+@frozen
+class TimeoutNow:
+    """The leader asks a follower to campaign at once, so that it leads next (thesis §3.10). There is no reply."""
+
+    term: int
+
+
 Request: TypeAlias = RequestVote | AppendEntries | Heartbeat
+"""What is answered."""
 Reply: TypeAlias = RequestVoteReply | AppendEntriesReply | HeartbeatReply
-Message: TypeAlias = Request | Reply
+Message: TypeAlias = Request | Reply | TimeoutNow
 
 
 @frozen

@@ -17,6 +17,7 @@ from txraft.core.messages import (
     NodeId,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
 )
 from txraft.core.reads import Reads
 from txraft.core.ready import Ready, Save, TermAndVote
@@ -24,7 +25,8 @@ from txraft.core.replication import Replication
 from txraft.core.roles import Role
 from txraft.core.state import Options, State
 from txraft.core.terms import admit, step_down
-from txraft.errors import InvariantViolated, NotLeader
+from txraft.core.transfer import Transfer
+from txraft.errors import InvariantViolated, NoSuchVoter, NotLeader, TransferUnderWay
 
 
 class _Leadership:
@@ -33,6 +35,7 @@ class _Leadership:
     def __init__(self, state: State, now: float) -> None:
         self.replication = Replication(state, now)
         self.reads = Reads(state)
+        self.transfer: Transfer | None = None
 
 
 class Raft:
@@ -90,22 +93,45 @@ class Raft:
 
     def heartbeat_timeout(self, now: float) -> None:
         """The heartbeat timer fired. A leader that is out of contact with a majority steps down (CheckQuorum)."""
-        if self._leadership is None:
+        leadership = self._leadership
+        if leadership is None:
             return
-        if self._leadership.replication.is_in_contact(now):
-            self._leadership.replication.retry_what_was_lost(now)
-            self._leadership.replication.send_heartbeats(self._leadership.reads.round)
-        else:
+        if not leadership.replication.is_in_contact(now):
             step_down(self._state, self._state.current_term, now)
             self._leave_leadership_if_lost()
+            return
+        leadership.replication.retry_what_was_lost(now)
+        leadership.replication.send_heartbeats(leadership.reads.round)
+        if leadership.transfer is not None and leadership.transfer.is_over(now):
+            leadership.transfer = None
 
     def propose(self, data: bytes) -> Entry:
         """Append a command to the leader's log. It took effect when the entry given back is committed: that very one,
         of that index and that term (hazard C6).
 
-        Raises NotLeader or Overloaded; then it never takes effect.
+        Raises NotLeader, Overloaded or TransferUnderWay; then it never takes effect.
         """
-        return self._lead_or_refuse().replication.propose(data)
+        leadership = self._lead_or_refuse()
+        if leadership.transfer is not None:
+            raise TransferUnderWay(leadership.transfer.target)
+        return leadership.replication.propose(data)
+
+    def transfer_leadership(self, target: NodeId, now: float) -> None:
+        """Hand leadership to `target`, another voter (thesis §3.10). Until it leads, or an election timeout has passed,
+        nothing can be proposed (hazard C4).
+
+        Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter.
+        """
+        leadership = self._lead_or_refuse()
+        if target == self._state.node_id:
+            return
+        if leadership.transfer is not None:
+            raise TransferUnderWay(leadership.transfer.target)
+        if not self._state.configuration.is_voter(target):
+            voters = ", ".join(map(str, sorted(self._state.configuration.voters)))
+            raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
+        deadline = now + self._state.options.election_timeout
+        leadership.transfer = Transfer(self._state, leadership.replication, target, deadline)
 
     def read(self, read_id: int) -> None:
         """Ask from which index on a linearizable read may be answered: `Ready.reads` or `Ready.lost_reads` will say.
@@ -139,6 +165,8 @@ class Raft:
             if self._leadership.reads.start_round():
                 self._leadership.replication.send_heartbeats(self._leadership.reads.round)
             self._leadership.replication.send_entries(now)
+            if self._leadership.transfer is not None:
+                self._leadership.transfer.ask_when_caught_up()
         return self._state.take_ready()
 
     @property
@@ -149,6 +177,7 @@ class Raft:
     def view(self) -> View:
         """Where this server stands."""
         state, log = self._state, self._state.log
+        transfer = self._leadership.transfer if self._leadership is not None else None
         return View(
             node_id=state.node_id,
             role=state.role,
@@ -161,6 +190,7 @@ class Raft:
             first_index=log.first_index,
             last_index=log.last_index,
             last_term=log.last_term,
+            transfer_target=transfer.target if transfer is not None else None,
         )
 
     @property
@@ -186,6 +216,9 @@ class Raft:
                 self._elections.on_request(sender, message, now)
             case RequestVoteReply():
                 if self._elections.on_reply(sender, message, now):
+                    self._lead(now)
+            case TimeoutNow():
+                if self._elections.campaign(now, leadership_transfer=True):
                     self._lead(now)
             case AppendEntriesReply() if leadership is not None:
                 leadership.replication.on_reply(sender, message, now)

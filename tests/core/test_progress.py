@@ -1,0 +1,256 @@
+"""`txraft.core.progress`: probing, replicating, and what must not disturb either."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.core.progress import Progress, ProgressState
+
+PROBE, REPLICATE, SNAPSHOT = ProgressState.PROBE, ProgressState.REPLICATE, ProgressState.SNAPSHOT
+PLENTY = 1000
+
+
+def probing(next_index: int = 11) -> Progress:
+    """As an election leaves it: the leader's log ended at next_index - 1 (Figure 2)."""
+    return Progress(next_index=next_index, last_contact=0.0)
+
+
+def replicating(match_index: int = 10, request_id: int = 1) -> Progress:
+    """The first probe matched at match_index."""
+    progress = probing(match_index + 1)
+    progress.sent(request_id, match_index, 0, now=0.0)
+    progress.accepted(request_id, match_index, now=0.0)
+    return progress
+
+
+def numbers(progress: Progress) -> tuple[ProgressState, int, int]:
+    return progress.state, progress.match_index, progress.next_index
+
+
+class ProbeTests(SynchronousTestCase):
+    """Where do the logs match?"""
+
+    def test_one_at_a_time(self) -> None:
+        """hazard R18: while a probe is not answered nothing else is sent."""
+        progress = probing()
+        self.assertTrue(progress.may_send(PLENTY, PLENTY))
+        progress.sent(1, 10, 0, now=0.0)
+        self.assertFalse(progress.may_send(PLENTY, PLENTY))
+        self.assertEqual(numbers(progress), (PROBE, 0, 11))
+
+    def test_match(self) -> None:
+        """The probe matched: entries go from there on."""
+        progress = probing()
+        progress.sent(1, 10, 0, now=0.0)
+        self.assertTrue(progress.accepted(1, 10, now=0.0))
+        self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
+        self.assertTrue(progress.may_send(1, 1))
+
+    def test_no_match(self) -> None:
+        """§5.3: next_index goes back, and the next probe may leave at once."""
+        progress = probing()
+        progress.sent(1, 10, 0, now=0.0)
+        self.assertTrue(progress.refused(1, hint=4))
+        self.assertEqual(numbers(progress), (PROBE, 0, 5))
+        self.assertTrue(progress.may_send(PLENTY, PLENTY))
+
+    def test_another_request_matched(self) -> None:
+        """hazard R8: a late success says what the follower has, whatever it answers."""
+        progress = probing()
+        progress.sent(5, 10, 0, now=0.0)
+        self.assertTrue(progress.accepted(4, 7, now=0.0))
+        self.assertEqual(progress.match_index, 7)
+        progress.accepted(5, 10, now=0.0)
+        self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
+
+    def test_another_request_matched_further(self) -> None:
+        """hazard R15: a late success says more than the probe's will. The probe is not the last one all the same: when
+        both have come, replication goes on, and no further probe is wanted, the answer to which would be late as well.
+        """
+        progress = replicating()
+        progress.sent(2, 14, 10, now=0.0)
+        progress.probe()
+        progress.sent(3, 10, 0, now=0.0)
+        progress.accepted(2, 14, now=0.0)
+        if progress.state is PROBE and progress.may_send(PLENTY, PLENTY):
+            progress.sent(4, 14, 0, now=0.0)
+        progress.accepted(3, 10, now=0.0)
+        self.assertEqual(numbers(progress), (REPLICATE, 14, 15))
+
+    def test_probing_again_keeps_the_place(self) -> None:
+        """A probe that was lost is sent again, and not from the very beginning."""
+        progress = probing()
+        progress.sent(1, 10, 0, now=0.0)
+        progress.probe()
+        self.assertEqual(numbers(progress), (PROBE, 0, 11))
+        self.assertTrue(progress.may_send(PLENTY, PLENTY))
+
+
+class ReplicateTests(SynchronousTestCase):
+    """Entries flow."""
+
+    def test_does_not_wait_for_answers(self) -> None:
+        """next_index moves on at once; match_index waits."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=0.0)
+        progress.sent(3, 15, 10, now=0.0)
+        self.assertEqual(numbers(progress), (REPLICATE, 10, 16))
+        self.assertTrue(progress.may_send(3, 21))
+
+    def test_limits(self) -> None:
+        """hazard R18: so many messages, so many bytes."""
+        progress = replicating()
+        progress.sent(2, 11, 10, now=0.0)
+        progress.sent(3, 12, 10, now=0.0)
+        for messages, size, may in [(3, 21, True), (2, 21, False), (3, 20, False)]:
+            self.assertIs(progress.may_send(messages, size), may, (messages, size))
+
+    def test_one_answer_for_all_before(self) -> None:
+        """hazard R15: an answer frees the place of all that it covers, answers to which may be lost, and no more."""
+        progress = replicating()
+        for index in (11, 12, 13):
+            progress.sent(index, index, 10, now=0.0)
+        self.assertTrue(progress.accepted(12, 12, now=0.0))
+        self.assertEqual(numbers(progress), (REPLICATE, 12, 14))
+        for messages, size, may in [(2, 11, True), (1, 11, False), (2, 10, False)]:
+            self.assertIs(progress.may_send(messages, size), may, (messages, size))
+
+    def test_late_success(self) -> None:
+        """hazard R3: a late or doubled success is no news, and match_index stays."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=0.0)
+        progress.sent(3, 14, 10, now=0.0)
+        progress.accepted(3, 14, now=0.0)
+        for request_id, match_index in [(2, 12), (3, 14)]:
+            self.assertFalse(progress.accepted(request_id, match_index, now=0.0))
+            self.assertEqual(numbers(progress), (REPLICATE, 14, 15))
+        self.assertTrue(progress.may_send(1, 1))
+
+    def test_refusal(self) -> None:
+        """hazard R15: what was in flight is not counted any more once the place is to be found anew."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=0.0)
+        progress.sent(3, 14, 10, now=0.0)
+        self.assertTrue(progress.refused(3, hint=11))
+        self.assertEqual(numbers(progress), (PROBE, 10, 12))
+        self.assertTrue(progress.may_send(1, 1))
+        progress.sent(4, 11, 0, now=0.0)
+        progress.accepted(4, 11, now=0.0)
+        self.assertTrue(progress.may_send(1, 1))
+
+    def test_refusal_below_the_match(self) -> None:
+        """hazard R3: match_index is known, whatever the hint says, and next_index stays above it."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=0.0)
+        progress.refused(2, hint=3)
+        self.assertEqual(numbers(progress), (PROBE, 10, 11))
+
+    def test_stale_refusal(self) -> None:
+        """hazard R8: one that answers nothing under way changes nothing."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=0.0)
+        progress.accepted(2, 12, now=0.0)
+        progress.sent(3, 14, 10, now=0.0)
+        for request_id in (1, 2, 9):
+            self.assertFalse(progress.refused(request_id, hint=3))
+            self.assertEqual(numbers(progress), (REPLICATE, 12, 15))
+            self.assertFalse(progress.may_send(1, PLENTY))
+
+    def test_reconnected(self) -> None:
+        """hazard R15: what was in flight may be lost, so it all is sent again, after one probe."""
+        progress = replicating()
+        progress.sent(2, 14, 10, now=0.0)
+        progress.probe()
+        self.assertEqual(numbers(progress), (PROBE, 10, 11))
+        self.assertTrue(progress.may_send(1, 1))
+
+    def test_answer_to_what_was_given_up(self) -> None:
+        """hazard R3: an answer that comes after all moves match_index, and next_index above it."""
+        progress = replicating()
+        progress.sent(2, 14, 10, now=0.0)
+        progress.probe()
+        self.assertTrue(progress.accepted(2, 14, now=0.0))
+        self.assertEqual((progress.match_index, progress.next_index), (14, 15))
+
+
+class SnapshotTests(SynchronousTestCase):
+    """What the follower needs is compacted."""
+
+    def test_nothing_is_sent(self) -> None:
+        """hazard R13: no entries can be, until the follower is probed again."""
+        progress = replicating()
+        progress.sent(2, 14, 10, now=0.0)
+        progress.needs_snapshot()
+        self.assertIs(progress.state, SNAPSHOT)
+        self.assertFalse(progress.may_send(PLENTY, PLENTY))
+        self.assertFalse(progress.refused(2, hint=3))
+        progress.probe()
+        self.assertTrue(progress.may_send(1, 1))
+
+
+class StalledTests(SynchronousTestCase):
+    """hazard R15: answers that do not come."""
+
+    def test_unanswered_for_too_long(self) -> None:
+        """Patience is counted from the oldest that is not answered."""
+        progress = replicating()
+        progress.sent(2, 11, 10, now=1.0)
+        progress.sent(3, 12, 10, now=1.4)
+        self.assertFalse(progress.is_stalled(1.4, patience=0.5))
+        self.assertTrue(progress.is_stalled(1.5, patience=0.5))
+
+    def test_nothing_under_way(self) -> None:
+        """A follower that has everything owes no answer."""
+        self.assertFalse(replicating().is_stalled(100.0, patience=0.5))
+
+    def test_a_slow_follower_that_moves(self) -> None:
+        """With every answer patience begins anew: there is much in flight, and it takes its time."""
+        progress = replicating()
+        progress.sent(2, 11, 10, now=1.0)
+        progress.sent(3, 12, 10, now=1.0)
+        progress.accepted(2, 11, now=1.4)
+        self.assertFalse(progress.is_stalled(1.8, patience=0.5))
+        self.assertTrue(progress.is_stalled(1.9, patience=0.5))
+
+
+class AnyOrderTests(SynchronousTestCase):
+    """Whatever comes, in whatever order."""
+
+    @settings(derandomize=True, database=None, deadline=None, max_examples=300)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["send", "send", "accept", "refuse", "probe", "snapshot"]),
+                st.integers(0, 8),
+                st.integers(0, 12),
+            )
+        )
+    )
+    def test_indexes_and_accounts(self, steps: list[tuple[str, int, int]]) -> None:
+        """hazards R3, R8, R15: match_index never goes back, next_index stays above it, and when all is answered
+        nothing is left in flight."""
+        progress, last_id, size = probing(), 0, 5
+        for name, number, index in steps:
+            before = progress.match_index
+            match name:
+                case "send" if progress.may_send(3, 3 * size):
+                    last_id += 1
+                    entries = number if progress.state is REPLICATE else 0
+                    progress.sent(last_id, progress.next_index - 1 + entries, size * entries, now=0.0)
+                case "accept":
+                    progress.accepted(last_id - number, min(index, progress.next_index - 1), now=0.0)
+                case "refuse":
+                    progress.refused(last_id - number, index)
+                case "probe":
+                    progress.probe()
+                case "snapshot":
+                    progress.needs_snapshot()
+            self.assertGreater(progress.next_index, progress.match_index)
+            self.assertGreaterEqual(progress.match_index, before)
+        progress.accepted(last_id, progress.next_index - 1, now=0.0)
+        if progress.state is not REPLICATE:
+            progress.probe()
+            progress.sent(last_id + 1, progress.next_index - 1, 0, now=0.0)
+            progress.accepted(last_id + 1, progress.next_index - 1, now=0.0)
+        self.assertIs(progress.state, REPLICATE)
+        self.assertTrue(progress.may_send(1, 1))

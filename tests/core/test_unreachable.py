@@ -1,0 +1,178 @@
+"""Followers that do not answer, or whose entries are compacted: the others go on, and they are fed when they return."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.cluster import Cluster, only_request, requests
+from txraft.core.log import size_of
+from txraft.core.messages import AppendEntries
+from txraft.core.state import Options
+
+
+class CompactionTests(SynchronousTestCase):
+    """What a follower needs may be compacted. (That it is then sent a snapshot is not these tests' matter.)"""
+
+    def compacted(self, kept_from: int) -> Cluster:
+        """Server 3 has entry 1 only; server 1 leads, and has compacted all below `kept_from`."""
+        cluster = Cluster(3)
+        leader = cluster.elect(1)
+        cluster.isolate(3)
+        for number in range(4):
+            leader.propose(b"%d" % number)
+        cluster.run(1)
+        leader.raft.log.compact(kept_from - 1)
+        cluster.heal()
+        return cluster
+
+    def test_a_needed_entry_is_compacted(self) -> None:
+        """hazards R13, R14: no error, and nothing is invented about the term of what is gone; the others go on."""
+        cluster = self.compacted(kept_from=4)
+        cluster.run(2)
+        entry = cluster[1].propose(b"x")
+        cluster.settle()
+        self.assertEqual((cluster[3].terms, cluster[2].disk_log[-1]), ([1], entry))
+        self.assertIn(entry, cluster[1].applied)
+
+    def test_a_hint_below_the_first_index(self) -> None:
+        """hazard R14: a follower without any log, at a leader that has compacted."""
+        cluster = self.compacted(kept_from=4)
+        cluster[3].disk_log.clear()
+        cluster[3].start()
+        leader = cluster.win(2)
+        leader.raft.log.compact(leader.view.last_applied)
+        cluster.run(1)
+        self.assertEqual((cluster[3].terms, len(cluster.leaders())), ([], 1))
+
+    def test_the_last_compacted_entry_is_the_one_before(self) -> None:
+        """hazard R13: its term is known, so a follower that ends there needs no snapshot."""
+        cluster = self.compacted(kept_from=2)
+        cluster.run(2)
+        self.assertEqual(cluster[3].disk_log, cluster[1].disk_log)
+
+
+class UnreachableTests(SynchronousTestCase):
+    """Followers that do not answer (hazards R15, R18)."""
+
+    OPTIONS = Options(max_message_size=1000, max_inflight_messages=8, max_inflight_size=5000)
+
+    def cluster(self) -> Cluster:
+        """Server 1 leads; server 3 does not hear it any more."""
+        cluster = Cluster(3, options=self.OPTIONS)
+        cluster.elect(1)
+        cluster.cut(1, 3)
+        return cluster
+
+    def propose(self, cluster: Cluster, count: int, size: int = 10) -> list[AppendEntries]:
+        """Propose one at a time, with everything settling; what went to server 3 meanwhile."""
+        leader, sent = cluster[1], []
+        for number in range(count):
+            leader.propose(bytes([number % 256]) * size)
+            sent += requests(leader, 3)
+            cluster.settle()
+        return sent
+
+    def test_the_majority_sets_the_pace(self) -> None:
+        """hazard R18: with one follower dead, every command is committed as soon as the other one has it."""
+        cluster = self.cluster()
+        for _ in range(50):
+            entry = cluster[1].propose(b"x")
+            cluster.settle()
+            self.assertEqual(cluster[1].applied[-1], entry)
+
+    def test_a_dead_follower_costs_little(self) -> None:
+        """hazard R18: what is sent to it is bounded in messages, then it is probed once an election timeout."""
+        cluster = self.cluster()
+        self.assertEqual(len(self.propose(cluster, 100)), self.OPTIONS.max_inflight_messages)
+        later: list[AppendEntries] = []
+        for _ in range(20):
+            cluster.advance(self.OPTIONS.heartbeat_interval)
+            cluster[1].beat()
+            later += requests(cluster[1], 3)
+            cluster.settle()
+            later += self.propose(cluster, 5)
+        timeouts = 20 * self.OPTIONS.heartbeat_interval / self.OPTIONS.election_timeout
+        self.assertTrue(timeouts - 1 <= len(later) <= timeouts, len(later))
+        self.assertEqual([entry for request in later for entry in request.entries], [])
+
+    def test_a_dead_follower_costs_little_memory(self) -> None:
+        """hazard R18: and bounded in bytes, but for the last message."""
+        sent = self.propose(self.cluster(), 100, size=900)
+        size = sum(size_of(entry) for request in sent for entry in request.entries)
+        self.assertLess(size, self.OPTIONS.max_inflight_size + 1000)
+        self.assertGreaterEqual(size, self.OPTIONS.max_inflight_size)
+
+    def test_one_slow_and_one_dead(self) -> None:
+        """hazard R18: of five, one is dead and one's disk is stuck: the other three go on, and the slow one is sent a
+        bounded number of requests as well."""
+        cluster = Cluster(5, options=self.OPTIONS)
+        leader = cluster.elect(1)
+        cluster.isolate(5)
+        to_the_slow_one = 0
+        for _ in range(50):
+            entry = leader.propose(b"x")
+            to_the_slow_one += len(requests(leader, 4))
+            cluster.settle(writing=[1, 2, 3])
+            self.assertEqual(leader.applied[-1], entry)
+        self.assertEqual(to_the_slow_one, self.OPTIONS.max_inflight_messages)
+        cluster.settle()
+        self.assertEqual(cluster[4].disk_log, leader.disk_log)
+
+    def test_it_answers_again(self) -> None:
+        """hazard R15: everything in flight was lost, and the limit is reached; time passes, and replication resumes."""
+        cluster = self.cluster()
+        self.propose(cluster, 50)
+        cluster.heal()
+        cluster.settle()
+        self.assertEqual(cluster[3].terms, [1])
+        cluster.run(1)
+        self.assertEqual(cluster[3].disk_log, cluster[1].disk_log)
+        self.assertEqual(len(self.propose(cluster, 20)), 20)
+
+    def test_it_reconnects(self) -> None:
+        """hazard R15: a new connection; no time needs to pass."""
+        cluster = self.cluster()
+        self.propose(cluster, 50)
+        cluster.heal()
+        cluster[1].raft.peer_connected(3)
+        cluster[1].take()
+        cluster.settle()
+        self.assertEqual(cluster[3].disk_log, cluster[1].disk_log)
+        self.assertEqual(len(self.propose(cluster, 20)), 20)
+
+    def test_it_reconnects_while_answers_are_under_way(self) -> None:
+        """hazards R8, R15: the leader probes anew, and then an answer to what went before comes, which says more than
+        the probe's own. Both arrive, and replication goes on; leader and follower do not probe each other for ever.
+        """
+        cluster = Cluster(3, options=self.OPTIONS)
+        leader = cluster.elect(1)
+        leader.propose(b"x")
+        cluster[3].receive(1, only_request(leader, 3))
+        cluster[3].write()
+        leader.outgoing.clear()
+        leader.raft.peer_connected(3)
+        leader.take()
+        cluster.settle()
+        self.assertEqual(len(self.propose(cluster, 20)), 20)
+        self.assertEqual(cluster[3].disk_log, leader.disk_log)
+
+    def test_only_the_answers_are_lost(self) -> None:
+        """hazard R15: it has everything and nobody knows; again and again, without a leak."""
+        cluster = Cluster(3, options=self.OPTIONS)
+        leader = cluster.elect(1)
+        for _ in range(5):
+            cluster.cut(3, 1)
+            self.propose(cluster, 30)
+            cluster.heal()
+            cluster.run(1)
+            self.assertEqual(cluster[3].disk_log, leader.disk_log)
+
+    def test_it_restarts_with_less_in_memory(self) -> None:
+        """hazards R15, R19: a follower crashes with writes under way, which nobody was told of, and is fed again."""
+        cluster = Cluster(3, options=self.OPTIONS)
+        leader = cluster.elect(1)
+        entry = leader.propose(b"x")
+        cluster.settle(writing=[1, 2])
+        self.assertEqual(cluster[3].view.last_index, entry.index)
+        cluster[3].start()
+        self.assertEqual(cluster[3].view.last_index, entry.index - 1)
+        cluster.run(1)
+        self.assertEqual(cluster[3].disk_log, leader.disk_log)

@@ -1,0 +1,186 @@
+"""Who may import whom (the table is the rule), and what nobody may import. Read from the source, without running it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+
+TYPES = {"core.messages", "core.ready"}
+"""What the core says to the world: the values that are stored and sent."""
+
+EVERYTHING = {"txraft"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # A package or a module of txraft: packages and modules of txraft that it may import, beside its own.
+    "errors": set(),
+    "core": {"errors"},
+    "interfaces": {*TYPES, "errors"},
+    "config": {"errors"},
+    "worker": {"errors", "interfaces"},
+    "storage": {*TYPES, "errors", "interfaces"},
+    "rpc": {*TYPES, "errors", "interfaces"},
+    "kv": {*TYPES, "errors", "interfaces"},
+    "web": {"config.Limits", "errors", "interfaces", "kv"},
+    "waiting": {*TYPES, "errors", "interfaces"},
+    "saving": {*TYPES, "errors", "interfaces"},
+    "node": {"core", "errors", "interfaces", "saving", "waiting"},
+    "replica": {"core", "errors", "interfaces", "node", "waiting"},
+    "service": EVERYTHING,
+    "cli": {"config", "errors", "service"},
+    "__main__": {"cli"},
+    "__init__": set(),  # or to import the core would be to import all of Twisted
+}
+
+PURE = {
+    "attrs",
+    "bisect",
+    "collections",
+    "enum",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "random",
+    "typing",
+}
+"""What the core may import of what is not txraft's: nothing that reads a clock, does I/O or keeps state."""
+
+RANDOM = {"random", "random.Random"}
+"""What may be imported and used of `random`: not its functions, which share one hidden generator."""
+
+WIRING = ("txraft.service", "txraft.cli", "txraft.__main__", "twisted.plugins")
+"""Where the reactor, the clock and randomness come from; everybody else is given them."""
+
+
+@frozen
+class Import:
+    """One imported name."""
+
+    importer: str
+    """The dotted name of the module that imports."""
+    imported: str
+    """The dotted name of what it imports, as far down as it is given: txraft.core.messages.Entry."""
+    line: int
+    at_module_level: bool
+
+    def __str__(self) -> str:
+        return f"{self.importer}, line {self.line}, imports {self.imported}"
+
+    def is_of(self, *modules: str) -> bool:
+        """Whether it imports one of the modules, or something in one."""
+        return any(within(self.imported, module) for module in modules)
+
+
+def within(name: str, package: str) -> bool:
+    """Whether a dotted name is the package's or something's in it."""
+    return f"{name}.".startswith(f"{package}.")
+
+
+def modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
+    """The dotted name and the source of every module in some folders."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts), ast.parse(path.read_text("utf-8"))
+
+
+def imports_of(importer: str, tree: ast.Module) -> Iterator[Import]:
+    """Everything that a module imports, at its top or in its functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = importer.split(".")[: -node.level] if node.level else []
+            start = ".".join([*package, *([node.module] if node.module else [])])
+            names = [f"{start}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            yield Import(importer, name, node.lineno, node in tree.body)
+
+
+def all_imports(*folders: str) -> list[Import]:
+    return [each for importer, tree in modules(*folders) for each in imports_of(importer, tree)]
+
+
+def unit_of(module: str) -> str:
+    """The row of the table for a module of txraft."""
+    return module.split(".")[1]
+
+
+class ImportTests(SynchronousTestCase):
+    def assert_none(self, offenders: list[Import]) -> None:
+        self.assertEqual(offenders, [], "\n" + "\n".join(map(str, offenders)))
+
+    def test_every_module_has_a_row(self) -> None:
+        """A new package, or a new module at the top, must say what it may know."""
+        units = {unit_of(name) for name, _ in modules("txraft")}
+        self.assertEqual(units - MAY_IMPORT.keys(), set())
+
+    def test_who_may_import_whom(self) -> None:
+        """The table, and one's own package."""
+        offenders = []
+        for each in all_imports("txraft"):
+            unit = unit_of(each.importer)
+            allowed = {f"txraft.{name}" for name in MAY_IMPORT[unit] | {unit}} - {"txraft.txraft"}
+            if MAY_IMPORT[unit] is not EVERYTHING and each.is_of("txraft") and not each.is_of(*allowed):
+                offenders.append(each)
+        self.assert_none(offenders)
+
+    def test_core_is_pure(self) -> None:
+        """No I/O, no clock, no threads, no Twisted: an allowlist."""
+        self.assert_none([each for each in all_imports("txraft/core") if not each.is_of("txraft", *PURE)])
+
+    def test_core_calls_nothing_that_does_io(self) -> None:
+        """Some of it needs no import."""
+        for name, tree in modules("txraft/core"):
+            names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            self.assertEqual(names & {"open", "print", "input", "exec", "eval", "__import__"}, set(), name)
+
+    def test_errors_import_nothing(self) -> None:
+        """So that everybody may import them."""
+        self.assert_none([each for each in all_imports("txraft") if each.importer == "txraft.errors"])
+
+    def test_nobody_uses_global_randomness(self) -> None:
+        """Of `random`, only the class, whose instance is an argument, except where everything is wired."""
+        for name, tree in modules("txraft"):
+            if any(within(name, each) for each in WIRING):
+                continue
+            self.assert_none(
+                [each for each in imports_of(name, tree) if each.is_of("random") and each.imported not in RANDOM]
+            )
+            used = {
+                f"random.{node.attr}"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "random"
+            }
+            self.assertLessEqual(used, RANDOM, name)
+
+    def test_nobody_reads_the_clock(self) -> None:
+        """The reactor's clock is an argument, except where everything is wired."""
+        offenders = [each for each in all_imports("txraft") if each.is_of("time", "datetime", "twisted.python.runtime")]
+        self.assert_none([each for each in offenders if not any(within(each.importer, room) for room in WIRING)])
+
+    def test_nobody_imports_the_reactor(self) -> None:
+        """Except where everything is wired, and there in a function: to import it is to install it."""
+        reactors = [each for each in all_imports("txraft", "twisted") if each.is_of("twisted.internet.reactor")]
+        self.assert_none(
+            [
+                each
+                for each in reactors
+                if each.at_module_level or not any(within(each.importer, room) for room in WIRING)
+            ]
+        )
+
+    def test_nobody_unpickles(self) -> None:
+        """What a peer or a disk sends is data, never code; tests need it no more than the rest."""
+        unsafe = ("pickle", "_pickle", "cloudpickle", "copyreg", "dill", "marshal", "shelve")
+        self.assert_none([each for each in all_imports("txraft", "twisted", "tests") if each.is_of(*unsafe)])
+
+    def test_the_plugin_knows_only_names(self) -> None:
+        """twistd reads it for every plugin that it lists: it must be cheap, and cannot fail."""
+        self.assert_none([each for each in all_imports("twisted") if each.is_of("txraft")])
