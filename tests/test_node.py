@@ -9,7 +9,15 @@ from tests.world import Journal, World
 from txraft.core.messages import Heartbeat, Message, NodeId
 from txraft.core.roles import Role
 from txraft.core.state import Options
-from txraft.errors import InvariantViolated, NotApplied, OutcomeUnknown, Overloaded, WriteFailed
+from txraft.errors import (
+    InvariantViolated,
+    NoSuchVoter,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    TransferFailed,
+    WriteFailed,
+)
 
 
 class WorldTestCase(SynchronousTestCase):
@@ -396,3 +404,78 @@ class FailureTests(WorldTestCase):
         machine = world[1]
         machine.crash()
         self.assertRaises(InvariantViolated, machine.start, Journal(last_applied=99))
+
+
+class TransferTests(WorldTestCase):
+    """Leadership is handed over."""
+
+    def test_any_node(self) -> None:
+        """Asked on any node, the target leads within a fraction of an election timeout (thesis §3.10)."""
+        world = self.world()
+        world.leader()
+        world.run(1)
+        for target in world.ids:
+            asked = world[1].replica.transfer_leadership(target)
+            world.run(0.1)
+            self.successResultOf(asked)
+            self.assertEqual(world.leader().id, target)
+
+    def test_writes_wait(self) -> None:
+        """hazard C4: what is proposed while it lasts is applied after it, once, and by whoever leads then."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        target = world.followers()[0]
+        target.disk.hold()  # so that it does not catch up, and the transfer does not end
+        leader.node.propose(b"before")
+        asked = leader.replica.transfer_leadership(target.id)
+        world.settle()
+        done = [machine.replica.propose(b"%d" % machine.id) for machine in world]
+        world.settle()
+        for one in done:
+            self.assertNoResult(one)
+        target.disk.let_go()
+        world.run(1)
+        self.successResultOf(asked)
+        self.assertIs(world.leader(), target)
+        for one in done:
+            self.successResultOf(one)
+        for machine in world:
+            self.assertEqual(sorted(machine.journal.commands), [b"1", b"2", b"3", b"before"])
+
+    def test_writes_go_on_when_it_fails(self) -> None:
+        """hazard C4: a target that does not answer has an election timeout; then the old leader goes on."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        target = world.followers()[0]
+        world.isolate(target.id)
+        asked = leader.replica.transfer_leadership(target.id)
+        world.settle()
+        done = leader.replica.propose(b"held")
+        world.run(0.3)
+        self.assertNoResult(done)
+        world.run(0.5)
+        self.assertIs(self.outcome(asked), TransferFailed)
+        self.assertEqual(self.successResultOf(done), b"HELD")
+        self.assertEqual(world.leader().id, leader.id)
+
+    def test_held_writes_are_bounded(self) -> None:
+        """hazard C9: what is held back is bounded as well."""
+        world = self.world(options=Options(max_uncommitted_size=1000))
+        leader = world.leader()
+        world.run(1)
+        target = world.followers()[0]
+        world.isolate(target.id)
+        leader.node.transfer_leadership(target.id).addErrback(lambda failure: failure.trap(TransferFailed))
+        held = [leader.node.propose(bytes(400)) for _ in range(2)]
+        self.assertIs(self.outcome(leader.node.propose(bytes(400))), Overloaded)
+        world.run(1)
+        for one in held:
+            self.successResultOf(one)
+
+    def test_no_such_voter(self) -> None:
+        """A node that is not in the cluster cannot lead."""
+        world = self.world()
+        world.leader()
+        self.assertIs(self.outcome(world[1].replica.transfer_leadership(9)), NoSuchVoter)

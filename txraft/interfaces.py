@@ -108,6 +108,10 @@ class IPeers(Interface):
     def read_barrier(to: NodeId) -> "Deferred[int]":
         """Ask a node believed to lead for a read index. Fires with it; fails with Undecided."""
 
+    def transfer_leadership(leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
+        """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with Undecided,
+        as `propose` does."""
+
 
 class IPeerHandler(Interface):
     """What the RPC layer calls on the node that it serves."""
@@ -127,6 +131,9 @@ class IPeerHandler(Interface):
     def handle_read_barrier() -> "Deferred[int]":
         """Another node asks for a read index. As `IPeers.read_barrier`, and never passed on further."""
 
+    def handle_transfer(target: NodeId) -> "Deferred[NodeId]":
+        """Another node asks for a transfer of leadership. As `IPeers.transfer_leadership`."""
+
 
 class IReplica(Interface):
     """A node's public face: what the HTTP API uses, and what any application may. Any node takes any request."""
@@ -139,6 +146,11 @@ class IReplica(Interface):
     def read_barrier() -> "Deferred[None]":
         """Fires when this node's state machine holds everything that was acknowledged anywhere before the call, so
         that reading it is linearizable (thesis §6.4). Fails with NotApplied."""
+
+    def transfer_leadership(target: NodeId) -> "Deferred[None]":
+        """Make another node lead (thesis §3.10). Fires when it does. Changes wait meanwhile, on the node that leads.
+
+        Fails with NoSuchVoter; with NotApplied, above all TransferFailed; or with OutcomeUnknown."""
 
     def status() -> Status:
         """Where this node stands, now."""

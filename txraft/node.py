@@ -14,11 +14,11 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -31,12 +31,12 @@ from txraft.core.log import RaftLog
 from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId, RequestVoteReply
 from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
-from txraft.core.roles import Role
 from txraft.core.state import Options
-from txraft.errors import NotApplied, NotLeader, TxraftError, Undecided
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, TransferUnderWay, TxraftError, Undecided
 from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
+from txraft.reporting import report_change
 from txraft.saving import SaveQueue
-from txraft.waiting import AppliedIndex, Proposals
+from txraft.waiting import AppliedIndex, HeldProposals, Proposals
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -89,6 +89,7 @@ class Node(Service):
         self._view = self._raft.view()
         self._saving = SaveQueue(storage, self._saved, self._write_failed)
         self._proposals = Proposals()
+        self._held = HeldProposals(options.max_uncommitted_size)
         self.applied = AppliedIndex(state_machine.last_applied)
         self._to_apply: deque[Entry] = deque()
         self._reads: dict[int, Deferred[int]] = {}
@@ -123,6 +124,7 @@ class Node(Service):
                 call.cancel()
         if self._heartbeats.running:
             self._heartbeats.stop()
+        self._held.let_go(self.propose)
         self._proposals.stop()
         self.applied.stop()
         self._lose_reads(list(self._reads))
@@ -138,6 +140,8 @@ class Node(Service):
         """
         try:
             return self._proposals.add(self._ask(self._raft.propose, command))
+        except TransferUnderWay:
+            return self._held.add(command)
         except NotApplied:
             return fail()
 
@@ -152,6 +156,20 @@ class Node(Service):
         found: Deferred[int] = Deferred()
         self._reads[read_id] = found
         return found
+
+    @inlineCallbacks
+    def transfer_leadership(self, target: NodeId) -> Generator[Deferred[None], None, NodeId]:
+        """Hand leadership over, as the leader (thesis §3.10). What is proposed meanwhile waits for the end of it, and
+        is proposed then, if this node still leads (hazard C4). Fires with `target` when that leads.
+
+        Fails with NotLeader, NoSuchVoter, TransferUnderWay, or TransferFailed.
+        """
+        self._ask(self._raft.transfer_leadership, target, self._clock.seconds())
+        while self._raft.view().transfer_target == target or self._view.leader_id is None:
+            yield self.change()
+        if self._view.leader_id != target:
+            raise TransferFailed(f"node {target} did not take over; node {self._view.leader_id} leads")
+        return target
 
     @property
     def view(self) -> invariants.View:
@@ -203,6 +221,10 @@ class Node(Service):
         """Another node takes this one for the leader."""
         return self.read_index()
 
+    def handle_transfer(self, target: NodeId) -> "Deferred[NodeId]":
+        """Another node takes this one for the leader."""
+        return self.transfer_leadership(target)
+
     # Inputs
 
     def _ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -211,7 +233,7 @@ class Node(Service):
             raise NotApplied("the node is not running")
         try:
             return function(*args, **kwargs)
-        except Undecided:
+        except (Undecided, NoSuchVoter):
             raise
         except Exception as error:
             self._fail(error)
@@ -329,27 +351,15 @@ class Node(Service):
 
     def _report(self, before: invariants.View, after: invariants.View) -> None:
         """Say what changed to those who wait for a change, and in the log."""
-        if (before.current_term, before.leader_id) != (after.current_term, after.leader_id):
-            self._changed()
-        if (before.role, before.current_term) != (after.role, after.current_term):
-            self.log.info(
-                "term {term}: this node is {role} (was {was} in term {was_term})",
-                term=after.current_term,
-                role=after.role.value,
-                was=before.role.value,
-                was_term=before.current_term,
-            )
-        if after.voted_for not in (None, self.node_id) and (before.current_term, before.voted_for) != (
+        if (before.current_term, before.leader_id, before.transfer_target) != (
             after.current_term,
-            after.voted_for,
+            after.leader_id,
+            after.transfer_target,
         ):
-            self.log.info(
-                "term {term}: this node votes for node {candidate}",
-                term=after.current_term,
-                candidate=after.voted_for,
-            )
-        if after.leader_id != before.leader_id and after.leader_id is not None and after.role is not Role.LEADER:
-            self.log.info("term {term}: node {leader} leads", term=after.current_term, leader=after.leader_id)
+            self._changed()
+        if after.transfer_target is None:
+            self._held.let_go(self.propose)
+        report_change(self.log, before, after)
 
     def _changed(self) -> None:
         changes, self._changes = self._changes, {}

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
-from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import IPeers, IReplica, MemberStatus, Status
 from txraft.node import Node
 
@@ -79,6 +79,14 @@ class Replica:
         """Wait until this node may answer a linearizable read; see `IReplica.read_barrier`."""
         return self._within_time(self._barriers.join().addCallback(self._node.applied.reaches), _Request())
 
+    def transfer_leadership(self, target: NodeId) -> "Deferred[None]":
+        """Make another node lead; see `IReplica.transfer_leadership`."""
+        voters = self._node.configuration.voters
+        if target not in voters:
+            return fail(NoSuchVoter(f"node {target} cannot lead; the voters are {', '.join(map(str, sorted(voters)))}"))
+        request = _Request()
+        return self._within_time(self._transfer_leadership(target, request), request)
+
     def status(self) -> Status:
         """Where this node stands; see `IReplica.status`."""
         view, configuration = self._node.view, self._node.configuration
@@ -113,6 +121,20 @@ class Replica:
                 else:
                     result = yield self._peers.propose(leader, command)
                 return result
+            except (NotLeader, Unreachable):
+                request.handed_over = False
+                yield self._node.change()
+
+    @inlineCallbacks
+    def _transfer_leadership(self, target: NodeId, request: _Request) -> Generator[Deferred[Any], Any, None]:
+        while (leader := (yield self._leader())) != target:
+            request.handed_over = True
+            try:
+                if leader == self._node.node_id:
+                    yield self._node.transfer_leadership(target)
+                else:
+                    yield self._peers.transfer_leadership(leader, target)
+                return
             except (NotLeader, Unreachable):
                 request.handed_over = False
                 yield self._node.change()

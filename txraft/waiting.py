@@ -2,11 +2,13 @@
 
 import heapq
 import itertools
+from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
+from txraft.core.log import ENTRY_OVERHEAD
 from txraft.core.messages import Entry
-from txraft.errors import NotApplied, OutcomeUnknown
+from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 
 
 class Proposals:
@@ -54,6 +56,33 @@ class Proposals:
         waiting, self._waiting = self._waiting, {}
         for done in waiting.values():
             done.errback(OutcomeUnknown("the node stopped before the change was committed"))
+
+
+class HeldProposals:
+    """Commands that came while leadership was being handed over (hazard C4)."""
+
+    def __init__(self, max_size: int) -> None:
+        """At most `max_size` bytes are held."""
+        self._max_size = max_size
+        self._size = 0
+        self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+
+    def add(self, command: bytes) -> "Deferred[bytes]":
+        """Hold a command until `let_go`. Fails with Overloaded where too much is held already."""
+        self._size += len(command) + ENTRY_OVERHEAD
+        if self._size > self._max_size:
+            self._size -= len(command) + ENTRY_OVERHEAD
+            return fail(Overloaded("too many changes wait for leadership to be transferred; try again later"))
+        done: Deferred[bytes] = Deferred()
+        self._waiting.append((command, done))
+        return done
+
+    def let_go(self, propose: "Callable[[bytes], Deferred[bytes]]") -> None:
+        """Propose what is held, but for what nobody waits for any more."""
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        for command, done in waiting:
+            if not done.called:
+                propose(command).chainDeferred(done)
 
 
 class AppliedIndex:

@@ -58,6 +58,11 @@ class Recorder:
         """Answer."""
         return self.on_read()
 
+    def handle_transfer(self, target: NodeId) -> Deferred[NodeId]:
+        """Answer that it is done."""
+        self.events.append(f"transfer to {target}")
+        return succeed(target)
+
 
 @implementer(IStreamClientEndpoint)
 @define(eq=False)

@@ -119,6 +119,13 @@ class QuestionsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(index), 7)
         self.assertEqual(self.handler.proposals, [large])
 
+    def test_transfer(self) -> None:
+        """A request for a transfer of leadership arrives, and its answer comes back."""
+        asked = self.network.transfer_leadership(1, 2)
+        self.cluster.settle()
+        self.assertEqual(self.successResultOf(asked), 2)
+        self.assertIn("transfer to 2", self.handler.events)
+
     def test_errors(self) -> None:
         """Outcomes arrive as what they are, anything else as OutcomeUnknown (for a read, NotApplied)."""
         for error, proposal, read in (

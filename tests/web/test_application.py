@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.wire import STATUS, Response, Wire
 from txraft.config import Limits
-from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, TransferFailed
 from txraft.kv import Result
 
-CHANGES = ("/set?key=k&val=v", "/delete?key=k", "/cas?key=k&old=o&val=v")
+CHANGES = ("/set?key=k&val=v", "/delete?key=k", "/cas?key=k&old=o&val=v", "/transfer?to=1")
 
 
 class ApiTestCase(SynchronousTestCase):
@@ -54,6 +54,18 @@ class KeyValueTests(ApiTestCase):
             escaped = "".join(f"%{byte:02X}" for byte in value)
             self.check(self.wire.get(f"/set?key=%FF%00&val={escaped}"), 200)
             self.assertEqual(self.wire.get("/get?key=%FF%00").body, value)
+
+    def test_transfer(self) -> None:
+        """Leadership goes to the node that is named; what is no id, or no voter's, is refused with a line."""
+        self.check(self.wire.post("/transfer", b"to=2"), 200, "^transferred leadership$")
+        self.check(self.wire.post("/transfer", b"to=two"), 400, "to is the id of a node")
+        self.assertEqual(self.replica.transfers, [2])
+        self.replica.failure = NoSuchVoter("node 9 cannot lead")
+        self.check(self.wire.post("/transfer", b"to=9"), 400, "^node 9 cannot lead$")
+        self.replica.failure = TransferFailed("node 2 did not take over")
+        response = self.wire.post("/transfer", b"to=2")
+        self.check(response, 503, "did not take over")
+        self.assertEqual(response.headers["x-txraft-outcome"], "not-applied")
 
     def test_post(self) -> None:
         """The same names as form fields, in the query string, or some here and some there."""
@@ -154,7 +166,7 @@ class RefusalTests(ApiTestCase):
     def test_paths_and_methods(self) -> None:
         """404 lists the paths, 405 the methods."""
         for path in ("/", "/x", "/set/", "//set", "/get/key", "/%FF", "/SET"):
-            self.check(self.wire.get(path), 404, "/cas, /delete, /get, /set, /status$")
+            self.check(self.wire.get(path), 404, "/cas, /delete, /get, /set, /status, /transfer$")
         response = self.wire.ask("PUT", "/set?key=k&val=v")
         self.check(response, 405, "this path takes GET, POST")
         self.assertEqual(response.headers["allow"], "GET, POST")

@@ -36,6 +36,7 @@ class FakeReplica:
         self.waiting: list[Deferred[bytes]] | None = None
         self.proposals = 0
         self.barriers = 0
+        self.transfers: list[int] = []
 
     def propose(self, command: bytes) -> "Deferred[bytes]":
         self.proposals += 1
@@ -48,6 +49,10 @@ class FakeReplica:
 
     def read_barrier(self) -> "Deferred[None]":
         self.barriers += 1
+        return succeed(None) if self.failure is None else fail(self.failure)
+
+    def transfer_leadership(self, target: int) -> "Deferred[None]":
+        self.transfers.append(target)
         return succeed(None) if self.failure is None else fail(self.failure)
 
     def status(self) -> Status:

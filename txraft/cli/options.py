@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from twisted.python.usage import UsageError
 
 from txraft.cli.command import Command, VersionedOptions
+from txraft.cli.transfer import Transfer
 from txraft.cli.up import Up
 from txraft.errors import TxraftError
 
@@ -14,6 +15,7 @@ class TxraftOptions(VersionedOptions):
     """The options before the command."""
 
     subCommands = [  # noqa: RUF012 - how Twisted has it
+        ["transfer", None, Transfer, "Make another node lead."],
         ["up", None, Up, "Start a whole cluster on this machine, to try it."],
     ]
     longdesc = "A single node, as in production, is started by `twistd txraft`: see `twistd txraft --help`."

@@ -61,6 +61,12 @@ class HeartbeatReply(MessageCommand):
     arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.HeartbeatReply))]
 
 
+class TimeoutNow(MessageCommand):
+    """Carries `messages.TimeoutNow`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.TimeoutNow))]
+
+
 COMMAND_OF: Final[dict[type[Message], type[MessageCommand]]] = {
     messages.RequestVote: RequestVote,
     messages.RequestVoteReply: RequestVoteReply,
@@ -68,6 +74,7 @@ COMMAND_OF: Final[dict[type[Message], type[MessageCommand]]] = {
     messages.AppendEntriesReply: AppendEntriesReply,
     messages.Heartbeat: Heartbeat,
     messages.HeartbeatReply: HeartbeatReply,
+    messages.TimeoutNow: TimeoutNow,
 }
 
 
@@ -112,7 +119,15 @@ class ReadBarrier(amp.Command):
     errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
 
 
-_ALL: Final[list[type[amp.Command]]] = [Hello, Propose, ReadBarrier, *COMMAND_OF.values()]
+class Transfer(amp.Command):
+    """Asks the leader to hand leadership over (thesis §3.10); the answer is who leads then."""
+
+    arguments: ClassVar[Arguments] = [(b"target", amp.Integer())]
+    response: ClassVar[Arguments] = [(b"leader_id", amp.Integer())]
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+
+
+_ALL: Final[list[type[amp.Command]]] = [Hello, Propose, ReadBarrier, Transfer, *COMMAND_OF.values()]
 COMMANDS: Final = {command.commandName: command for command in _ALL}
 """Everything that may be said, by its name on the wire."""
 

@@ -64,7 +64,10 @@ class PackedMessage(LongBytes):
         fields = attrs.fields(message_class)
         self.message_class = message_class
         self._names = tuple(field.name for field in fields)
-        self._values: Callable[[Message], tuple[object, ...]] = attrgetter(*self._names)
+        # Of one name alone, attrgetter gives no tuple.
+        self._values: Callable[[Message], object] = (
+            attrgetter(*self._names) if len(self._names) > 1 else lambda message: (getattr(message, self._names[0]),)
+        )
         self._types = tuple(field.type if field.type in (int, bool) else tuple for field in fields)
 
     def to_bytes(self, message: Message) -> bytes:

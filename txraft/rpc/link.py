@@ -8,7 +8,6 @@ for good: its owner does not use it any more, and what still comes in on it is n
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import attrs
@@ -87,6 +86,10 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """As IPeers.read_barrier, to this link's peer. A read has no effect, so a lost one is NotApplied."""
         return self._ask(commands.ReadBarrier, {}, "read_index", NotApplied)
 
+    def transfer_leadership(self, target: NodeId) -> Deferred[NodeId]:
+        """As IPeers.transfer_leadership, by this link's peer."""
+        return self._ask(commands.Transfer, {"target": target}, "leader_id", OutcomeUnknown)
+
     def _ask(
         self, command: type[amp.Command], arguments: dict[str, Any], key: str, if_lost: type[Undecided]
     ) -> Deferred[Any]:
@@ -160,12 +163,13 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
             return Failure(commands.on_the_wire(failure.value))
 
         handler = self.owner.handler
-        handle: Callable[[], Deferred[Any]]
-        if command is commands.Propose:
-            key, handle = "result", partial(handler.handle_propose, arguments["command"])
-        else:
-            key, handle = "read_index", handler.handle_read_barrier
-        answer: Deferred[Any] = maybeDeferred(handle)
+        handlers: dict[type[amp.Command], tuple[Callable[..., Deferred[Any]], str]] = {
+            commands.Propose: (handler.handle_propose, "result"),
+            commands.ReadBarrier: (handler.handle_read_barrier, "read_index"),
+            commands.Transfer: (handler.handle_transfer, "leader_id"),
+        }
+        handle, key = handlers[command]
+        answer: Deferred[Any] = maybeDeferred(handle, **arguments)
         return answer.addCallback(lambda value: command.makeResponse({key: value}, self)).addErrback(failed)
 
     # Opening and closing

@@ -108,6 +108,11 @@ class Network:
         link = self._link_to(to)
         return _unreachable(to) if link is None else link.read_barrier()
 
+    def transfer_leadership(self, leader: NodeId, target: NodeId) -> Deferred[NodeId]:
+        """As IPeers.transfer_leadership."""
+        link = self._link_to(leader)
+        return _unreachable(leader) if link is None else link.transfer_leadership(target)
+
     def _link_to(self, peer: NodeId) -> Link | None:
         return self._outgoing.get(peer) or self._incoming.get(peer)
 

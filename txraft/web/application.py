@@ -93,6 +93,14 @@ class WebApplication:
             case other:
                 raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
 
+    @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True))
+    def transfer(self, given: Parameters) -> "Deferred[Answer]":
+        """Make another node lead."""
+        to = given[b"to"]
+        if not (to.isdigit() and len(to) < 20):
+            raise BadRequest(f"to is the id of a node, a whole number, not {shown(to)}")
+        return self._replica.transfer_leadership(int(to)).addCallback(lambda _: outcomes.TRANSFERRED)
+
     @_serve(app, routes, Route("/status"))
     def status(self, _: Parameters) -> Answer:
         """Where this node stands."""

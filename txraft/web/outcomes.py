@@ -3,7 +3,7 @@
 | outcome | status | X-Txraft-Outcome |
 | --- | --- | --- |
 | done, found | 200 | |
-| BadRequest | 400 | |
+| BadRequest, NoSuchVoter | 400 | |
 | CrossSite | 403 | |
 | no such key; no such path | 404 | |
 | a method that the path does not take | 405 | |
@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
-from txraft.errors import BadRequest, CrossSite, NotApplied, TooLarge, Undecided
+from txraft.errors import BadRequest, CrossSite, NoSuchVoter, NotApplied, TooLarge, Undecided
 from txraft.kv.commands import Result, decode_result
 
 TEXT = b"text/plain; charset=utf-8"
@@ -40,6 +40,7 @@ class Answer:
     content_type: bytes = TEXT
 
 
+TRANSFERRED = Answer(200, b"transferred leadership")
 NO_SUCH_KEY = Answer(404, b"there is no such key")
 
 # What each command answers, by its result.
@@ -78,7 +79,7 @@ def of_failure(failure: Failure, changes: bool) -> Answer:
             return Answer(413, line)
         case CrossSite():
             return Answer(403, line)
-        case BadRequest():
+        case BadRequest() | NoSuchVoter():
             return Answer(400, line)
         case NotApplied():
             return Answer(503, line, (_NOT_APPLIED, _RETRY))

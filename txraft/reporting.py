@@ -1,0 +1,31 @@
+"""What a node says of itself in its log: who votes, who leads, what it becomes."""
+
+from twisted.logger import Logger
+
+from txraft.core.invariants import View
+from txraft.core.roles import Role
+
+
+def report_change(log: Logger, before: View, after: View) -> None:
+    """Log, at info, what a person who watches an election wants to see."""
+    if (before.role, before.current_term) != (after.role, after.current_term):
+        log.info(
+            "term {term}: this node is {role} (was {was} in term {was_term})",
+            term=after.current_term,
+            role=after.role.value,
+            was=before.role.value,
+            was_term=before.current_term,
+        )
+    voted_now = (before.current_term, before.voted_for) != (after.current_term, after.voted_for)
+    if voted_now and after.voted_for not in (None, after.node_id):
+        log.info(
+            "term {term}: this node votes for node {candidate}", term=after.current_term, candidate=after.voted_for
+        )
+    if after.leader_id not in (before.leader_id, None) and after.role is not Role.LEADER:
+        log.info("term {term}: node {leader} leads", term=after.current_term, leader=after.leader_id)
+    if after.transfer_target not in (before.transfer_target, None):
+        log.info(
+            "term {term}: this node hands leadership to node {target}",
+            term=after.current_term,
+            target=after.transfer_target,
+        )
