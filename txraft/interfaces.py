@@ -106,7 +106,8 @@ class IPeers(Interface):
         C8)."""
 
     def read_barrier(to: NodeId) -> "Deferred[int]":
-        """Ask a node believed to lead for a read index. Fires with it; fails with Undecided."""
+        """Ask a node believed to lead for a read index. Fires with it; fails with NotApplied, and where the connection
+        is, or gets, lost, with Unreachable."""
 
     def transfer_leadership(leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with Undecided,

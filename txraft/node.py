@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -94,7 +94,9 @@ class Node(Service):
         self._to_apply: deque[Entry] = deque()
         self._reads: dict[int, Deferred[int]] = {}
         self._last_read_id = 0
-        self._changes: dict[Deferred[None], None] = {}
+        self.changes = 0
+        """Counts what `change_since` waits for."""
+        self._awaiting_change: dict[Deferred[None], None] = {}
 
         self._flush_call: IDelayedCall | None = None
         self._apply_call: IDelayedCall | None = None
@@ -166,7 +168,7 @@ class Node(Service):
         """
         self._ask(self._raft.transfer_leadership, target, self._clock.seconds())
         while self._raft.view().transfer_target == target or self._view.leader_id is None:
-            yield self.change()
+            yield self.change_since(self.changes)
         if self._view.leader_id != target:
             raise TransferFailed(f"node {target} did not take over; node {self._view.leader_id} leads")
         return target
@@ -181,19 +183,20 @@ class Node(Service):
         """The membership in force."""
         return self._raft.configuration
 
-    def change(self) -> "Deferred[None]":
-        """Fires when the leader, the term, or who is connected next changes.
-
-        Fails with NotApplied when the node is not running.
+    def change_since(self, changes: int) -> "Deferred[None]":
+        """Fires when there has been a change since `self.changes` was `changes`: of the leader, the term, a transfer of
+        leadership, or who is connected. Fails with NotApplied when the node is not running.
         """
         if not self.running:
             return fail(NotApplied("the node is not running"))
+        if changes != self.changes:
+            return succeed(None)
 
         def cancel(changed: "Deferred[None]") -> None:
-            self._changes.pop(changed, None)
+            self._awaiting_change.pop(changed, None)
 
         changed: Deferred[None] = Deferred(cancel)
-        self._changes[changed] = None
+        self._awaiting_change[changed] = None
         return changed
 
     # IPeerHandler
@@ -362,8 +365,9 @@ class Node(Service):
         report_change(self.log, before, after)
 
     def _changed(self) -> None:
-        changes, self._changes = self._changes, {}
-        for changed in changes:
+        self.changes += 1
+        awaiting, self._awaiting_change = self._awaiting_change, {}
+        for changed in awaiting:
             if not changed.called:  # one may have cancelled another
                 changed.callback(None)
 

@@ -7,10 +7,11 @@ tried again freely.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from attrs import define
-from twisted.internet.defer import Deferred, TimeoutError, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -31,7 +32,13 @@ REQUEST_OVERHEAD = 1024
 class _Request:
     """How far a request has come, for what is to be said of it when its time is over."""
 
+    changes: bool
+    """Whether it would change anything."""
     handed_over: bool = False
+
+
+class _Silence(Exception):
+    """The leader takes longer than it should."""
 
 
 @implementer(IReplica)
@@ -72,20 +79,21 @@ class Replica:
         if self._held_size and self._held_size + size > self._max_held_size:
             return fail(Overloaded("too many changes wait for an answer on this node; try again later"))
         self._held_size += size
-        request = _Request()
-        return self._within_time(self._propose(command, request).addBoth(self._let_go, size), request)
+        ask, request = partial(self._ask_to_propose, command), _Request(changes=True)
+        return self._within_time(self._of_the_leader(ask, request).addBoth(self._let_go, size), request)
 
     def read_barrier(self) -> "Deferred[None]":
         """Wait until this node may answer a linearizable read; see `IReplica.read_barrier`."""
-        return self._within_time(self._barriers.join().addCallback(self._node.applied.reaches), _Request())
+        return self._within_time(self._barriers.join().addCallback(self._node.applied.reaches), _Request(changes=False))
 
     def transfer_leadership(self, target: NodeId) -> "Deferred[None]":
         """Make another node lead; see `IReplica.transfer_leadership`."""
         voters = self._node.configuration.voters
         if target not in voters:
             return fail(NoSuchVoter(f"node {target} cannot lead; the voters are {', '.join(map(str, sorted(voters)))}"))
-        request = _Request()
-        return self._within_time(self._transfer_leadership(target, request), request)
+        request = _Request(changes=True)
+        done = self._of_the_leader(partial(self._ask_to_transfer, target), request)
+        return self._within_time(done.addCallback(lambda _: None), request)
 
     def status(self) -> Status:
         """Where this node stands; see `IReplica.status`."""
@@ -110,57 +118,46 @@ class Replica:
 
     # Inside
 
-    @inlineCallbacks
-    def _propose(self, command: bytes, request: _Request) -> Generator[Deferred[Any], Any, bytes]:
-        while True:
-            leader = yield self._leader()
-            request.handed_over = True
-            try:
-                if leader == self._node.node_id:
-                    result: bytes = yield self._node.propose(command)
-                else:
-                    result = yield self._peers.propose(leader, command)
-                return result
-            except (NotLeader, Unreachable):
-                request.handed_over = False
-                yield self._node.change()
+    def _ask_to_propose(self, command: bytes, leader: NodeId) -> "Deferred[bytes]":
+        local = leader == self._node.node_id
+        return self._node.propose(command) if local else self._peers.propose(leader, command)
+
+    def _ask_to_transfer(self, target: NodeId, leader: NodeId) -> "Deferred[NodeId]":
+        if leader == target:
+            return succeed(target)
+        local = leader == self._node.node_id
+        return self._node.transfer_leadership(target) if local else self._peers.transfer_leadership(leader, target)
+
+    def _ask_for_read_index(self, leader: NodeId) -> "Deferred[int]":
+        local = leader == self._node.node_id
+        asked = self._node.read_index() if local else self._peers.read_barrier(leader)
+        # A leader that has been stopped answers nothing, and by then another one may lead. To ask again is harmless.
+        return asked.addTimeout(self._patience, self._clock, _no_answer)
+
+    def _find_read_index(self) -> "Deferred[int]":
+        return self._of_the_leader(self._ask_for_read_index, _Request(changes=False))
 
     @inlineCallbacks
-    def _transfer_leadership(self, target: NodeId, request: _Request) -> Generator[Deferred[Any], Any, None]:
-        while (leader := (yield self._leader())) != target:
-            request.handed_over = True
-            try:
-                if leader == self._node.node_id:
-                    yield self._node.transfer_leadership(target)
-                else:
-                    yield self._peers.transfer_leadership(leader, target)
-                return
-            except (NotLeader, Unreachable):
-                request.handed_over = False
-                yield self._node.change()
+    def _of_the_leader(
+        self, ask: "Callable[[NodeId], Deferred[T]]", request: _Request
+    ) -> Generator[Deferred[Any], Any, T]:
+        """Ask whoever leads; where that one says that it does not, or cannot be asked, wait for news, and begin again.
 
-    @inlineCallbacks
-    def _find_read_index(self) -> Generator[Deferred[Any], Any, int]:
+        News that come while it is being asked count: the answer may be slower than they are.
+        """
         while True:
-            leader = yield self._leader()
-            asked = self._node.read_index() if leader == self._node.node_id else self._peers.read_barrier(leader)
-            try:
-                # A leader that has been stopped answers nothing; by then another one may lead.
-                index: int = yield asked.addTimeout(self._patience, self._clock)
-                return index
-            except NotApplied:  # nor does it matter why not: a read is asked again
-                yield self._node.change()
-            except TimeoutError:
-                continue
-
-    @inlineCallbacks
-    def _leader(self) -> Generator[Deferred[Any], Any, NodeId]:
-        """Wait until a leader is known."""
-        while True:
+            known = self._node.changes
             leader = self._node.view.leader_id
             if leader is not None:
-                return leader
-            yield self._node.change()
+                request.handed_over = True
+                try:
+                    answer: T = yield ask(leader)
+                    return answer
+                except _Silence:
+                    continue
+                except (NotLeader, Unreachable):
+                    request.handed_over = False
+            yield self._node.change_since(known)
 
     def _let_go(self, result: T, size: int) -> T:
         self._held_size -= size
@@ -168,11 +165,15 @@ class Replica:
 
     def _within_time(self, done: "Deferred[T]", request: _Request) -> "Deferred[T]":
         def too_late(_result: object, timeout: float) -> NoReturn:
-            if request.handed_over:
+            if request.changes and request.handed_over:
                 raise OutcomeUnknown(f"no answer from the leader within {timeout:g} s; it may still take effect")
-            raise NotApplied(f"no leader was found within {timeout:g} s")
+            raise NotApplied(f"no leader answered within {timeout:g} s")
 
         return done.addTimeout(self._request_timeout, self._clock, too_late)
+
+
+def _no_answer(_result: object, _timeout: float) -> NoReturn:
+    raise _Silence
 
 
 class _SharedBarriers:

@@ -83,8 +83,8 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         return self._ask(commands.Propose, {"command": command}, "result", OutcomeUnknown)
 
     def read_barrier(self) -> Deferred[int]:
-        """As IPeers.read_barrier, to this link's peer. A read has no effect, so a lost one is NotApplied."""
-        return self._ask(commands.ReadBarrier, {}, "read_index", NotApplied)
+        """As IPeers.read_barrier, to this link's peer. A read has no effect, so a lost one is as good as never sent."""
+        return self._ask(commands.ReadBarrier, {}, "read_index", Unreachable)
 
     def transfer_leadership(self, target: NodeId) -> Deferred[NodeId]:
         """As IPeers.transfer_leadership, by this link's peer."""

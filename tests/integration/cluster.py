@@ -1,0 +1,228 @@
+"""A cluster of real nodes, one `twistd` process each.
+
+cluster = ProcessCluster(reactor, directory)
+cluster.start()
+leader = await cluster.wait_for_leader()
+await leader.ask("/set", key="a", val="1")
+leader.kill()
+cluster.close()
+"""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from tests.integration.client import Answer, Client
+from tests.integration.commands import environment, twistd
+from tests.integration.ports import reserve_port
+from tests.integration.waiting import until
+
+TAIL = 40
+"""Lines of a node's output that are worth showing."""
+
+Status = dict[str, Any]
+
+
+class NodeProcess:
+    """One node: its process while it runs, and what of it stays when it does not."""
+
+    def __init__(self, cluster: "ProcessCluster", id: int) -> None:
+        self.id = id
+        self.address = f"127.0.0.1:{reserve_port()}"
+        self.kvaddr = f"127.0.0.1:{reserve_port()}"
+        self.data = cluster.data / str(id)
+        self.stdout = cluster.directory / f"node-{id}.log"
+        self.stderr = cluster.directory / f"node-{id}.err"
+        self.paused = False
+        self._cluster = cluster
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def arguments(self) -> list[str]:
+        """The command line after `twistd [-n]`."""
+        return ["txraft", "--id", str(self.id), *self._cluster.arguments()]
+
+    def start(self) -> None:
+        """Start the process, on the data that there is. It has not begun to serve when this returns."""
+        assert not self.running
+        with self.stdout.open("ab") as stdout, self.stderr.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                twistd("--nodaemon", "--pidfile=", *self.arguments()),
+                cwd=self._cluster.directory,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process, paused or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: the process is gone when this returns, without another instruction."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self.paused = False
+
+    def terminate(self) -> None:
+        """SIGTERM, which asks for a clean end; `ended` waits for it."""
+        self._signal(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open, and nobody reads them."""
+        self._signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        """SIGCONT: it goes on as if no time had passed."""
+        self._signal(signal.SIGCONT)
+        self.paused = False
+
+    async def ended(self, timeout: float = 10.0) -> int:
+        """Wait for the end of the process. Gives its exit status; -N where signal N ended it."""
+        process = self._process
+        assert process is not None
+
+        async def status() -> int | None:
+            return process.poll()
+
+        return await until(self._cluster.reactor, f"node {self.id} ends", status, timeout)
+
+    async def ended_cleanly(self, timeout: float = 5.0) -> None:
+        """Wait for its end after SIGTERM, with everything shut down, and nothing to complain of."""
+        status = await self.ended(timeout)
+        assert status in (0, -signal.SIGTERM), status  # twistd, when it is done, ends by the signal that it was sent
+        log = self.stdout.read_text()
+        assert log.endswith("Server Shut Down.\n")
+        assert "Traceback" not in log
+        assert self.stderr.read_text() == ""
+
+    def url(self, path: str) -> str:
+        """Of its HTTP API."""
+        return f"http://{self.kvaddr}{path}"
+
+    def ask(self, path: str, /, **parameters: str) -> Deferred[Answer]:
+        """POST a request; see `Client.ask`."""
+        return self._cluster.client.ask(self.url(path), parameters)
+
+    async def status(self) -> Status | None:
+        """What /status says. None where it does not answer within a second."""
+        try:
+            answer = await self._cluster.client.ask(self.url("/status"), {}, timeout=1)
+        except Exception:  # it is not up yet, or down, or paused: for whoever polls it is all the same
+            return None
+        status: Status = json.loads(answer.body)
+        return status
+
+    def tail(self) -> str:
+        """The end of what it wrote, for a person."""
+        lines: list[str] = []
+        for path in (self.stdout, self.stderr):
+            if path.exists() and (text := path.read_text(errors="replace")):
+                lines += [f"--- {path.name}", *text.splitlines()[-TAIL:]]
+        return "\n".join(lines)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        assert self.running, f"node {self.id} has ended by itself"
+        self._process.send_signal(number)
+
+
+class ProcessCluster:
+    """Nodes 0 to size - 1, and their configuration, in `directory`."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        directory: Path,
+        size: int = 3,
+        timing: Mapping[str, float] | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        """`timing` (milliseconds) and `limits` (bytes) are the configuration's tables; what is not in them has its
+        default."""
+        self.reactor = reactor
+        self.directory = directory
+        self.data = directory / "data"
+        self.client = Client(reactor)
+        self.nodes = [NodeProcess(self, id) for id in range(size)]
+        self.configuration = directory / "txraft.toml"
+        self.configuration.write_text(_toml(self.nodes, timing or {}, limits or {}))
+
+    def arguments(self) -> list[str]:
+        """What is the same for every node's command line."""
+        return ["--config", str(self.configuration), "--data-dir", str(self.data)]
+
+    def start(self) -> None:
+        """Start every node that does not run."""
+        for node in self.nodes:
+            if not node.running:
+                node.start()
+
+    def close(self) -> None:
+        """End every process, at once and whatever it does."""
+        for node in self.nodes:
+            node.kill()
+        self.client.close()
+
+    @property
+    def awake(self) -> list[NodeProcess]:
+        """The nodes that run and are not paused."""
+        return [node for node in self.nodes if node.running and not node.paused]
+
+    def others(self, *nodes: NodeProcess) -> list[NodeProcess]:
+        """All nodes but these."""
+        return [node for node in self.nodes if node not in nodes]
+
+    async def statuses(self, nodes: Iterable[NodeProcess]) -> list[Status] | None:
+        """What /status says on each of `nodes`. None where one of them does not answer."""
+        statuses = await gatherResults([Deferred.fromCoroutine(node.status()) for node in nodes])
+        return None if None in statuses else [status for status in statuses if status is not None]
+
+    async def wait_for_leader(self, nodes: Sequence[NodeProcess] | None = None) -> NodeProcess:
+        """Wait until all of `nodes`, by default those that are awake, agree who of them leads."""
+
+        async def agreed() -> NodeProcess | None:
+            statuses = await self.statuses(self.awake if nodes is None else nodes) or []
+            if len({(status["term"], status["leader_id"]) for status in statuses}) != 1:
+                return None
+            leaders = [status["id"] for status in statuses if status["role"] == "leader"]
+            return self.nodes[leaders[0]] if leaders == [statuses[0]["leader_id"]] else None
+
+        return await until(self.reactor, "the nodes agree on a leader", agreed)
+
+    async def wait_until_equal(self, timeout: float = 60.0) -> int:
+        """Wait until every node has applied everything that is in any log. Gives the index."""
+
+        async def equal() -> int | None:
+            statuses = await self.statuses(self.nodes) or []
+            indexes = {status[key] for status in statuses for key in ("last_applied", "last_log_index")}
+            return indexes.pop() if len(indexes) == 1 else None
+
+        return await until(self.reactor, "all nodes have applied everything", equal, timeout)
+
+    def tails(self) -> str:
+        """The end of every node's output, for a person."""
+        return "\n".join(node.tail() for node in self.nodes)
+
+
+def _toml(nodes: Sequence[NodeProcess], timing: Mapping[str, float], limits: Mapping[str, int]) -> str:
+    lines = []
+    for node in nodes:
+        lines += ["[[cluster]]", f"id = {node.id}", f'address = "{node.address}"', f'kvaddr = "{node.kvaddr}"']
+    for name, table in (("timing", timing), ("limits", limits)):
+        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"

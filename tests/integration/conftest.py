@@ -1,0 +1,76 @@
+"""What the tests begin with: the reactor, clusters that are gone when the test is, and the tools of the machine."""
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]  # it has no annotations
+from twisted.internet.utils import getProcessOutputAndValue
+
+from tests.integration.cluster import ProcessCluster
+
+Test = TypeVar("Test", bound=Callable[..., Awaitable[None]])
+MakeCluster = Callable[..., ProcessCluster]
+Curl = Callable[..., Awaitable[str]]
+
+
+def process_test(test: Test) -> Test:
+    """Marks a test that starts processes; it is a coroutine function, and runs in the reactor."""
+    marked: Test = pytest.mark.processes(pytest_twisted.ensureDeferred(test))
+    return marked
+
+
+@pytest.fixture
+def reactor() -> Any:
+    """The reactor that pytest-twisted runs."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it, which is pytest-twisted's to do
+
+    return reactor
+
+
+@pytest.fixture
+def make_cluster(reactor: Any, tmp_path: Path) -> Iterator[MakeCluster]:
+    """Makes clusters, by the arguments of `ProcessCluster` after the second; nothing runs yet.
+
+    What their nodes wrote is shown when the test fails."""
+    clusters: list[ProcessCluster] = []
+
+    def make(**arguments: Any) -> ProcessCluster:
+        directory = tmp_path / f"cluster-{len(clusters)}"
+        directory.mkdir()
+        clusters.append(ProcessCluster(reactor, directory, **arguments))
+        return clusters[-1]
+
+    yield make
+    for cluster in clusters:
+        cluster.close()
+    for cluster in clusters:
+        print(cluster.tails())
+
+
+@pytest.fixture
+def cluster(make_cluster: MakeCluster) -> ProcessCluster:
+    """Three nodes, started, that answer after two seconds in the worst case."""
+    cluster = make_cluster(timing={"request_timeout": 2000})
+    cluster.start()
+    return cluster
+
+
+@pytest.fixture
+def curl(reactor: Any) -> Curl:
+    """Runs curl with the given arguments. Gives the body, a space, and the status code."""
+    path = shutil.which("curl")
+    if path is None:
+        missing = "curl is not installed, and these requests are to be made by it"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+
+    async def run(*arguments: str) -> str:
+        command = ["--silent", "--show-error", "--max-time", "15", "--write-out", " %{http_code}", *arguments]
+        out, err, status = await getProcessOutputAndValue(path, command, reactor=reactor)
+        assert status == 0, err.decode()
+        return str(out.decode())
+
+    return run

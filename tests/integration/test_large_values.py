@@ -1,0 +1,34 @@
+"""Values of the size limit, passed on from a follower to the leader and replicated: many times an AMP box."""
+
+from tests.integration.cluster import ProcessCluster
+from tests.integration.conftest import MakeCluster, process_test
+
+MIB = 1024 * 1024
+
+
+@process_test
+async def test_one_mebibyte(cluster: ProcessCluster) -> None:
+    """The default limit. Hazard R20."""
+    await check(cluster, MIB)
+
+
+@process_test
+async def test_ten_mebibytes_where_the_limit_allows_them(make_cluster: MakeCluster) -> None:
+    """A limit that an operator has raised. Hazard R20."""
+    cluster = make_cluster(limits={"value_size": 10 * MIB})
+    cluster.start()
+    await check(cluster, 10 * MIB)
+
+
+async def check(cluster: ProcessCluster, size: int) -> None:
+    """A value of `size` goes through, one byte more does not, and nobody lost the leadership over it."""
+    leader = await cluster.wait_for_leader()
+    follower, other = cluster.others(leader)
+    value = "".join(f"{number:07} " for number in range(size // 8))
+    answer = await follower.ask("/set", key="large", val=value)
+    assert (answer.status, answer.body) == (200, b"set value")
+    answer = await other.ask("/get", key="large")
+    assert answer.status == 200
+    assert answer.body == value.encode()
+    assert (await follower.ask("/set", key="larger", val=value + "x")).status == 413
+    assert await cluster.wait_for_leader() is leader

@@ -1,0 +1,46 @@
+"""A leader that stands still for a while, and does not know it."""
+
+from twisted.internet.task import deferLater
+
+from tests.integration.cluster import NodeProcess, ProcessCluster
+from tests.integration.conftest import process_test
+from tests.integration.waiting import until
+
+ELECTION_TIMEOUT = 0.5
+"""The default; in seconds."""
+
+
+@process_test
+async def test_a_paused_leader_reads_nothing_stale(cluster: ProcessCluster) -> None:
+    """It is asked before it can have heard of its successor. Hazard C3."""
+    for round in range(3):
+        old = await cluster.wait_for_leader()
+        assert (await old.ask("/set", key="a", val=f"old {round}")).status == 200
+        old.pause()
+        paused_at = cluster.reactor.seconds()
+        new = await cluster.wait_for_leader()
+        assert new is not old
+        assert (await new.ask("/set", key="a", val=f"new {round}")).status == 200
+        waited = cluster.reactor.seconds() - paused_at
+        await deferLater(cluster.reactor, max(0.0, 2.1 * ELECTION_TIMEOUT - waited))
+
+        # Some requests lie in its socket's buffer when it wakes up, others come right after.
+        answers = [old.ask("/get", key="a") for _ in range(5)]
+        await deferLater(cluster.reactor, 0.05)
+        old.resume()
+        answers += [old.ask("/get", key="a") for _ in range(5)]
+        for answer in answers:
+            read = await answer
+            assert (read.status, read.body) == (200, f"new {round}".encode())
+        await follows(cluster, old)
+
+
+async def follows(cluster: ProcessCluster, node: NodeProcess) -> None:
+    """Wait until the node follows another one, and all agree on that one."""
+
+    async def following() -> bool | None:
+        status = await node.status()
+        return (status is not None and status["role"] == "follower") or None
+
+    await until(cluster.reactor, "the old leader follows", following)
+    assert await cluster.wait_for_leader() is not node

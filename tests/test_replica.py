@@ -1,0 +1,116 @@
+"""The replica alone, between a node and peers of the test's own; with real ones it is tested in `test_node`."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from txraft.core.configuration import Configuration
+from txraft.core.messages import Message, NodeId
+from txraft.errors import NotApplied, NotLeader, OutcomeUnknown
+from txraft.interfaces import IPeers
+from txraft.node import Node
+from txraft.replica import Replica
+from txraft.waiting import AppliedIndex
+
+
+class FakeNode:
+    """A node that follows whom the test says."""
+
+    node_id = 0
+    configuration = Configuration(voters=range(4))
+
+    def __init__(self) -> None:
+        self.leader_id: int | None = None
+        self.changes = 0
+        self.applied = AppliedIndex(0)
+
+    @property
+    def view(self) -> "FakeNode":
+        return self
+
+    def lead(self, leader: NodeId) -> None:
+        """News of a leader."""
+        self.leader_id = leader
+        self.changes += 1
+
+    def change_since(self, changes: int) -> "Deferred[None]":
+        """As Node.change_since."""
+        return Deferred() if changes == self.changes else succeed(None)
+
+
+@implementer(IPeers)
+class FakePeers:
+    """Peers that answer when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self._waiting: list[tuple[NodeId, Deferred[Any]]] = []
+
+    def _ask(self, what: str, to: NodeId) -> "Deferred[Any]":
+        self.asked[what] += 1
+        self._waiting.append((to, Deferred()))
+        return self._waiting[-1][1]
+
+    def answer(self, peer: NodeId, answer: object) -> None:
+        """The peer answers the one question that it was asked last, which must be its own."""
+        asked, waiting = self._waiting.pop()
+        assert asked == peer
+        waiting.callback(Failure(answer) if isinstance(answer, Exception) else answer)
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """Into the void."""
+
+    def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":  # noqa: ARG002 - the interface's
+        """As IPeers."""
+        return self._ask("propose", to)
+
+    def read_barrier(self, to: NodeId) -> "Deferred[int]":
+        """As IPeers."""
+        return self._ask("read_barrier", to)
+
+    def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":  # noqa: ARG002 - as above
+        """As IPeers."""
+        return self._ask("transfer", leader)
+
+
+class LateNewsTests(SynchronousTestCase):
+    """A follower whose leader answers late: the replica alone, between a node and peers of the test's own."""
+
+    def setUp(self) -> None:
+        self.clock = task.Clock()
+        self.node = FakeNode()
+        self.peers = FakePeers()
+        self.replica = Replica(
+            cast(Node, self.node), self.peers, {}, self.clock, request_timeout=5.0, patience=0.5, max_held_size=1000
+        )
+
+    def test_new_leader_before_the_refusal(self) -> None:
+        """The new leader was heard of before the old one says that it does not lead: it is asked at once."""
+        requests: tuple[Callable[[], Deferred[Any]], ...] = (
+            lambda: self.replica.propose(b"a"),
+            self.replica.read_barrier,
+            lambda: self.replica.transfer_leadership(3),
+        )
+        for request in requests:
+            self.node.lead(1)
+            done = request()
+            self.node.lead(2)
+            self.peers.answer(1, NotLeader(None))
+            self.peers.answer(2, 0)
+            self.successResultOf(done)
+
+    def test_silence(self) -> None:
+        """A leader that takes its time is asked for the barrier again, and only for that (hazard C8)."""
+        self.node.lead(1)
+        read, change = self.replica.read_barrier(), self.replica.propose(b"a")
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.peers.asked, {"read_barrier": 4, "propose": 1})
+        self.clock.pump([0.1] * 40)
+        self.failureResultOf(read, NotApplied)
+        self.failureResultOf(change, OutcomeUnknown)
