@@ -113,10 +113,6 @@ def make_node_service(
 
     Raises SettingsError, StorageError or ListenError.
     """
-    # The disk's thread takes the interpreter's lock back after every statement, and asks a busy reactor for it only
-    # after this long; with the default, 5 ms, saves took twice as long and up to 33 ms.
-    sys.setswitchinterval(0.0005)
-
     member = settings.member(node_id)
     if kvaddr is None:
         kvaddr = member.kv_listens_on
