@@ -195,6 +195,25 @@ class LostLeadershipTests(SynchronousTestCase):
         old.beat()
         self.assertEqual((old.view.role, old.reads, old.lost_reads), (Role.FOLLOWER, [], [7]))
 
+    def test_its_clock_confirms_nothing(self) -> None:
+        """hazard C3: a leader that was paused, or whose clock stands still, was in contact just now for all it knows,
+        while another one leads; no clock makes it answer, only a majority does. There are no lease reads.
+        """
+        cluster = Cluster(3)
+        leader = cluster.elect(1)
+        cluster.beat()
+        stopped = cluster.now
+        cluster.isolate(1)
+        successor = cluster.elect(2)
+        successor.propose(b"new")
+        cluster.settle()
+        cluster.now = stopped
+        leader.read(1)
+        cluster.settle()
+        leader.beat()
+        cluster.settle()
+        self.assertEqual((leader.view.role, leader.reads), (Role.LEADER, []))
+
     def test_all_are_given_up(self) -> None:
         """Those in a round and those that wait for one, once, when a later term is heard of."""
         cluster = Cluster(3)
