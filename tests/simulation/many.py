@@ -1,0 +1,63 @@
+"""Many seeds, on several processes."""
+
+import multiprocessing
+import time
+from collections import Counter
+
+from attrs import define, field
+
+from txraft.testing.plan import plan_of
+from txraft.testing.simulation import Report, run_of
+
+
+@define
+class Totals:
+    """What has been done so far."""
+
+    seeds: int = 0
+    steps: int = 0
+    operations: int = 0
+    done: int = 0
+    faults: "Counter[str]" = field(factory=Counter)
+    failed: list[int] = field(factory=list)
+    began: float = field(factory=time.monotonic)
+
+    def add(self, report: Report) -> None:
+        """One more."""
+        self.seeds += 1
+        self.steps += report.steps
+        self.operations += report.operations
+        self.done += report.done
+        self.faults += report.faults
+        if report.violation is not None:
+            self.failed.append(report.plan.seed)
+
+    def line(self) -> str:
+        """Progress, on a line."""
+        seconds = max(time.monotonic() - self.began, 0.001)
+        return (
+            f"{self.seeds} seeds, {self.steps} steps ({60 * self.steps / seconds:,.0f} a minute),"
+            f" {self.faults.total()} faults, {self.operations} operations checked ({self.done} done),"
+            f" {len(self.failed)} failed"
+        )
+
+
+def run_seed(seed: int) -> Report:
+    """Run what a seed stands for."""
+    return run_of(plan_of(seed))
+
+
+def simulate(first: int, seeds: int, jobs: int, every: float = 5.0) -> Totals:
+    """Run the seeds; a line every `every` seconds, and one at the end. Stops at the first failure."""
+    totals, said = Totals(), time.monotonic()
+    with multiprocessing.get_context("forkserver").Pool(jobs) as pool:
+        for report in pool.imap_unordered(run_seed, range(first, first + seeds), chunksize=10):
+            totals.add(report)
+            if time.monotonic() - said >= every:
+                said = time.monotonic()
+                print(totals.line(), flush=True)
+            if totals.failed:
+                break
+    print(totals.line())
+    print(", ".join(f"{kind}: {count}" for kind, count in sorted(totals.faults.items())), flush=True)
+    return totals

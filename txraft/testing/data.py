@@ -1,0 +1,78 @@
+"""The state machine of a simulated node: the real key-value store, over a copy on disk that lags behind the log."""
+
+import struct
+from collections.abc import Callable
+from random import Random
+from typing import cast
+
+from attrs import define, field
+from zope.interface import implementer
+
+from txraft.interfaces import IStateMachine
+from txraft.kv import Command, KeyValueStore, WriteBehind, encode
+
+_NUMBER = struct.Struct(">Q")
+
+
+def command_of(number: int, command: Command) -> bytes:
+    """A command with the number of the operation that it belongs to, so that no two are the same."""
+    return _NUMBER.pack(number) + encode(command)
+
+
+def number_of(command: bytes) -> int:
+    """The operation that a command belongs to."""
+    return int(_NUMBER.unpack_from(command)[0])
+
+
+@define(eq=False)
+class Copy:
+    """The data on a node's disk, as `WriteBehind` keeps them: data and index change together, now and then (S5)."""
+
+    random: Random
+    last_applied: int = 0
+    _values: dict[bytes, bytes] = field(factory=dict)
+    _changes: list[tuple[bytes, bytes | None]] = field(factory=list)
+
+    def load(self) -> tuple[int, dict[bytes, bytes]]:
+        """As WriteBehind. What was not written is lost; the log has it."""
+        self._changes.clear()
+        return self.last_applied, dict(self._values)
+
+    def changed(self, index: int, key: bytes, value: bytes | None) -> None:
+        """As WriteBehind."""
+        self._changes.append((key, value))
+        if self.random.random() < 0.05:
+            self.last_applied = index
+            for changed, to in self._changes:
+                if to is None:
+                    del self._values[changed]
+                else:
+                    self._values[changed] = to
+            self._changes.clear()
+
+
+@implementer(IStateMachine)
+class Data:
+    """The state machine of one process."""
+
+    def __init__(self, copy: Copy, on_apply: Callable[[int, bytes], None]) -> None:
+        """`on_apply` is called with the index and the command of everything that is applied."""
+        self.store = KeyValueStore(cast(WriteBehind, copy))
+        self.store.load()
+        self.last_applied = self.store.last_applied
+        self._on_apply = on_apply
+
+    def apply(self, index: int, command: bytes) -> bytes:
+        """As IStateMachine."""
+        self._on_apply(index, command)
+        self.last_applied = index
+        return self.store.apply(index, command[_NUMBER.size :])
+
+    def fingerprint(self, keys: int) -> tuple[bytes | None, ...]:
+        """The values of the first `keys` keys, to compare states by."""
+        return tuple(self.store.get(key_of(number)) for number in range(keys))
+
+
+def key_of(number: int) -> bytes:
+    """The name of a key."""
+    return b"k%d" % number

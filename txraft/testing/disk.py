@@ -1,0 +1,100 @@
+"""Disks: writes take time, and a crash, a fault or a full disk may end them.
+
+A save is one transaction and one is under way at a time (`IStorage`), so what a crash leaves of the save that was under
+way is all of it or nothing: chance decides. What came before it stays, whatever the crash.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from txraft.core.messages import Entry
+from txraft.core.ready import Save, TermAndVote
+from txraft.errors import WriteFailed
+from txraft.interfaces import IStorage, Stored
+from txraft.storage.memory import MemoryDisk, MemoryStorage
+from txraft.testing.schedule import Process
+
+FAST = (0.0001, 0.002)
+"""Seconds that a write takes, from and to."""
+
+
+@define(eq=False)
+class Disk:
+    """What survives a crash, and how the disk behaves."""
+
+    random: Random
+    on_synced: Callable[[Sequence[Save], TermAndVote, list[Entry]], None]
+    """Called with what has become durable, and with the term and vote, and the entries, that it took the place of."""
+    synced: MemoryDisk = field(factory=MemoryDisk)
+    delay: tuple[float, float] = FAST
+    fails: bool = False
+    """The next write fails."""
+    full: bool = False
+    """Every write fails, until there is room again."""
+    failures: int = 0
+    under_way: tuple[Save, ...] | None = None
+
+    def has(self, index: int, term: int) -> bool:
+        """Whether the entry (index, term) is safe here."""
+        entries = self.synced.entries
+        return len(entries) >= index and entries[index - 1].term == term
+
+    def sync(self) -> None:
+        """What is under way becomes durable."""
+        saves, self.under_way = self.under_way, None
+        if saves is None:
+            return
+        before, entries = self.synced.term_and_vote, self.synced.entries
+        MemoryStorage(self.synced).save(saves).addErrback(lambda failure: failure.raiseException())
+        self.on_synced(saves, before, entries)
+
+    def lose_power(self) -> None:
+        """The process, or the machine, stops in the middle of whatever it is doing."""
+        if self.under_way is not None and self.random.random() < 0.5:
+            self.sync()
+        self.under_way = None
+
+
+@implementer(IStorage)
+@define(eq=False)
+class DiskStorage:
+    """The `IStorage` of one process on a disk."""
+
+    disk: Disk
+    process: Process
+    may_act: Callable[[], bool]
+    """Whether the process still lives, now that it starts to write."""
+
+    def load(self) -> Stored:
+        """As IStorage."""
+        return MemoryStorage(self.disk.synced).load()
+
+    def save(self, saves: Sequence[Save]) -> "Deferred[None]":
+        """As IStorage. A dead process's saves never happen."""
+        done: Deferred[None] = Deferred()
+        if self.may_act():
+            assert self.disk.under_way is None, "one save at a time"
+            self.disk.under_way = tuple(saves)
+            delay = self.disk.random.uniform(*self.disk.delay)
+            self.process.schedule.after(delay, self.process.enter, self._written, done)
+        return done
+
+    def close(self) -> "Deferred[None]":
+        """As IStorage."""
+        return succeed(None)
+
+    def _written(self, done: "Deferred[None]") -> None:
+        disk = self.disk
+        self.process.schedule.steps += 1
+        if disk.fails or disk.full:
+            disk.fails = False
+            disk.failures += 1
+            disk.lose_power()  # a write that failed may be there all the same
+            done.errback(WriteFailed("the simulated disk is " + ("full" if disk.full else "broken")))
+        else:
+            disk.sync()
+            done.callback(None)

@@ -1,0 +1,58 @@
+"""What a node may say and what its disk must hold: checked at every write and every message that leaves."""
+
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from txraft.core.messages import AppendEntriesReply, Entry, Message, NodeId, RequestVote, RequestVoteReply
+from txraft.core.ready import Save, TermAndVote
+from txraft.storage.memory import MemoryDisk
+from txraft.testing.invariants import Invariants, Violation
+
+
+@define(eq=False)
+class Durability:
+    """The promises of all nodes, across their restarts."""
+
+    invariants: Invariants
+    votes: dict[tuple[NodeId, int], NodeId] = field(factory=dict)
+    """By voter and term: who got the vote, on disk or in a message."""
+
+    def synced(
+        self, node_id: NodeId, saves: Sequence[Save], before: TermAndVote, after: TermAndVote, removed: Sequence[Entry]
+    ) -> None:
+        """A write of a node has become durable; `removed` are entries that are no longer on its disk."""
+        for save in saves:
+            if save.term_and_vote is not None:
+                self.one_vote_a_term(node_id, save.term_and_vote.current_term, save.term_and_vote.voted_for)
+        if after.current_term < before.current_term:
+            raise Violation("Never back", f"the disk of node {node_id} goes from {before} to {after}")
+        committed = self.invariants.committed
+        for entry in removed:
+            if entry.index <= len(committed) and committed[entry.index - 1].term == entry.term:
+                self.invariants.on_a_majority_of_disks(entry, f"node {node_id} truncates")
+
+    def one_vote_a_term(self, voter: NodeId, term: int, candidate: NodeId | None) -> None:
+        """A server votes for one candidate in a term, also across a crash (§5.2; hazards E1, E2)."""
+        if candidate is None:
+            return
+        known = self.votes.setdefault((voter, term), candidate)
+        if known != candidate:
+            raise Violation("One vote a term", f"node {voter} votes for {known} and {candidate} in term {term}")
+
+    def sends(self, node_id: NodeId, disk: MemoryDisk, to: NodeId, message: Message) -> None:
+        """A message leaves. What it says of its sender is on the sender's disk (Figure 2, "Updated on stable storage
+        before responding"): its term, its vote, its entries. A PreVote promises nothing."""
+        durable = disk.term_and_vote
+        match message:
+            case RequestVote(pre_vote=True) | RequestVoteReply(pre_vote=True, vote_granted=True):
+                return
+            case RequestVoteReply(vote_granted=True):
+                self.one_vote_a_term(node_id, message.term, to)
+                if durable.current_term == message.term and durable.voted_for != to:
+                    raise Violation("Durability", f"node {node_id} sends {message} to {to}; its disk has {durable}")
+            case AppendEntriesReply(success=True):
+                if durable.current_term == message.term and len(disk.entries) < message.match_index:
+                    raise Violation("Durability", f"node {node_id} sends {message}; its disk has {len(disk.entries)}")
+        if durable.current_term < message.term:
+            raise Violation("Durability", f"node {node_id} sends {message}; its disk has {durable}")

@@ -1,0 +1,214 @@
+"""What each fault does, and what ends it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+
+from attrs import define, field
+
+from txraft.core.messages import NodeId
+from txraft.core.roles import Role
+from txraft.errors import TxraftError
+from txraft.testing.disk import FAST
+from txraft.testing.machine import Machine
+from txraft.testing.network import Links, Noise
+from txraft.testing.plan import Fault, Kind
+from txraft.testing.schedule import Schedule
+
+Way = tuple[NodeId, NodeId]
+End = Callable[[], None]
+
+
+@define(eq=False)
+class Nemesis:
+    """Does to the cluster what the plan says."""
+
+    schedule: Schedule
+    random: Random
+    links: Links
+    machines: Sequence[Machine]
+    calm: Noise
+    """What the network does while there is no fault in it."""
+    say: Callable[[str, str], None]
+    counts: "Counter[str]" = field(factory=Counter)
+    healed: bool = False
+
+    def start(self, faults: Sequence[Fault]) -> None:
+        """Let the faults come, each at its time."""
+        self.links.noise = self.calm
+        for fault in faults:
+            self.schedule.after(fault.at, self._begin, fault)
+
+    def heal(self) -> None:
+        """End everything: from now on nothing is wrong, and all nodes run."""
+        self.healed = True
+        self.say("", "HEALED")
+        self.links.heal()
+        for machine in self.machines:
+            machine.dies_after = None
+            machine.disk.full = machine.disk.fails = False
+            machine.disk.delay = FAST
+            if machine.process is not None:
+                machine.process.resume()
+                machine.process.set_clock(rate=1.0)
+            machine.start()
+
+    def _begin(self, fault: Fault) -> None:
+        if self.healed:
+            return
+        machine = self._target(fault)
+        self.counts[fault.kind.value] += 1
+        self.say("", f"FAULT {fault.number}: {fault.kind.value}, node {machine.id}, for {fault.lasts:.3f} s")
+        end = self._effect(fault, machine)
+        self.schedule.after(fault.lasts, self._end, fault, end)
+
+    def _end(self, fault: Fault, end: End) -> None:
+        if not self.healed:
+            self.say("", f"end of fault {fault.number}: {fault.kind.value}")
+            end()
+
+    def _target(self, fault: Fault) -> Machine:
+        leading = [each for each in self.machines if each.process is not None and each.node.view.role is Role.LEADER]
+        if fault.target == 0 and leading:
+            return max(leading, key=lambda machine: machine.node.view.current_term)
+        return self.machines[(fault.target or 1) - 1]
+
+    def _effect(self, fault: Fault, machine: Machine) -> End:
+        """Begin a fault; gives back what ends it."""
+        match fault.kind:
+            case Kind.CRASH | Kind.CRASH_SOON | Kind.CRASH_ALL | Kind.PAUSE:
+                return self._on_process(fault, machine)
+            case Kind.SLOW_DISK | Kind.STALLED_DISK | Kind.FAILING_DISK | Kind.FULL_DISK:
+                return self._on_disk(fault, machine)
+            case Kind.CLOCK_SPEED | Kind.CLOCK_JUMP:
+                return self._on_clock(fault, machine)
+            case Kind.NOISE | Kind.BREAK | Kind.TRANSFER:
+                return self._on_traffic(fault, machine)
+            case _:
+                return self._cut(self._ways(fault, machine.id))
+
+    def _on_traffic(self, fault: Fault, machine: Machine) -> End:
+        match fault.kind:
+            case Kind.NOISE:
+                self.links.noise = Noise(0.3 * fault.detail, 0.3 * self.random.random(), 0.3 * self.random.random())
+                return self._calm_down
+            case Kind.BREAK:
+                self._break_connections(machine)
+                return _nothing
+            case _:
+                if machine.process is not None:
+                    machine.process.enter(self._transfer, machine)
+                return _nothing
+
+    def _transfer(self, machine: Machine) -> None:
+        target = self.random.choice(self.machines).id
+        machine.replica.transfer_leadership(target).addErrback(lambda failure: failure.trap(TxraftError))
+
+    def _on_process(self, fault: Fault, machine: Machine) -> End:
+        match fault.kind:
+            case Kind.PAUSE if machine.process is not None:
+                process = machine.process
+                process.pause()
+                return process.resume
+            case Kind.CRASH_SOON:
+                machine.dies_after = int(fault.detail * 12)
+                return machine.start
+            case Kind.CRASH_ALL:
+                for each in self.machines:
+                    each.crash("all at once")
+                return self._start_all
+            case _:
+                machine.crash("by chance")
+                return machine.start
+
+    def _on_disk(self, fault: Fault, machine: Machine) -> End:
+        disk = machine.disk
+
+        def end() -> None:
+            disk.delay, disk.full = FAST, False
+            machine.start()
+
+        match fault.kind:
+            case Kind.SLOW_DISK:
+                disk.delay = (0.01, 0.01 + 0.2 * fault.detail)
+            case Kind.STALLED_DISK:
+                disk.delay = (fault.lasts, fault.lasts + 0.5)
+            case Kind.FULL_DISK:
+                disk.full = True
+            case _:
+                disk.fails = True
+        return end
+
+    def _on_clock(self, fault: Fault, machine: Machine) -> End:
+        process = machine.process
+        if process is None:
+            return _nothing
+        if fault.kind is Kind.CLOCK_JUMP:
+            process.set_clock(jump=(fault.detail - 0.3) * 2)
+            return _nothing
+        process.set_clock(rate=0.5 + 1.5 * fault.detail)
+        return lambda: process.set_clock(rate=1.0)
+
+    def _ways(self, fault: Fault, node: NodeId) -> list[Way]:
+        """Which ways a cut closes."""
+        ids = [machine.id for machine in self.machines]
+        others = [each for each in ids if each != node]
+        self.random.shuffle(others)
+        half = len(ids) // 2
+        shapes = {
+            Kind.ISOLATE: _between([node], others),
+            Kind.DEAF: [(other, node) for other in others],
+            Kind.MUTE: [(node, other) for other in others],
+            Kind.LINK: _between([node], others[:1]),
+            Kind.ONE_WAY: [(node, other) for other in others[:1]],
+            Kind.HALVES: _between([node, *others[:half]], others[half:]),
+            Kind.BRIDGE: _between(others[:half], others[half:]),
+            Kind.RING: _ring([node, *others]),
+        }
+        return shapes[fault.kind]
+
+    def _cut(self, ways: list[Way]) -> End:
+        self.links.cut(ways)
+        for one, other in ways:
+            # Sooner or later somebody notices that nothing comes through; or the cut is over first.
+            if self.random.random() < 0.5:
+                self.schedule.after(self.random.random(), self._notice, one, other)
+        return lambda: self.links.join(ways)
+
+    def _notice(self, one: NodeId, other: NodeId) -> None:
+        if not self.links.connects(one, other):
+            self.machines[one - 1].break_connection(other)
+
+    def _break_connections(self, machine: Machine) -> None:
+        for other in self.machines:
+            if self.random.random() < 0.6:
+                machine.break_connection(other.id)
+            if self.random.random() < 0.6:
+                other.break_connection(machine.id)
+
+    def _calm_down(self) -> None:
+        self.links.noise = self.calm
+
+    def _start_all(self) -> None:
+        for machine in self.machines:
+            machine.start()
+
+
+def _nothing() -> None:
+    """What ends by itself."""
+
+
+def _between(some: Sequence[NodeId], others: Sequence[NodeId]) -> list[Way]:
+    """The ways between two groups, in both directions."""
+    return [way for one in some for other in others for way in ((one, other), (other, one))]
+
+
+def _ring(circle: Sequence[NodeId]) -> list[Way]:
+    """Each sees as many neighbours on either side as make a majority with itself, and nobody else."""
+    reach = (len(circle) // 2 + 1) // 2
+    return [
+        (one, other)
+        for i, one in enumerate(circle)
+        for j, other in enumerate(circle)
+        if one != other and min((i - j) % len(circle), (j - i) % len(circle)) > reach
+    ]

@@ -1,0 +1,199 @@
+"""What must hold of the whole cluster, checked after every step, and only for what the step has changed.
+
+Log Matching makes that cheap: whatever index and term say is the same, is the same entry after the same predecessor
+(`Entries`), so two logs, or a log and what is committed, are compared at one place and not along their length.
+
+A rule that does not hold raises `Violation`; whoever calls from within the driver, where it would be caught, records it
+instead (`txraft.testing.simulation`).
+"""
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from txraft.core.invariants import View
+from txraft.core.log import RaftLog
+from txraft.core.messages import Entry, EntryKind, NodeId
+from txraft.core.roles import Role
+
+
+class Violation(Exception):
+    """A rule that must always hold does not; `rule` names it."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(rule, what)
+        self.rule = rule
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
+
+
+@define(eq=False)
+class Observed:
+    """What was last seen of one node, since its process started."""
+
+    node_id: NodeId
+    view: View | None = None
+    log: list[Entry] = field(factory=list)
+    applied: int = 0
+    """The last entry that its state machine holds."""
+
+
+@define(eq=False)
+class Invariants:
+    """Everything that has been seen of the cluster."""
+
+    synced_on: Callable[[int, int], int]
+    """On how many voters' disks the entry (index, term) is safe."""
+    majority: int
+    command_id: Callable[[bytes], int]
+    """Which operation of a client a command belongs to; no two share one."""
+
+    leaders: dict[int, NodeId] = field(factory=dict)
+    entries: dict[tuple[int, int], tuple[Entry, int]] = field(factory=dict)
+    """By index and term: the entry, and the term of the one before it."""
+    committed: list[Entry] = field(factory=list)
+    committed_in: list[int] = field(factory=list)
+    """The term in which each was seen to be committed."""
+    committed_at: dict[int, int] = field(factory=dict)
+    """The index of each command that is committed, by its id."""
+    refused: set[int] = field(factory=set)
+    """The ids of commands that were answered not-applied."""
+
+    def observe(self, seen: Observed, view: View, log: RaftLog) -> tuple[int, int]:
+        """A node has reached the end of a turn. Gives back how many entries have come, and how many have gone."""
+        before, seen.view = seen.view, view
+        added, removed = self._changes(seen, log)
+        if view.role is Role.LEADER:
+            if before is None or before.role is not Role.LEADER or before.current_term != view.current_term:
+                self.election_safety(view)
+                self.leader_completeness(view, log)
+            elif removed:
+                raise Violation("Leader Append-Only", f"node {view.node_id} removed {removed[0]}")
+        if added:
+            self.log_matching(view, log, added)
+        known = before.commit_index if before is not None else 0
+        if before is not None:
+            self.never_back(before, view)
+        if view.commit_index > known:
+            self.only_by_its_own_term(before, view, log)
+            self.state_machine_safety(view, log.between(known + 1, view.commit_index))
+        return len(added), len(removed)
+
+    def _changes(self, seen: Observed, log: RaftLog) -> tuple[Sequence[Entry], Sequence[Entry]]:
+        """The entries that have come, and those that have gone. A log changes at its end, so looked for from there."""
+        last, mirror = log.last_index, seen.log
+        if len(mirror) == last and (not last or mirror[-1] is log.entry(last)):
+            return (), ()
+        same = min(last, len(mirror))
+        while same and mirror[same - 1] is not log.entry(same):
+            same -= 1
+        removed, added = mirror[same:], log.between(same + 1, last)
+        mirror[same:] = added
+        return added, removed
+
+    # The paper's (Figure 3)
+
+    def election_safety(self, view: View) -> None:
+        """At most one leader can be elected in a given term (§5.2)."""
+        leader = self.leaders.setdefault(view.current_term, view.node_id)
+        if leader != view.node_id:
+            raise Violation("Election Safety", f"term {view.current_term} has leaders {leader} and {view.node_id}")
+
+    def log_matching(self, view: View, log: RaftLog, added: Sequence[Entry]) -> None:
+        """Entries of the same index and term are the same, and so is everything before them (§5.3)."""
+        entries = self.entries
+        before = log.term_at(added[0].index - 1)
+        for entry in added:
+            known = entries.setdefault((entry.index, entry.term), (entry, before))
+            if known[1] != before or (known[0] is not entry and known[0] != entry):
+                raise Violation(
+                    "Log Matching", f"node {view.node_id} has {entry} after term {before}; elsewhere it is {known}"
+                )
+            before = entry.term
+
+    def leader_completeness(self, view: View, log: RaftLog) -> None:
+        """What was committed in a term is in the logs of the leaders of all later terms (§5.4)."""
+        index = len(self.committed)
+        while index and self.committed_in[index - 1] >= view.current_term:
+            index -= 1
+        if index and not log.has(index, self.committed[index - 1].term):
+            raise Violation(
+                "Leader Completeness",
+                f"node {view.node_id} leads term {view.current_term} without {self.committed[index - 1]}",
+            )
+
+    def state_machine_safety(self, view: View, entries: Sequence[Entry]) -> None:
+        """All servers commit, and so apply, the same entry at an index (§5.4.3); it is safe before it is committed."""
+        news = False
+        for entry in entries:
+            if entry.index <= len(self.committed):
+                if self.committed[entry.index - 1] != entry:
+                    raise Violation(
+                        "State Machine Safety",
+                        f"node {view.node_id} commits {entry}; committed is {self.committed[entry.index - 1]}",
+                    )
+                continue
+            self.committed.append(entry)
+            self.committed_in.append(view.current_term)
+            news = True
+            if entry.kind is EntryKind.COMMAND:
+                self.once(entry)
+        if news:
+            self.on_a_majority_of_disks(entries[-1], f"node {view.node_id} commits")
+
+    def only_by_its_own_term(self, before: View | None, view: View, log: RaftLog) -> None:
+        """A leader commits by counting an entry of its own term, and only with it older ones (§5.4.2; hazard R1)."""
+        led = before is not None and before.role is Role.LEADER and before.current_term == view.current_term
+        if led and view.role is Role.LEADER and log.term_at(view.commit_index) != view.current_term:
+            raise Violation("Commitment", f"node {view.node_id} commits {log.entry(view.commit_index)} by counting")
+
+    # What is promised to clients
+
+    def on_a_majority_of_disks(self, entry: Entry, who: str) -> None:
+        """What is committed is on the synced disks of a majority (§5.3; hazard R10), and stays there (hazard E1)."""
+        safe = self.synced_on(entry.index, entry.term)
+        if safe < self.majority:
+            raise Violation("Durability", f"{who} {entry}, which {safe} disks hold; {self.majority} are a majority")
+
+    def once(self, entry: Entry) -> None:
+        """A command is committed once (hazard C8), and never after it was said that it would not be (hazard C5)."""
+        number = self.command_id(entry.data)
+        if number in self.refused:
+            raise Violation("Not applied", f"operation {number} was answered so, and is committed as {entry}")
+        if self.committed_at.setdefault(number, entry.index) != entry.index:
+            raise Violation("Once", f"operation {number} is committed at {self.committed_at[number]} and as {entry}")
+
+    def answered_done(self, number: int) -> int:
+        """An operation was answered with its result: it is committed. Gives back at which index."""
+        if number not in self.committed_at:
+            raise Violation("Acknowledged", f"operation {number} was answered, and is not committed")
+        return self.committed_at[number]
+
+    def answered_not_applied(self, number: int) -> None:
+        """An operation was answered so: it is not committed, and never will be."""
+        self.refused.add(number)
+        if number in self.committed_at:
+            raise Violation(
+                "Not applied", f"operation {number} was answered so; entry {self.committed_at[number]} is its"
+            )
+
+    # One node
+
+    def never_back(self, before: View, after: View) -> None:
+        """Term, commit_index and last_applied never go back (§5.1; hazard R2)."""
+        for name in ("current_term", "commit_index", "last_applied"):
+            if getattr(after, name) < getattr(before, name):
+                raise Violation("Never back", f"{name} of node {after.node_id}: {before} then {after}")
+
+    def applied(self, seen: Observed, index: int, command: bytes) -> None:
+        """A state machine is given an entry: the next that is a command, and the one that is committed there."""
+        if index <= seen.applied:
+            raise Violation("State Machine Safety", f"node {seen.node_id} applies {index} after {seen.applied}")
+        skipped = self.committed[seen.applied : index - 1]
+        if any(entry.kind is EntryKind.COMMAND for entry in skipped):
+            raise Violation("State Machine Safety", f"node {seen.node_id} applies {index} without {skipped}")
+        if index > len(self.committed) or self.committed[index - 1].data != command:
+            raise Violation("State Machine Safety", f"node {seen.node_id} applies {command!r} at {index}")
+        seen.applied = index

@@ -1,0 +1,132 @@
+"""What a run is to be: drawn from its seed, and a value, so that less of it can be tried (`txraft.testing.shrink`)."""
+
+import enum
+from random import Random
+
+from attrs import frozen
+
+from txraft.testing.network import Noise
+
+
+class Kind(enum.Enum):
+    """A kind of fault. What `target` and `detail` mean for each is in `txraft.testing.faults`."""
+
+    CRASH = "crash"
+    CRASH_SOON = "crash between two actions"
+    CRASH_ALL = "crash of all"
+    PAUSE = "pause"
+    ISOLATE = "isolation"
+    DEAF = "deafness"
+    MUTE = "muteness"
+    LINK = "cut link"
+    ONE_WAY = "one-way link"
+    HALVES = "halves"
+    BRIDGE = "bridge"
+    RING = "ring"
+    BREAK = "broken connection"
+    NOISE = "noise"
+    SLOW_DISK = "slow disk"
+    STALLED_DISK = "stalled disk"
+    FAILING_DISK = "failing disk"
+    FULL_DISK = "full disk"
+    CLOCK_SPEED = "clock speed"
+    CLOCK_JUMP = "clock jump"
+    TRANSFER = "transfer of leadership"
+
+
+WEIGHTS = {
+    Kind.CRASH: 5,
+    Kind.CRASH_SOON: 6,
+    Kind.CRASH_ALL: 2,
+    Kind.PAUSE: 3,
+    Kind.ISOLATE: 4,
+    Kind.DEAF: 2,
+    Kind.MUTE: 2,
+    Kind.LINK: 3,
+    Kind.ONE_WAY: 2,
+    Kind.HALVES: 3,
+    Kind.BRIDGE: 2,
+    Kind.RING: 2,
+    Kind.BREAK: 4,
+    Kind.NOISE: 5,
+    Kind.SLOW_DISK: 3,
+    Kind.STALLED_DISK: 2,
+    Kind.FAILING_DISK: 1,
+    Kind.FULL_DISK: 1,
+    Kind.CLOCK_SPEED: 2,
+    Kind.CLOCK_JUMP: 2,
+    Kind.TRANSFER: 4,
+}
+"""How often each is drawn, against the others."""
+
+
+@frozen
+class Fault:
+    """One fault, from `at` for `lasts` seconds."""
+
+    number: int
+    kind: Kind
+    at: float
+    lasts: float
+    target: int
+    """Which node, by chance; 0 is whoever leads then."""
+    detail: float
+    """From 0 to 1: what else there is to choose."""
+
+
+@frozen
+class Plan:
+    """A run. The seed also decides everything that is not in the plan."""
+
+    seed: int
+    nodes: int
+    clients: int
+    keys: int
+    streams: bool
+    """Whether everything goes through the real AMP (`txraft.testing.streams`)."""
+    pre_vote: bool
+    tight: bool
+    """Whether little fits into a message, and little may be in flight."""
+    pause: float
+    """Seconds between two requests of a client, on average."""
+    noise: Noise
+    """What the network does while nothing else is the matter."""
+    lasts: float
+    """Seconds until everything is healed."""
+    faults: tuple[Fault, ...]
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan of a seed. Times are short against the election timeout of `txraft.testing.simulation`: 0.15 s."""
+    random = Random(seed)
+    nodes = random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7))
+    lasts = random.choice((1.0, 1.5, 2.0, 3.0))
+    rough = random.random() < 0.5
+    return Plan(
+        seed=seed,
+        nodes=nodes,
+        clients=random.randint(1, 5),
+        keys=random.randint(1, 3),
+        streams=random.random() < 0.12,
+        pre_vote=random.random() < 0.9,
+        tight=random.random() < 0.2,
+        pause=random.choice((0.005, 0.02, 0.08)),
+        noise=Noise(0.03 * random.random(), 0.05 * random.random(), 0.05 * random.random(), 0.3) if rough else Noise(),
+        lasts=lasts,
+        faults=_faults(random, nodes, lasts),
+    )
+
+
+def _faults(random: Random, nodes: int, lasts: float) -> tuple[Fault, ...]:
+    # Each run knows some kinds only, which then meet each other more often.
+    kinds = random.sample(list(Kind), random.randint(2, 8))
+    weights = [WEIGHTS[kind] for kind in kinds]
+    mean = random.choice((0.05, 0.15, 0.4))
+    faults: list[Fault] = []
+    at = 0.3 + random.expovariate(1 / mean)
+    while at < lasts:
+        kind = random.choices(kinds, weights)[0]
+        target = 0 if random.random() < 0.5 else random.randint(1, nodes)
+        faults.append(Fault(len(faults), kind, at, random.expovariate(1 / 0.3), target, random.random()))
+        at += random.expovariate(1 / mean)
+    return tuple(faults)

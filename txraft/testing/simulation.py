@@ -1,0 +1,240 @@
+"""One run: a cluster under faults, then healed, then asked whether it serves. The same plan gives the same run.
+
+    run_of(plan_of(seed)).violation    # None, or what rule did not hold
+
+First the faults of the plan, while clients work: safety. Then everything is healed, and within a bounded time there
+must be one leader whom all follow, all logs and states must be equal, and every node must serve: liveness. What the
+clients saw, in both parts, must be linearizable.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from attrs import define, evolve, frozen
+
+from txraft.core.quorum import majority
+from txraft.core.roles import Role
+from txraft.core.state import Options
+from txraft.kv import Set
+from txraft.testing.clients import Client, Ledger
+from txraft.testing.data import key_of, number_of
+from txraft.testing.durability import Durability
+from txraft.testing.faults import Nemesis
+from txraft.testing.history import Get, History
+from txraft.testing.invariants import Invariants, Violation
+from txraft.testing.linearizability import check
+from txraft.testing.machine import Machine, Surroundings, Wiring, state_of
+from txraft.testing.network import Datagrams, Links, Noise
+from txraft.testing.plan import Plan
+from txraft.testing.schedule import Process, Schedule
+from txraft.testing.streams import Streams
+from txraft.testing.transcript import Transcript
+
+ELECTION_TIMEOUT = 0.15
+"""Seconds, of the simulation's time."""
+REQUEST_TIMEOUT = 0.8
+SETTLES_WITHIN = 40 * ELECTION_TIMEOUT
+"""So long after everything is healed, there is one leader, and all nodes are equal. A write that a disk stalled, a
+clock that went back, and TCP's and the network's waiting to dial again take their part of it."""
+SERVES_WITHIN = 10 * ELECTION_TIMEOUT
+LOOK = 0.02
+"""Seconds between two looks whether it has settled."""
+
+
+@frozen
+class Report:
+    """What came of a run."""
+
+    plan: Plan
+    violation: Violation | None
+    steps: int
+    operations: int
+    done: int
+    """Operations that were answered with a result."""
+    faults: "Counter[str]"
+    lines: list[str]
+    """The transcript, where one was wanted."""
+
+
+def run_of(plan: Plan, transcript: bool = False) -> Report:
+    """Run a plan."""
+    simulation = Simulation(plan, transcript)
+    simulation.run()
+    return Report(
+        plan,
+        simulation.violation,
+        simulation.schedule.steps,
+        simulation.ledger.operations,
+        simulation.ledger.done,
+        simulation.nemesis.counts,
+        simulation.transcript.lines,
+    )
+
+
+@define(eq=False, init=False, slots=False)
+class Simulation:
+    """The cluster and everything around it, joined."""
+
+    violation: Violation | None
+
+    def __init__(self, plan: Plan, transcript: bool = False) -> None:
+        self.plan = plan
+        self.violation = None
+        self.random = random = Random(plan.seed)
+        self.schedule = schedule = Schedule()
+        self.transcript = Transcript(schedule, transcript)
+        ids = range(1, plan.nodes + 1)
+        self.links = Links(Random(random.getrandbits(64)))
+        self.invariants = Invariants(self._synced_on, majority(plan.nodes), number_of)
+        around = Surroundings(
+            schedule=schedule,
+            random=random,
+            transcript=self.transcript,
+            invariants=self.invariants,
+            durability=Durability(self.invariants),
+            options=_options(plan),
+            request_timeout=REQUEST_TIMEOUT,
+            wire=self._wire,
+            on_violation=self._violated,
+            ids=ids,
+        )
+        self.machines = {node_id: Machine(node_id, around) for node_id in ids}
+        self._streams: dict[int, Streams] = {}
+        self._datagrams: dict[int, Datagrams] = {}
+        everyone = list(self.machines.values())
+        self.ledger = Ledger(schedule, History(lambda: schedule.now), self.invariants, self._violated, say=self._say)
+        self.clients = [self._client(name, everyone) for name in range(1, plan.clients + 1)]
+        self.nemesis = Nemesis(schedule, Random(random.getrandbits(64)), self.links, everyone, plan.noise, self._say)
+
+    def run(self) -> None:
+        """Run it all, or up to the first violation."""
+        for phase in (self._suffer, self._recover, self._serve, self._compare):
+            if self.violation is None:
+                phase()
+
+    # Wiring
+
+    def _wire(self, machine: Machine, process: Process) -> Wiring:
+        if not self.plan.streams:
+            return Datagrams(self.schedule, self.links, machine, process, self.machines, self._datagrams)
+        seed = Random(self.random.getrandbits(64))
+        return Streams(self.schedule, self.links, machine, process, seed, self.machines, self._streams)
+
+    def _client(self, name: int, machines: list[Machine]) -> Client:
+        random = Random(self.random.getrandbits(64))
+        return Client(name, self.ledger, machines, random, self.plan.keys, self.plan.pause, patience=0.6)
+
+    def _synced_on(self, index: int, term: int) -> int:
+        return sum(machine.disk.has(index, term) for machine in self.machines.values())
+
+    def _violated(self, violation: Violation) -> None:
+        if self.violation is None:
+            self.violation = violation
+            self._say("", f"VIOLATED: {violation}")
+
+    def _say(self, who: str, what: str) -> None:
+        if self.transcript.on:
+            self.transcript.add(who, what)
+
+    # The phases
+
+    def _suffer(self) -> None:
+        """Clients work, and what can go wrong does."""
+        for machine in self.machines.values():
+            machine.start()
+        for client in self.clients:
+            client.start()
+        self.nemesis.start(self.plan.faults)
+        self._until(self.plan.lasts)
+
+    def _recover(self) -> None:
+        """Everything is healed, and nobody asks for anything new."""
+        self.nemesis.heal()
+        for client in self.clients:
+            client.stopped = True
+        if self.plan.streams:
+            # A stream carries nothing before what the noise has made late.
+            self._until(self.schedule.now + Noise().late_by)
+        self._require(SETTLES_WITHIN, self._unsettled)
+
+    def _serve(self) -> None:
+        """Every node is asked."""
+        self._ask_everyone()
+        self._require(SERVES_WITHIN, self._unserved)
+        self._require(SETTLES_WITHIN, self._unsettled)
+
+    def _until(self, time: float) -> None:
+        if self.violation is None:
+            self.schedule.run(time, self._is_violated)
+
+    def _is_violated(self) -> bool:
+        return self.violation is not None
+
+    def _require(self, within: float, reason: "Callable[[], str]") -> None:
+        """Let up to `within` seconds pass until there is no more reason to wait."""
+        deadline = self.schedule.now + within
+        while self.violation is None and (why := reason()):
+            if self.schedule.now >= deadline:
+                self._violated(Violation("Liveness", f"{within:g} s without faults, and {why}"))
+            self._until(self.schedule.now + LOOK)
+
+    def _unsettled(self) -> str:
+        """Why the cluster is not one, with one leader."""
+        machines = list(self.machines.values())
+        views = [machine.node.view for machine in machines]
+        if any(client.under_way is not None for client in self.clients):
+            return "a request is still under way"
+        leaders = [view for view in views if view.role is Role.LEADER]
+        if len(leaders) != 1:
+            return f"there are {len(leaders)} leaders: {self._states()}"
+        lead = leaders[0]
+        for machine, view in zip(machines, views, strict=True):
+            if not machine.knows_who_lives():
+                return f"node {machine.id} has connections to dead processes"
+            if (view.leader_id, view.current_term) != (lead.node_id, lead.current_term):
+                return f"node {machine.id} does not follow node {lead.node_id}: {self._states()}"
+            reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
+            if reached != {lead.last_index}:
+                return f"node {machine.id} has not caught up: {self._states()}"
+        return ""
+
+    def _ask_everyone(self) -> None:
+        """Two requests to each node, from clients of their own."""
+        for machine in self.machines.values():
+            for wanted in ("set", "get"):
+                client = self._client(len(self.clients) + 1, [machine])
+                client.stopped, client.patience = True, 2 * SERVES_WITHIN
+                self.clients.append(client)
+                key = key_of(machine.id % self.plan.keys)
+                client.send(Set(key, b"last %d" % machine.id) if wanted == "set" else Get(key), machine)
+
+    def _unserved(self) -> str:
+        """Which of the last requests has not been answered, or not with a result."""
+        for client in self.clients[self.plan.clients :]:
+            if client.under_way is not None:
+                return f"operation {client.under_way.number} has no answer: {self._states()}"
+            if client.failed:
+                self._violated(Violation("Liveness", f"without faults, {client.failed[0]}"))
+        return ""
+
+    def _compare(self) -> None:
+        """All states are equal, and the clients' history is linearizable."""
+        states = [machine.data.fingerprint(self.plan.keys) for machine in self.machines.values()]
+        if any(state != states[0] for state in states):
+            self._violated(Violation("State Machine Safety", f"the states differ: {states}"))
+        verdict = check(self.ledger.history.operations())
+        if not verdict.ok:
+            self._violated(Violation("Linearizability", str(verdict)))
+
+    def _states(self) -> str:
+        return "; ".join(f"node {machine.id}: {state_of(machine)}" for machine in self.machines.values())
+
+
+def _options(plan: Plan) -> Options:
+    options = Options(
+        election_timeout=ELECTION_TIMEOUT, heartbeat_interval=ELECTION_TIMEOUT / 3, pre_vote=plan.pre_vote
+    )
+    if not plan.tight:
+        return options
+    return evolve(options, max_message_size=150, max_inflight_messages=2, max_inflight_size=200)
