@@ -1,5 +1,6 @@
 """The driver and the replica: whole nodes over memory, on a clock of their own."""
 
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -395,6 +396,23 @@ class FailureTests(WorldTestCase):
         world.settle()
         self.assertEqual(len(leader.failures), 1)
         self.assertIn("ValueError: no", str(leader.failures[0]))
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_what_cannot_be_carried_out(self) -> None:
+        """What the core has given out and the driver could not do is lost; the node does not go on without it."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+
+        def send(*_: object) -> None:
+            raise ValueError("no")
+
+        self.patch(leader.node, "_peers", SimpleNamespace(send=send))
+        done = leader.replica.propose(b"a")
+        world.run(0.1)
+        self.assertEqual(len(leader.failures), 1)
+        self.assertFalse(leader.node.running)
         self.assertIs(self.outcome(done), OutcomeUnknown)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 

@@ -285,11 +285,10 @@ class Node(Service):
             before, self._view = self._view, self._raft.view()
             invariants.check(self._view)
             invariants.check_step(before, self._view)
-        except Exception as error:
+            self._report(before, self._view)
+            self._carry_out(ready)
+        except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on
             self._fail(error)
-            return
-        self._report(before, self._view)
-        self._carry_out(ready)
         if self.running:
             self._set_timers()
 

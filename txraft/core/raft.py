@@ -39,7 +39,11 @@ class _Leadership:
 
 
 class Raft:
-    """One server's consensus state. `now` is in seconds on a clock that never goes back; only differences matter."""
+    """One server's consensus state. `now` is in seconds, and only differences matter.
+
+    A clock that jumps costs time, for an election too many or too late, and never safety: no answer depends on it
+    (hazard C3).
+    """
 
     def __init__(
         self,
