@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Message, NodeId
-from txraft.errors import NotApplied, NotLeader, OutcomeUnknown
+from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Unreachable
 from txraft.interfaces import IPeers
 from txraft.node import Node
 from txraft.replica import Replica
@@ -114,3 +114,20 @@ class LateNewsTests(SynchronousTestCase):
         self.clock.pump([0.1] * 40)
         self.failureResultOf(read, NotApplied)
         self.failureResultOf(change, OutcomeUnknown)
+
+    def test_no_news(self) -> None:
+        """A leader that took nothing in may do so soon without anything that is news to this node: a connection that
+        was closed, or full, is open again. It is asked again in a while.
+        """
+        requests: tuple[Callable[[], Deferred[Any]], ...] = (
+            lambda: self.replica.propose(b"a"),
+            self.replica.read_barrier,
+            lambda: self.replica.transfer_leadership(3),
+        )
+        for request in requests:
+            self.node.lead(1)
+            done = request()
+            self.peers.answer(1, Unreachable("full"))
+            self.clock.pump([0.1] * 6)
+            self.peers.answer(1, 0)
+            self.successResultOf(done)

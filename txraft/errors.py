@@ -93,10 +93,6 @@ class TransferUnderWay(NotApplied):
         self.target = target
 
 
-class TransferFailed(NotApplied):
-    """Leadership was not handed over: the server that was to lead did not win in time."""
-
-
 class NoSuchVoter(TxraftError):
     """Leadership cannot be handed to a server that has no vote in the cluster."""
 
@@ -111,6 +107,10 @@ class Overloaded(NotApplied):
 
 class OutcomeUnknown(Undecided):
     """The request may have taken effect, or may yet."""
+
+
+class TransferFailed(OutcomeUnknown):
+    """The server that was to lead did not win in time. It may yet, if the word to campaign reaches it late."""
 
 
 # HTTP requests that are wrong in themselves; none of them had any effect

@@ -151,7 +151,7 @@ class IReplica(Interface):
     def transfer_leadership(target: NodeId) -> "Deferred[None]":
         """Make another node lead (thesis §3.10). Fires when it does. Changes wait meanwhile, on the node that leads.
 
-        Fails with NoSuchVoter; with NotApplied, above all TransferFailed; or with OutcomeUnknown."""
+        Fails with NoSuchVoter; with NotApplied; or with OutcomeUnknown, above all TransferFailed."""
 
     def status() -> Status:
         """Where this node stands, now."""

@@ -233,7 +233,7 @@ class Node(Service):
     def _ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Give the core an input whose answer somebody waits for. Raises what the core raises."""
         if not self.running:
-            raise NotApplied("the node is not running")
+            raise NotLeader(None)
         try:
             return function(*args, **kwargs)
         except (Undecided, NoSuchVoter):
@@ -300,6 +300,8 @@ class Node(Service):
             self._to_apply.extend(ready.committed)
             if self._apply_call is None:
                 self._apply()
+            if not self.running:  # it failed
+                return
         for read in ready.reads:
             found = self._reads.pop(read.read_id)
             if not found.called:

@@ -58,8 +58,8 @@ class Replica:
         """`addresses` are the members' Raft and key-value addresses, for `status`.
 
         In seconds: `request_timeout`, within which a request is answered one way or the other, and `patience`, after
-        which a barrier is asked for anew, about an election timeout. In bytes: `max_held_size`, of the changes that
-        wait for an answer (hazard C9).
+        which a barrier, or a leader that took nothing in, is asked anew, about an election timeout. In bytes:
+        `max_held_size`, of the changes that wait for an answer (hazard C9).
         """
         self._node = node
         self._peers = peers
@@ -157,7 +157,8 @@ class Replica:
                     continue
                 except (NotLeader, Unreachable):
                     request.handed_over = False
-            yield self._node.change_since(known)
+            # Not every change that matters is news to this node: the leader's connection may have room again.
+            yield self._node.change_since(known).addTimeout(self._patience, self._clock, lambda *_: None)
 
     def _let_go(self, result: T, size: int) -> T:
         self._held_size -= size

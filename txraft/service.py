@@ -13,6 +13,7 @@ import random
 import socket
 import sys
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -21,6 +22,7 @@ from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python import usage
@@ -29,17 +31,23 @@ from txraft import config
 from txraft.config import Address, Settings
 from txraft.core.configuration import Configuration
 from txraft.core.state import Options as RaftOptions
-from txraft.errors import ListenError, TxraftError
+from txraft.errors import ListenError, StorageError, TxraftError
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.node import Node
 from txraft.replica import Replica
 from txraft.rpc import Network
+from txraft.storage.directory import DirectoryLock
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.web import site
 from txraft.worker import ThreadWorker
 
 log = Logger()
+
+LAST_RESORT = 5
+"""Seconds after a failure in which everything may be closed, before the process ends without that."""
+
+_failures: list[TxraftError] = []
 
 CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
@@ -86,6 +94,7 @@ class Options(usage.Options):
         assert twistd is not None
         if twistd["pidfile"] == "twistd.pid":
             twistd["pidfile"] = f"txraft-{self['id']}.pid"
+            _forget_dead_process(Path(twistd["rundir"], twistd["pidfile"]), self.directory())
         if twistd["logfile"] is None and not (twistd["nodaemon"] or twistd["debug"]):
             twistd["logfile"] = f"txraft-{self['id']}.log"
 
@@ -214,6 +223,22 @@ class _Peers(Service):
         return self._peers.stop()
 
 
+def _forget_dead_process(pid_file: Path, directory: Path) -> None:
+    """Remove the pid file of a node that was killed, and refuse to start one that runs: twistd does so too, in several
+    lines, and by whether a process has that id. The lock knows.
+    """
+    if not pid_file.exists():
+        return
+    if directory.is_dir():
+        lock = DirectoryLock(directory)
+        try:
+            lock.acquire()
+        except StorageError as error:
+            _refuse(str(error))
+        lock.release()
+    pid_file.unlink(missing_ok=True)
+
+
 def _bind(address: Address, key: str) -> socket.socket:
     """Listen. Raises ListenError with one line."""
     try:
@@ -248,9 +273,15 @@ def _end_with_failure(error: TxraftError) -> None:
     """The node cannot go on: say why in one line, and end the process with status 1."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
+    if _failures:  # a disk that fails one file fails the other too
+        return
+    _failures.append(error)
+    with suppress(OSError):  # the disk may be full
+        print(f"txraft: {error}", file=sys.__stderr__, flush=True)
     log.critical("txraft ends: {error}", error=error)
-    print(f"txraft: {error}", file=sys.__stderr__, flush=True)
-    # twistd knows no exit status but 0 for a reactor that stops, so it is set when everything else is over.
+    # twistd knows no exit status but 0 for a reactor that stops, so it is set when everything else is over; or when it
+    # takes too long, for a thread may hang in a call to the disk.
     atexit.register(os._exit, 1)
-    if reactor.running:
+    reactor.callLater(LAST_RESORT, os._exit, 1)
+    with suppress(ReactorNotRunning):  # it is being stopped already
         reactor.stop()

@@ -27,6 +27,7 @@ async def test_three_in_one_directory(make_cluster: MakeCluster) -> None:
             assert (await leader.ask("/get", key=str(node.id))).body == b"x"
             assert (cluster.directory / f"txraft-{node.id}.log").stat().st_size > 0
             assert (cluster.directory / "data" / str(node.id)).is_dir()
+        await again_and_after_a_kill(cluster)
         pids = {int(path.read_text()) for path in pid_files(cluster)}
         assert len(pids) == 3
         for pid in pids:
@@ -37,6 +38,27 @@ async def test_three_in_one_directory(make_cluster: MakeCluster) -> None:
 
         await until(cluster.reactor, "the daemons end", gone)
         assert not any(path.exists() for path in pid_files(cluster))
+
+
+async def again_and_after_a_kill(cluster: ProcessCluster) -> None:
+    """A node that runs is not started twice, and its pid file stays; one that was killed starts in spite of it."""
+    command = twistd("txraft", "--id", 0, "--config", cluster.configuration)
+    path = cluster.directory / "txraft-0.pid"
+    pid = path.read_text()
+    again = await run(cluster.reactor, command, cluster.directory)
+    assert (again.status, len(again.err.splitlines())) == (1, 1), again.err
+    assert f"process {pid}" in again.err
+    assert path.read_text() == pid
+    os.kill(int(pid), signal.SIGKILL)
+
+    async def killed() -> bool | None:
+        return is_gone(int(pid)) or None
+
+    await until(cluster.reactor, "the daemon ends", killed)
+    started = await run(cluster.reactor, command, cluster.directory)
+    assert (started.status, started.err) == (0, "")
+    assert path.read_text() != pid
+    await cluster.wait_for_leader(cluster.nodes)
 
 
 def pid_files(cluster: ProcessCluster) -> list[Path]:

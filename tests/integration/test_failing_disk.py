@@ -31,7 +31,8 @@ async def test_the_leaders_disk_fails(cluster: ProcessCluster) -> None:
 
 
 def let_no_file_grow(node: NodeProcess) -> None:
-    """Writes beyond the end of the node's largest file fail from now on, with EFBIG: Python ignores SIGXFSZ."""
-    largest = max(path.stat().st_size for path in node.data.iterdir())
+    """Writes beyond the first page of any file fail from now on, with EFBIG: Python ignores SIGXFSZ. Log and data fail
+    alike; what the node says of it fits in a page.
+    """
     _, hard = resource.prlimit(node.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (largest, hard))
+    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (4096, hard))

@@ -1,5 +1,7 @@
 """Values of the size limit, passed on from a follower to the leader and replicated: many times an AMP box."""
 
+from twisted.internet.defer import gatherResults
+
 from tests.integration.cluster import ProcessCluster
 from tests.integration.conftest import MakeCluster, process_test
 
@@ -18,6 +20,18 @@ async def test_ten_mebibytes_where_the_limit_allows_them(make_cluster: MakeClust
     cluster = make_cluster(limits={"value_size": 10 * MIB})
     cluster.start()
     await check(cluster, 10 * MIB)
+
+
+@process_test
+async def test_many_at_once_through_a_follower(cluster: ProcessCluster) -> None:
+    """A burst fills the connection to the leader, and has all of its answers nevertheless; so have reads after it."""
+    follower, other = cluster.others(await cluster.wait_for_leader())
+    values = {f"key{number}": f"{number:07} " * (1_000_000 // 8) for number in range(20)}
+    asked = [follower.ask("/set", key=key, val=value) for key, value in values.items()]
+    assert [answer.status for answer in await gatherResults(asked)] == [200] * len(values)
+    for node in (follower, other):
+        for key, value in values.items():
+            assert (await node.ask("/get", key=key)).body == value.encode()
 
 
 async def check(cluster: ProcessCluster, size: int) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.rpc.memory import Cluster, Recorder, dial, hello_box, warnings
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, Message
-from txraft.errors import NotApplied, OutcomeUnknown, Unreachable
+from txraft.errors import NotApplied, OutcomeUnknown
 from txraft.rpc import Limits, commands
 from txraft.rpc.link import Caller
 
@@ -257,14 +257,16 @@ class SlowPeerTests(SynchronousTestCase):
         self.transport.producer.pauseProducing()
         self.assertIn(self.flood(), range(self.LIMIT, self.LIMIT + 1200))
 
-    def test_proposals_are_refused(self) -> None:
-        """A proposal that would have to wait was not written, and is Unreachable; so is a read."""
+    def test_what_is_small_or_bounded_is_not_dropped(self) -> None:
+        """Proposals, reads and heartbeats wait behind a full backlog, and arrive when there is room again."""
         self.transport.producer.pauseProducing()
         self.flood()
-        self.failureResultOf(self.network.propose(1, b""), Unreachable)
-        self.failureResultOf(self.network.read_barrier(1), Unreachable)
+        asked: tuple[Deferred[Any], ...] = (self.network.propose(1, b"late"), self.network.read_barrier(1))
+        self.network.send(1, Heartbeat(1, 2, 3))
+        self.transport.producer.resumeProducing()
         self.cluster.settle()
-        self.assertEqual(self.cluster.handlers[1].proposals, [])
+        self.assertEqual([self.successResultOf(one) for one in asked], [b"done", 7])
+        self.assertIn((0, Heartbeat(1, 2, 3)), self.cluster.handlers[1].received)
 
     def test_a_burst_is_not_dropped(self) -> None:
         """What the transport takes in is all sent, and after a pause sending goes on."""

@@ -65,7 +65,7 @@ class KeyValueTests(ApiTestCase):
         self.replica.failure = TransferFailed("node 2 did not take over")
         response = self.wire.post("/transfer", b"to=2")
         self.check(response, 503, "did not take over")
-        self.assertEqual(response.headers["x-txraft-outcome"], "not-applied")
+        self.assertEqual(response.headers["x-txraft-outcome"], "unknown")
 
     def test_post(self) -> None:
         """The same names as form fields, in the query string, or some here and some there."""
@@ -230,7 +230,7 @@ class UndecidedTests(ApiTestCase):
         self.replica.waiting = []
         self.wire.request("GET", "/set?key=k&val=v")
         self.replica.waiting.pop().callback(Result.INVALID.value)
-        self.assertEqual(self.wire.response().headers["x-txraft-outcome"], "not-applied")
+        self.assertEqual(self.wire.response().headers["x-txraft-outcome"], "unknown")
         self.wire.request("GET", "/set?key=k&val=v")
         self.replica.waiting.pop().callback(b"\xfe")
         self.assertEqual(self.wire.response().headers["x-txraft-outcome"], "unknown")

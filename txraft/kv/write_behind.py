@@ -98,8 +98,8 @@ class WriteBehind:
         error = failure.value
         if not isinstance(error, WriteFailed):
             error = WriteFailed(f"cannot write the key-value data: {failure.getErrorMessage()}")
-        self._on_failure(error)
         self._end_flush()
+        self._on_failure(error)
 
     def _end_flush(self) -> None:
         flush, self._flush = self._flush, None

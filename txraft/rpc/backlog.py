@@ -2,9 +2,9 @@
 
 A transport pauses its producer when more than 64 KiB wait, and resumes it when nothing does. A burst pauses it as well
 as a dead peer, so pausing alone is no reason to drop anything. Counted is what is written while it is paused; from
-`limit` bytes on the backlog is full, and what may be lost is dropped until the transport has caught up. So at most
-64 KiB, `limit`, and the one message that crossed each of the two wait in memory for a peer. A transport that has not
-caught up for `stuck_after` seconds leads to a peer that is gone or hopelessly slow, and is given up.
+`limit` bytes on the backlog is full, and entries, which Raft sends again, are dropped until the transport has caught
+up. What else there is, is small or, as proposals are, bounded by who sends it. A transport that has not caught up for
+`stuck_after` seconds leads to a peer that is gone or hopelessly slow, and is given up, and with it what waits.
 """
 
 from collections.abc import Callable

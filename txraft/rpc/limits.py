@@ -21,8 +21,9 @@ class Limits:
     """A connection that cannot get rid of what is written to it is aborted after this time."""
     close: float = 1.0
     """A connection that is being closed may take this long to send what is still waiting."""
-    backlog: int = 4 * 1024 * 1024
-    """Bytes that may wait for a slow peer before messages to it are dropped (`txraft.rpc.backlog`)."""
+    backlog: int = 16 * 1024 * 1024
+    """Bytes that may wait for a slow peer before entries to it are dropped (`txraft.rpc.backlog`). More than a leader
+    has in flight to one follower, or a burst would be dropped that is none too many."""
 
 
 def tune(transport: ITransport, dead_after: float) -> None:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from txraft.core.messages import Message, NodeId
+from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import HandshakeRefused, MalformedMessage, NotApplied, OutcomeUnknown, Undecided, Unreachable
 from txraft.interfaces import IPeerHandler
 from txraft.rpc import commands
@@ -74,8 +74,8 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     # To the peer
 
     def send(self, message: Message) -> None:
-        """Send a message, or drop it where the backlog is full."""
-        if not self._backlog.full:
+        """Send a message. Where the backlog is full, entries are dropped: nothing else is large."""
+        if not (self._backlog.full and isinstance(message, AppendEntries)):
             self._call(commands.COMMAND_OF[type(message)], message=message)
 
     def propose(self, command: bytes) -> Deferred[bytes]:
@@ -93,8 +93,6 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     def _ask(
         self, command: type[amp.Command], arguments: dict[str, Any], key: str, if_lost: type[Undecided]
     ) -> Deferred[Any]:
-        if self._backlog.full:
-            return fail(Unreachable(f"the connection to node {self.peer} is blocked"))
         # A Deferred of its own, since AMP closes the connection over an error that the caller leaves on AMP's.
         result: Deferred[Any] = Deferred()
 

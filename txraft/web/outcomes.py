@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
-from txraft.errors import BadRequest, CrossSite, NoSuchVoter, NotApplied, TooLarge, Undecided
+from txraft.errors import BadRequest, CrossSite, NoSuchVoter, NotApplied, OutcomeUnknown, TooLarge, Undecided
 from txraft.kv.commands import Result, decode_result
 
 TEXT = b"text/plain; charset=utf-8"
@@ -58,10 +58,11 @@ _UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
 
 
 def of_result(data: bytes, answers: Mapping[Result, Answer]) -> Answer:
-    """The answer for what the state machine gave. Raises NotApplied where it did not understand the command."""
+    """The answer for what the state machine gave. Raises OutcomeUnknown where that one did not understand the command:
+    it is committed, and nodes of a later version may."""
     answer = answers.get(decode_result(data))
     if answer is None:
-        raise NotApplied("the leader did not understand the command; do all nodes run the same version?")
+        raise OutcomeUnknown("the leader did not understand the command; do all nodes run the same version?")
     return answer
 
 
