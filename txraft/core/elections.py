@@ -20,22 +20,22 @@ class Elections:
         self._leadership_transfer = False
         self._votes: dict[NodeId, bool] = {}
 
-    def campaign(self, now: float, leadership_transfer: bool = False) -> bool:
+    def campaign(self, now: float, leadership_transfer: bool = False) -> None:
         """The election timer fired, or, with `leadership_transfer`, the leader wants this server to lead: campaign, if
-        this server votes and does not lead already (hazard E11).
-
-        Whether that won the election at once.
+        this server votes and does not lead already (hazard E11). It wins later: its own vote is not durable yet.
         """
         state = self._state
         if state.role is Role.LEADER:
-            return False
+            return
         state.restart_election_timer(now)
         if not state.configuration.is_voter(state.node_id):
-            return False
+            return
         self._leadership_transfer = leadership_transfer
         if state.options.pre_vote and not leadership_transfer:
-            return self._ask(pre_vote=True, now=now)
-        return self._stand(now)
+            self._ask(pre_vote=True)
+            self._count(now)
+        else:
+            self._stand()
 
     def on_request(self, candidate: NodeId, request: RequestVote, now: float) -> None:
         """Someone asks for a vote. Whoever is asked votes, member or not (hazard E10)."""
@@ -70,15 +70,15 @@ class Elections:
         self._votes[state.node_id] = True
         return self._count(now)
 
-    def _stand(self, now: float) -> bool:
+    def _stand(self) -> None:
         """Become a candidate (§5.2). Its own vote counts when it is durable."""
         state = self._state
         state.change_role(Role.CANDIDATE)
         state.change_term(state.current_term + 1)
         state.vote_for(state.node_id)
-        return self._ask(pre_vote=False, now=now)
+        self._ask(pre_vote=False)
 
-    def _ask(self, pre_vote: bool, now: float) -> bool:
+    def _ask(self, pre_vote: bool) -> None:
         state = self._state
         if pre_vote:
             state.change_role(Role.PRE_CANDIDATE)
@@ -98,15 +98,15 @@ class Elections:
                 state.send(voter, request)
             else:
                 state.send_after_save(voter, request)
-        return self._count(now)
 
     def _count(self, now: float) -> bool:
+        """Go on as the votes say. Whether the election is won."""
         state = self._state
-        match vote_result(state.configuration.voter_sets, self._votes):
-            case VoteResult.WON:
-                return True if state.role is Role.CANDIDATE else self._stand(now)
-            case VoteResult.LOST:
-                step_down(state, state.current_term, now)
-                return False
-            case VoteResult.PENDING:
-                return False
+        result = vote_result(state.configuration.voter_sets, self._votes)
+        if result is VoteResult.LOST:
+            step_down(state, state.current_term, now)
+        elif result is VoteResult.WON and state.role is Role.CANDIDATE:
+            return True
+        elif result is VoteResult.WON:
+            self._stand()
+        return False

@@ -92,8 +92,7 @@ class Raft:
 
     def election_timeout(self, now: float) -> None:
         """The election timer fired: `election_deadline` has passed."""
-        if self._elections.campaign(now):
-            self._lead(now)
+        self._elections.campaign(now)
 
     def heartbeat_timeout(self, now: float) -> None:
         """The heartbeat timer fired. A leader that is out of contact with a majority steps down (CheckQuorum)."""
@@ -222,8 +221,7 @@ class Raft:
                 if self._elections.on_reply(sender, message, now):
                     self._lead(now)
             case TimeoutNow():
-                if self._elections.campaign(now, leadership_transfer=True):
-                    self._lead(now)
+                self._elections.campaign(now, leadership_transfer=True)
             case AppendEntriesReply() if leadership is not None:
                 leadership.replication.on_reply(sender, message, now)
             case HeartbeatReply() if leadership is not None:
