@@ -7,7 +7,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
-from twisted.web.client import RequestNotSent, RequestTransmissionFailed, ResponseFailed
+from twisted.web._newclient import RequestNotSent  # twisted.web.client does not export it, and raises it
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from tests.integration.client import Answer
 from tests.integration.cluster import NodeProcess, ProcessCluster

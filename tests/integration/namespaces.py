@@ -1,8 +1,8 @@
 """A network of its own for every node, in which one direction of one link can be cut.
 
-Each node has a network namespace, with one address; their links meet at a bridge, in a namespace of its own too, so that
-no firewall of the machine has a say in what passes. One more link leads from the bridge to the machine, for the clients:
-they reach every node, also one that its peers do not. Nothing leads from there to any other network.
+Each node has a network namespace, with one address; their links meet at a bridge, in a namespace of its own too, so
+that no firewall of the machine has a say in what passes. One more link leads from the bridge to the machine, for the
+clients: they reach every node, also one that its peers do not. Nothing leads from there to any other network.
 
 A direction is cut where its packets start: the sender is told a link address that nobody has. Its frames are lost
 without a word, which is what a broken network does, and what comes the other way is not touched. That needs neither
@@ -42,13 +42,13 @@ class Network:
         self.ids = range(size)
 
     def open(self) -> None:
-        """Make it, all links whole. Raises CalledProcessError, and has then to be closed as well."""
+        """Make it, all links whole. Raises OSError, and has then to be closed as well."""
         self._add_namespace(self._hub)
-        _ip(self._hub, "link add bridge type bridge")
-        _ip(self._hub, "link set bridge up")
+        _ip(self._hub, "link add br0 type bridge")
+        _ip(self._hub, "link set br0 up")
         for id in self.ids:
             self._add_namespace(self.namespace(id))
-            self._link(self.namespace(id), "link", self.address(id), f"node{id}")
+            self._link(self.namespace(id), "eth0", self.address(id), f"node{id}")
         self._link(None, self._uplink, f"{self._subnet}.254", "clients")
 
     def close(self) -> None:
@@ -87,12 +87,12 @@ class Network:
         _ip(namespace, f"link add {interface} type veth peer name {port} netns {self._hub}")
         _ip(namespace, f"address add {address}/24 dev {interface}")
         _ip(namespace, f"link set {interface} up")
-        _ip(self._hub, f"link set {port} master bridge up")
+        _ip(self._hub, f"link set {port} master br0 up")
         if namespace is not None:
             _ip(namespace, "link set lo up")
 
     def _neighbour(self, id: int, verb: str, what: str) -> None:
-        _ip(self.namespace(id), f"neighbour {verb} {what} dev link")
+        _ip(self.namespace(id), f"neighbour {verb} {what} dev eth0")
 
 
 class FencedNode(NodeProcess):
@@ -153,22 +153,25 @@ def refusal() -> str | None:
     probe = f"txraft-{secrets.token_hex(4)}-probe"
     try:
         _ip(None, f"netns add {probe}")
-    except subprocess.CalledProcessError as error:
-        return f"the system makes no network namespace: {error.stderr.strip()}"
+    except OSError as error:
+        return f"the system makes no network namespace: {error}"
     try:
-        _ip(probe, "link add bridge type bridge")
+        _ip(probe, "link add br0 type bridge")
         _ip(probe, "link add one type veth peer name other")
-    except subprocess.CalledProcessError as error:
-        return f"the system makes no links inside a network namespace: {error.stderr.strip()}"
+    except OSError as error:
+        return f"the system makes no links inside a network namespace: {error}"
     finally:
         _ip(None, f"netns delete {probe}")
     return None
 
 
 def _ip(namespace: str | None, command: str) -> str:
-    """Run ip, which takes a few milliseconds, in a namespace or outside. Gives its output."""
+    """Run ip, which takes a few milliseconds, in a namespace or outside. Gives its output. Raises OSError."""
     where = [] if namespace is None else ["-n", namespace]
-    return subprocess.run(["ip", *where, *command.split()], check=True, capture_output=True, text=True).stdout
+    ran = subprocess.run(["ip", *where, *command.split()], capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise OSError(f"ip {command}: {ran.stderr.strip()}")
+    return ran.stdout
 
 
 def _free_subnet() -> str:
