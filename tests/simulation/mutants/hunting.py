@@ -1,0 +1,72 @@
+"""Looking for a mutant: the simulator's seeds from 1 on, in an interpreter of its own, until a rule does not hold."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+from tests.simulation.mutants.planting import Mutant, plant
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+BASE = 0
+"""Seeds come after this one."""
+
+
+@frozen
+class Hunt:
+    """What came of one."""
+
+    name: str
+    seeds: int
+    """How many were run, the one that found it included."""
+    violation: str
+    """The rule that did not hold, and how; empty where nothing was found."""
+
+    def line(self, hazard: str) -> str:
+        """A row of the table."""
+        found = f"{self.seeds:5} seeds  {self.violation[:70]}" if self.violation else f"{self.seeds:5} seeds  SURVIVES"
+        return f"{hazard:4} {self.name:40} {found}"
+
+
+def hunt(name: str, seeds: int, mutant: Mutant | None) -> Hunt:
+    """Run seeds in this very interpreter, which is lost for anything else. Without a mutant: the program as it is."""
+    if mutant is not None:
+        plant(mutant)
+    from txraft.testing.plan import plan_of  # noqa: PLC0415 - not before the mutant is in place
+    from txraft.testing.simulation import run_of  # noqa: PLC0415 - the same
+
+    for count in range(1, seeds + 1):
+        violation = run_of(plan_of(BASE + count)).violation
+        if violation is not None:
+            return Hunt(name, count, str(violation).splitlines()[0])
+    return Hunt(name, seeds, "")
+
+
+def hunt_elsewhere(name: str, seeds: int) -> Hunt:
+    """`hunt` in a fresh interpreter. A hunt that itself fails, as where a mutant has moved, raises."""
+    command = [sys.executable, "-m", "tests.simulation.mutants", "--hunt", name, "--seeds", str(seeds)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"{name}: {done.stderr}")
+    return Hunt(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def hunt_all(mutants: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, Hunt]]:
+    """Look for each, several at a time, each within its budget; in their order."""
+    mutants = list(mutants)
+    search: Callable[[Mutant], Hunt] = lambda mutant: hunt_elsewhere(mutant.name, mutant.budget)  # noqa: E731
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from zip(mutants, pool.map(search, mutants), strict=True)
+
+
+def as_json(found: Hunt) -> str:
+    """For the process that asked."""
+    return json.dumps(asdict(found))
