@@ -117,7 +117,7 @@ async def under_fire(cluster: ProcessCluster, kinds: Sequence[Kind], seconds: fl
     counts = {outcome: len(clients.operations(outcome)) for outcome in Outcome}
     print(counts)
     assert counts[Outcome.OK] > 20 * seconds  # else too little happened to prove anything
-    assert counts[Outcome.UNKNOWN]  # the faults did hit something
+    assert counts[Outcome.UNKNOWN] + counts[Outcome.NOT_APPLIED]  # the faults did hit something
     verdict = check(clients.history.operations())
     assert verdict.ok, str(verdict)
 

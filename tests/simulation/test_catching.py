@@ -56,7 +56,7 @@ class CatchingTests(SynchronousTestCase):
 
         self.patch(Reads, "start_round", hasty)
         report = self.first_failure(40)
-        self.assertEqual(str(report.violation).split(":")[0], "Stale read")
+        self.assertEqual(str(report.violation).split(":")[0], "ReadIndex")
 
     def test_unknown_answered_as_not_applied(self) -> None:
         """hazard C5"""

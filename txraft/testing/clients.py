@@ -16,6 +16,8 @@ from txraft.testing.schedule import Process, Schedule
 
 ROUND_TRIP = (0.0, 0.002)
 """Seconds that a request, or its answer, takes between a client and a node."""
+LARGE = 80
+"""Bytes that every tenth value has more than the others: too many for a message, where messages are kept small."""
 
 
 @frozen
@@ -143,7 +145,8 @@ class Client:
     def _draw(self) -> Action:
         """A request; each value is new."""
         key, chance = key_of(self.random.randrange(self.keys)), self.random.random()
-        value = b"v%d" % (self.ledger.operations + 1)
+        number = self.ledger.operations + 1
+        value = b"v%d" % number + b"." * (0 if number % 10 else LARGE)
         if chance < 0.4:
             return Get(key)
         if chance < 0.7:
@@ -209,6 +212,8 @@ def _outcome(result: object) -> str:
             return "gives up"
         case Failure():
             return f"{type(result.value).__name__}: {result.getErrorMessage()}"
+        case b"":
+            return "done, with no result"  # as only an entry that is not a command has
         case bytes():
             return decode_result(result).name.lower().replace("_", " ")
         case Read(value):

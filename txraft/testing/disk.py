@@ -16,6 +16,7 @@ from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, Stored
 from txraft.storage.memory import MemoryDisk, MemoryStorage
+from txraft.storage.merging import merge
 from txraft.testing.schedule import Process
 
 FAST = (0.0001, 0.002)
@@ -49,7 +50,7 @@ class Disk:
         if saves is None:
             return
         before, entries = self.synced.term_and_vote, self.synced.entries
-        MemoryStorage(self.synced).save(saves).addErrback(lambda failure: failure.raiseException())
+        MemoryStorage(self.synced).save([merge(saves)]).addErrback(lambda failure: failure.raiseException())
         self.on_synced(saves, before, entries)
 
     def lose_power(self) -> None:

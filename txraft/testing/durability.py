@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
+from txraft.core.invariants import View
+from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntriesReply, Entry, Message, NodeId, RequestVote, RequestVoteReply
 from txraft.core.ready import Save, TermAndVote
 from txraft.storage.memory import MemoryDisk
@@ -19,9 +21,13 @@ class Durability:
     """By voter and term: who got the vote, on disk or in a message."""
 
     def synced(
-        self, node_id: NodeId, saves: Sequence[Save], before: TermAndVote, after: TermAndVote, removed: Sequence[Entry]
+        self, node_id: NodeId, saves: Sequence[Save], before: TermAndVote, disk: MemoryDisk, removed: Sequence[Entry]
     ) -> None:
-        """A write of a node has become durable; `removed` are entries that are no longer on its disk."""
+        """A write of a node has become durable, as `disk` has it now; `removed` are entries that were there before."""
+        after = disk.term_and_vote
+        written = [save.entries[-1] for save in saves if save.entries]
+        if written and disk.entries[-1] != written[-1]:
+            raise Violation("Durability", f"the disk of node {node_id} goes on after {written[-1]}")
         for save in saves:
             if save.term_and_vote is not None:
                 self.one_vote_a_term(node_id, save.term_and_vote.current_term, save.term_and_vote.voted_for)
@@ -39,6 +45,12 @@ class Durability:
         known = self.votes.setdefault((voter, term), candidate)
         if known != candidate:
             raise Violation("One vote a term", f"node {voter} votes for {known} and {candidate} in term {term}")
+
+    def takes_for_durable(self, view: View, log: RaftLog, disk: MemoryDisk) -> None:
+        """A node has reached the end of a turn: what it takes for durable is on its disk (hazard R11)."""
+        index = view.durable_index
+        if index and disk.entries[index - 1 : index] != [log.entry(index)]:
+            raise Violation("Durability", f"node {view.node_id} takes {log.entry(index)} for durable, and it is not")
 
     def sends(self, node_id: NodeId, disk: MemoryDisk, to: NodeId, message: Message) -> None:
         """A message leaves. What it says of its sender is on the sender's disk (Figure 2, "Updated on stable storage

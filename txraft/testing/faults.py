@@ -82,6 +82,8 @@ class Nemesis:
                 return self._on_disk(fault, machine)
             case Kind.CLOCK_SPEED | Kind.CLOCK_JUMP:
                 return self._on_clock(fault, machine)
+            case Kind.STRAND:
+                return self._strand(fault, machine)
             case Kind.NOISE | Kind.BREAK | Kind.TRANSFER:
                 return self._on_traffic(fault, machine)
             case _:
@@ -96,9 +98,13 @@ class Nemesis:
                 self._break_connections(machine)
                 return _nothing
             case _:
-                if machine.process is not None:
-                    machine.process.enter(self._transfer, machine)
+                self.transfer(machine)
                 return _nothing
+
+    def transfer(self, machine: Machine) -> None:
+        """Ask a node, if it lives, to have leadership handed over to any node."""
+        if machine.process is not None:
+            machine.process.enter(self._transfer, machine)
 
     def _transfer(self, machine: Machine) -> None:
         target = self.random.choice(self.machines).id
@@ -148,6 +154,19 @@ class Nemesis:
             return _nothing
         process.set_clock(rate=0.5 + 1.5 * fault.detail)
         return lambda: process.set_clock(rate=1.0)
+
+    def _strand(self, fault: Fault, machine: Machine) -> End:
+        """A node is alone, with writes that are still under way when it meets what the others did meanwhile."""
+        if fault.detail < 0.7:
+            machine.disk.delay = (fault.lasts, fault.lasts + 0.3)
+        others = [each.id for each in self.machines if each is not machine]
+        join = self._cut(_between([machine.id], others))
+
+        def end() -> None:
+            machine.disk.delay = FAST
+            join()
+
+        return end
 
     def _ways(self, fault: Fault, node: NodeId) -> list[Way]:
         """Which ways a cut closes."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
@@ -11,7 +11,8 @@ from zope.interface import implementer
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
-from txraft.core.ready import Save, TermAndVote
+from txraft.core.quorum import majority
+from txraft.core.ready import Ready, Save, TermAndVote
 from txraft.core.state import Options
 from txraft.errors import StorageError, TxraftError, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
@@ -20,9 +21,12 @@ from txraft.replica import Replica
 from txraft.testing.data import Copy, Data
 from txraft.testing.disk import Disk, DiskStorage
 from txraft.testing.durability import Durability
+from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Invariants, Observed, Violation
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.transcript import Transcript, in_words, what_changed
+
+_P = ParamSpec("_P")
 
 QUIET = Logger(observer=LogPublisher())
 """A log that goes to nobody: the transcript says the same."""
@@ -64,6 +68,22 @@ class Surroundings:
     ids: range
 
 
+class WatchedNode(Node):
+    """The node, seen when it carries out what its core wants done."""
+
+    evidence: Evidence
+    watch: Callable[[Ready], None]
+
+    def read_index(self) -> "Deferred[int]":
+        found = super().read_index()
+        self.evidence.asks(self._last_read_id)
+        return found
+
+    def _carry_out(self, ready: Ready) -> None:
+        self.watch(ready)
+        super()._carry_out(ready)
+
+
 @implementer(IPeerHandler, IPeers)
 @define(eq=False)
 class Machine:
@@ -79,12 +99,13 @@ class Machine:
     """So many things the process may still let out, then it dies: between a save and a send, say."""
     starts: int = 0
 
-    node: Node = field(init=False)
+    node: WatchedNode = field(init=False)
     replica: Replica = field(init=False)
     data: Data = field(init=False)
     _wiring: Wiring = field(init=False)
     _storage: DiskStorage = field(init=False)
     _seen: Observed = field(init=False)
+    _evidence: Evidence = field(init=False)
     _applied: list[tuple[int, bytes]] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -105,8 +126,27 @@ class Machine:
         self._storage = DiskStorage(self.disk, process, self.may_act)
         self.data = Data(self.copy, self._apply)
         self._seen = Observed(self.id, applied=self.data.last_applied)
+        self._evidence = Evidence(self.id, majority(len(around.ids)), around.options)
         self._applied.clear()
-        self.node = Node(
+        try:
+            self.node = self._node(process)
+        except TxraftError as error:
+            around.on_violation(Violation("The node starts", f"node {self.id} does not: {error}"))
+            return
+        self.replica = Replica(
+            self.node,
+            self,
+            dict.fromkeys(around.ids, ("", "")),
+            process,
+            request_timeout=around.request_timeout,
+            patience=around.options.election_timeout,
+            max_held_size=1 << 20,
+        )
+        process.enter(self._start)
+
+    def _node(self, process: Process) -> WatchedNode:
+        around = self.around
+        node = WatchedNode(
             node_id=self.id,
             configuration=Configuration(voters=around.ids),
             stored=self._storage.load(),
@@ -118,17 +158,9 @@ class Machine:
             random=Random(around.random.getrandbits(64)),
             on_failure=self._failed,
         )
-        self.node.log = QUIET
-        self.replica = Replica(
-            self.node,
-            self,
-            dict.fromkeys(around.ids, ("", "")),
-            process,
-            request_timeout=around.request_timeout,
-            patience=around.options.election_timeout,
-            max_held_size=1 << 20,
-        )
-        process.enter(self._start)
+        node.log = QUIET
+        node.evidence, node.watch = self._evidence, self._carries_out
+        return node
 
     def _start(self) -> None:
         self.node.startService()
@@ -187,7 +219,10 @@ class Machine:
         if self.around.transcript.on:
             view = self.node.view
             self.say(f"[{view.role.value} {view.current_term}] <- n{sender}  {in_words(message)}")
+        raft, evidence, now = self.node._raft, self._evidence, self.node._clock.seconds()
+        before = evidence.before(sender, message, raft, now)
         self.node.receive(sender, message)
+        self._hold(evidence.after, before, sender, message, raft, now)
 
     def peer_connected(self, peer: NodeId) -> None:
         """As IPeerHandler."""
@@ -215,10 +250,8 @@ class Machine:
         """As IPeers."""
         if not self.may_act():
             return
-        try:
-            self.around.durability.sends(self.id, self.disk.synced, to, message)
-        except Violation as violation:
-            self.around.on_violation(violation)
+        self._hold(self.around.durability.sends, self.id, self.disk.synced, to, message)
+        self._hold(self._evidence.sends, message)
         self._wiring.peers.send(to, message)
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
@@ -236,6 +269,16 @@ class Machine:
 
     # What happens in it
 
+    def _hold(self, rule: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """See to it that a rule holds."""
+        try:
+            rule(*args, **kwargs)
+        except Violation as violation:
+            self.around.on_violation(violation)
+
+    def _carries_out(self, ready: Ready) -> None:
+        self._hold(self._evidence.confirms, ready)
+
     def _after_step(self) -> None:
         view, seen = self.node.view, self._seen
         if view is seen.view:
@@ -243,6 +286,7 @@ class Machine:
         before = seen.view
         try:
             added, removed = self.around.invariants.observe(seen, view, self.node._raft.log)
+            self.around.durability.takes_for_durable(view, self.node._raft.log, self.disk.synced)
             for index, command in self._applied:
                 self.around.invariants.applied(seen, index, command)
         except Violation as violation:
@@ -259,10 +303,7 @@ class Machine:
         synced = self.disk.synced
         kept = min((save.entries[0].index - 1 for save in saves if save.entries), default=len(entries))
         removed = [entry for entry in entries[kept:] if not self.disk.has(entry.index, entry.term)]
-        try:
-            self.around.durability.synced(self.id, saves, before, synced.term_and_vote, removed)
-        except Violation as violation:
-            self.around.on_violation(violation)
+        self._hold(self.around.durability.synced, self.id, saves, before, synced, removed)
         if self.around.transcript.on:
             last = synced.entries[-1] if synced.entries else None
             end = f"{last.index}/{last.term}" if last is not None else "0/0"

@@ -16,6 +16,7 @@ class Kind(enum.Enum):
     CRASH_ALL = "crash of all"
     PAUSE = "pause"
     ISOLATE = "isolation"
+    STRAND = "stranding"
     DEAF = "deafness"
     MUTE = "muteness"
     LINK = "cut link"
@@ -40,6 +41,7 @@ WEIGHTS = {
     Kind.CRASH_ALL: 2,
     Kind.PAUSE: 3,
     Kind.ISOLATE: 4,
+    Kind.STRAND: 4,
     Kind.DEAF: 2,
     Kind.MUTE: 2,
     Kind.LINK: 3,

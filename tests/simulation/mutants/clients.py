@@ -49,9 +49,9 @@ MUTANTS = (
         "transfer-without-end",
         "C4",
         "txraft.core.transfer",
-        "return now >= self._deadline",
-        "return False",
-        what="a transfer of leadership that has failed holds changes back for ever",
+        "        self._asked = False\n        return now >= self._deadline",
+        "        return False",
+        what="a transfer whose TimeoutNow is lost holds changes back for ever",
         budget=300,
     ),
     Mutant(

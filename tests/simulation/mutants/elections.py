@@ -45,15 +45,6 @@ MUTANTS = (
         budget=300,
     ),
     Mutant(
-        "pre-vote-refusal-teaches-nothing",
-        "E4",
-        "txraft.core.terms",
-        "return message.pre_vote and message.vote_granted",
-        "return message.pre_vote",
-        what="the higher term in the refusal of a PreVote is not taken over",
-        budget=300,
-    ),
-    Mutant(
         "stale-terms-ignored",
         "E4",
         "txraft.core.terms",
