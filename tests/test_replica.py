@@ -89,15 +89,15 @@ class LateNewsTests(SynchronousTestCase):
         self.replica = Replica(
             cast(Node, self.node), self.peers, {}, self.clock, request_timeout=5.0, patience=0.5, max_held_size=1000
         )
-
-    def test_new_leader_before_the_refusal(self) -> None:
-        """The new leader was heard of before the old one says that it does not lead: it is asked at once."""
-        requests: tuple[Callable[[], Deferred[Any]], ...] = (
+        self.requests: tuple[Callable[[], Deferred[Any]], ...] = (
             lambda: self.replica.propose(b"a"),
             self.replica.read_barrier,
             lambda: self.replica.transfer_leadership(3),
         )
-        for request in requests:
+
+    def test_new_leader_before_the_refusal(self) -> None:
+        """The new leader was heard of before the old one says that it does not lead: it is asked at once."""
+        for request in self.requests:
             self.node.lead(1)
             done = request()
             self.node.lead(2)
@@ -119,12 +119,7 @@ class LateNewsTests(SynchronousTestCase):
         """A leader that took nothing in may do so soon without anything that is news to this node: a connection that
         was closed, or full, is open again. It is asked again in a while.
         """
-        requests: tuple[Callable[[], Deferred[Any]], ...] = (
-            lambda: self.replica.propose(b"a"),
-            self.replica.read_barrier,
-            lambda: self.replica.transfer_leadership(3),
-        )
-        for request in requests:
+        for request in self.requests:
             self.node.lead(1)
             done = request()
             self.peers.answer(1, Unreachable("full"))

@@ -1,6 +1,6 @@
 """A follower that has missed ten thousand writes has them soon after it is back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -16,27 +16,32 @@ KEYS = 500
 @process_test
 async def test_a_follower_was_killed(cluster: ProcessCluster) -> None:
     """Its log ends where it was killed. Hazard R18."""
-    leader = await cluster.wait_for_leader()
-    follower, other = cluster.others(leader)
-    await overwrite([leader, other], "before", 100)
-    follower.kill()
-    values = await overwrite([leader, other], "without it", WRITES)
-    follower.start()
-    await cluster.wait_until_equal()
-    assert await read(follower, list(values)) == values
+    await miss_writes(cluster, NodeProcess.kill, NodeProcess.start)
 
 
 @process_test
 async def test_a_follower_was_paused(cluster: ProcessCluster) -> None:
-    """It comes back without having noticed, and deposes nobody. Hazard E9, R15, R18."""
+    """It comes back without having noticed. Hazard R15, R18."""
+    await miss_writes(cluster, NodeProcess.pause, NodeProcess.resume)
+
+
+async def miss_writes(
+    cluster: ProcessCluster, go: Callable[[NodeProcess], None], come_back: Callable[[NodeProcess], None]
+) -> None:
+    """A follower goes, misses WRITES, comes back, and has them; it deposes nobody (hazard E9)."""
     leader = await cluster.wait_for_leader()
     follower, other = cluster.others(leader)
     await overwrite([leader, other], "before", 100)
-    follower.pause()
+    go(follower)
     values = await overwrite([leader, other], "without it", WRITES)
-    follower.resume()
+    before = await leader.status()
+    come_back(follower)
     await cluster.wait_until_equal()
     assert await read(follower, list(values)) == values
+    after = await leader.status()
+    assert before is not None
+    assert after is not None
+    assert (after["term"], after["leader_id"]) == (before["term"], before["leader_id"])
 
 
 async def overwrite(nodes: Sequence[NodeProcess], what: str, count: int) -> dict[str, str | None]:

@@ -3,6 +3,8 @@
 Imported as a module, so that test runners do not find the class of this name in the modules of its subclasses.
 """
 
+from abc import abstractmethod
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -57,12 +59,13 @@ def valid_saves(draw: st.DrawFn) -> list[list[list[Save]]]:
 class StorageContract(SynchronousTestCase):
     """A twin says how to open its storage on a new disk, and again on the same one."""
 
+    @abstractmethod
     def new_disk(self) -> None:
-        raise NotImplementedError
+        """Take a disk with nothing on it."""
 
+    @abstractmethod
     def open(self) -> IStorage:
         """What a process that starts on this disk gets; not yet loaded."""
-        raise NotImplementedError
 
     def setUp(self) -> None:
         self.new_disk()

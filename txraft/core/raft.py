@@ -1,6 +1,6 @@
 """One server: inputs in, `Ready` out. What each input means is in the modules that it is handed to."""
 
-import random
+from random import Random
 
 from txraft.core import following
 from txraft.core.configuration import Configuration
@@ -54,7 +54,7 @@ class Raft:
         term_and_vote: TermAndVote,
         last_applied: int,
         options: Options,
-        random: random.Random,
+        random: Random,
         now: float,
     ) -> None:
         """A server as it starts, with what its disk has.

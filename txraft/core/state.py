@@ -4,7 +4,7 @@ Whoever changes `current_term` or `voted_for` calls `change_term` or `vote_for`,
 them one durable record (hazard E1) and lets a vote be cleared only when the term rises (hazard E2).
 """
 
-import random
+from random import Random
 
 from attrs import define, field, frozen
 
@@ -41,7 +41,7 @@ class State:
     node_id: NodeId
     configuration: Configuration
     options: Options
-    random: random.Random
+    random: Random
     """Only for election timeouts and for naming campaigns."""
 
     log: RaftLog

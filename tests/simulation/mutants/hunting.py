@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,9 +62,9 @@ def hunt_elsewhere(name: str, seeds: int) -> Hunt:
 def hunt_all(mutants: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, Hunt]]:
     """Look for each, several at a time, each within its budget; in their order."""
     mutants = list(mutants)
-    search: Callable[[Mutant], Hunt] = lambda mutant: hunt_elsewhere(mutant.name, mutant.budget)  # noqa: E731
+    names, budgets = [mutant.name for mutant in mutants], [mutant.budget for mutant in mutants]
     with ThreadPoolExecutor(jobs) as pool:
-        yield from zip(mutants, pool.map(search, mutants), strict=True)
+        yield from zip(mutants, pool.map(hunt_elsewhere, names, budgets), strict=True)
 
 
 def as_json(found: Hunt) -> str:
