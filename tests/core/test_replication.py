@@ -245,6 +245,22 @@ class LateAnswersTests(SynchronousTestCase):
         self.assertEqual(leader.view.commit_index, committed)
 
 
+class StrangerTests(SynchronousTestCase):
+    def test_answers_of_a_server_that_is_no_member(self) -> None:
+        """What it has does not count, and it is sent nothing."""
+        cluster = Cluster(3)
+        leader = cluster.elect(1)
+        cluster.isolate(1)
+        entry = leader.propose(b"a")
+        leader.write_all()
+        before = leader.view
+        for server in (7, 8):
+            leader.receive(server, AppendEntriesReply(entry.term, 99, True, entry.index, 0))
+            leader.receive(server, HeartbeatReply(entry.term, 0))
+        self.assertEqual(leader.view, before)
+        self.assertEqual([envelope for envelope in leader.outgoing if envelope.to > 3], [])
+
+
 class HeartbeatTests(SynchronousTestCase):
     """§5.2: heartbeats keep followers from campaigning, and say what is committed."""
 

@@ -11,6 +11,7 @@ and bytes.
 
 import enum
 from collections import deque
+from typing import assert_never
 
 from attrs import Factory, define, frozen
 
@@ -63,6 +64,8 @@ class Progress:
                 return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes
             case ProgressState.SNAPSHOT:
                 return False
+            case _ as never:
+                assert_never(never)
 
     def accepted(self, request_id: int, match_index: int, now: float) -> bool:
         """The follower's log matches, durably, up to match_index. Whether that is news. May be late or a duplicate."""

@@ -1,5 +1,7 @@
 """What the term of a message means (§5.1): the one place where terms are compared on arrival."""
 
+from typing import assert_never
+
 from txraft.core.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -59,6 +61,8 @@ def refusal(state: State, request: Request) -> Reply:
             return AppendEntriesReply(state.current_term, 0, False, 0, 0)
         case Heartbeat():
             return HeartbeatReply(state.current_term, 0)
+        case _ as never:
+            assert_never(never)
 
 
 def _asks_about_a_term_to_come(message: Message) -> bool:
