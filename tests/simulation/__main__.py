@@ -36,9 +36,7 @@ def command_of(plan: Plan) -> str:
         words.append(f"--faults {','.join(str(fault.number) for fault in plan.faults) or 'none'}")
     if plan.clients != whole.clients:
         words.append(f"--clients {plan.clients}")
-    words += [
-        f"--{name}" for name in ("calm", "datagrams", "roomy") if _switched(plan, name) and not _switched(whole, name)
-    ]
+    words += [f"--{name}" for name in _SWITCHES if _switched(plan, name) and not _switched(whole, name)]
     return " ".join(words)
 
 
@@ -47,6 +45,7 @@ def _switched(plan: Plan, name: str) -> bool:
 
 
 _SWITCHES: dict[str, dict[str, Any]] = {
+    "complete": {"lasting": ()},
     "calm": {"noise": Noise()},
     "datagrams": {"streams": False},
     "roomy": {"tight": False},

@@ -39,9 +39,11 @@ class CommandTests(SynchronousTestCase):
     def test_smaller_plan(self) -> None:
         """What was taken from a plan is left out again by its command."""
         whole = next(plan for seed in range(1, 1000) if _has_everything(plan := plan_of(seed)))
-        smaller = evolve(whole, faults=whole.faults[1:3], clients=1, noise=Noise(), streams=False, tight=False)
+        smaller = evolve(
+            whole, faults=whole.faults[1:3], clients=1, noise=Noise(), streams=False, tight=False, lasting=()
+        )
         self.assertEqual(self.printed(smaller)[-1], f"replay: {command_of(smaller)}")
-        self.assertEqual(len(command_of(smaller).split()), 12)
+        self.assertEqual(len(command_of(smaller).split()), 13)
         self.assertIn("--faults none", command_of(evolve(whole, faults=())))
 
     def test_progress(self) -> None:
@@ -55,4 +57,4 @@ class CommandTests(SynchronousTestCase):
 
 
 def _has_everything(plan: Plan) -> bool:
-    return plan.streams and plan.tight and plan.noise != Noise() and plan.clients > 1 and len(plan.faults) > 3
+    return all((plan.streams, plan.tight, plan.lasting, plan.noise != Noise(), plan.clients > 1, plan.faults[3:]))

@@ -113,6 +113,9 @@ class Client:
     patience: float
     """Seconds until it gives up, about."""
     stopped: bool = False
+    """Whether it sends nothing new."""
+    persistent: bool = False
+    """Whether it sends what was not done again, to the same node, until it is."""
     under_way: Attempt | None = None
     failed: list[str] = field(factory=list)
     """What has not been done, since `failed` was cleared last."""
@@ -161,9 +164,13 @@ class Client:
             self._record(attempt, result)
         except Violation as violation:
             self.ledger.on_violation(violation)
-        if self.stopped:
+        undone = result is None or isinstance(result, Failure)
+        if undone and self.persistent:
+            self.failed.clear()
+            self.send(attempt.request, attempt.machine)
+        elif self.stopped:
             return
-        if (result is None or isinstance(result, Failure)) and self.random.random() < 0.5:
+        elif undone and self.random.random() < 0.5:
             # Again, elsewhere, as an operation of its own: whoever does so without knowing the outcome may do it twice.
             self.send(attempt.request, self.random.choice(self.machines))
         else:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from txraft.core.invariants import View
+from txraft.core.log import RaftLog, size_of
 from txraft.core.messages import (
     AppendEntries,
     AppendEntriesReply,
+    EntryKind,
     Heartbeat,
     HeartbeatReply,
     Message,
@@ -26,6 +29,12 @@ from txraft.testing.invariants import Violation
 
 if TYPE_CHECKING:
     from txraft.core.raft import Raft
+
+
+COMMAND = EntryKind.COMMAND
+
+TRIFLE = 1 << 16
+"""Bytes."""
 
 
 @define(eq=False)
@@ -47,10 +56,22 @@ class Evidence:
     """When the leader was last heard, by the process's clock."""
     _refused: set[tuple[int, NodeId, int]] = field(factory=set)
     """By term, peer and request: the refusals that have come."""
+    _leads: int = 0
+    """The latest term that this process has led."""
+    _contact: dict[NodeId, float] = field(factory=dict)
+    """When each peer has answered last, since this process leads."""
+    _unanswered: "defaultdict[NodeId, list[int]]" = field(factory=lambda: defaultdict(list))
+    """The sizes of the AppendEntries that have gone to a peer since it has answered one."""
 
-    def sends(self, message: Message) -> None:
-        """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3)."""
+    def sends(self, to: NodeId, message: Message) -> None:
+        """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3). To a
+        peer that does not answer, no more goes than may be in flight (hazard R18)."""
         match message:
+            case AppendEntries(entries=entries) if entries:
+                sizes, options = self._unanswered[to], self.options
+                if len(sizes) >= options.max_inflight_messages or sum(sizes) >= options.max_inflight_size:
+                    raise Violation("In flight", f"node {self.node_id} sends {to} {message}; unanswered are {sizes}")
+                sizes.append(sum(map(size_of, entries)))
             case Heartbeat():
                 self._round = message.term, message.read_round
             case RequestVote(pre_vote=True):
@@ -59,6 +80,29 @@ class Evidence:
                 granted = self._granted[self._asked.get(message.term, 0)]
                 if len(granted | {self.node_id}) < self.majority:
                     raise Violation("PreVote", f"node {self.node_id} campaigns in term {message.term}: {granted}")
+
+    def appends(self, view: View, log: RaftLog) -> None:
+        """Entries have come into the log. What a leader takes in and cannot commit is bounded (hazard C9). Looked at
+        only where the limit is so low that runs reach it."""
+        limit = self.options.max_uncommitted_size
+        if view.role is not Role.LEADER or limit > TRIFLE:
+            return
+        uncommitted = log.between(view.commit_index + 1, view.last_index)
+        sizes = [size_of(entry) for entry in uncommitted if (entry.term, entry.kind) == (view.current_term, COMMAND)]
+        if sum(sizes) > limit and len(sizes) > 1:
+            raise Violation("Bounded", f"node {self.node_id} holds {sum(sizes)} bytes that are not committed")
+
+    def beats(self, raft: "Raft", now: float) -> None:
+        """The heartbeat timer has fired. Whoever still leads then has heard from a majority within an election timeout
+        (CheckQuorum, thesis §6.2; hazard E8); the first is granted to who has just been elected."""
+        view = raft.view()
+        if view.role is not Role.LEADER:
+            return
+        if self._leads != view.current_term:
+            self._leads, self._contact = view.current_term, dict.fromkeys(raft.configuration.voters, now)
+        recent = {peer for peer, at in self._contact.items() if now - at < self.options.election_timeout}
+        if len(recent | {self.node_id}) < self.majority:
+            raise Violation("CheckQuorum", f"node {self.node_id} leads on; it has heard from {recent}")
 
     def asks(self, read_id: int) -> None:
         """Somebody wants to read."""
@@ -92,6 +136,12 @@ class Evidence:
         """A message has been handled: who hears from a leader sticks to it (hazard E9), and a refusal that came before
         changes nothing (hazard R8)."""
         view = raft.view()
+        match message:
+            case AppendEntriesReply(term=view.current_term):
+                self._unanswered[sender].clear()
+                self._contact[sender] = now
+            case HeartbeatReply(term=view.current_term):
+                self._contact[sender] = now
         match message:
             case AppendEntries() | Heartbeat() if (view.leader_id, view.current_term) == (sender, message.term):
                 self._leader_heard = now

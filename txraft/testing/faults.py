@@ -40,7 +40,7 @@ class Nemesis:
             self.schedule.after(fault.at, self._begin, fault)
 
     def heal(self) -> None:
-        """End everything: from now on nothing is wrong, and all nodes run."""
+        """End everything: nothing is wrong, all nodes run, and no fault comes any more by itself."""
         self.healed = True
         self.say("", "HEALED")
         self.links.heal()
@@ -53,14 +53,20 @@ class Nemesis:
                 machine.process.set_clock(rate=1.0)
             machine.start()
 
+    def leave(self, faults: Sequence[Fault]) -> None:
+        """Begin these, which last until everything is healed again."""
+        for fault in faults:
+            self._inflict(fault)
+
     def _begin(self, fault: Fault) -> None:
-        if self.healed:
-            return
+        if not self.healed:
+            self.schedule.after(fault.lasts, self._end, fault, self._inflict(fault))
+
+    def _inflict(self, fault: Fault) -> End:
         machine = self._target(fault)
         self.counts[fault.kind.value] += 1
         self.say("", f"FAULT {fault.number}: {fault.kind.value}, node {machine.id}, for {fault.lasts:.3f} s")
-        end = self._effect(fault, machine)
-        self.schedule.after(fault.lasts, self._end, fault, end)
+        return self._effect(fault, machine)
 
     def _end(self, fault: Fault, end: End) -> None:
         if not self.healed:

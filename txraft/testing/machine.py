@@ -61,7 +61,7 @@ class Surroundings:
     transcript: Transcript
     invariants: Invariants
     durability: Durability
-    options: Options
+    options_of: Callable[[NodeId], Options]
     request_timeout: float
     wire: "Callable[[Machine, Process], Wiring]"
     on_violation: Callable[[Violation], None]
@@ -69,10 +69,15 @@ class Surroundings:
 
 
 class WatchedNode(Node):
-    """The node, seen when it carries out what its core wants done."""
+    """The node, seen when its heartbeat timer fires, and when it carries out what its core wants done."""
 
     evidence: Evidence
     watch: Callable[[Ready], None]
+    watch_heartbeat: Callable[[], None]
+
+    def _heartbeat_timer(self) -> None:
+        super()._heartbeat_timer()
+        self.watch_heartbeat()
 
     def read_index(self) -> "Deferred[int]":
         found = super().read_index()
@@ -106,9 +111,11 @@ class Machine:
     _storage: DiskStorage = field(init=False)
     _seen: Observed = field(init=False)
     _evidence: Evidence = field(init=False)
+    _options: Options = field(init=False)
     _applied: list[tuple[int, bytes]] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
+        self._options = self.around.options_of(self.id)
         self.disk = Disk(self.around.random, self._synced)
         self.copy = Copy(self.around.random)
 
@@ -126,7 +133,7 @@ class Machine:
         self._storage = DiskStorage(self.disk, process, self.may_act)
         self.data = Data(self.copy, self._apply)
         self._seen = Observed(self.id, applied=self.data.last_applied)
-        self._evidence = Evidence(self.id, majority(len(around.ids)), around.options)
+        self._evidence = Evidence(self.id, majority(len(around.ids)), self._options)
         self._applied.clear()
         try:
             self.node = self._node(process)
@@ -139,7 +146,7 @@ class Machine:
             dict.fromkeys(around.ids, ("", "")),
             process,
             request_timeout=around.request_timeout,
-            patience=around.options.election_timeout,
+            patience=self._options.election_timeout,
             max_held_size=1 << 20,
         )
         process.enter(self._start)
@@ -153,13 +160,13 @@ class Machine:
             storage=self._storage,
             peers=self,
             state_machine=self.data,
-            options=around.options,
+            options=self._options,
             clock=process,
             random=Random(around.random.getrandbits(64)),
             on_failure=self._failed,
         )
         node.log = QUIET
-        node.evidence, node.watch = self._evidence, self._carries_out
+        node.evidence, node.watch, node.watch_heartbeat = self._evidence, self._carries_out, self._beats
         return node
 
     def _start(self) -> None:
@@ -251,7 +258,7 @@ class Machine:
         if not self.may_act():
             return
         self._hold(self.around.durability.sends, self.id, self.disk.synced, to, message)
-        self._hold(self._evidence.sends, message)
+        self._hold(self._evidence.sends, to, message)
         self._wiring.peers.send(to, message)
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
@@ -276,6 +283,9 @@ class Machine:
         except Violation as violation:
             self.around.on_violation(violation)
 
+    def _beats(self) -> None:
+        self._hold(self._evidence.beats, self.node._raft, self.node._clock.seconds())
+
     def _carries_out(self, ready: Ready) -> None:
         self._hold(self._evidence.confirms, ready)
 
@@ -287,6 +297,8 @@ class Machine:
         try:
             added, removed = self.around.invariants.observe(seen, view, self.node._raft.log)
             self.around.durability.takes_for_durable(view, self.node._raft.log, self.disk.synced)
+            if added:
+                self._evidence.appends(view, self.node._raft.log)
             for index, command in self._applied:
                 self.around.invariants.applied(seen, index, command)
         except Violation as violation:

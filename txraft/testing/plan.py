@@ -1,6 +1,7 @@
 """What a run is to be: drawn from its seed, and a value, so that less of it can be tried (`txraft.testing.shrink`)."""
 
 import enum
+import math
 from random import Random
 
 from attrs import frozen
@@ -86,7 +87,8 @@ class Plan:
     keys: int
     streams: bool
     """Whether everything goes through the real AMP (`txraft.testing.streams`)."""
-    pre_vote: bool
+    without_pre_vote: frozenset[int]
+    """The nodes that campaign without asking first."""
     tight: bool
     """Whether little fits into a message, and little may be in flight."""
     pause: float
@@ -96,10 +98,16 @@ class Plan:
     lasts: float
     """Seconds until everything is healed."""
     faults: tuple[Fault, ...]
+    lasting: tuple[Fault, ...]
+    """Faults of a minority that begin then, and last until the others have shown that they serve without it."""
+
+
+LASTING = (Kind.CRASH, Kind.PAUSE, Kind.ISOLATE, Kind.DEAF, Kind.MUTE, Kind.SLOW_DISK)
+"""What a minority may suffer from without end."""
 
 
 def plan_of(seed: int) -> Plan:
-    """The plan of a seed. Times are short against the election timeout of `txraft.testing.simulation`: 0.15 s."""
+    """The plan of a seed. Its times suit the election timeout of `txraft.testing.simulation`: 0.15 s."""
     random = Random(seed)
     nodes = random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7))
     lasts = random.choice((1.0, 1.5, 2.0, 3.0))
@@ -110,13 +118,19 @@ def plan_of(seed: int) -> Plan:
         clients=random.randint(1, 5),
         keys=random.randint(1, 3),
         streams=random.random() < 0.12,
-        pre_vote=random.random() < 0.9,
+        without_pre_vote=_without_pre_vote(random, nodes),
         tight=random.random() < 0.2,
         pause=random.choice((0.005, 0.02, 0.08)),
         noise=Noise(0.03 * random.random(), 0.05 * random.random(), 0.05 * random.random(), 0.3) if rough else Noise(),
         lasts=lasts,
         faults=_faults(random, nodes, lasts),
+        lasting=_lasting(random, nodes),
     )
+
+
+def _without_pre_vote(random: Random, nodes: int) -> frozenset[int]:
+    everyone = range(1, nodes + 1)
+    return frozenset(random.choices(((), everyone, random.sample(everyone, nodes // 2)), (8, 1, 1))[0])
 
 
 def _faults(random: Random, nodes: int, lasts: float) -> tuple[Fault, ...]:
@@ -132,3 +146,11 @@ def _faults(random: Random, nodes: int, lasts: float) -> tuple[Fault, ...]:
         faults.append(Fault(len(faults), kind, at, random.expovariate(1 / 0.3), target, random.random()))
         at += random.expovariate(1 / mean)
     return tuple(faults)
+
+
+def _lasting(random: Random, nodes: int) -> tuple[Fault, ...]:
+    minority = random.randint(0, (nodes - 1) // 2)
+    return tuple(
+        Fault(number, random.choice(LASTING), 0.0, math.inf, target, random.random())
+        for number, target in enumerate(random.sample(range(1, nodes + 1), minority))
+    )

@@ -30,6 +30,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     """Plans with a little less in them, the boldest first."""
     for faults in _fewer(plan.faults):
         yield evolve(plan, faults=faults)
+    for lasting in _fewer(plan.lasting):
+        yield evolve(plan, lasting=lasting)
     for clients in range(1, plan.clients):
         yield evolve(plan, clients=clients)
     if plan.noise != Noise():

@@ -2,17 +2,19 @@
 
     run_of(plan_of(seed)).violation    # None, or what rule did not hold
 
-First the faults of the plan, while clients work: safety. Then everything is healed, and within a bounded time there
-must be one leader whom all follow, all logs and states must be equal, and every node must serve: liveness. What the
-clients saw, in both parts, must be linearizable.
+First the faults of the plan, while clients work: safety. Then a minority only is out of order, and within a bounded
+time the others must serve. Then everything is healed, and within a bounded time there must be one leader whom all
+follow, all logs and states must be equal, and every node must serve: liveness. What the clients saw, in all parts, must
+be linearizable.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from attrs import define, evolve, frozen
 
+from txraft.core.messages import NodeId
 from txraft.core.quorum import majority
 from txraft.core.roles import Role
 from txraft.core.state import Options
@@ -26,7 +28,7 @@ from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.linearizability import check
 from txraft.testing.machine import Machine, Surroundings, Wiring, state_of
 from txraft.testing.network import Datagrams, Links, Noise
-from txraft.testing.plan import Plan
+from txraft.testing.plan import Kind, Plan
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.streams import Streams
 from txraft.testing.transcript import Transcript
@@ -93,7 +95,7 @@ class Simulation:
             transcript=self.transcript,
             invariants=self.invariants,
             durability=Durability(self.invariants),
-            options=_options(plan),
+            options_of=self._options_of,
             request_timeout=REQUEST_TIMEOUT,
             wire=self._wire,
             on_violation=self._violated,
@@ -109,11 +111,24 @@ class Simulation:
 
     def run(self) -> None:
         """Run it all, or up to the first violation."""
-        for phase in (self._suffer, self._recover, self._serve, self._compare):
+        for phase in (self._suffer, self._serve_without_a_minority, self._recover, self._serve, self._compare):
             if self.violation is None:
                 phase()
 
     # Wiring
+
+    def _options_of(self, node: NodeId) -> Options:
+        options = Options(
+            election_timeout=ELECTION_TIMEOUT,
+            heartbeat_interval=ELECTION_TIMEOUT / 3,
+            pre_vote=node not in self.plan.without_pre_vote,
+        )
+        if not self.plan.tight:
+            return options
+        # Two entries, or one that is larger, in a message; and four that are not committed.
+        return evolve(
+            options, max_message_size=100, max_inflight_messages=2, max_inflight_size=200, max_uncommitted_size=200
+        )
 
     def _wire(self, machine: Machine, process: Process) -> Wiring:
         if not self.plan.streams:
@@ -148,23 +163,41 @@ class Simulation:
         self.nemesis.start(self.plan.faults)
         self._until(self.plan.lasts)
 
+    def _serve_without_a_minority(self) -> None:
+        """A minority is dead, slow, or cut off one way or both: the others agree on a leader, and serve (hazards E8 and
+        R18). The clients go on, and an earlier transfer may still come into effect, so a request may have to be sent
+        more than once."""
+        if not self.plan.lasting:
+            return
+        self._heal()
+        self.nemesis.leave(self.plan.lasting)
+        away = {fault.target for fault in self.plan.lasting if fault.kind is not Kind.SLOW_DISK}
+        # Who is slow may lead, but where it does not it lags far behind.
+        slow = {fault.target for fault in self.plan.lasting} - away
+        present = [machine for machine in self.machines.values() if machine.id not in away]
+        self._require(SETTLES_WITHIN, lambda: self._leaderless(present))
+        self._ask([machine for machine in present if machine.id not in slow], persistent=True)
+
     def _recover(self) -> None:
         """Everything is healed, and nobody asks for anything new."""
-        self.nemesis.heal()
         for client in self.clients:
             client.stopped = True
+        self._heal()
+        self._require(SETTLES_WITHIN, self._unsettled)
+
+    def _heal(self) -> None:
+        self.nemesis.heal()
         if self.plan.streams:
             # A stream carries nothing before what the noise has made late.
             self._until(self.schedule.now + Noise().late_by)
-        self._require(SETTLES_WITHIN, self._unsettled)
 
     def _serve(self) -> None:
-        """Every node is asked, in half of the runs while leadership is handed over: nobody need notice (hazard C4)."""
+        """Every node is asked, in half of the runs while leadership is handed over: nobody need notice (hazard C4).
+        Only where little may wait at once, some have to ask again."""
         if self.plan.seed % 2:
             leader = next(each for each in self.machines.values() if each.node.view.role is Role.LEADER)
             self.nemesis.transfer(leader)
-        self._ask_everyone()
-        self._require(SERVES_WITHIN, self._unserved)
+        self._ask(list(self.machines.values()), persistent=self.plan.tight)
         self._require(SETTLES_WITHIN, self._unsettled)
 
     def _until(self, time: float) -> None:
@@ -179,7 +212,7 @@ class Simulation:
         deadline = self.schedule.now + within
         while self.violation is None and (why := reason()):
             if self.schedule.now >= deadline:
-                self._violated(Violation("Liveness", f"{within:g} s without faults, and {why}"))
+                self._violated(Violation("Liveness", f"{within:g} s without new faults, and {why}"))
             self._until(self.schedule.now + LOOK)
 
     def _unsettled(self) -> str:
@@ -188,6 +221,18 @@ class Simulation:
         views = [machine.node.view for machine in machines]
         if any(client.under_way is not None for client in self.clients):
             return "a request is still under way"
+        if why := self._leaderless(machines):
+            return why
+        lead = next(view for view in views if view.role is Role.LEADER)
+        for machine, view in zip(machines, views, strict=True):
+            reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
+            if reached != {lead.last_index}:
+                return f"node {machine.id} has not caught up: {self._states()}"
+        return ""
+
+    def _leaderless(self, machines: Sequence[Machine]) -> str:
+        """Why these nodes do not all follow one leader, which is one of them."""
+        views = [machine.node.view for machine in machines]
         leaders = [view for view in views if view.role is Role.LEADER]
         if len(leaders) != 1:
             return f"there are {len(leaders)} leaders: {self._states()}"
@@ -197,28 +242,29 @@ class Simulation:
                 return f"node {machine.id} has connections to dead processes"
             if (view.leader_id, view.current_term) != (lead.node_id, lead.current_term):
                 return f"node {machine.id} does not follow node {lead.node_id}: {self._states()}"
-            reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
-            if reached != {lead.last_index}:
-                return f"node {machine.id} has not caught up: {self._states()}"
         return ""
 
-    def _ask_everyone(self) -> None:
-        """Two requests to each node, from clients of their own."""
-        for machine in self.machines.values():
+    def _ask(self, machines: Sequence[Machine], persistent: bool = False) -> None:
+        """Two requests to each of these nodes, from clients of their own. They must all be served."""
+        asking: list[Client] = []
+        for machine in machines:
             for wanted in ("set", "get"):
-                client = self._client(len(self.clients) + 1, [machine])
-                client.stopped, client.patience = True, 2 * SERVES_WITHIN
-                self.clients.append(client)
+                client = self._client(len(self.clients) + len(asking) + 1, [machine])
+                client.stopped, client.persistent, client.patience = True, persistent, 2 * SERVES_WITHIN
+                asking.append(client)
                 key = key_of(machine.id % self.plan.keys)
-                client.send(Set(key, b"last %d" % machine.id) if wanted == "set" else Get(key), machine)
+                value = b"last %d" % self.ledger.operations
+                client.send(Set(key, value) if wanted == "set" else Get(key), machine)
+        self._require(SERVES_WITHIN, lambda: self._unserved(asking))
+        self.clients += asking
 
-    def _unserved(self) -> str:
-        """Which of the last requests has not been answered, or not with a result."""
-        for client in self.clients[self.plan.clients :]:
+    def _unserved(self, asking: Sequence[Client]) -> str:
+        """Which of these clients' requests has not been answered, or not with a result."""
+        for client in asking:
             if client.under_way is not None:
                 return f"operation {client.under_way.number} has no answer: {self._states()}"
             if client.failed:
-                self._violated(Violation("Liveness", f"without faults, {client.failed[0]}"))
+                self._violated(Violation("Liveness", f"a node that is well does not serve: {client.failed[0]}"))
         return ""
 
     def _compare(self) -> None:
@@ -232,15 +278,3 @@ class Simulation:
 
     def _states(self) -> str:
         return "; ".join(f"node {machine.id}: {state_of(machine)}" for machine in self.machines.values())
-
-
-def _options(plan: Plan) -> Options:
-    options = Options(
-        election_timeout=ELECTION_TIMEOUT, heartbeat_interval=ELECTION_TIMEOUT / 3, pre_vote=plan.pre_vote
-    )
-    if not plan.tight:
-        return options
-    # Two entries, or one that is larger, in a message; and half a dozen that are not committed.
-    return evolve(
-        options, max_message_size=100, max_inflight_messages=2, max_inflight_size=200, max_uncommitted_size=500
-    )

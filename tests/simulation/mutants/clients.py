@@ -107,4 +107,12 @@ MUTANTS = (
         "except (NotLeader, Unreachable, OutcomeUnknown):",
         what="a change is passed on again after the connection was lost",
     ),
+    Mutant(
+        "nothing-is-too-much",
+        "C9",
+        "txraft.core.replication",
+        "if self._uncommitted_size and self._uncommitted_size + size > limit:",
+        "if False:",
+        what="a leader without a quorum takes in whatever clients write",
+    ),
 )

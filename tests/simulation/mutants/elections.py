@@ -26,6 +26,7 @@ MUTANTS = (
         "term_and_vote=stored.term_and_vote,",
         "term_and_vote=type(stored.term_and_vote)(stored.term_and_vote.current_term, None),",
         what="a restart forgets who got the vote",
+        budget=300,
     ),
     Mutant(
         "vote-cleared-in-its-term",
@@ -55,6 +56,15 @@ MUTANTS = (
         budget=300,
     ),
     Mutant(
+        "only-who-asks-first-is-told",
+        "E5",
+        "txraft.core.elections",
+        "if up_to_date and request.term > state.current_term:",
+        "if up_to_date and request.term > state.current_term and state.options.pre_vote:",
+        what="a server without PreVote refuses those of others",
+        budget=300,
+    ),
+    Mutant(
         "refusal-counts-as-grant",
         "E6",
         "txraft.core.elections",
@@ -69,6 +79,22 @@ MUTANTS = (
         "self.options.election_timeout * (2 - self.random.random())",
         "self.options.election_timeout",
         what="the election timeout is not random, and equals the time for which voters stick to a leader",
+    ),
+    Mutant(
+        "no-pre-vote",
+        "E8",
+        "txraft.core.elections",
+        "if state.options.pre_vote and not leadership_transfer:",
+        "if False:",
+        what="who hears nothing raises the term without asking",
+    ),
+    Mutant(
+        "no-check-quorum",
+        "E8",
+        "txraft.core.raft",
+        "if not leadership.replication.is_in_contact(now):",
+        "if False:",
+        what="a leader that nobody answers leads on",
     ),
     Mutant(
         "no-stickiness",

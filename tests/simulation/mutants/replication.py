@@ -136,6 +136,22 @@ MUTANTS = (
         what="what is committed still counts as uncommitted",
     ),
     Mutant(
+        "everyone-sets-the-pace",
+        "R18",
+        "txraft.core.quorum",
+        "return descending[majority(len(voters)) - 1]",
+        "return descending[-1]",
+        what="nothing is committed without the slowest",
+    ),
+    Mutant(
+        "no-end-to-what-is-in-flight",
+        "R18",
+        "txraft.core.progress",
+        "return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes",
+        "return True",
+        what="a follower that does not answer is sent ever more",
+    ),
+    Mutant(
         "large-entry-never-sent",
         "R20",
         "txraft.core.log",
