@@ -1,38 +1,14 @@
 """The driver and the replica: whole nodes over memory, on a clock of their own."""
 
-from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import CancelledError, Deferred
 
-from tests.world import Journal, World
+from tests.world import WorldTestCase
 from txraft.core.messages import Heartbeat, Message, NodeId
 from txraft.core.roles import Role
 from txraft.core.state import Options
-from txraft.errors import (
-    InvariantViolated,
-    NoSuchVoter,
-    NotApplied,
-    OutcomeUnknown,
-    Overloaded,
-    TransferFailed,
-    WriteFailed,
-)
-
-
-class WorldTestCase(SynchronousTestCase):
-    """Makes worlds, and ends them."""
-
-    def world(self, size: int = 3, seed: int = 1, options: Options | None = None) -> World:
-        """A world that is closed after the test."""
-        world = World(size, seed, options)
-        self.addCleanup(world.close)
-        return world
-
-    def outcome(self, deferred: "Deferred[Any]") -> type[BaseException]:
-        """The error of a request that has failed."""
-        return type(self.failureResultOf(deferred).value)
+from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 
 
 class ElectionTests(WorldTestCase):
@@ -54,6 +30,26 @@ class ElectionTests(WorldTestCase):
         terms = [machine.node.view.current_term for machine in world]
         world.run(60)
         self.assertEqual([machine.node.view.current_term for machine in world], terms)
+
+    def test_the_leader_is_heard_when_the_timer_is_due(self) -> None:
+        """In one turn of the reactor: nobody campaigns, whichever comes first."""
+        for pre_vote in (True, False):
+            world = self.world(options=Options(pre_vote=pre_vote))
+            leader = world.leader()
+            world.run(1)
+            follower = world.followers()[0]
+            world.isolate(leader.id)
+            assert follower.node._election_call is not None
+            due = follower.node._election_call.getTime()
+            world.clock.advance(due - world.clock.seconds() - 0.0001)
+            before = follower.node.view
+            world.clock.rightNow = due
+            follower.node.receive(leader.id, Heartbeat(before.current_term, 0, 0))
+            world.clock.advance(0)
+            world.clock.advance(0)
+            self.assertEqual(follower.node.view, before)
+            world.run(2)
+            self.assertGreater(world.leader().node.view.current_term, before.current_term)
 
     def test_next_leader(self) -> None:
         """When the leader crashes, another is elected within two election timeouts and a round trip."""
@@ -345,6 +341,29 @@ class ReadTests(WorldTestCase):
         world.run(4)
         self.successResultOf(reached)
 
+    def test_given_up(self) -> None:
+        """Reads that nobody waits for any more leave nothing behind: where entries cannot be applied, and where the
+        leader cannot commit the entry of its term that reads wait for (hazard C1)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        follower = world.followers()[0]
+        for machine in world:
+            machine.disk.hold()
+        reaches = follower.node.applied.reaches
+        lost: list[Deferred[Any]] = [leader.node.propose(b"a"), reaches(99), reaches(99)]
+        for one in lost:
+            one.cancel()
+            self.assertIs(self.outcome(one), CancelledError)
+        self.assertEqual(len(follower.node.applied._waiting), 0)
+        read = leader.node.read_index()
+        read.cancel()
+        self.assertIs(self.outcome(read), CancelledError)
+        self.assertEqual(leader.node._reads, {})
+        again = leader.node.read_index()
+        world.settle()
+        self.successResultOf(again)
+
     def test_many_share_a_round(self) -> None:
         """Reads that wait at the same time share a round of heartbeats."""
         world = self.world()
@@ -364,136 +383,3 @@ class ReadTests(WorldTestCase):
         for one in reached:
             self.successResultOf(one)
         self.assertEqual(len(rounds), 2)  # the first, which one read is enough to start, and that of all the others
-
-
-class FailureTests(WorldTestCase):
-    """A node that cannot go on stops."""
-
-    def test_failed_write(self) -> None:
-        """A write that fails ends the node: once, with its error, and it says nothing more (hazard S1)."""
-        world = self.world()
-        leader = world.leader()
-        world.run(1)
-        error = WriteFailed("the disk is broken")
-        leader.disk.error = error
-        done = leader.replica.propose(b"a")
-        world.settle()
-        self.assertEqual(leader.failures, [error])
-        self.assertFalse(leader.node.running)
-        self.assertIs(self.outcome(done), OutcomeUnknown)
-        self.assertIs(self.outcome(leader.replica.propose(b"b")), NotApplied)
-        world.run(3)
-        self.assertEqual(leader.failures, [error])
-
-    def test_bug_in_the_state_machine(self) -> None:
-        """A state machine that fails ends the node, for its state would differ from the others'."""
-        world = self.world()
-        leader = world.leader()
-        world.run(1)
-
-        leader.journal.fail_with = ValueError("no")
-        done = leader.replica.propose(b"a")
-        world.settle()
-        self.assertEqual(len(leader.failures), 1)
-        self.assertIn("ValueError: no", str(leader.failures[0]))
-        self.assertIs(self.outcome(done), OutcomeUnknown)
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-
-    def test_what_cannot_be_carried_out(self) -> None:
-        """What the core has given out and the driver could not do is lost; the node does not go on without it."""
-        world = self.world()
-        leader = world.leader()
-        world.run(1)
-
-        def send(*_: object) -> None:
-            raise ValueError("no")
-
-        self.patch(leader.node, "_peers", SimpleNamespace(send=send))
-        done = leader.replica.propose(b"a")
-        world.run(0.1)
-        self.assertEqual(len(leader.failures), 1)
-        self.assertFalse(leader.node.running)
-        self.assertIs(self.outcome(done), OutcomeUnknown)
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
-
-    def test_state_machine_ahead_of_the_log(self) -> None:
-        """A state machine with entries that the log has not is refused at the start."""
-        world = self.world()
-        machine = world[1]
-        machine.crash()
-        self.assertRaises(InvariantViolated, machine.start, Journal(last_applied=99))
-
-
-class TransferTests(WorldTestCase):
-    """Leadership is handed over."""
-
-    def test_any_node(self) -> None:
-        """Asked on any node, the target leads within a fraction of an election timeout (thesis §3.10)."""
-        world = self.world()
-        world.leader()
-        world.run(1)
-        for target in world.ids:
-            asked = world[1].replica.transfer_leadership(target)
-            world.run(0.1)
-            self.successResultOf(asked)
-            self.assertEqual(world.leader().id, target)
-
-    def test_writes_wait(self) -> None:
-        """hazard C4: what is proposed while it lasts is applied after it, once, and by whoever leads then."""
-        world = self.world()
-        leader = world.leader()
-        world.run(1)
-        target = world.followers()[0]
-        target.disk.hold()  # so that it does not catch up, and the transfer does not end
-        leader.node.propose(b"before")
-        asked = leader.replica.transfer_leadership(target.id)
-        world.settle()
-        done = [machine.replica.propose(b"%d" % machine.id) for machine in world]
-        world.settle()
-        for one in done:
-            self.assertNoResult(one)
-        target.disk.let_go()
-        world.run(1)
-        self.successResultOf(asked)
-        self.assertIs(world.leader(), target)
-        for one in done:
-            self.successResultOf(one)
-        for machine in world:
-            self.assertEqual(sorted(machine.journal.commands), [b"1", b"2", b"3", b"before"])
-
-    def test_writes_go_on_when_it_fails(self) -> None:
-        """hazard C4: a target that does not answer has an election timeout; then the old leader goes on."""
-        world = self.world()
-        leader = world.leader()
-        world.run(1)
-        target = world.followers()[0]
-        world.isolate(target.id)
-        asked = leader.replica.transfer_leadership(target.id)
-        world.settle()
-        done = leader.replica.propose(b"held")
-        world.run(0.3)
-        self.assertNoResult(done)
-        world.run(0.5)
-        self.assertIs(self.outcome(asked), TransferFailed)
-        self.assertEqual(self.successResultOf(done), b"HELD")
-        self.assertEqual(world.leader().id, leader.id)
-
-    def test_held_writes_are_bounded(self) -> None:
-        """hazard C9: what is held back is bounded as well."""
-        world = self.world(options=Options(max_uncommitted_size=1000))
-        leader = world.leader()
-        world.run(1)
-        target = world.followers()[0]
-        world.isolate(target.id)
-        leader.node.transfer_leadership(target.id).addErrback(lambda failure: failure.trap(TransferFailed))
-        held = [leader.node.propose(bytes(400)) for _ in range(2)]
-        self.assertIs(self.outcome(leader.node.propose(bytes(400))), Overloaded)
-        world.run(1)
-        for one in held:
-            self.successResultOf(one)
-
-    def test_no_such_voter(self) -> None:
-        """A node that is not in the cluster cannot lead."""
-        world = self.world()
-        world.leader()
-        self.assertIs(self.outcome(world[1].replica.transfer_leadership(9)), NoSuchVoter)

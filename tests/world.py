@@ -7,6 +7,7 @@ world.leader().replica.propose(...)
 
 import random
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from attrs import define, field
 from twisted.internet import task
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.test import iosim
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from txraft.core.configuration import Configuration
@@ -262,3 +264,17 @@ class World:
         for machine in self:
             if machine.up:
                 machine.crash()
+
+
+class WorldTestCase(SynchronousTestCase):
+    """Makes worlds, and ends them."""
+
+    def world(self, size: int = 3, seed: int = 1, options: Options | None = None) -> World:
+        """A world that is closed after the test."""
+        world = World(size, seed, options)
+        self.addCleanup(world.close)
+        return world
+
+    def outcome(self, deferred: "Deferred[Any]") -> type[BaseException]:
+        """The error of a request that has failed."""
+        return type(self.failureResultOf(deferred).value)

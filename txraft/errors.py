@@ -93,12 +93,16 @@ class TransferUnderWay(NotApplied):
         self.target = target
 
 
+class TargetSilent(NotApplied):
+    """Leadership is not handed to a server that does not answer: meanwhile nobody could change anything."""
+
+
 class NoSuchVoter(TxraftError):
     """Leadership cannot be handed to a server that has no vote in the cluster."""
 
 
 class Unreachable(NotApplied):
-    """There is no connection to the node that leads, so nothing was sent."""
+    """There is no connection to the node that leads, so nothing was sent; or, of a read, no answer has come back."""
 
 
 class Overloaded(NotApplied):

@@ -15,7 +15,7 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
 import random
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
@@ -89,7 +89,7 @@ class Node(Service):
         self._view = self._raft.view()
         self._saving = SaveQueue(storage, self._saved, self._write_failed)
         self._proposals = Proposals()
-        self._held = HeldProposals(options.max_uncommitted_size)
+        self._held = HeldProposals(options.max_uncommitted_size, self.propose)
         self.applied = AppliedIndex(state_machine.last_applied)
         self._to_apply: deque[Entry] = deque()
         self._reads: dict[int, Deferred[int]] = {}
@@ -126,7 +126,7 @@ class Node(Service):
                 call.cancel()
         if self._heartbeats.running:
             self._heartbeats.stop()
-        self._held.let_go(self.propose)
+        self._held.let_go()
         self._proposals.stop()
         self.applied.stop()
         self._lose_reads(list(self._reads))
@@ -137,8 +137,9 @@ class Node(Service):
     def propose(self, command: bytes) -> "Deferred[bytes]":
         """Replicate a command as the leader. Fires with its result when it is applied here.
 
-        Fails with NotLeader, Overloaded or another NotApplied when it never takes effect. May never fire, where this
-        node cannot learn the outcome: the caller cancels when it has waited for long enough.
+        Fails with NotLeader, Overloaded or another NotApplied when it never takes effect, and with OutcomeUnknown when
+        the node stops first. May never fire, where this node cannot learn the outcome: the caller cancels when it has
+        waited for long enough.
         """
         try:
             return self._proposals.add(self._ask(self._raft.propose, command))
@@ -148,29 +149,43 @@ class Node(Service):
             return fail()
 
     def read_index(self) -> "Deferred[int]":
-        """From which index on a linearizable read may be answered, as the leader. Fails with NotLeader."""
+        """From which index on a linearizable read may be answered, as the leader. Fails with NotLeader. May never fire,
+        where this node cannot learn it: the caller cancels.
+        """
         self._last_read_id += 1
         read_id = self._last_read_id
         try:
             self._ask(self._raft.read, read_id)
         except NotApplied:
             return fail()
-        found: Deferred[int] = Deferred()
+
+        def cancel(_found: "Deferred[int]") -> None:
+            if self._reads.pop(read_id, None) is not None:
+                self._raft.forget_read(read_id)
+
+        found: Deferred[int] = Deferred(cancel)
         self._reads[read_id] = found
         return found
 
     @inlineCallbacks
-    def transfer_leadership(self, target: NodeId) -> Generator[Deferred[None], None, NodeId]:
+    def transfer_leadership(self, target: NodeId) -> Generator[Deferred[Any], Any, NodeId]:
         """Hand leadership over, as the leader (thesis §3.10). What is proposed meanwhile waits for the end of it, and
         is proposed then, if this node still leads (hazard C4). Fires with `target` when that leads.
 
-        Fails with NotLeader, NoSuchVoter, TransferUnderWay, or TransferFailed.
+        Fails with NotLeader, NoSuchVoter, TransferUnderWay, another NotApplied, or TransferFailed.
         """
         self._ask(self._raft.transfer_leadership, target, self._clock.seconds())
-        while self._raft.view().transfer_target == target or self._view.leader_id is None:
-            yield self.change_since(self.changes)
-        if self._view.leader_id != target:
-            raise TransferFailed(f"node {target} did not take over; node {self._view.leader_id} leads")
+        if target == self.node_id:
+            yield self.read_index()  # so that a majority says so, too
+            return target
+        # Between two turns `view` is older than what has arrived since, and might name this node still.
+        while (view := self._raft.view()).transfer_target == target or view.leader_id is None:
+            try:
+                yield self.change_since(self.changes)
+            except NotApplied:
+                raise TransferFailed(f"this node stopped before it knew whether node {target} took over") from None
+        if view.leader_id != target:
+            raise TransferFailed(f"node {target} did not take over; node {view.leader_id} leads")
         return target
 
     @property
@@ -259,7 +274,11 @@ class Node(Service):
             self._flush_call = self._clock.callLater(0, self._flush)
 
     def _election_timer(self) -> None:
-        self._tell(self._raft.election_timeout, self._clock.seconds())
+        now, deadline = self._clock.seconds(), self._raft.election_deadline
+        if deadline is not None and now >= deadline:
+            self._tell(self._raft.election_timeout, now)
+        else:  # the leader was heard, or an election won, in this very turn
+            self._flush_soon()
 
     def _heartbeat_timer(self) -> None:
         self._tell(self._raft.heartbeat_timeout, self._clock.seconds())
@@ -286,7 +305,8 @@ class Node(Service):
             invariants.check(self._view)
             invariants.check_step(before, self._view)
             self._report(before, self._view)
-            self._carry_out(ready)
+            if self.running:  # whoever is told may stop the node
+                self._carry_out(ready)
         except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on
             self._fail(error)
         if self.running:
@@ -300,11 +320,9 @@ class Node(Service):
             self._to_apply.extend(ready.committed)
             if self._apply_call is None:
                 self._apply()
-            if not self.running:  # it failed
-                return
         for read in ready.reads:
-            found = self._reads.pop(read.read_id)
-            if not found.called:
+            found = self._reads.pop(read.read_id, None)
+            if found is not None:
                 found.callback(read.read_index)
         self._lose_reads(ready.lost_reads)
 
@@ -316,7 +334,9 @@ class Node(Service):
         """Apply what is committed, in the order of the log, and answer those who wait for it."""
         self._apply_call = None
         entry = None
-        for _ in range(min(APPLY_AT_ONCE, len(self._to_apply))):
+        for _ in range(APPLY_AT_ONCE):
+            if not self._to_apply or not self.running:  # whoever is told may stop the node
+                break
             entry = self._to_apply.popleft()
             is_command = entry.kind is EntryKind.COMMAND
             try:
@@ -332,8 +352,8 @@ class Node(Service):
 
     def _lose_reads(self, read_ids: Iterable[int]) -> None:
         for read_id in read_ids:
-            found = self._reads.pop(read_id)
-            if not found.called:
+            found = self._reads.pop(read_id, None)
+            if found is not None:
                 found.errback(NotLeader(self._view.leader_id))
 
     def _set_timers(self) -> None:
@@ -362,7 +382,7 @@ class Node(Service):
         ):
             self._changed()
         if after.transfer_target is None:
-            self._held.let_go(self.propose)
+            self._held.let_go()
         report_change(self.log, before, after)
 
     def _changed(self) -> None:
@@ -378,8 +398,10 @@ class Node(Service):
         """Stop rather than go on wrong."""
         if not self.running:
             return
-        self.stopService()
         if not isinstance(error, TxraftError):
             self.log.failure("node {node} met a bug", failure=Failure(error), node=self.node_id)
             error = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
-        self._on_failure(error)
+        try:
+            self.stopService()
+        finally:
+            self._on_failure(error)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from attrs import define
-from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -123,8 +123,6 @@ class Replica:
         return self._node.propose(command) if local else self._peers.propose(leader, command)
 
     def _ask_to_transfer(self, target: NodeId, leader: NodeId) -> "Deferred[NodeId]":
-        if leader == target:
-            return succeed(target)
         local = leader == self._node.node_id
         return self._node.transfer_leadership(target) if local else self._peers.transfer_leadership(leader, target)
 
@@ -168,7 +166,9 @@ class Replica:
         def too_late(_result: object, timeout: float) -> NoReturn:
             if request.changes and request.handed_over:
                 raise OutcomeUnknown(f"no answer from the leader within {timeout:g} s; it may still take effect")
-            raise NotApplied(f"no leader answered within {timeout:g} s")
+            if request.changes:
+                raise NotApplied(f"no leader was found within {timeout:g} s")
+            raise NotApplied(f"no answer within {timeout:g} s: there is no leader, or this node is too far behind it")
 
         return done.addTimeout(self._request_timeout, self._clock, too_late)
 

@@ -1,7 +1,10 @@
-"""Those who wait for an entry to be applied."""
+"""Those who wait for an entry to be applied.
 
-import heapq
-import itertools
+Whoever is told may do anything at once, also cancel others that wait here, or stop the node: so everything is taken out
+before anybody is told, and who has been cancelled meanwhile is passed over.
+"""
+
+from collections import defaultdict
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -47,42 +50,48 @@ class Proposals:
     def _give_up_older(self, term: int) -> None:
         # Terms never decrease along a log: behind an applied entry of this term, no entry of an older one can follow.
         for key in [key for key in self._waiting if key[1] < term]:
-            self._waiting.pop(key).errback(
-                NotApplied("a new leader's entry took the place of this change; send it again")
-            )
+            done = self._waiting.pop(key, None)
+            if done is not None:
+                done.errback(NotApplied("a new leader's entry took the place of this change; send it again"))
 
     def stop(self) -> None:
         """The node stops; what becomes of the proposals is decided by the others."""
         waiting, self._waiting = self._waiting, {}
         for done in waiting.values():
-            done.errback(OutcomeUnknown("the node stopped before the change was committed"))
+            if not done.called:
+                done.errback(OutcomeUnknown("the node stopped before the change was committed"))
 
 
 class HeldProposals:
     """Commands that came while leadership was being handed over (hazard C4)."""
 
-    def __init__(self, max_size: int) -> None:
-        """At most `max_size` bytes are held."""
+    def __init__(self, max_size: int, propose: "Callable[[bytes], Deferred[bytes]]") -> None:
+        """At most `max_size` bytes are held; what is let go is given to `propose`."""
         self._max_size = max_size
+        self._propose = propose
         self._size = 0
-        self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+        self._waiting: dict[Deferred[None], int] = {}
+        """Fires when the transfer has ended; and how much it holds."""
 
     def add(self, command: bytes) -> "Deferred[bytes]":
-        """Hold a command until `let_go`. Fails with Overloaded where too much is held already."""
-        self._size += len(command) + ENTRY_OVERHEAD
-        if self._size > self._max_size:
-            self._size -= len(command) + ENTRY_OVERHEAD
+        """Hold a command until `let_go`, and propose it then. Fails with Overloaded where too much is held already."""
+        size = len(command) + ENTRY_OVERHEAD
+        if self._size + size > self._max_size:
             return fail(Overloaded("too many changes wait for leadership to be transferred; try again later"))
-        done: Deferred[bytes] = Deferred()
-        self._waiting.append((command, done))
-        return done
+        self._size += size
+        ended: Deferred[None] = Deferred(self._forget)
+        self._waiting[ended] = size
+        return ended.addCallback(lambda _: self._propose(command))
 
-    def let_go(self, propose: "Callable[[bytes], Deferred[bytes]]") -> None:
+    def let_go(self) -> None:
         """Propose what is held, but for what nobody waits for any more."""
-        waiting, self._waiting, self._size = self._waiting, [], 0
-        for command, done in waiting:
-            if not done.called:
-                propose(command).chainDeferred(done)
+        waiting, self._waiting, self._size = self._waiting, {}, 0
+        for ended in waiting:
+            if not ended.called:
+                ended.callback(None)
+
+    def _forget(self, ended: "Deferred[None]") -> None:
+        self._size -= self._waiting.pop(ended, 0)
 
 
 class AppliedIndex:
@@ -90,28 +99,37 @@ class AppliedIndex:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self._waiting: list[tuple[int, int, Deferred[None]]] = []
-        self._order = itertools.count()
+        self._waiting: defaultdict[int, dict[Deferred[None], None]] = defaultdict(dict)
 
     def reaches(self, index: int) -> "Deferred[None]":
-        """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first."""
+        """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first. Cancelling
+        it ends the wait.
+        """
         if index <= self.index:
             return succeed(None)
-        reached: Deferred[None] = Deferred()
-        heapq.heappush(self._waiting, (index, next(self._order), reached))
+
+        def cancel(reached: "Deferred[None]") -> None:
+            waiting = self._waiting.get(index, {})
+            waiting.pop(reached, None)
+            if not waiting:
+                self._waiting.pop(index, None)
+
+        reached: Deferred[None] = Deferred(cancel)
+        self._waiting[index][reached] = None
         return reached
 
     def advance(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.index = index
-        while self._waiting and self._waiting[0][0] <= index:
-            reached = heapq.heappop(self._waiting)[2]
-            if not reached.called:
-                reached.callback(None)
+        for at in sorted(at for at in self._waiting if at <= index):
+            for reached in self._waiting.pop(at, {}):
+                if not reached.called:
+                    reached.callback(None)
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""
-        waiting, self._waiting = self._waiting, []
-        for _, _, reached in waiting:
+        waiting = [reached for at in sorted(self._waiting) for reached in self._waiting[at]]
+        self._waiting.clear()
+        for reached in waiting:
             if not reached.called:
                 reached.errback(NotApplied("the node stopped before it could answer"))

@@ -212,6 +212,21 @@ class StalledTests(SynchronousTestCase):
         self.assertFalse(progress.is_stalled(1.8, patience=0.5))
         self.assertTrue(progress.is_stalled(1.9, patience=0.5))
 
+    def test_one_at_a_time_until_it_moves(self) -> None:
+        """hazard R18: it answers the probe, which promises nothing new: one message goes, then more if that is kept."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=1.0)
+        progress.stalled()
+        progress.sent(3, 10, 0, now=1.5)
+        self.assertFalse(progress.accepted(3, 10, now=1.5))
+        self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
+        self.assertTrue(progress.may_send(PLENTY, PLENTY))
+        progress.sent(4, 11, 10, now=1.5)
+        self.assertFalse(progress.may_send(PLENTY, PLENTY))
+        self.assertTrue(progress.accepted(4, 11, now=1.6))
+        progress.sent(5, 12, 10, now=1.6)
+        self.assertTrue(progress.may_send(PLENTY, PLENTY))
+
 
 class AnyOrderTests(SynchronousTestCase):
     """Whatever comes, in whatever order."""
@@ -220,7 +235,7 @@ class AnyOrderTests(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["send", "send", "accept", "refuse", "probe", "snapshot"]),
+                st.sampled_from(["send", "send", "accept", "refuse", "probe", "stall", "snapshot"]),
                 st.integers(0, 8),
                 st.integers(0, 12),
             )
@@ -243,6 +258,8 @@ class AnyOrderTests(SynchronousTestCase):
                     progress.refused(last_id - number, index)
                 case "probe":
                     progress.probe()
+                case "stall":
+                    progress.stalled()
                 case "snapshot":
                     progress.needs_snapshot()
             self.assertGreater(progress.next_index, progress.match_index)

@@ -150,6 +150,21 @@ class RoundTests(SynchronousTestCase):
         leader.receive(3, HeartbeatReply(1, second))
         self.assertEqual(ready_ids(leader), [1, 2])
 
+    def test_given_up(self) -> None:
+        """A read that nobody waits for any more, before its round begins, in it, and when it is over."""
+        leader = Cluster(3).elect(1)
+        for read_id in (7, 8, 9):
+            leader.read(read_id)
+        for read_id in (7, 8):
+            leader.raft.forget_read(read_id)
+        for round_ in (1, 2):
+            leader.receive(2, HeartbeatReply(1, round_))
+        self.assertEqual(ready_ids(leader), [7, 9])
+        leader.raft.forget_read(9)
+        follower = Cluster(3)[2]
+        follower.raft.forget_read(9)
+        self.assertEqual(follower.lost_reads, [])
+
     def test_its_index_is_that_of_its_round(self) -> None:
         """Thesis §6.4: what was committed when it came, though more has been since."""
         cluster = Cluster(3)

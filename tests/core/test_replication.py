@@ -245,6 +245,19 @@ class LateAnswersTests(SynchronousTestCase):
         self.assertEqual(leader.view.commit_index, committed)
 
 
+class ImpossibleAnswerTests(SynchronousTestCase):
+    def test_more_than_the_leader_has(self) -> None:
+        """A follower that claims to match beyond the end of the leader's log is not believed, and is fed as before."""
+        cluster = Cluster(3)
+        leader = cluster.elect(1)
+        leader.receive(2, AppendEntriesReply(leader.view.current_term, 99, True, leader.view.last_index + 1, 0))
+        leader.raft.peer_connected(2)
+        entry = leader.propose(b"a")
+        cluster.isolate(3)
+        cluster.settle()
+        self.assertEqual(leader.applied[-1], entry)
+
+
 class StrangerTests(SynchronousTestCase):
     def test_answers_of_a_server_that_is_no_member(self) -> None:
         """What it has does not count, and it is sent nothing."""

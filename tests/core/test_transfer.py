@@ -7,7 +7,7 @@ from txraft.core.configuration import Configuration
 from txraft.core.messages import RequestVote, TimeoutNow
 from txraft.core.roles import Role
 from txraft.core.state import Options
-from txraft.errors import NoSuchVoter, NotLeader, TransferUnderWay
+from txraft.errors import NoSuchVoter, NotLeader, TargetSilent, TransferUnderWay
 
 
 class TransferTests(SynchronousTestCase):
@@ -56,6 +56,14 @@ class TransferTests(SynchronousTestCase):
         self.leader.read(1)
         self.cluster.settle()
         self.assertEqual(len(self.leader.reads), 1)
+
+    def test_silent_target(self) -> None:
+        """hazard C4: who has not answered for an election timeout is not asked, and commands go on."""
+        self.cluster.isolate(2)
+        self.cluster.run(Options().election_timeout)
+        self.assertRaises(TargetSilent, self.begin)
+        self.assertIsNone(self.leader.view.transfer_target)
+        self.leader.propose(b"x")
 
     def test_given_up(self) -> None:
         """hazard C4: a target that has not won after an election timeout has lost its chance; commands go in again."""

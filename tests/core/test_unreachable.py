@@ -116,6 +116,26 @@ class UnreachableTests(SynchronousTestCase):
         cluster.settle()
         self.assertEqual(cluster[4].disk_log, leader.disk_log)
 
+    def test_a_stuck_disk(self) -> None:
+        """hazard R18: a follower that answers probes and writes nothing is sent one message an election timeout, and
+        everything as soon as its disk has written something."""
+        cluster = Cluster(3, options=self.OPTIONS)
+        leader = cluster.elect(1)
+        for _ in range(50):
+            leader.propose(bytes(300))
+            cluster.settle(writing=[1, 2])
+        later: list[AppendEntries] = []
+        for _ in range(20):
+            cluster.advance(self.OPTIONS.heartbeat_interval)
+            leader.beat()
+            while cluster.deliver_one():
+                later += [request for request in requests(leader, 3) if request.entries and request not in later]
+        timeouts = 20 * self.OPTIONS.heartbeat_interval / self.OPTIONS.election_timeout
+        self.assertTrue(timeouts - 1 <= len(later) <= timeouts, len(later))
+        cluster.settle()
+        self.assertEqual(cluster[3].disk_log, leader.disk_log)
+        self.assertEqual(len(self.propose(cluster, 20)), 20)
+
     def test_it_answers_again(self) -> None:
         """hazard R15: everything in flight was lost, and the limit is reached; time passes, and replication resumes."""
         cluster = self.cluster()

@@ -4,9 +4,10 @@
       ^ <─── refused, unanswered for too long, reconnected ────────────┘
       └──── what it needs is compacted ──> SNAPSHOT
 
-Probing, one message without entries is under way at a time, so that a follower that is away, or stalled, costs next to
-nothing (hazard R18). Replicating, entries are sent as they come, without waiting for answers, up to a limit of messages
-and bytes.
+Probing, one message without entries is under way at a time, so that a follower that is away costs next to nothing
+(hazard R18). Replicating, entries are sent as they come, without waiting for answers, up to a limit of messages and
+bytes; but after a stall one message at a time, until something new is durable there: a follower whose disk is stuck
+answers probes, and would else be sent everything again and again.
 """
 
 import enum
@@ -45,6 +46,8 @@ class Progress:
     match_index: int = 0
     """Everything up to here is known to be durable there and the same as the leader's."""
     state: ProgressState = ProgressState.PROBE
+    _cautious: bool = False
+    """Whether nothing new has become durable there since a stall."""
     _inflight: deque[InFlight] = Factory(deque)
     _inflight_bytes: int = 0
     _moved_at: float = 0.0
@@ -60,6 +63,8 @@ class Progress:
         match self.state:
             case ProgressState.PROBE:
                 return not self._inflight
+            case ProgressState.REPLICATE if self._cautious:
+                return not self._inflight
             case ProgressState.REPLICATE:
                 return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes
             case ProgressState.SNAPSHOT:
@@ -70,6 +75,7 @@ class Progress:
     def accepted(self, request_id: int, match_index: int, now: float) -> bool:
         """The follower's log matches, durably, up to match_index. Whether that is news. May be late or a duplicate."""
         news = match_index > self.match_index
+        self._cautious = self._cautious and not news
         self.match_index = max(self.match_index, match_index)
         if self.state is ProgressState.PROBE and self._is_under_way(request_id):
             self._reset(ProgressState.REPLICATE)
@@ -98,6 +104,11 @@ class Progress:
     def probe(self) -> None:
         """Ask anew where the logs match; nothing is in flight any more (hazard R15)."""
         self._reset(ProgressState.PROBE)
+
+    def stalled(self) -> None:
+        """Nothing was answered for too long: it may be lost (hazard R15), or the follower is slow (hazard R18)."""
+        self._cautious = True
+        self.probe()
 
     def needs_snapshot(self) -> None:
         """The entry at next_index, or the one before it, is compacted (hazards R13, R14)."""

@@ -26,7 +26,7 @@ from txraft.core.roles import Role
 from txraft.core.state import Options, State
 from txraft.core.terms import admit, step_down
 from txraft.core.transfer import Transfer
-from txraft.errors import InvariantViolated, NoSuchVoter, NotLeader, TransferUnderWay
+from txraft.errors import InvariantViolated, NoSuchVoter, NotLeader, TargetSilent, TransferUnderWay
 
 
 class _Leadership:
@@ -120,10 +120,10 @@ class Raft:
         return leadership.replication.propose(data)
 
     def transfer_leadership(self, target: NodeId, now: float) -> None:
-        """Hand leadership to `target`, another voter (thesis §3.10). Until it leads, or an election timeout has passed,
-        nothing can be proposed (hazard C4).
+        """Hand leadership to `target`, another voter (thesis §3.10). Until it leads, or the first heartbeat after an
+        election timeout, nothing can be proposed (hazard C4).
 
-        Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter.
+        Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter; TargetSilent.
         """
         leadership = self._lead_or_refuse()
         if target == self._state.node_id:
@@ -133,6 +133,8 @@ class Raft:
         if not self._state.configuration.is_voter(target):
             voters = ", ".join(map(str, sorted(self._state.configuration.voters)))
             raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
+        if not leadership.replication.has_heard(target, now):
+            raise TargetSilent(f"node {target} has not answered for an election timeout, so it was not asked to lead")
         deadline = now + self._state.options.election_timeout
         leadership.transfer = Transfer(self._state, leadership.replication, target, deadline)
 
@@ -142,6 +144,11 @@ class Raft:
         `read_id` is the caller's, and unique. Raises NotLeader.
         """
         self._lead_or_refuse().reads.add(read_id)
+
+    def forget_read(self, read_id: int) -> None:
+        """Nobody waits for this read any more. It may be answered all the same."""
+        if self._leadership is not None:
+            self._leadership.reads.forget(read_id)
 
     def saved(self, save: Save, now: float) -> None:
         """What `Ready.save` asked for is durable. Reported for every save, in the order in which they came."""

@@ -30,6 +30,11 @@ class Reads:
         """A read wants to know from which index on it may be answered."""
         self._waiting.append(read_id)
 
+    def forget(self, read_id: int) -> None:
+        """A read has been given up. What is in a round already ends with it."""
+        if read_id in self._waiting:
+            self._waiting.remove(read_id)
+
     def start_round(self) -> bool:
         """Start a round if one is wanted and none is under way; whether heartbeats are to be sent for it."""
         state = self._state

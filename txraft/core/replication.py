@@ -114,7 +114,7 @@ class Replication:
     def on_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> None:
         """An answer to AppendEntries in the current term, perhaps late or a duplicate."""
         progress = self._contact(peer, now)
-        if progress is None:
+        if progress is None or reply.match_index > self._state.log.last_index:  # no member, or no honest one
             return
         if not reply.success:
             progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term))
@@ -140,14 +140,13 @@ class Replication:
         """Start over with followers that have not answered for an election timeout (hazard R15)."""
         for progress in self.progress.values():
             if progress.is_stalled(now, self._state.options.election_timeout):
-                progress.probe()
+                progress.stalled()
+
+    def has_heard(self, peer: NodeId, now: float) -> bool:
+        """Whether a member has answered within an election timeout, or this server has led for less than that."""
+        return now - self.progress[peer].last_contact < self._state.options.election_timeout
 
     def is_in_contact(self, now: float) -> bool:
         """CheckQuorum (thesis §6.2; hazard E8): whether a majority has answered within an election timeout."""
-        state = self._state
-        recent = {
-            peer
-            for peer, progress in self.progress.items()
-            if now - progress.last_contact < state.options.election_timeout
-        }
-        return has_quorum(state.configuration.voter_sets, recent | {state.node_id})
+        recent = {peer for peer in self.progress if self.has_heard(peer, now)}
+        return has_quorum(self._state.configuration.voter_sets, recent | {self._state.node_id})

@@ -58,7 +58,7 @@ MUTANTS = (
         "held-changes-forgotten",
         "C4",
         "txraft.waiting",
-        "propose(command).chainDeferred(done)",
+        "ended.callback(None)",
         "pass",
         what="what was held back during a transfer is never proposed",
         budget=300,

@@ -1,0 +1,150 @@
+"""A node that cannot go on, and those who are told so: whole nodes over memory, on a clock of their own."""
+
+from types import SimpleNamespace
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from tests.world import Journal, Machine, World, WorldTestCase
+from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, WriteFailed
+
+
+class FailureTests(WorldTestCase):
+    """A node that cannot go on stops."""
+
+    def test_failed_write(self) -> None:
+        """A write that fails ends the node: once, with its error, and it says nothing more (hazard S1)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        error = WriteFailed("the disk is broken")
+        leader.disk.error = error
+        done = leader.replica.propose(b"a")
+        world.settle()
+        self.assertEqual(leader.failures, [error])
+        self.assertFalse(leader.node.running)
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        self.assertIs(self.outcome(leader.replica.propose(b"b")), NotApplied)
+        world.run(3)
+        self.assertEqual(leader.failures, [error])
+
+    def test_bug_in_the_state_machine(self) -> None:
+        """A state machine that fails ends the node, for its state would differ from the others'."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+
+        leader.journal.fail_with = ValueError("no")
+        done = leader.replica.propose(b"a")
+        world.settle()
+        self.assertEqual(len(leader.failures), 1)
+        self.assertIn("ValueError: no", str(leader.failures[0]))
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_what_cannot_be_carried_out(self) -> None:
+        """What the core has given out and the driver could not do is lost; the node does not go on without it."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+
+        def send(*_: object) -> None:
+            raise ValueError("no")
+
+        self.patch(leader.node, "_peers", SimpleNamespace(send=send))
+        done = leader.replica.propose(b"a")
+        world.run(0.1)
+        self.assertEqual(len(leader.failures), 1)
+        self.assertFalse(leader.node.running)
+        self.assertIs(self.outcome(done), OutcomeUnknown)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_state_machine_ahead_of_the_log(self) -> None:
+        """A state machine with entries that the log has not is refused at the start."""
+        world = self.world()
+        machine = world[1]
+        machine.crash()
+        self.assertRaises(InvariantViolated, machine.start, Journal(last_applied=99))
+
+
+class ReentrancyTests(WorldTestCase):
+    """Whoever is told something does something at once."""
+
+    def begun(self) -> tuple[World, Machine]:
+        """A world with a leader that all follow."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        return world, leader
+
+    def propose_three(self, machine: Machine) -> list[type[BaseException]]:
+        """Three proposals, the first of which to fail gives the others up; the errors that come."""
+        told: list[type[BaseException]] = []
+        done = [machine.node.propose(b"a"), machine.replica.propose(b"b"), machine.node.propose(b"c")]
+
+        def cancel_all(failure: Failure) -> None:
+            assert failure.value is not None
+            told.append(type(failure.value))
+            for one in done:
+                one.cancel()
+
+        for one in done:
+            one.addErrback(cancel_all)
+        return told
+
+    def test_the_first_that_is_replaced_cancels_the_rest(self) -> None:
+        """Another leader's entries have taken the place of three changes."""
+        world, leader = self.begun()
+        world.isolate(leader.id)
+        told = self.propose_three(leader)
+        world.run(3)
+        world.leader().replica.propose(b"kept")
+        world.run(0.5)
+        world.heal()
+        world.run(1)
+        self.assertEqual(told, [NotApplied, CancelledError, CancelledError])
+        self.assertEqual(leader.failures, [])
+        self.assertEqual(leader.journal.commands, [b"kept"])
+
+    def test_the_first_that_is_unknown_cancels_the_rest(self) -> None:
+        """The disk breaks; the node still ends as it must (hazard S1)."""
+        world, leader = self.begun()
+        leader.disk.error = WriteFailed("the disk is broken")
+        told = self.propose_three(leader)
+        reads = leader.node.read_index()
+        world.settle()
+        self.assertEqual(told, [OutcomeUnknown, CancelledError, CancelledError])
+        self.assertEqual(leader.failures, [leader.disk.error])
+        self.assertIs(self.outcome(reads), NotLeader)
+
+    def test_stop_when_applied(self) -> None:
+        """Nothing is applied after the node was stopped by who was told of an entry before."""
+        world, leader = self.begun()
+        done = [leader.node.propose(b"%d" % number) for number in range(5)]
+        done[0].addCallback(lambda _: leader.node.stopService())
+        world.settle()
+        self.assertEqual(leader.journal.commands, [b"0"])
+        self.assertEqual([self.outcome(one) for one in done[1:]], [OutcomeUnknown] * 4)
+
+    def test_stop_when_read(self) -> None:
+        """Reads that are answered together, the first of which stops the node."""
+        world, leader = self.begun()
+        found = [leader.node.read_index() for _ in range(3)]
+        found[0].addCallback(lambda _: leader.node.stopService())
+        world.settle()
+        self.assertEqual([self.outcome(one) for one in found[1:]], [NotLeader] * 2)
+        self.assertEqual(leader.failures, [])
+
+    def test_stop_at_a_change(self) -> None:
+        """Who hears of a new leader stops the node, which then neither sends nor saves any more."""
+        world, leader = self.begun()
+        follower = world.followers()[0]
+        world.isolate(leader.id)
+        changed: Deferred[None] = follower.node.change_since(follower.node.changes)
+        changed.addCallback(lambda _: follower.node.stopService())
+        world.run(2)
+        self.successResultOf(changed)
+        self.assertEqual(follower.failures, [])
+        writes = len(follower.disk.writes)
+        world.run(1)
+        self.assertEqual(len(follower.disk.writes), writes)
