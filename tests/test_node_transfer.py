@@ -69,13 +69,16 @@ class TransferTests(WorldTestCase):
         leader = world.leader()
         world.run(1)
         target = world.followers()[0]
-        world.isolate(target.id)
-        leader.node.transfer_leadership(target.id).addErrback(lambda failure: failure.trap(TransferFailed))
-        held = [leader.node.propose(bytes(400)) for _ in range(2)]
-        self.assertIs(self.outcome(leader.node.propose(bytes(400))), Overloaded)
-        world.run(1)
-        for one in held:
-            self.successResultOf(one)
+        target.disk.hold()  # so that it does not catch up, and the transfer does not end
+        leader.node.propose(b"before")
+        for _ in range(2):
+            asked = leader.node.transfer_leadership(target.id)
+            held = [leader.node.propose(bytes(400)) for _ in range(2)]
+            self.assertIs(self.outcome(leader.node.propose(bytes(400))), Overloaded)
+            world.run(1)
+            self.assertIs(self.outcome(asked), TransferFailed)
+            for one in held:
+                self.successResultOf(one)
 
     def test_no_such_voter(self) -> None:
         """A node that is not in the cluster cannot lead."""

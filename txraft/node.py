@@ -41,15 +41,14 @@ from txraft.waiting import AppliedIndex, HeldProposals, Proposals
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-APPLY_AT_ONCE = 500
-"""Entries that are applied in one turn of the reactor, so that catching up does not hold up heartbeats."""
-
 
 @implementer(IPeerHandler)
 class Node(Service):
     """One server of the cluster. It serves what it is asked as a leader; `txraft.replica` finds the leader."""
 
     log = Logger()
+    apply_at_once = 500
+    """Entries that are applied in one turn of the reactor, so that catching up does not hold up heartbeats."""
 
     def __init__(
         self,
@@ -334,7 +333,7 @@ class Node(Service):
         """Apply what is committed, in the order of the log, and answer those who wait for it."""
         self._apply_call = None
         entry = None
-        for _ in range(APPLY_AT_ONCE):
+        for _ in range(self.apply_at_once):
             if not self._to_apply or not self.running:  # whoever is told may stop the node
                 break
             entry = self._to_apply.popleft()

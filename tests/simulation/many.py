@@ -35,10 +35,11 @@ class Totals:
     def line(self) -> str:
         """Progress, on a line."""
         seconds = max(time.monotonic() - self.began, 0.001)
+        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
         return (
             f"{self.seeds} seeds, {self.steps} steps ({60 * self.steps / seconds:,.0f} a minute),"
-            f" {self.faults.total()} faults, {self.operations} operations checked ({self.done} done),"
-            f" {len(self.failed)} failed"
+            f" {self.operations} operations checked ({self.done} done), {len(self.failed)} failed;"
+            f" {self.faults.total()} faults ({faults})"
         )
 
 
@@ -47,7 +48,7 @@ def run_seed(seed: int) -> Report:
     return run_of(plan_of(seed))
 
 
-def simulate(first: int, seeds: int, jobs: int, every: float = 5.0) -> Totals:
+def simulate(first: int, seeds: int, jobs: int, every: float = 10.0) -> Totals:
     """Run the seeds; a line every `every` seconds, and one at the end. Stops at the first failure."""
     totals, said = Totals(), time.monotonic()
     with multiprocessing.get_context("forkserver").Pool(jobs) as pool:
@@ -58,6 +59,5 @@ def simulate(first: int, seeds: int, jobs: int, every: float = 5.0) -> Totals:
                 print(totals.line(), flush=True)
             if totals.failed:
                 break
-    print(totals.line())
-    print(", ".join(f"{kind}: {count}" for kind, count in sorted(totals.faults.items())), flush=True)
+    print(totals.line(), flush=True)
     return totals

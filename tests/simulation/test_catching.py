@@ -11,6 +11,8 @@ from txraft.core.reads import Reads
 from txraft.core.ready import ReadReady, Save
 from txraft.core.state import State
 from txraft.errors import NotApplied
+from txraft.replica import Replica
+from txraft.storage.log_file import LogFile
 from txraft.testing.disk import DiskStorage
 from txraft.testing.plan import plan_of
 from txraft.testing.shrink import shrink
@@ -70,6 +72,23 @@ class CatchingTests(SynchronousTestCase):
         report = self.first_failure(30)
         self.assertEqual(str(report.violation).split(":")[0], "Not applied")
 
+    def test_exception_that_gets_out(self) -> None:
+        """Of a run that ends in an exception there is a report like of any other."""
+
+        def raise_(*_: object) -> None:
+            raise KeyError("a bug")
+
+        self.patch(Replica, "propose", raise_)
+        violation = str(self.first_failure(1).violation)
+        self.assertEqual(violation.split(":", maxsplit=1)[0], "No bug")
+        self.assertIn("raise KeyError", violation)
+
+    def test_file_that_differs(self) -> None:
+        """A log file that does not have what was written to it."""
+        self.patch(LogFile, "write", lambda *_: None)
+        plan = next(plan for seed in range(1, 1000) if (plan := plan_of(seed)).files and len(plan.faults) > 10)
+        self.assertEqual(str(run_of(plan).violation).split(":")[0], "Storage")
+
     def test_write_that_is_not_waited_for(self) -> None:
         """hazard R10"""
         save = DiskStorage.save
@@ -88,7 +107,11 @@ class ShrinkTests(SynchronousTestCase):
     def test_smaller(self) -> None:
         """What needs no fault and one client is found to need no more."""
         self.patch(State, "answer", State.send)
-        report = next(found for seed in range(1, 50) if len((found := run_of(plan_of(seed))).plan.faults) > 3)
+        report = next(
+            found
+            for seed in range(1, 50)
+            if len((found := run_of(plan_of(seed))).plan.faults) > 3 and found.violation is not None
+        )
         assert report.violation is not None
         smallest = shrink(report)
         assert smallest.violation is not None

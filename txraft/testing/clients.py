@@ -1,12 +1,13 @@
 """Clients: they set, get, delete and compare-and-set through any node, lose patience, and try again elsewhere."""
 
+import math
 from collections.abc import Callable, Sequence
 from random import Random
 
 from attrs import define, field, frozen
 from twisted.python.failure import Failure
 
-from txraft.errors import NotApplied
+from txraft.errors import NotApplied, OutcomeUnknown
 from txraft.kv import CompareAndSet, Delete, Set, decode_result
 from txraft.testing.data import command_of, key_of
 from txraft.testing.history import Action, Get, History, Token
@@ -16,8 +17,8 @@ from txraft.testing.schedule import Process, Schedule
 
 ROUND_TRIP = (0.0, 0.002)
 """Seconds that a request, or its answer, takes between a client and a node."""
-LARGE = 80
-"""Bytes that every tenth value has more than the others: too many for a message, where messages are kept small."""
+LATE = 4 * ROUND_TRIP[1]
+"""Seconds after the time limit of a request by which its answer must be there."""
 
 
 @frozen
@@ -40,8 +41,27 @@ class Ledger:
     operations: int = 0
     done: int = 0
     acknowledged: int = 0
-    """The highest index of an entry that was acknowledged to anybody."""
+    """The highest index of an entry that was acknowledged to anybody, or was applied when somebody read."""
     say: Callable[[str, str], None] = lambda _who, _what: None
+    request_timeout: float = math.inf
+    """Seconds within which every node that runs undisturbed answers."""
+    large: int = 200
+    """Bytes that every tenth value has more than the others."""
+
+    def judge_failure(self, number: int, result: object) -> None:
+        """A request was refused, or not known what became of it: the two things that may happen. Raises Violation."""
+        if isinstance(result, Failure):
+            if result.check(NotApplied):
+                self.invariants.answered_not_applied(number)
+            elif result.check(OutcomeUnknown) is None:
+                raise Violation("Answers", f"#{number} is answered with {result.getTraceback()}")
+
+    def judge_time(self, number: int, began: float, process: Process | None) -> None:
+        """A request was not answered, up to now. Raises Violation."""
+        if process is None or not process.alive or process.disturbed > began:
+            return
+        if self.schedule.now - began > self.request_timeout + LATE:
+            raise Violation("Time limit", f"#{number} has no answer since {began:.6f}, and the node is well")
 
 
 @define(eq=False)
@@ -54,13 +74,15 @@ class Attempt:
     number: int
     token: Token
     floor: int
-    """What was acknowledged before it began: a read must see that."""
+    """What had been acknowledged, or read, before it began: a read must see that."""
+    began: float = field(init=False)
     process: Process | None = None
     over: bool = False
 
     def send(self) -> None:
         """Send it; a round trip later, or after the client's patience, it is over."""
         schedule = self.client.ledger.schedule
+        self.began = schedule.now
         schedule.after(self.client.travel(), self._reach)
         schedule.after(self.client.patience * (0.5 + self.client.random.random()), self._lose_patience)
 
@@ -95,8 +117,8 @@ class Attempt:
         if not self.over:
             self.over = True
             self.client.finished(self, result)
-        elif isinstance(result, Failure):
-            result.trap(Exception)
+        else:
+            self.client.finished_late(self, result)
 
 
 @define(eq=False)
@@ -149,7 +171,7 @@ class Client:
         """A request; each value is new."""
         key, chance = key_of(self.random.randrange(self.keys)), self.random.random()
         number = self.ledger.operations + 1
-        value = b"v%d" % number + b"." * (0 if number % 10 else LARGE)
+        value = b"v%d" % number + b"." * (0 if number % 10 else self.ledger.large)
         if chance < 0.4:
             return Get(key)
         if chance < 0.7:
@@ -176,20 +198,33 @@ class Client:
         else:
             self.start()
 
+    def finished_late(self, attempt: Attempt, result: object) -> None:
+        """The answer to what this client had given up. It must still be true."""
+        ledger = self.ledger
+        try:
+            ledger.judge_failure(attempt.number, result)
+            if isinstance(result, bytes):
+                ledger.invariants.answered_done(attempt.number)
+        except Violation as violation:
+            ledger.on_violation(violation)
+
     def _record(self, attempt: Attempt, result: object) -> None:
         ledger, history = self.ledger, self.ledger.history
         request = attempt.request
         if result is None or isinstance(result, Failure):
             self.failed.append(f"#{attempt.number} {_in_words(request)}: {_outcome(result)}")
+        ledger.judge_failure(attempt.number, result)
+        if result is None:
+            ledger.judge_time(attempt.number, attempt.began, attempt.process)
         if isinstance(result, Failure) and result.check(NotApplied):
             history.not_applied(attempt.token)
-            ledger.invariants.answered_not_applied(attempt.number)
         elif result is None or isinstance(result, Failure):
             history.unknown(attempt.token)
         elif isinstance(result, Read):
             value, applied = result.value, result.applied
             if applied < attempt.floor:
                 raise Violation("Stale read", f"#{attempt.number} sees {applied}, acknowledged was {attempt.floor}")
+            ledger.acknowledged = max(ledger.acknowledged, applied)
             history.ok(attempt.token, value)
             ledger.done += 1
             self._known[request.key] = value if value is not None else b"?"
@@ -206,11 +241,15 @@ def _in_words(request: Action) -> str:
         case Get(key):
             return f"get {key.decode()}"
         case Set(key, value):
-            return f"set {key.decode()} {value.decode()}"
+            return f"set {key.decode()} {_short(value)}"
         case Delete(key):
             return f"delete {key.decode()}"
         case CompareAndSet(key, old, value):
-            return f"cas {key.decode()} {old.decode()} {value.decode()}"
+            return f"cas {key.decode()} {_short(old)} {_short(value)}"
+
+
+def _short(value: bytes) -> str:
+    return value.decode() if len(value) <= 20 else f"{value[:20].decode()}... ({len(value)} bytes)"
 
 
 def _outcome(result: object) -> str:
@@ -224,5 +263,5 @@ def _outcome(result: object) -> str:
         case bytes():
             return decode_result(result).name.lower().replace("_", " ")
         case Read(value):
-            return "nothing" if value is None else value.decode()
+            return "nothing" if value is None else _short(value)
     return repr(result)

@@ -4,7 +4,9 @@ A save is one transaction and one is under way at a time (`IStorage`), so what a
 way is all of it or nothing: chance decides. What came before it stays, whatever the crash.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 
 from attrs import define, field
@@ -15,8 +17,10 @@ from txraft.core.messages import Entry
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, Stored
+from txraft.storage.log_file import LogFile
 from txraft.storage.memory import MemoryDisk, MemoryStorage
 from txraft.storage.merging import merge
+from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
 
 FAST = (0.0001, 0.002)
@@ -28,7 +32,9 @@ class Disk:
     """What survives a crash, and how the disk behaves."""
 
     random: Random
-    on_synced: Callable[[Sequence[Save], TermAndVote, list[Entry]], None]
+    path: Path | None = None
+    """Where the real log file is kept beside `synced`, if it is. A node that starts must find the same in both."""
+    on_synced: Callable[[Sequence[Save], TermAndVote, list[Entry]], None] = lambda *_: None
     """Called with what has become durable, and with the term and vote, and the entries, that it took the place of."""
     synced: MemoryDisk = field(factory=MemoryDisk)
     delay: tuple[float, float] = FAST
@@ -38,6 +44,23 @@ class Disk:
     """Every write fails, until there is room again."""
     failures: int = 0
     under_way: tuple[Save, ...] | None = None
+    _file: LogFile | None = None
+
+    def load(self) -> Stored:
+        """What a process finds when it starts. Raises Violation."""
+        self.close()
+        stored = MemoryStorage(self.synced).load()
+        if self.path is not None:
+            self._file = LogFile(self.path, 0, "simulation", _connect)
+            found = self._file.load()
+            if found != stored:
+                raise Violation("Storage", f"the log file has {found}, and should have {stored}")
+        return stored
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
     def has(self, index: int, term: int) -> bool:
         """Whether the entry (index, term) is safe here."""
@@ -49,8 +72,10 @@ class Disk:
         saves, self.under_way = self.under_way, None
         if saves is None:
             return
-        before, entries = self.synced.term_and_vote, self.synced.entries
-        MemoryStorage(self.synced).save([merge(saves)]).addErrback(lambda failure: failure.raiseException())
+        before, entries, save = self.synced.term_and_vote, self.synced.entries, merge(saves)
+        MemoryStorage(self.synced).save([save]).addErrback(lambda failure: failure.raiseException())
+        if self._file is not None:
+            self._file.write(save)
         self.on_synced(saves, before, entries)
 
     def lose_power(self) -> None:
@@ -72,7 +97,7 @@ class DiskStorage:
 
     def load(self) -> Stored:
         """As IStorage."""
-        return MemoryStorage(self.disk.synced).load()
+        return self.disk.load()
 
     def save(self, saves: Sequence[Save]) -> "Deferred[None]":
         """As IStorage. A dead process's saves never happen."""
@@ -99,3 +124,11 @@ class DiskStorage:
         else:
             disk.sync()
             done.callback(None)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Quickly: it is not the machine that loses its power."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = MEMORY")
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection

@@ -21,6 +21,7 @@ from txraft.core.messages import (
     NodeId,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
 )
 from txraft.core.ready import Ready
 from txraft.core.roles import Role
@@ -56,6 +57,8 @@ class Evidence:
     """When the leader was last heard, by the process's clock."""
     _refused: set[tuple[int, NodeId, int]] = field(factory=set)
     """By term, peer and request: the refusals that have come."""
+    _told: set[int] = field(factory=set)
+    """The terms whose leader wanted this server to lead."""
     _leads: int = 0
     """The latest term that this process has led."""
     _contact: dict[NodeId, float] = field(factory=dict)
@@ -68,10 +71,12 @@ class Evidence:
         peer that does not answer, no more goes than may be in flight (hazard R18)."""
         match message:
             case AppendEntries(entries=entries) if entries:
-                sizes, options = self._unanswered[to], self.options
+                sizes, options, size = self._unanswered[to], self.options, sum(map(size_of, entries))
                 if len(sizes) >= options.max_inflight_messages or sum(sizes) >= options.max_inflight_size:
                     raise Violation("In flight", f"node {self.node_id} sends {to} {message}; unanswered are {sizes}")
-                sizes.append(sum(map(size_of, entries)))
+                if size > options.max_message_size and len(entries) > 1:
+                    raise Violation("Message size", f"node {self.node_id} sends {size} bytes: {message}")
+                sizes.append(size)
             case Heartbeat():
                 self._round = message.term, message.read_round
             case RequestVote(pre_vote=True):
@@ -80,6 +85,8 @@ class Evidence:
                 granted = self._granted[self._asked.get(message.term, 0)]
                 if len(granted | {self.node_id}) < self.majority:
                     raise Violation("PreVote", f"node {self.node_id} campaigns in term {message.term}: {granted}")
+            case RequestVote(leadership_transfer=True) if message.term - 1 not in self._told:
+                raise Violation("Transfer", f"node {self.node_id} says that a leader wants it to lead: {message}")
 
     def appends(self, view: View, log: RaftLog) -> None:
         """Entries have come into the log. What a leader takes in and cannot commit is bounded (hazard C9). Looked at
@@ -124,7 +131,9 @@ class Evidence:
         match message:
             case RequestVote(leadership_transfer=False):
                 recent = view.leader_id is not None and now - self._leader_heard < self.options.election_timeout
-                return (view.current_term, view.voted_for) if recent or view.role is Role.LEADER else None
+                return _position(raft, sender) if recent or view.role is Role.LEADER else None
+            case TimeoutNow():
+                self._told.add(message.term)
             case AppendEntriesReply(success=False, term=view.current_term):
                 known = (message.term, sender, message.request_id)
                 stale = not message.request_id or known in self._refused
@@ -149,10 +158,17 @@ class Evidence:
                 self._granted[message.round].add(sender)
             case HeartbeatReply():
                 self._answered[message.term, message.read_round].add(sender)
-            case RequestVote() if before not in (None, (view.current_term, view.voted_for)):
+            case RequestVote() if before not in (None, _position(raft, sender)):
                 raise Violation("Stickiness", f"node {self.node_id} hears from a leader, and {message} moves it")
             case AppendEntriesReply() if before not in (None, _progress(raft, sender)):
                 raise Violation("Progress", f"node {self.node_id}: {message} came before, and changes {before}")
+
+
+def _position(raft: "Raft", candidate: NodeId) -> tuple[object, ...]:
+    """What a vote would change, and how many are on their way to a candidate, PreVotes too."""
+    state = raft._state
+    sent = [envelope.message for envelope in state._messages + state._messages_after_save if envelope.to == candidate]
+    return state.current_term, state.voted_for, sum(getattr(message, "vote_granted", False) for message in sent)
 
 
 def _progress(raft: "Raft", peer: NodeId) -> tuple[object, ...] | None:

@@ -8,12 +8,11 @@ from attrs import define, field
 
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
-from txraft.errors import TxraftError
 from txraft.testing.disk import FAST
 from txraft.testing.machine import Machine
 from txraft.testing.network import Links, Noise
 from txraft.testing.plan import Fault, Kind
-from txraft.testing.schedule import Schedule
+from txraft.testing.schedule import Process, Schedule
 
 Way = tuple[NodeId, NodeId]
 End = Callable[[], None]
@@ -32,6 +31,7 @@ class Nemesis:
     say: Callable[[str, str], None]
     counts: "Counter[str]" = field(factory=Counter)
     healed: bool = False
+    _transfers: list[tuple[Process, list[object]]] = field(factory=list)
 
     def start(self, faults: Sequence[Fault]) -> None:
         """Let the faults come, each at its time."""
@@ -45,9 +45,10 @@ class Nemesis:
         self.say("", "HEALED")
         self.links.heal()
         for machine in self.machines:
-            machine.dies_after = None
+            machine.dies_after, machine.dies_voting = None, False
             machine.disk.full = machine.disk.fails = False
             machine.disk.delay = FAST
+            machine.end(machine.process)
             if machine.process is not None:
                 machine.process.resume()
                 machine.process.set_clock(rate=1.0)
@@ -64,9 +65,10 @@ class Nemesis:
 
     def _inflict(self, fault: Fault) -> End:
         machine = self._target(fault)
-        self.counts[fault.kind.value] += 1
         self.say("", f"FAULT {fault.number}: {fault.kind.value}, node {machine.id}, for {fault.lasts:.3f} s")
-        return self._effect(fault, machine)
+        end = self._effect(fault, machine)
+        self.counts[fault.kind.value] += end is not _nothing_to_do
+        return end
 
     def _end(self, fault: Fault, end: End) -> None:
         if not self.healed:
@@ -82,7 +84,7 @@ class Nemesis:
     def _effect(self, fault: Fault, machine: Machine) -> End:
         """Begin a fault; gives back what ends it."""
         match fault.kind:
-            case Kind.CRASH | Kind.CRASH_SOON | Kind.CRASH_ALL | Kind.PAUSE:
+            case Kind.CRASH | Kind.CRASH_SOON | Kind.CRASH_ALL | Kind.CRASH_VOTER | Kind.STOP | Kind.PAUSE:
                 return self._on_process(fault, machine)
             case Kind.SLOW_DISK | Kind.STALLED_DISK | Kind.FAILING_DISK | Kind.FULL_DISK:
                 return self._on_disk(fault, machine)
@@ -103,35 +105,54 @@ class Nemesis:
             case Kind.BREAK:
                 self._break_connections(machine)
                 return _nothing
+            case _ if machine.process is None:
+                return _nothing_to_do
             case _:
-                self.transfer(machine)
+                self.transfer(machine, self.random.choice(self.machines))
                 return _nothing
 
-    def transfer(self, machine: Machine) -> None:
-        """Ask a node, if it lives, to have leadership handed over to any node."""
+    def transfer(self, machine: Machine, target: Machine) -> list[object]:
+        """Ask a node, which runs, to have leadership handed over. Gives back where its answer will be, if one comes: a
+        failure, or None."""
+        answer: list[object] = []
         if machine.process is not None:
-            machine.process.enter(self._transfer, machine)
+            self._transfers.append((machine.process, answer))
+            machine.process.enter(self._transfer, machine, target, answer)
+        return answer
 
-    def _transfer(self, machine: Machine) -> None:
-        target = self.random.choice(self.machines).id
-        machine.replica.transfer_leadership(target).addErrback(lambda failure: failure.trap(TxraftError))
+    def transfers_go_on(self) -> bool:
+        """Whether a transfer that was asked for is not answered yet."""
+        return any(process.alive and not answer for process, answer in self._transfers)
+
+    def answers(self) -> list[object]:
+        """What has become of all transfers."""
+        return [each for _, answer in self._transfers for each in answer]
+
+    def _transfer(self, machine: Machine, target: Machine, answer: list[object]) -> None:
+        machine.replica.transfer_leadership(target.id).addBoth(answer.append)
 
     def _on_process(self, fault: Fault, machine: Machine) -> End:
+        process = machine.process
+        if fault.kind is Kind.CRASH_ALL:
+            for each in self.machines:
+                each.crash("all at once")
+            return self._start_all
+        if process is None:
+            return _nothing_to_do
         match fault.kind:
-            case Kind.PAUSE if machine.process is not None:
-                process = machine.process
+            case Kind.PAUSE:
                 process.pause()
                 return process.resume
             case Kind.CRASH_SOON:
                 machine.dies_after = int(fault.detail * 12)
-                return machine.start
-            case Kind.CRASH_ALL:
-                for each in self.machines:
-                    each.crash("all at once")
-                return self._start_all
+            case Kind.CRASH_VOTER:
+                machine.dies_voting = True
+                return _nothing
+            case Kind.STOP:
+                machine.stop()
             case _:
                 machine.crash("by chance")
-                return machine.start
+        return machine.start
 
     def _on_disk(self, fault: Fault, machine: Machine) -> End:
         disk = machine.disk
@@ -144,7 +165,7 @@ class Nemesis:
             case Kind.SLOW_DISK:
                 disk.delay = (0.01, 0.01 + 0.2 * fault.detail)
             case Kind.STALLED_DISK:
-                disk.delay = (fault.lasts, fault.lasts + 0.5)
+                disk.delay = _stall(fault)
             case Kind.FULL_DISK:
                 disk.full = True
             case _:
@@ -154,7 +175,7 @@ class Nemesis:
     def _on_clock(self, fault: Fault, machine: Machine) -> End:
         process = machine.process
         if process is None:
-            return _nothing
+            return _nothing_to_do
         if fault.kind is Kind.CLOCK_JUMP:
             process.set_clock(jump=(fault.detail - 0.3) * 2)
             return _nothing
@@ -162,9 +183,9 @@ class Nemesis:
         return lambda: process.set_clock(rate=1.0)
 
     def _strand(self, fault: Fault, machine: Machine) -> End:
-        """A node is alone, with writes that are still under way when it meets what the others did meanwhile."""
+        """A node is alone, with a slow disk: when it is back its writes, and what waits for them, lag behind."""
         if fault.detail < 0.7:
-            machine.disk.delay = (fault.lasts, fault.lasts + 0.3)
+            machine.disk.delay = _stall(fault)
         others = [each.id for each in self.machines if each is not machine]
         join = self._cut(_between([machine.id], others))
 
@@ -177,22 +198,24 @@ class Nemesis:
     def _ways(self, fault: Fault, node: NodeId) -> list[Way]:
         """Which ways a cut closes."""
         ids = [machine.id for machine in self.machines]
+        self.random.shuffle(ids)
+        half = (len(ids) + self.random.randrange(2)) // 2
         others = [each for each in ids if each != node]
-        self.random.shuffle(others)
-        half = len(ids) // 2
         shapes = {
             Kind.ISOLATE: _between([node], others),
             Kind.DEAF: [(other, node) for other in others],
             Kind.MUTE: [(node, other) for other in others],
             Kind.LINK: _between([node], others[:1]),
             Kind.ONE_WAY: [(node, other) for other in others[:1]],
-            Kind.HALVES: _between([node, *others[:half]], others[half:]),
-            Kind.BRIDGE: _between(others[:half], others[half:]),
+            Kind.HALVES: _between(ids[:half], ids[half:]),
+            Kind.BRIDGE: _between(others[: len(others) // 2], others[len(others) // 2 :]),
             Kind.RING: _ring([node, *others]),
         }
         return shapes[fault.kind]
 
     def _cut(self, ways: list[Way]) -> End:
+        if not ways:
+            return _nothing_to_do
         self.links.cut(ways)
         for one, other in ways:
             # Sooner or later somebody notices that nothing comes through; or the cut is over first.
@@ -219,8 +242,18 @@ class Nemesis:
             machine.start()
 
 
+def _stall(fault: Fault) -> tuple[float, float]:
+    """Seconds that a write takes, from and to, on a disk that stalls. One that has begun is not healed."""
+    slowest = min(fault.lasts, 0.7)
+    return slowest, slowest + 0.3
+
+
 def _nothing() -> None:
     """What ends by itself."""
+
+
+def _nothing_to_do() -> None:
+    """What has not even begun: there is nobody to cut off, or the process does not run."""
 
 
 def _between(some: Sequence[NodeId], others: Sequence[NodeId]) -> list[Way]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import ParamSpec, Protocol
+from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
@@ -11,25 +11,25 @@ from zope.interface import implementer
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
-from txraft.core.quorum import majority
-from txraft.core.ready import Ready, Save, TermAndVote
+from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import Options
 from txraft.errors import StorageError, TxraftError, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
-from txraft.node import Node
 from txraft.replica import Replica
 from txraft.testing.data import Copy, Data
 from txraft.testing.disk import Disk, DiskStorage
-from txraft.testing.durability import Durability
 from txraft.testing.evidence import Evidence
-from txraft.testing.invariants import Invariants, Observed, Violation
+from txraft.testing.invariants import Observed, Violation
 from txraft.testing.schedule import Process, Schedule
-from txraft.testing.transcript import Transcript, in_words, what_changed
-
-_P = ParamSpec("_P")
+from txraft.testing.watcher import Judges, WatchedNode, Watcher
 
 QUIET = Logger(observer=LogPublisher())
 """A log that goes to nobody: the transcript says the same."""
+
+MAX_HELD_SIZE = 8 << 10
+"""Bytes of changes that may wait for an answer on one node: about as many as there can be clients."""
+LITTLE_AT_ONCE = 2
+"""Entries applied in a turn, where a plan is tight."""
 
 
 class Wiring(Protocol):
@@ -58,35 +58,17 @@ class Surroundings:
 
     schedule: Schedule
     random: Random
-    transcript: Transcript
-    invariants: Invariants
-    durability: Durability
+    judges: Judges
     options_of: Callable[[NodeId], Options]
+    tight: bool
     request_timeout: float
     wire: "Callable[[Machine, Process], Wiring]"
-    on_violation: Callable[[Violation], None]
     ids: range
 
-
-class WatchedNode(Node):
-    """The node, seen when its heartbeat timer fires, and when it carries out what its core wants done."""
-
-    evidence: Evidence
-    watch: Callable[[Ready], None]
-    watch_heartbeat: Callable[[], None]
-
-    def _heartbeat_timer(self) -> None:
-        super()._heartbeat_timer()
-        self.watch_heartbeat()
-
-    def read_index(self) -> "Deferred[int]":
-        found = super().read_index()
-        self.evidence.asks(self._last_read_id)
-        return found
-
-    def _carry_out(self, ready: Ready) -> None:
-        self.watch(ready)
-        super()._carry_out(ready)
+    @property
+    def majority(self) -> int:
+        """How many nodes are more than half of them. Not the program's own, which is what is judged by it."""
+        return len(self.ids) // 2 + 1
 
 
 @implementer(IPeerHandler, IPeers)
@@ -97,26 +79,25 @@ class Machine:
 
     id: NodeId
     around: Surroundings
-    disk: Disk = field(init=False)
+    disk: Disk
     copy: Copy = field(init=False)
     process: Process | None = field(init=False, default=None)
     dies_after: int | None = None
     """So many things the process may still let out, then it dies: between a save and a send, say."""
-    starts: int = 0
+    dies_voting: bool = False
+    """Whether the process dies, and is started again at once, when a vote for another is on its disk."""
+    stopping: bool = False
+    """Whether the process has been asked to end."""
 
     node: WatchedNode = field(init=False)
     replica: Replica = field(init=False)
     data: Data = field(init=False)
+    _watcher: Watcher = field(init=False)
     _wiring: Wiring = field(init=False)
-    _storage: DiskStorage = field(init=False)
-    _seen: Observed = field(init=False)
-    _evidence: Evidence = field(init=False)
     _options: Options = field(init=False)
-    _applied: list[tuple[int, bytes]] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         self._options = self.around.options_of(self.id)
-        self.disk = Disk(self.around.random, self._synced)
         self.copy = Copy(self.around.random)
 
     # Its life
@@ -126,19 +107,14 @@ class Machine:
         around = self.around
         if self.process is not None:
             return
-        self.starts += 1
-        self.dies_after = None
+        self.dies_after, self.stopping = None, False
+        self.disk.failures = 0
         self.process = process = Process(around.schedule, around.random, self._after_step)
         self._wiring = around.wire(self, process)
-        self._storage = DiskStorage(self.disk, process, self.may_act)
-        self.data = Data(self.copy, self._apply)
-        self._seen = Observed(self.id, applied=self.data.last_applied)
-        self._evidence = Evidence(self.id, majority(len(around.ids)), self._options)
-        self._applied.clear()
         try:
             self.node = self._node(process)
         except TxraftError as error:
-            around.on_violation(Violation("The node starts", f"node {self.id} does not: {error}"))
+            around.judges.on_violation(Violation("The node starts", f"node {self.id} does not: {error}"))
             return
         self.replica = Replica(
             self.node,
@@ -147,17 +123,19 @@ class Machine:
             process,
             request_timeout=around.request_timeout,
             patience=self._options.election_timeout,
-            max_held_size=1 << 20,
+            max_held_size=MAX_HELD_SIZE,
         )
         process.enter(self._start)
 
     def _node(self, process: Process) -> WatchedNode:
         around = self.around
+        storage = DiskStorage(self.disk, process, self.may_act)
+        self.data = Data(self.copy, self._apply)
         node = WatchedNode(
             node_id=self.id,
             configuration=Configuration(voters=around.ids),
-            stored=self._storage.load(),
-            storage=self._storage,
+            stored=storage.load(),
+            storage=storage,
             peers=self,
             state_machine=self.data,
             options=self._options,
@@ -166,12 +144,30 @@ class Machine:
             on_failure=self._failed,
         )
         node.log = QUIET
-        node.evidence, node.watch, node.watch_heartbeat = self._evidence, self._carries_out, self._beats
+        if around.tight:
+            node.apply_at_once = LITTLE_AT_ONCE
+        evidence = Evidence(self.id, around.majority, self._options)
+        seen = Observed(self.id, applied=self.data.last_applied)
+        self._watcher = node.watcher = Watcher(node, around.judges, self.disk, evidence, seen)
+        self.disk.on_synced = self._synced
         return node
 
     def _start(self) -> None:
         self.node.startService()
         self._wiring.start(self)
+
+    def stop(self) -> None:
+        """Ask the process to end (SIGTERM), if one runs. The node stops, and soon after the process ends."""
+        if self.process is not None:
+            self.say("STOP")
+            self.stopping = True
+            self.process.enter(self.node.stopService)
+            self.around.schedule.after(self.around.random.random() * 0.02, self.end, self.process)
+
+    def end(self, process: Process | None) -> None:
+        """A process that was asked to end has ended."""
+        if self.stopping and self.process is process:
+            self.crash("it has stopped")
 
     def crash(self, why: str) -> None:
         """Kill the process, if one runs. What it has not synced may be lost."""
@@ -205,8 +201,7 @@ class Machine:
 
     def say(self, what: str) -> None:
         """Add a line to the transcript."""
-        if self.around.transcript.on:
-            self.around.transcript.add(f"n{self.id}", what)
+        self._watcher.say(what)
 
     # What comes to the node: IPeerHandler
 
@@ -223,13 +218,7 @@ class Machine:
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrived in the process."""
         self.around.schedule.steps += 1
-        if self.around.transcript.on:
-            view = self.node.view
-            self.say(f"[{view.role.value} {view.current_term}] <- n{sender}  {in_words(message)}")
-        raft, evidence, now = self.node._raft, self._evidence, self.node._clock.seconds()
-        before = evidence.before(sender, message, raft, now)
-        self.node.receive(sender, message)
-        self._hold(evidence.after, before, sender, message, raft, now)
+        self._watcher.receives(sender, message)
 
     def peer_connected(self, peer: NodeId) -> None:
         """As IPeerHandler."""
@@ -255,11 +244,9 @@ class Machine:
 
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers."""
-        if not self.may_act():
-            return
-        self._hold(self.around.durability.sends, self.id, self.disk.synced, to, message)
-        self._hold(self._evidence.sends, to, message)
-        self._wiring.peers.send(to, message)
+        if self.may_act():
+            self._watcher.sends(to, message)
+            self._wiring.peers.send(to, message)
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""
@@ -276,57 +263,26 @@ class Machine:
 
     # What happens in it
 
-    def _hold(self, rule: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        """See to it that a rule holds."""
-        try:
-            rule(*args, **kwargs)
-        except Violation as violation:
-            self.around.on_violation(violation)
-
-    def _beats(self) -> None:
-        self._hold(self._evidence.beats, self.node._raft, self.node._clock.seconds())
-
-    def _carries_out(self, ready: Ready) -> None:
-        self._hold(self._evidence.confirms, ready)
-
-    def _after_step(self) -> None:
-        view, seen = self.node.view, self._seen
-        if view is seen.view:
-            return
-        before = seen.view
-        try:
-            added, removed = self.around.invariants.observe(seen, view, self.node._raft.log)
-            self.around.durability.takes_for_durable(view, self.node._raft.log, self.disk.synced)
-            if added:
-                self._evidence.appends(view, self.node._raft.log)
-            for index, command in self._applied:
-                self.around.invariants.applied(seen, index, command)
-        except Violation as violation:
-            self.around.on_violation(violation)
-        else:
-            if self.around.transcript.on and (what := what_changed(before, view, added, removed)):
-                self.say(what)
-        self._applied.clear()
+    def _synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
+        self._watcher.synced(saves, before, entries)
+        vote, schedule, random = self.disk.synced.term_and_vote, self.around.schedule, self.around.random
+        if self.dies_voting and vote != before and vote.voted_for not in (None, self.id):
+            self.dies_voting = False
+            died = random.random() * 0.002
+            schedule.after(died, self.crash, "having voted")
+            schedule.after(died + random.random() * 0.002, self.start)
 
     def _apply(self, index: int, command: bytes) -> None:
-        self._applied.append((index, command))
+        self._watcher.applies(index, command)
 
-    def _synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
-        synced = self.disk.synced
-        kept = min((save.entries[0].index - 1 for save in saves if save.entries), default=len(entries))
-        removed = [entry for entry in entries[kept:] if not self.disk.has(entry.index, entry.term)]
-        self._hold(self.around.durability.synced, self.id, saves, before, synced, removed)
-        if self.around.transcript.on:
-            last = synced.entries[-1] if synced.entries else None
-            end = f"{last.index}/{last.term}" if last is not None else "0/0"
-            vote = synced.term_and_vote
-            self.say(f"disk: term {vote.current_term}, vote {vote.voted_for}, log ends {end}")
+    def _after_step(self) -> None:
+        self._watcher.turn_ended()
 
     def _failed(self, error: TxraftError) -> None:
         if isinstance(error, StorageError) and self.disk.failures:
             self.crash(str(error))
         else:
-            self.around.on_violation(Violation("The node goes on", f"node {self.id} stops: {error}"))
+            self.around.judges.on_violation(Violation("The node goes on", f"node {self.id} stops: {error}"))
 
 
 def state_of(machine: Machine) -> str:

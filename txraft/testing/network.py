@@ -223,7 +223,7 @@ class Datagrams:
 
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers."""
-        if not self.station.may_act() or to not in self.connections:
+        if to not in self.connections:
             return
         for _ in range(self.links.copies()):
             self.schedule.after(self.links.delay(), self._arrive, to, message)
@@ -234,7 +234,7 @@ class Datagrams:
 
     def read_barrier(self, to: NodeId) -> "Deferred[int]":
         """As IPeers."""
-        return self._ask(to, NotApplied, lambda handler: handler.handle_read_barrier())
+        return self._ask(to, Unreachable, lambda handler: handler.handle_read_barrier())
 
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """As IPeers."""
@@ -244,7 +244,7 @@ class Datagrams:
         self, to: NodeId, if_lost: type[Undecided], question: Callable[[IPeerHandler], "Deferred[Any]"]
     ) -> "Deferred[Any]":
         connection = self.connections.get(to)
-        if connection is None or not self.station.may_act():
+        if connection is None:
             return fail(Unreachable(f"there is no connection to node {to}"))
         return connection.ask(lambda: question(connection.peer.handler), if_lost)
 

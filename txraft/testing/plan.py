@@ -15,6 +15,8 @@ class Kind(enum.Enum):
     CRASH = "crash"
     CRASH_SOON = "crash between two actions"
     CRASH_ALL = "crash of all"
+    CRASH_VOTER = "crash of a voter"
+    STOP = "clean stop"
     PAUSE = "pause"
     ISOLATE = "isolation"
     STRAND = "stranding"
@@ -40,6 +42,8 @@ WEIGHTS = {
     Kind.CRASH: 5,
     Kind.CRASH_SOON: 6,
     Kind.CRASH_ALL: 2,
+    Kind.CRASH_VOTER: 4,
+    Kind.STOP: 2,
     Kind.PAUSE: 3,
     Kind.ISOLATE: 4,
     Kind.STRAND: 4,
@@ -87,10 +91,12 @@ class Plan:
     keys: int
     streams: bool
     """Whether everything goes through the real AMP (`txraft.testing.streams`)."""
+    files: bool
+    """Whether the disks keep real log files (`txraft.testing.disk`)."""
     without_pre_vote: frozenset[int]
     """The nodes that campaign without asking first."""
     tight: bool
-    """Whether little fits into a message, and little may be in flight."""
+    """Whether little fits into a message, little may be in flight, and little is applied at once."""
     pause: float
     """Seconds between two requests of a client, on average."""
     noise: Noise
@@ -117,7 +123,8 @@ def plan_of(seed: int) -> Plan:
         nodes=nodes,
         clients=random.randint(1, 5),
         keys=random.randint(1, 3),
-        streams=random.random() < 0.12,
+        streams=random.random() < 0.2,
+        files=random.random() < 0.04,
         without_pre_vote=_without_pre_vote(random, nodes),
         tight=random.random() < 0.2,
         pause=random.choice((0.005, 0.02, 0.08)),
@@ -130,7 +137,7 @@ def plan_of(seed: int) -> Plan:
 
 def _without_pre_vote(random: Random, nodes: int) -> frozenset[int]:
     everyone = range(1, nodes + 1)
-    return frozenset(random.choices(((), everyone, random.sample(everyone, nodes // 2)), (8, 1, 1))[0])
+    return frozenset(random.choices(((), everyone, random.sample(everyone, nodes // 2)), (6, 1, 2))[0])
 
 
 def _faults(random: Random, nodes: int, lasts: float) -> tuple[Fault, ...]:

@@ -4,9 +4,12 @@ Events are ordered by time and, at one time, by when they were scheduled: nothin
 run can be repeated. A `Process` is what the driver takes for its reactor's clock. Its clock may run fast or slow, and
 jump, also back, as a real reactor's does when somebody sets the time. It can be paused (SIGSTOP) and killed (SIGKILL):
 paused, what happens to it waits; dead, nothing happens to it any more.
+
+(`task.Clock`, which tests of single nodes use, is one clock for all: it cannot run fast, jump, or stand still for one.)
 """
 
 import heapq
+import math
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -58,6 +61,8 @@ class Process:
         self.alive = True
         self.paused = False
         self.rate = 1.0
+        self.disturbed = schedule.now
+        """Since when its time runs as all time does."""
         self._random = random
         self._after_step = after_step
         self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -94,12 +99,14 @@ class Process:
     def pause(self) -> None:
         """Let nothing happen to it. Its clock goes on."""
         self.paused = True
+        self._disturb()
 
     def resume(self) -> None:
         """Let what has waited happen. The reactor looks at its timers first, or at its sockets."""
         if not self.paused:
             return
         self.paused = False
+        self._disturb()
         held, self._held = self._held, []
         if self._random.random() < 0.5:
             held.sort(key=lambda event: not isinstance(getattr(event[0], "__self__", None), Timer))
@@ -116,8 +123,12 @@ class Process:
         """Let the clock jump by `jump` seconds, and run at `rate` seconds a second from now on."""
         self._set_to, self._set_at = self.seconds() + jump, self.schedule.now
         self.rate = self.rate if rate is None else rate
+        self._disturb()
         for timer in list(self._timers):
             self.start(timer, timer.time - self.seconds())
+
+    def _disturb(self) -> None:
+        self.disturbed = self.schedule.now if self.rate == 1.0 and not self.paused else math.inf
 
     # For the timers
 

@@ -8,19 +8,25 @@ follow, all logs and states must be equal, and every node must serve: liveness. 
 be linearizable.
 """
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from attrs import define, evolve, frozen
+from twisted.python.failure import Failure
 
 from txraft.core.messages import NodeId
-from txraft.core.quorum import majority
 from txraft.core.roles import Role
 from txraft.core.state import Options
+from txraft.errors import Undecided
 from txraft.kv import Set
 from txraft.testing.clients import Client, Ledger
 from txraft.testing.data import key_of, number_of
+from txraft.testing.disk import Disk
 from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
@@ -32,14 +38,18 @@ from txraft.testing.plan import Kind, Plan
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.streams import Streams
 from txraft.testing.transcript import Transcript
+from txraft.testing.watcher import Judges
 
 ELECTION_TIMEOUT = 0.15
 """Seconds, of the simulation's time."""
 REQUEST_TIMEOUT = 0.8
-SETTLES_WITHIN = 40 * ELECTION_TIMEOUT
+LARGER_THAN_A_MESSAGE, LARGER_THAN_A_BOX = 200, 70_000
+"""Bytes that every tenth value has: more than a message may where a plan is tight, and more than an AMP box can."""
+SETTLES_WITHIN = 12 * ELECTION_TIMEOUT
 """So long after everything is healed, there is one leader, and all nodes are equal. A write that a disk stalled, a
 clock that went back, and TCP's and the network's waiting to dial again take their part of it."""
 SERVES_WITHIN = 10 * ELECTION_TIMEOUT
+STABLE_FOR = 5 * ELECTION_TIMEOUT
 LOOK = 0.02
 """Seconds between two looks whether it has settled."""
 
@@ -60,9 +70,15 @@ class Report:
 
 
 def run_of(plan: Plan, transcript: bool = False) -> Report:
-    """Run a plan."""
-    simulation = Simulation(plan, transcript)
-    simulation.run()
+    """Run a plan. An exception that gets out is a rule that does not hold."""
+    with TemporaryDirectory() if plan.files else nullcontext() as directory:
+        simulation = Simulation(plan, transcript, Path(directory) if directory else None)
+        try:
+            simulation.run()
+        except Exception:
+            simulation.violated(Violation("No bug", traceback.format_exc()))
+        finally:
+            simulation.close()
     return Report(
         plan,
         simulation.violation,
@@ -80,7 +96,8 @@ class Simulation:
 
     violation: Violation | None
 
-    def __init__(self, plan: Plan, transcript: bool = False) -> None:
+    def __init__(self, plan: Plan, transcript: bool = False, directory: Path | None = None) -> None:
+        """`directory` is where the disks keep real files, if they do."""
         self.plan = plan
         self.violation = None
         self.random = random = Random(plan.seed)
@@ -88,32 +105,60 @@ class Simulation:
         self.transcript = Transcript(schedule, transcript)
         ids = range(1, plan.nodes + 1)
         self.links = Links(Random(random.getrandbits(64)))
-        self.invariants = Invariants(self._synced_on, majority(plan.nodes), number_of)
+        self.invariants = Invariants(self._synced_on, plan.nodes // 2 + 1, number_of)
         around = Surroundings(
             schedule=schedule,
             random=random,
-            transcript=self.transcript,
-            invariants=self.invariants,
-            durability=Durability(self.invariants),
+            judges=Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated),
             options_of=self._options_of,
+            tight=plan.tight,
             request_timeout=REQUEST_TIMEOUT,
             wire=self._wire,
-            on_violation=self._violated,
             ids=ids,
         )
-        self.machines = {node_id: Machine(node_id, around) for node_id in ids}
+        self.machines = {
+            node_id: Machine(node_id, around, Disk(random, directory / f"{node_id}.sqlite" if directory else None))
+            for node_id in ids
+        }
         self._streams: dict[int, Streams] = {}
         self._datagrams: dict[int, Datagrams] = {}
         everyone = list(self.machines.values())
-        self.ledger = Ledger(schedule, History(lambda: schedule.now), self.invariants, self._violated, say=self._say)
+        self.ledger = Ledger(
+            schedule,
+            History(lambda: schedule.now),
+            self.invariants,
+            self.violated,
+            say=self._say,
+            request_timeout=REQUEST_TIMEOUT,
+            large=LARGER_THAN_A_BOX if plan.streams else LARGER_THAN_A_MESSAGE,
+        )
         self.clients = [self._client(name, everyone) for name in range(1, plan.clients + 1)]
         self.nemesis = Nemesis(schedule, Random(random.getrandbits(64)), self.links, everyone, plan.noise, self._say)
 
     def run(self) -> None:
         """Run it all, or up to the first violation."""
-        for phase in (self._suffer, self._serve_without_a_minority, self._recover, self._serve, self._compare):
+        phases = (
+            self._suffer,
+            self._serve_without_a_minority,
+            self._recover,
+            self._hold_still,
+            self._serve,
+            self._compare,
+        )
+        for phase in phases:
             if self.violation is None:
                 phase()
+
+    def violated(self, violation: Violation) -> None:
+        """A rule does not hold. The first one counts."""
+        if self.violation is None:
+            self.violation = violation
+            self._say("", f"VIOLATED: {violation}")
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for machine in self.machines.values():
+            machine.disk.close()
 
     # Wiring
 
@@ -142,11 +187,6 @@ class Simulation:
 
     def _synced_on(self, index: int, term: int) -> int:
         return sum(machine.disk.has(index, term) for machine in self.machines.values())
-
-    def _violated(self, violation: Violation) -> None:
-        if self.violation is None:
-            self.violation = violation
-            self._say("", f"VIOLATED: {violation}")
 
     def _say(self, who: str, what: str) -> None:
         if self.transcript.on:
@@ -187,6 +227,7 @@ class Simulation:
 
     def _heal(self) -> None:
         self.nemesis.heal()
+        self._healed_at = self.schedule.now
         if self.plan.streams:
             # A stream carries nothing before what the noise has made late.
             self._until(self.schedule.now + Noise().late_by)
@@ -194,11 +235,24 @@ class Simulation:
     def _serve(self) -> None:
         """Every node is asked, in half of the runs while leadership is handed over: nobody need notice (hazard C4).
         Only where little may wait at once, some have to ask again."""
+        everyone = list(self.machines.values())
+        target = everyone[self.plan.seed // 2 % len(everyone)]
+        answer: list[object] = [None]
         if self.plan.seed % 2:
-            leader = next(each for each in self.machines.values() if each.node.view.role is Role.LEADER)
-            self.nemesis.transfer(leader)
-        self._ask(list(self.machines.values()), persistent=self.plan.tight)
+            answer = self.nemesis.transfer(everyone[self.plan.seed // 16 % len(everyone)], target)
+        self._ask(everyone, persistent=self.plan.tight)
         self._require(SETTLES_WITHIN, self._unsettled)
+        if answer != [None] or (self.plan.seed % 2 and target.node.view.role is not Role.LEADER):
+            self.violated(Violation("Transfer", f"without faults, that to node {target.id} came to {answer}"))
+
+    def _hold_still(self) -> None:
+        """What was late is there by now; nobody campaigns, nor hands over, for no reason."""
+        self._until(max(self.schedule.now, self._healed_at + Noise().late_by))
+        self._require(SETTLES_WITHIN, self._unsettled)
+        before = [machine.node.view for machine in self.machines.values()]
+        self._until(self.schedule.now + STABLE_FOR)
+        if self.violation is None and before != [machine.node.view for machine in self.machines.values()]:
+            self.violated(Violation("Stability", f"in {STABLE_FOR:g} s in which nothing happened: {self._states()}"))
 
     def _until(self, time: float) -> None:
         if self.violation is None:
@@ -212,14 +266,14 @@ class Simulation:
         deadline = self.schedule.now + within
         while self.violation is None and (why := reason()):
             if self.schedule.now >= deadline:
-                self._violated(Violation("Liveness", f"{within:g} s without new faults, and {why}"))
+                self.violated(Violation("Liveness", f"{within:g} s without new faults, and {why}"))
             self._until(self.schedule.now + LOOK)
 
     def _unsettled(self) -> str:
         """Why the cluster is not one, with one leader."""
         machines = list(self.machines.values())
         views = [machine.node.view for machine in machines]
-        if any(client.under_way is not None for client in self.clients):
+        if any(client.under_way is not None for client in self.clients) or self.nemesis.transfers_go_on():
             return "a request is still under way"
         if why := self._leaderless(machines):
             return why
@@ -253,7 +307,8 @@ class Simulation:
                 client.stopped, client.persistent, client.patience = True, persistent, 2 * SERVES_WITHIN
                 asking.append(client)
                 key = key_of(machine.id % self.plan.keys)
-                value = b"last %d" % self.ledger.operations
+                large = b"." * (self.ledger.large if machine is machines[0] else 0)
+                value = b"last %d" % self.ledger.operations + large
                 client.send(Set(key, value) if wanted == "set" else Get(key), machine)
         self._require(SERVES_WITHIN, lambda: self._unserved(asking))
         self.clients += asking
@@ -264,17 +319,20 @@ class Simulation:
             if client.under_way is not None:
                 return f"operation {client.under_way.number} has no answer: {self._states()}"
             if client.failed:
-                self._violated(Violation("Liveness", f"a node that is well does not serve: {client.failed[0]}"))
+                self.violated(Violation("Liveness", f"a node that is well does not serve: {client.failed[0]}"))
         return ""
 
     def _compare(self) -> None:
-        """All states are equal, and the clients' history is linearizable."""
+        """All states are equal, the clients' history is linearizable, and no transfer has come to anything odd."""
         states = [machine.data.fingerprint(self.plan.keys) for machine in self.machines.values()]
         if any(state != states[0] for state in states):
-            self._violated(Violation("State Machine Safety", f"the states differ: {states}"))
+            self.violated(Violation("State Machine Safety", f"the states differ: {states}"))
+        for answer in self.nemesis.answers():
+            if isinstance(answer, Failure) and answer.check(Undecided) is None:
+                self.violated(Violation("Answers", f"a transfer came to {answer.getTraceback()}"))
         verdict = check(self.ledger.history.operations())
         if not verdict.ok:
-            self._violated(Violation("Linearizability", str(verdict)))
+            self.violated(Violation("Linearizability", str(verdict)))
 
     def _states(self) -> str:
         return "; ".join(f"node {machine.id}: {state_of(machine)}" for machine in self.machines.values())

@@ -125,6 +125,8 @@ class Dial:
 
     def _reach(self, factory: IProtocolFactory, done: "Deferred[Any]") -> None:
         streams = self.streams
+        if not streams.process.alive:
+            return
         listening = streams.everyone.get(self.peer)
         if listening is None or not streams.links.connects(streams.station.id, self.peer):
             streams.process.enter(done.errback, Failure(ConnectionRefusedError()))
@@ -132,6 +134,9 @@ class Dial:
         here = Transport(streams.station, streams.process, streams.links)
         there = Transport(listening.station, listening.process, streams.links)
         here.other, there.other = there, here
+        # From now on each end breaks when the other's process dies, also before it has been told of the connection.
+        streams.transports.append(here)
+        listening.transports.append(there)
         listening.process.enter(listening.accept, there)
         streams.process.enter(self._made, factory, here, done)
 
@@ -153,7 +158,7 @@ class Streams:
     everyone: "dict[NodeId, Streams]"
     """The streams of all processes that live."""
     peers: Network = field(init=False)
-    _transports: list[Transport] = field(init=False, factory=list)
+    transports: list[Transport] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         dials = {peer: Dial(self, peer) for peer in self.stations if peer != self.station.id}
@@ -174,7 +179,7 @@ class Streams:
         if protocol is None:
             transport.abortConnection()
             return
-        self._transports = [*(each for each in self._transports if not each.lost), transport]
+        self.transports = [each for each in self.transports if not each.lost]
         transport.protocol = protocol
         protocol.makeConnection(transport)  # type: ignore[arg-type]  # it is as much of a transport as AMP uses
 
@@ -182,16 +187,16 @@ class Streams:
         """The process is dead. Its peers hear so, each at its time."""
         if self.everyone.get(self.station.id) is self:
             del self.everyone[self.station.id]
-        for transport in self._transports:
+        for transport in self.transports:
             self.schedule.after(self.links.delay(), transport.other.break_off)
 
     def knows_who_lives(self) -> bool:
         """Whether every connection leads to a process that lives."""
-        return all(each.lost or each.other.process.alive for each in self._transports)
+        return all(each.lost or each.other.process.alive for each in self.transports)
 
     def break_connection(self, peer: NodeId) -> None:
         """Break what this process has dialled to `peer`, or was dialled by it."""
-        for transport in list(self._transports):
+        for transport in list(self.transports):
             if transport.other.station.id == peer:
                 transport.break_off()
                 self.schedule.after(self.links.delay(), transport.other.break_off)

@@ -76,4 +76,12 @@ MUTANTS = (
         "entry = self._to_apply.pop()",
         what="entries are applied from the last to the first",
     ),
+    Mutant(
+        "applying-stops-half-way",
+        "R19",
+        "txraft.node",
+        "if self._to_apply and self.running:",
+        "if False:",
+        what="what is more than one turn's worth is not applied before something else happens",
+    ),
 )

@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from tests.simulation.mutants.planting import Mutant, plant
+
+HANGS = 600
+"""Seconds."""
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -38,21 +42,25 @@ def hunt(name: str, seeds: int, mutant: Mutant | None) -> Hunt:
     from txraft.testing.plan import plan_of  # noqa: PLC0415 - not before the mutant is in place
     from txraft.testing.simulation import run_of  # noqa: PLC0415 - the same
 
+    only: Mapping[str, Any] = mutant.only if mutant is not None else {}
     for count in range(1, seeds + 1):
-        try:
-            violation = run_of(plan_of(count)).violation
-        except Exception as error:  # where nobody foresaw what it does
-            return Hunt(name, count, f"{type(error).__name__}: {error}")
+        violation = run_of(evolve(plan_of(count), **only)).violation
         if violation is not None:
             return Hunt(name, count, str(violation).splitlines()[0])
     return Hunt(name, seeds, "")
 
 
 def hunt_elsewhere(name: str, seeds: int) -> Hunt:
-    """`hunt` in a fresh interpreter. A hunt that itself fails, as where a mutant has moved, raises."""
+    """`hunt` in a fresh interpreter. A hunt that itself fails, as where a mutant has moved, or does not end, raises."""
     command = [sys.executable, "-m", "tests.simulation.mutants", "--hunt", name, "--seeds", str(seeds)]
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS,
     )
     if done.returncode != 0:
         raise AssertionError(f"{name}: {done.stderr}")

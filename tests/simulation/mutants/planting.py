@@ -2,12 +2,13 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from attrs import field, frozen
 
@@ -31,6 +32,8 @@ class Mutant:
     """What is wrong with it, in a line."""
     budget: int = field(default=60, kw_only=True)
     """Seeds within which the simulator must find it."""
+    only: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    """What every plan has, for a bug that few plans come near: `{"streams": True}`."""
 
     def applied_to(self, source: str) -> str:
         """The module's text with the mutation. Raises Moved."""

@@ -63,6 +63,16 @@ MUTANTS = (
         what="what lies behind a request's last entry is truncated",
     ),
     Mutant(
+        "old-tail-stays-in-the-file",
+        "R5",
+        "txraft.storage.log_file",
+        "DELETE FROM log WHERE idx >= ?",
+        "DELETE FROM log WHERE idx = ?",
+        what="of what was truncated, the log file loses the first entry only",
+        budget=200,
+        only={"files": True},
+    ),
+    Mutant(
         "heartbeat-carries-commit-index",
         "R7",
         "txraft.core.replication",
@@ -136,6 +146,14 @@ MUTANTS = (
         what="what is committed still counts as uncommitted",
     ),
     Mutant(
+        "large-command-never-taken",
+        "R16",
+        "txraft.core.replication",
+        "if self._uncommitted_size and self._uncommitted_size + size > limit:",
+        "if self._uncommitted_size + size > limit:",
+        what="a command larger than the limit of what may wait is refused also where nothing waits",
+    ),
+    Mutant(
         "everyone-sets-the-pace",
         "R18",
         "txraft.core.quorum",
@@ -150,6 +168,14 @@ MUTANTS = (
         "return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes",
         "return True",
         what="a follower that does not answer is sent ever more",
+    ),
+    Mutant(
+        "message-size-ignored",
+        "R20",
+        "txraft.core.replication",
+        "log.between(progress.next_index, log.last_index, options.max_message_size)",
+        "log.between(progress.next_index, log.last_index)",
+        what="a message has all that there is to send",
     ),
     Mutant(
         "large-entry-never-sent",
