@@ -12,6 +12,7 @@ import os
 import random
 import socket
 import sys
+import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
@@ -105,9 +106,10 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """One node as a service, ready to start."""
+    """One node as a service, ready to start. The process is twistd's, so its reactor is ours to set up."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
+    run_on_monotonic_time(reactor)
     try:
         settings = config.load(options["config"]) if options["config"] else config.BUILT_IN
         kvaddr = Address.parse(options["kvaddr"]) if options["kvaddr"] else None
@@ -120,6 +122,8 @@ def make_node_service(
     reactor: Any, settings: Settings, node_id: int, kvaddr: Address | None, directory: Path
 ) -> MultiService:
     """Wire one node. `kvaddr`, where given, is served in place of the configuration's; `directory` is the node's own.
+
+    The reactor is taken as it is: whose it is decides whether it goes by `run_on_monotonic_time`.
 
     Raises SettingsError, StorageError or ListenError.
     """
@@ -178,6 +182,29 @@ def make_node_service(
     service.addService(_serve(reactor, kv_port, site(replica, store, limits, reactor)))
     _spare_the_log_from_collection()
     return service
+
+
+def run_on_monotonic_time(reactor: Any) -> None:
+    """Make the reactor's clock one that nobody can set. What is scheduled already stays as far away as it is.
+
+    Twisted's is `time.time`, on all of its reactors, asyncio's included. Where that is set back by a minute, every
+    timer is a minute late: a dead leader has no successor and no request times out. Where it is set forward, all of
+    them are due at once. The new clock goes on from where the old one is, at the pace of `time.monotonic`, so it still
+    counts from the epoch, as IReactorTime has it; it just does not hear of it when the wall clock is set. Nothing that
+    is shown comes from it: log lines and HTTP's Date ask `time.time` themselves.
+
+    Its limit: it stands still while the machine is suspended (on Linux), and so does the waiting in epoll. A node that
+    wakes up waits for what was left of its timeouts; until then one that led believes that it leads, and one that
+    followed keeps its vote from others. That costs as much time and nothing else: no answer relies on a clock.
+    """
+    ahead: float = reactor.seconds() - time.monotonic()
+
+    def seconds() -> float:
+        return ahead + time.monotonic()
+
+    reactor.seconds = seconds
+    for call in reactor.getDelayedCalls():
+        call.seconds = seconds  # by which it is put off
 
 
 def _spare_the_log_from_collection() -> None:

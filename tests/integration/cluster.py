@@ -53,7 +53,7 @@ class NodeProcess:
             self._process = subprocess.Popen(
                 twistd("--nodaemon", "--pidfile=", *self.arguments()),
                 cwd=self._cluster.directory,
-                env=environment(),
+                env=environment(self._cluster.python_path),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -151,12 +151,14 @@ class ProcessCluster:
         size: int = 3,
         timing: Mapping[str, float] | None = None,
         limits: Mapping[str, int] | None = None,
+        python_path: Sequence[Path] = (),
     ) -> None:
         """`timing` (milliseconds) and `limits` (bytes) are the configuration's tables; what is not in them has its
-        default."""
+        default. The nodes look for modules in `python_path` first."""
         self.reactor = reactor
         self.directory = directory
         self.data = directory / "data"
+        self.python_path = tuple(python_path)
         self.client = Client(reactor)
         self.nodes = [NodeProcess(self, id) for id in range(size)]
         self.configuration = directory / "txraft.toml"

@@ -27,10 +27,10 @@ class Finished:
 
 
 @cache
-def environment() -> dict[str, str]:
-    """For child processes: this one's, in which txraft can be imported from anywhere."""
+def environment(python_path: tuple[Path, ...] = ()) -> dict[str, str]:
+    """For child processes: this one's, in which txraft can be imported from anywhere. `python_path` comes first."""
     installed = subprocess.run([sys.executable, "-c", "import txraft"], cwd="/", capture_output=True, check=False)
-    path = [] if installed.returncode == 0 else [str(TREE)]
+    path = [*map(str, python_path), *([] if installed.returncode == 0 else [str(TREE)])]
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path + ([inherited] if inherited else []))}
 

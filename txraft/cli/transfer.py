@@ -1,18 +1,29 @@
-"""`txraft transfer`: make another node lead. One request, and nothing else to do meanwhile, so without a reactor."""
+"""`txraft transfer`: make another node lead. One request, and nothing else to do meanwhile, so without a reactor.
+
+The rule is the nodes' own (`txraft.replica`): until the request is sent, nothing has happened, and another node may be
+asked. From then on no other is, whatever becomes of it (hazard C8); what is not answered is unknown.
+
+http.client, for urllib would ask for localhost through the proxy that `http_proxy` names, and follow redirects.
+"""
 
 from collections.abc import Iterable
-from urllib.error import HTTPError, URLError
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlencode
-from urllib.request import urlopen
 
 from twisted.python.usage import UsageError
 
 from txraft.cli.command import Command
 from txraft.config import BUILT_IN, Address, load
-from txraft.errors import TransferFailed
+from txraft.errors import OutcomeUnknown, TransferFailed, Unreachable
 
-TIMEOUT = 30.0
-"""Seconds to wait for a node's answer."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds in which a node must take the connection; its kernel does, however busy the node is."""
+MARGIN = 5.0
+"""Seconds for an answer to arrive in, after the time that the node has for it."""
+LONGEST = 24 * 3600.0
+"""Seconds to wait at most; a socket refuses to wait much longer."""
+SHOWN = 300
+"""Characters of an answer that are shown; a node's is one short line."""
 
 
 class Transfer(Command):
@@ -27,23 +38,68 @@ class Transfer(Command):
     def postOptions(self) -> None:
         if self["to"] is None:
             raise UsageError("--to is missing: which node is to lead")
+        try:
+            self["to"] = int(self["to"])
+        except ValueError:
+            raise UsageError(f"--to takes a whole number, not {self['to']!r}") from None
 
     def run(self) -> int:
         settings = BUILT_IN if self["config"] is None else load(self["config"])
-        transfer(self["to"], [member.kvaddr for member in settings.cluster])
+        patience = settings.timing.request_seconds + MARGIN
+        transfer(self["to"], [member.kvaddr for member in settings.cluster], patience)
         print(f"node {self['to']} leads")
         return 0
 
 
-def transfer(target: str, addresses: Iterable[Address]) -> None:
-    """Ask the first node that answers at all. Raises TransferFailed with what it said, or where none answers."""
-    reason = "the configuration has no nodes"
+def transfer(target: int, addresses: Iterable[Address], patience: float) -> None:
+    """Ask the first node that takes a connection, and wait `patience` seconds for its answer.
+
+    Raises TransferFailed with what it said, OutcomeUnknown where it did not answer, and Unreachable where no node takes
+    a connection.
+    """
+    reason = "there are none"
     for address in addresses:
         try:
-            with urlopen(f"http://{address}/transfer", urlencode({"to": target}).encode(), TIMEOUT):
-                return
-        except HTTPError as error:
-            raise TransferFailed(error.read().decode(errors="replace")) from error
-        except (URLError, OSError) as error:
-            reason = f"no node answers; the last one asked, {address}: {getattr(error, 'reason', error)}"
-    raise TransferFailed(reason)
+            connection = HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT)
+            connection.connect()
+        except (OSError, HTTPException, ValueError) as error:  # the last two: a name that cannot be one
+            reason = f"the last one asked, {address}: {_line(str(error))}"
+            continue
+        try:
+            _ask(connection, target, address, patience)
+        finally:
+            connection.close()
+        return
+    raise Unreachable(f"no node can be reached, and nothing was asked; {reason}")
+
+
+def _ask(connection: HTTPConnection, target: int, address: Address, patience: float) -> None:
+    connection.sock.settimeout(min(patience, LONGEST))
+    try:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/transfer", urlencode({"to": target}), headers)
+        answer = connection.getresponse()
+        said = _line(answer.read(4 * SHOWN).decode(errors="replace"))
+    except (OSError, HTTPException, KeyboardInterrupt) as error:
+        what = _what_happened(error, patience)
+        raise OutcomeUnknown(f"{address} {what}; node {target} may lead or not, which /status tells") from error
+    if (answer.status, said) != (200, "transferred leadership"):
+        raise TransferFailed(f"{address} answered {answer.status}: {said or 'nothing more'}")
+
+
+def _what_happened(error: BaseException, patience: float) -> str:
+    """What a node did in place of answering."""
+    match error:
+        case TimeoutError():
+            return f"did not answer within {min(patience, LONGEST):g} s"
+        case KeyboardInterrupt():
+            return "had not answered yet"
+        case ConnectionError():
+            return f"did not answer: {_line(str(error))}"
+    return f"did not answer as a node does: {_line(str(error)) or type(error).__name__}"
+
+
+def _line(text: str) -> str:
+    """What somebody else wrote, in one line that does no harm to a terminal."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return line if len(line) <= SHOWN else line[:SHOWN] + "..."
