@@ -113,6 +113,9 @@ class Machine:
         self._wiring = around.wire(self, process)
         try:
             self.node = self._node(process)
+        except Violation as violation:
+            around.judges.on_violation(violation)
+            return
         except TxraftError as error:
             around.judges.on_violation(Violation("The node starts", f"node {self.id} does not: {error}"))
             return
