@@ -359,7 +359,7 @@ class ReadTests(WorldTestCase):
         read = leader.node.read_index()
         read.cancel()
         self.assertIs(self.outcome(read), CancelledError)
-        self.assertEqual(leader.node._reads, {})
+        self.assertEqual(leader.node._reads._waiting, {})
         again = leader.node.read_index()
         world.settle()
         self.successResultOf(again)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -36,7 +36,7 @@ from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, Tr
 from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
 from txraft.reporting import report_change
 from txraft.saving import SaveQueue
-from txraft.waiting import AppliedIndex, HeldProposals, Proposals
+from txraft.waiting import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -91,11 +91,8 @@ class Node(Service):
         self._held = HeldProposals(options.max_uncommitted_size, self.propose)
         self.applied = AppliedIndex(state_machine.last_applied)
         self._to_apply: deque[Entry] = deque()
-        self._reads: dict[int, Deferred[int]] = {}
-        self._last_read_id = 0
-        self.changes = 0
-        """Counts what `change_since` waits for."""
-        self._awaiting_change: dict[Deferred[None], None] = {}
+        self._reads = PendingReads()
+        self._changes = Changes()
 
         self._flush_call: IDelayedCall | None = None
         self._apply_call: IDelayedCall | None = None
@@ -128,8 +125,8 @@ class Node(Service):
         self._held.let_go()
         self._proposals.stop()
         self.applied.stop()
-        self._lose_reads(list(self._reads))
-        self._changed()
+        self._reads.lose_all(self._view.leader_id)
+        self._changes.happened()
 
     # What applications ask, where this node leads
 
@@ -151,20 +148,12 @@ class Node(Service):
         """From which index on a linearizable read may be answered, as the leader. Fails with NotLeader. May never fire,
         where this node cannot learn it: the caller cancels.
         """
-        self._last_read_id += 1
-        read_id = self._last_read_id
+        read_id = self._reads.next_id()
         try:
             self._ask(self._raft.read, read_id)
         except NotApplied:
             return fail()
-
-        def cancel(_found: "Deferred[int]") -> None:
-            if self._reads.pop(read_id, None) is not None:
-                self._raft.forget_read(read_id)
-
-        found: Deferred[int] = Deferred(cancel)
-        self._reads[read_id] = found
-        return found
+        return self._reads.add(read_id, self._raft.forget_read)
 
     @inlineCallbacks
     def transfer_leadership(self, target: NodeId) -> Generator[Deferred[Any], Any, NodeId]:
@@ -197,21 +186,18 @@ class Node(Service):
         """The membership in force."""
         return self._raft.configuration
 
+    @property
+    def changes(self) -> int:
+        """Counts what `change_since` waits for."""
+        return self._changes.count
+
     def change_since(self, changes: int) -> "Deferred[None]":
         """Fires when there has been a change since `self.changes` was `changes`: of the leader, the term, a transfer of
         leadership, or who is connected. Fails with NotApplied when the node is not running.
         """
         if not self.running:
             return fail(NotApplied("the node is not running"))
-        if changes != self.changes:
-            return succeed(None)
-
-        def cancel(changed: "Deferred[None]") -> None:
-            self._awaiting_change.pop(changed, None)
-
-        changed: Deferred[None] = Deferred(cancel)
-        self._awaiting_change[changed] = None
-        return changed
+        return self._changes.since(changes)
 
     # IPeerHandler
 
@@ -224,11 +210,11 @@ class Node(Service):
     def peer_connected(self, peer: NodeId) -> None:
         """Messages to `peer` go through again."""
         self._tell(self._raft.peer_connected, peer)
-        self._changed()
+        self._changes.happened()
 
     def peer_lost(self, peer: NodeId) -> None:  # noqa: ARG002 - the interface names it
         """They do not any more."""
-        self._changed()
+        self._changes.happened()
 
     def handle_propose(self, command: bytes) -> "Deferred[bytes]":
         """Another node takes this one for the leader."""
@@ -320,10 +306,8 @@ class Node(Service):
             if self._apply_call is None:
                 self._apply()
         for read in ready.reads:
-            found = self._reads.pop(read.read_id, None)
-            if found is not None:
-                found.callback(read.read_index)
-        self._lose_reads(ready.lost_reads)
+            self._reads.found(read)
+        self._reads.lose(ready.lost_reads, self._view.leader_id)
 
     def _send(self, messages: Iterable[Envelope]) -> None:
         for envelope in messages:
@@ -349,12 +333,6 @@ class Node(Service):
         if self._to_apply and self.running:
             self._apply_call = self._clock.callLater(0, self._apply)
 
-    def _lose_reads(self, read_ids: Iterable[int]) -> None:
-        for read_id in read_ids:
-            found = self._reads.pop(read_id, None)
-            if found is not None:
-                found.errback(NotLeader(self._view.leader_id))
-
     def _set_timers(self) -> None:
         """The election timer where this node does not lead, the heartbeat timer where it does."""
         deadline = self._raft.election_deadline
@@ -379,17 +357,10 @@ class Node(Service):
             after.leader_id,
             after.transfer_target,
         ):
-            self._changed()
+            self._changes.happened()
         if after.transfer_target is None:
             self._held.let_go()
         report_change(self.log, before, after)
-
-    def _changed(self) -> None:
-        self.changes += 1
-        awaiting, self._awaiting_change = self._awaiting_change, {}
-        for changed in awaiting:
-            if not changed.called:  # one may have cancelled another
-                changed.callback(None)
 
     # The end
 

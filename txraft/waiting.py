@@ -1,17 +1,18 @@
-"""Those who wait for an entry to be applied.
+"""Those who wait: for an entry to be applied, for a read index, for a change of what a node sees.
 
 Whoever is told may do anything at once, also cancel others that wait here, or stop the node: so everything is taken out
 before anybody is told, and who has been cancelled meanwhile is passed over.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred, fail, succeed
 
 from txraft.core.log import ENTRY_OVERHEAD
-from txraft.core.messages import Entry
-from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
+from txraft.core.messages import Entry, NodeId
+from txraft.core.ready import ReadReady
+from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded
 
 
 class Proposals:
@@ -92,6 +93,75 @@ class HeldProposals:
 
     def _forget(self, ended: "Deferred[None]") -> None:
         self._size -= self._waiting.pop(ended, 0)
+
+
+class PendingReads:
+    """Reads whose index the core has not said yet, by their ids."""
+
+    def __init__(self) -> None:
+        self.last_id = 0
+        self._waiting: dict[int, Deferred[int]] = {}
+
+    def next_id(self) -> int:
+        """The id of a new read."""
+        self.last_id += 1
+        return self.last_id
+
+    def add(self, read_id: int, forget: Callable[[int], None]) -> "Deferred[int]":
+        """Wait for a read's index. Fails with NotLeader where it cannot be confirmed. Cancelled, it is forgotten."""
+
+        def cancel(_found: "Deferred[int]") -> None:
+            if self._waiting.pop(read_id, None) is not None:
+                forget(read_id)
+
+        found: Deferred[int] = Deferred(cancel)
+        self._waiting[read_id] = found
+        return found
+
+    def found(self, read: ReadReady) -> None:
+        """The core has said it."""
+        found = self._waiting.pop(read.read_id, None)
+        if found is not None:
+            found.callback(read.read_index)
+
+    def lose(self, read_ids: Iterable[int], leader_id: NodeId | None) -> None:
+        """The core will not say it, for `leader_id` leads."""
+        for read_id in read_ids:
+            found = self._waiting.pop(read_id, None)
+            if found is not None:
+                found.errback(NotLeader(leader_id))
+
+    def lose_all(self, leader_id: NodeId | None) -> None:
+        """The node stops."""
+        self.lose(list(self._waiting), leader_id)
+
+
+class Changes:
+    """Counts changes, and who waits for the next one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiting: dict[Deferred[None], None] = {}
+
+    def since(self, count: int) -> "Deferred[None]":
+        """Fires when there has been a change since the count was `count`. Cancelling it ends the wait."""
+        if count != self.count:
+            return succeed(None)
+
+        def cancel(changed: "Deferred[None]") -> None:
+            self._waiting.pop(changed, None)
+
+        changed: Deferred[None] = Deferred(cancel)
+        self._waiting[changed] = None
+        return changed
+
+    def happened(self) -> None:
+        """There has been one."""
+        self.count += 1
+        waiting, self._waiting = self._waiting, {}
+        for changed in waiting:
+            if not changed.called:
+                changed.callback(None)
 
 
 class AppliedIndex:

@@ -34,11 +34,9 @@ sizes = pytest.mark.parametrize("size", [3, 5])
 
 @pytest.fixture
 def make_network() -> Iterator[MakeNetwork]:
-    """Makes networks of so many namespaces, open, and removed after the test. Skips where that cannot be."""
-    if tool := missing_tool():
-        pytest.fail(tool) if os.environ.get("CI") else pytest.skip(tool)
-    if reason := refusal():
-        pytest.skip(reason)
+    """Makes networks of so many namespaces, open, and removed after the test. Skips where that cannot be, but in CI."""
+    if reason := missing_tool() or refusal():
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     networks: list[Network] = []
 
     def make(size: int) -> Network:

@@ -38,7 +38,7 @@ class WatchedNode(Node):
     def read_index(self) -> "Deferred[int]":
         found = super().read_index()
         if not found.called:
-            self.watcher.asks(self._last_read_id)
+            self.watcher.asks(self._reads.last_id)
         return found
 
     def _heartbeat_timer(self) -> None:
