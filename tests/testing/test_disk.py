@@ -1,0 +1,100 @@
+"""The simulated disk: what a crash leaves, and what a fault does to a write."""
+
+from pathlib import Path
+from random import Random
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.cluster import entries_of
+from txraft.core.ready import Save, TermAndVote
+from txraft.errors import WriteFailed
+from txraft.testing.disk import Disk, DiskStorage
+from txraft.testing.invariants import Violation
+from txraft.testing.schedule import Process, Schedule
+
+ENTRIES = entries_of(1, 1, 2)
+VOTE = TermAndVote(2, 1)
+
+
+class DiskTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.schedule = Schedule()
+        self.disk = Disk(Random(1), delay=(1.0, 1.0))
+        self.process = Process(self.schedule, Random(1), lambda: None)
+        self.storage = DiskStorage(self.disk, self.process, lambda: self.process.alive)
+
+    def save(self) -> "Deferred[None]":
+        """Begin to write a vote and, in a save of its own, three entries."""
+        return self.storage.save([Save(VOTE, ()), Save(None, ENTRIES)])
+
+    def has_all(self) -> bool:
+        """Whether all of that is on the disk; none of it otherwise."""
+        stored = self.storage.load()
+        self.assertIn((stored.term_and_vote, stored.entries), [(VOTE, ENTRIES), (TermAndVote(0, None), ())])
+        return bool(stored.entries)
+
+    def test_takes_time(self) -> None:
+        """Durable when its time is over, and not before."""
+        done = self.save()
+        self.schedule.run(0.9, lambda: False)
+        self.assertNoResult(done)
+        self.assertFalse(self.has_all())
+        self.schedule.run(1.1, lambda: False)
+        self.successResultOf(done)
+        self.assertTrue(self.has_all())
+        self.assertTrue(self.disk.has(3, 2))
+        self.assertFalse(self.disk.has(3, 1))
+        self.assertFalse(self.disk.has(4, 2))
+
+    def test_crash(self) -> None:
+        """A write that is under way is there, or not, by chance; nobody is told, and what was there stays."""
+        left = set()
+        for seed in range(20):
+            self.setUp()
+            self.disk.random.seed(seed)
+            done = self.save()
+            self.process.kill()
+            self.disk.lose_power()
+            self.schedule.run(2, lambda: False)
+            self.assertNoResult(done)
+            left.add(self.has_all())
+            before = self.has_all()
+            self.disk.lose_power()
+            self.assertEqual(self.has_all(), before)
+        self.assertEqual(left, {True, False})
+
+    def test_dead_process(self) -> None:
+        """What a dead process wants written never is."""
+        self.process.kill()
+        self.assertNoResult(self.save())
+        self.assertIsNone(self.disk.under_way)
+
+    def test_faults(self) -> None:
+        """A write fails once, or until there is room; it may be there all the same."""
+        for fault in ("fails", "full"):
+            left = set()
+            for seed in range(20):
+                self.setUp()
+                self.disk.random.seed(seed)
+                setattr(self.disk, fault, True)
+                done = self.save()
+                self.schedule.run(1.1, lambda: False)
+                self.failureResultOf(done, WriteFailed)
+                left.add(self.has_all())
+                self.assertEqual(self.disk.failures, 1)
+                self.assertEqual(getattr(self.disk, fault), fault == "full")
+            self.assertEqual(left, {True, False})
+
+    def test_real_file(self) -> None:
+        """The log file is written too, and compared when a process starts."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.disk.path = directory / "raft.sqlite"
+        self.addCleanup(self.disk.close)
+        self.assertFalse(self.has_all())
+        self.save()
+        self.schedule.run(1.1, lambda: False)
+        self.assertTrue(self.has_all())
+        self.disk.synced.entries.pop()
+        self.assertRaises(Violation, self.storage.load)
