@@ -10,7 +10,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.rpc.memory import Cluster, Recorder, dial, hello_box, warnings
-from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, Message
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
 from txraft.errors import NotApplied, OutcomeUnknown
 from txraft.rpc import Limits, commands
 from txraft.rpc.link import Caller
@@ -124,7 +124,8 @@ class CalleeTests(SynchronousTestCase):
     def test_nonsense_after_hello(self) -> None:
         """What cannot be read ends the connection with one line; nothing of it is heard, nor what follows it."""
         good = message_box(HEARTBEAT)
-        gap = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, b"data"),), 3)
+        entries = [Entry(4 + i, term, EntryKind.COMMAND, b"data") for i, term in enumerate((1, 2, 1))]
+        gap = AppendEntries(1, 2, 3, 1, (entries[0],), 3)
         for noise in (
             hello_box(),
             b"\1\0" + bytes(100),
@@ -138,6 +139,10 @@ class CalleeTests(SynchronousTestCase):
             box(b"Propose", command=b"x"),
             box(b"Propose", _ask=b"1"),
             message_box(gap).replace(b"\x94\4", b"\x94\5"),
+            message_box(AppendEntries(1, 2, 3, 1, tuple(entries[:2]), 3)),
+            message_box(AppendEntries(2, 2, 3, 1, tuple(entries), 3)),
+            message_box(HeartbeatReply(2**63 - 1, 0)),
+            message_box(HeartbeatReply(-1, 0)),
             amp.Box({b"_answer": b"77"}).serialize(),
             amp.Box({b"_error": b"77", b"_error_code": b"X", b"_error_description": b""}).serialize(),
         ):

@@ -18,7 +18,7 @@ from txraft.rpc import Limits
 REQUEST = Heartbeat(1, 2, 3)
 REPLY = HeartbeatReply(1, 3)
 EVERYTHING: list[messages.Message] = [
-    RequestVote(1, 2, 3, 4, True),
+    RequestVote(3, 2, 1, 4, True),
     messages.RequestVoteReply(1, 2, False, True),
     AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, b"x"),), 3),
     messages.AppendEntriesReply(1, 2, False, 3, 1),
