@@ -110,8 +110,8 @@ class IPeers(Interface):
         is, or gets, lost, with Unreachable."""
 
     def transfer_leadership(leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
-        """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with Undecided,
-        as `propose` does."""
+        """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with
+        NoSuchVoter, or with Undecided as `propose` does."""
 
 
 class IPeerHandler(Interface):

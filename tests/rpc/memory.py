@@ -35,6 +35,7 @@ class Recorder:
     on_receive: Callable[[], None] = lambda: None
     on_propose: Callable[[], Deferred[bytes]] = lambda: succeed(b"done")
     on_read: Callable[[], Deferred[int]] = lambda: succeed(7)
+    on_transfer: Callable[[NodeId], Deferred[NodeId]] = succeed
 
     def receive(self, sender: NodeId, message: Message) -> None:
         """Remember the message."""
@@ -59,9 +60,9 @@ class Recorder:
         return self.on_read()
 
     def handle_transfer(self, target: NodeId) -> Deferred[NodeId]:
-        """Answer that it is done."""
+        """Remember it, and answer: that it is done, if nothing else is wanted."""
         self.events.append(f"transfer to {target}")
-        return succeed(target)
+        return self.on_transfer(target)
 
 
 @implementer(IStreamClientEndpoint)

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from tests.rpc.memory import Cluster, warnings
 from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
-from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import IPeers
 from txraft.rpc import Limits
 
@@ -125,6 +125,14 @@ class QuestionsTests(SynchronousTestCase):
         self.cluster.settle()
         self.assertEqual(self.successResultOf(asked), 2)
         self.assertIn("transfer to 2", self.handler.events)
+
+    def test_transfer_to_nobody(self) -> None:
+        """The leader, whose configuration counts, may know no such voter: that is an answer, and no bug of its own."""
+        self.handler.on_transfer = lambda target: fail(NoSuchVoter(f"node {target} cannot lead"))
+        asked = self.network.transfer_leadership(1, 2)
+        self.cluster.settle()
+        self.assertEqual(str(self.failureResultOf(asked, NoSuchVoter).value), "node 2 cannot lead")
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_errors(self) -> None:
         """Outcomes arrive as what they are, anything else as OutcomeUnknown (for a read, NotApplied)."""

@@ -18,7 +18,15 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from txraft.core.messages import AppendEntries, Message, NodeId
-from txraft.errors import HandshakeRefused, MalformedMessage, NotApplied, OutcomeUnknown, Undecided, Unreachable
+from txraft.errors import (
+    HandshakeRefused,
+    MalformedMessage,
+    NoSuchVoter,
+    NotApplied,
+    OutcomeUnknown,
+    Undecided,
+    Unreachable,
+)
 from txraft.interfaces import IPeerHandler
 from txraft.rpc import commands
 from txraft.rpc.backlog import Backlog
@@ -99,7 +107,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         def failed(failure: Failure) -> None:
             if failure.check(*_MALFORMED) and not failure.check(amp.RemoteAmpError):
                 self._malformed(failure.value)
-            if not failure.check(NotApplied, if_lost):
+            if not failure.check(NotApplied, NoSuchVoter, if_lost):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
             result.errback(failure)
 
@@ -156,7 +164,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def _answer(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
         def failed(failure: Failure) -> Failure:
-            if not failure.check(Undecided):
+            if not failure.check(Undecided, NoSuchVoter):
                 _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
             return Failure(commands.on_the_wire(failure.value))
 
