@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from attrs import Factory, define, field
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import LogEvent, LogLevel
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
@@ -85,6 +88,41 @@ class MemoryEndpoint:
         transports = FakeTransport(server, True), FakeTransport(client, False)
         self.pumps.append(connect(server, transports[0], client, transports[1], greet=False, clock=self.clock))
         return succeed(client)
+
+
+class SlowTransport(FileDescriptor):
+    """Twisted's own buffering of what is written, before a socket that sends only what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryReactor())
+        self.connected = 1
+        self.held = 0
+        """Bytes that were written to it and are not sent."""
+        self.sent = b""
+        self._room = 0
+
+    def write(self, data: bytes) -> None:
+        """Count it."""
+        self.held += len(data)
+        super().write(data)
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Send what there is room for."""
+        part = bytes(data[: self._room])
+        self._room -= len(part)
+        self.held -= len(part)
+        self.sent += part
+        return len(part)
+
+    def take(self, size: int) -> None:
+        """The peer takes in `size` bytes, or what there is."""
+        self._room = size
+        while self._room and self.held:
+            self.doWrite()
+
+    def abortConnection(self) -> None:
+        """End at once."""
+        self.connectionLost(Failure(ConnectionAborted()))
 
 
 @define(eq=False)

@@ -13,11 +13,11 @@ that can be reached one way only. A newer connection from the same peer replaces
 never closed its old one.
 
 **Nothing is kept for later.** A message without a connection is dropped, and Raft sends it again if it still matters.
-What a slow connection may hold back is bounded (`backlog`). A proposal is never sent twice (hazard C8): one that was
-never written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
+What may wait for a slow peer is bounded (`backlog`). A proposal is never sent twice (hazard C8): one that was never
+written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
 
-**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and otherwise because heartbeats
-go on: unacknowledged, they fill the socket's buffer, then the transport pauses, and one that stays paused is aborted.
+**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and otherwise because sending
+goes on: unacknowledged, it fills the socket's buffer, then the transport pauses, and one that stays paused is aborted.
 
 **Bad input ends the connection**, with one line in the log, before it reaches the handler: a box that cannot be read,
 a gap between entries (hazard R12), an unknown command, anything before `Hello`.
