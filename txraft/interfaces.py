@@ -121,7 +121,7 @@ class IPeerHandler(Interface):
         """A message arrived."""
 
     def peer_connected(peer: NodeId) -> None:
-        """A connection to `peer`, by which messages to it go, has opened."""
+        """A connection to `peer`, by which entries to it go, has opened."""
 
     def peer_lost(peer: NodeId) -> None:
         """That connection has closed."""

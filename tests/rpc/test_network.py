@@ -56,15 +56,16 @@ class MessagesTests(SynchronousTestCase):
         self.assertTrue(cluster.handlers[1].received == [(0, message)])
 
     def test_the_way(self) -> None:
-        """A request goes by the connection that was dialled, a reply by the one that its request came by."""
+        """Entries and proposals go by the connection that was dialled, all else by the one that the peer dialled."""
         cluster = Cluster().start()
-        dialled_by_0, dialled_by_1 = (cluster.endpoints[node].pumps[0] for node in (0, 1))
-        cluster.networks[0].send(1, REQUEST)
-        self.assertTrue(dialled_by_0.clientIO.getOutBuffer())
-        self.assertFalse(dialled_by_1.serverIO.getOutBuffer())
-        cluster.networks[0].send(1, REPLY)
-        self.assertFalse(dialled_by_0.clientIO.getOutBuffer())
-        self.assertTrue(dialled_by_1.serverIO.getOutBuffer())
+        ours, theirs = cluster.endpoints[0].pumps[0].clientIO, cluster.endpoints[1].pumps[0].serverIO
+        for message in EVERYTHING:
+            cluster.networks[0].send(1, message)
+            large = isinstance(message, AppendEntries)
+            self.assertEqual([bool(way.getOutBuffer()) for way in (ours, theirs)], [large, not large], message)
+        cluster.networks[0].propose(1, b"x")
+        self.assertTrue(ours.getOutBuffer())
+        self.assertFalse(theirs.getOutBuffer())
 
     def test_one_way_reachable(self) -> None:
         """Where only one node can dial, everything goes both ways on that connection."""
