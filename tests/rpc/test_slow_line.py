@@ -83,6 +83,11 @@ class SlowLineTests(SynchronousTestCase):
         self.assertEqual({machine.node.view.leader_id for machine in world}, {leader.id})
         return size * len(results)
 
+    def test_small_values_on_one_connection(self) -> None:
+        """150 kB a second are enough, also where heartbeats wait behind entries, as nodes can dial one way only."""
+        committed = self.leads_on(SlowWorld(150_000, one_way=True), size=5000, clients=300)
+        self.assertGreater(committed, 0.8 * 10 * 150_000)
+
     def test_large_values(self) -> None:
         """Values that take 2 s on the line do not hold up the heartbeats."""
         committed = self.leads_on(SlowWorld(450_000), size=1_000_000, clients=3)
