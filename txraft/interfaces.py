@@ -2,12 +2,12 @@
 
 web ──IReplica──> replica ──> node ──> core
                                ├─IStorage──────> disk
-                               ├─IPeers────────> other nodes ──IPeerHandler──> their replica
+                               ├─IPeers────────> other nodes ──IPeerHandler──> their node
                                └─IStateMachine─> the application's data
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -15,8 +15,6 @@ from zope.interface import Attribute, Interface
 
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
-
-T = TypeVar("T")
 
 
 @frozen
