@@ -16,10 +16,10 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.worker import InlineWorker
 from txraft import service
 from txraft.config import BUILT_IN
 from txraft.service import run_on_monotonic_time
-from txraft.worker import InlineWorker
 
 MINUTE = 60.0
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from txraft.errors import WorkerStopped
 from txraft.interfaces import IWorker
-from txraft.worker import InlineWorker, ThreadWorker
+from txraft.worker import ThreadWorker
 
 
 class ThreadWorkerTests(TestCase):
@@ -71,20 +71,3 @@ class ThreadWorkerTests(TestCase):
         yield stopped
         self.assertEqual([self.successResultOf(result) for result in results], [True, 7])
         self.assertEqual(self.threads(), [])
-
-
-class InlineWorkerTests(SynchronousTestCase):
-    """The worker without a thread."""
-
-    def test_at_once(self) -> None:
-        """Every Deferred has fired."""
-        worker = InlineWorker()
-        verifyObject(IWorker, worker)
-        self.assertEqual(self.successResultOf(worker.run(int, "7")), 7)
-        self.failureResultOf(worker.run(int, "x"), ValueError)
-
-    def test_stop(self) -> None:
-        """No work after that."""
-        worker = InlineWorker()
-        self.successResultOf(worker.stop())
-        self.failureResultOf(worker.run(int, "7"), WorkerStopped)

@@ -2,12 +2,12 @@
 
 web ──IReplica──> replica ──> node ──> core
                                ├─IStorage──────> disk
-                               ├─IPeers────────> other nodes ──IPeerHandler──> their replica
+                               ├─IPeers────────> other nodes ──IPeerHandler──> their node
                                └─IStateMachine─> the application's data
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -15,8 +15,6 @@ from zope.interface import Attribute, Interface
 
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
-
-T = TypeVar("T")
 
 
 @frozen
@@ -110,8 +108,8 @@ class IPeers(Interface):
         is, or gets, lost, with Unreachable."""
 
     def transfer_leadership(leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
-        """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with Undecided,
-        as `propose` does."""
+        """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with
+        NoSuchVoter, or with Undecided as `propose` does."""
 
 
 class IPeerHandler(Interface):
@@ -121,7 +119,7 @@ class IPeerHandler(Interface):
         """A message arrived."""
 
     def peer_connected(peer: NodeId) -> None:
-        """A connection to `peer`, by which messages to it go, has opened."""
+        """A connection to `peer`, by which entries to it go, has opened."""
 
     def peer_lost(peer: NodeId) -> None:
         """That connection has closed."""

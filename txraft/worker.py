@@ -1,4 +1,4 @@
-"""Where blocking calls run: `ThreadWorker` for a node, `InlineWorker` for tests and simulation."""
+"""Where blocking calls run, lest the reactor wait for a disk."""
 
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -6,7 +6,7 @@ from threading import Thread
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,7 +42,7 @@ class ThreadWorker:
 
         Fails with WorkerStopped after `stop`."""
         if self._stopping:
-            return fail(_stopped(self._name))
+            return fail(WorkerStopped(f"{self._name} has been stopped and takes no more work"))
         if self._thread is None:
             self._thread = Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
@@ -69,26 +69,3 @@ class ThreadWorker:
             else:
                 self._reactor.callFromThread(job.result.callback, outcome)
         self._reactor.callFromThread(self._ended.callback, None)
-
-
-@implementer(IWorker)
-class InlineWorker:
-    """Runs everything at once, on the caller's thread; every Deferred has already fired."""
-
-    def __init__(self) -> None:
-        self._stopping = False
-
-    def run(self, function: Callable[..., Any], *args: Any) -> "Deferred[Any]":
-        """Call `function(*args)`. Fails with WorkerStopped after `stop`."""
-        if self._stopping:
-            return fail(_stopped("the inline worker"))
-        return execute(function, *args)
-
-    def stop(self) -> "Deferred[None]":
-        """Take nothing more in."""
-        self._stopping = True
-        return succeed(None)
-
-
-def _stopped(name: str) -> WorkerStopped:
-    return WorkerStopped(f"{name} has been stopped and takes no more work")

@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from attrs import Factory, define, field
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import LogEvent, LogLevel
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
@@ -35,6 +38,7 @@ class Recorder:
     on_receive: Callable[[], None] = lambda: None
     on_propose: Callable[[], Deferred[bytes]] = lambda: succeed(b"done")
     on_read: Callable[[], Deferred[int]] = lambda: succeed(7)
+    on_transfer: Callable[[NodeId], Deferred[NodeId]] = succeed
 
     def receive(self, sender: NodeId, message: Message) -> None:
         """Remember the message."""
@@ -59,9 +63,9 @@ class Recorder:
         return self.on_read()
 
     def handle_transfer(self, target: NodeId) -> Deferred[NodeId]:
-        """Answer that it is done."""
+        """Remember it, and answer: that it is done, if nothing else is wanted."""
         self.events.append(f"transfer to {target}")
-        return succeed(target)
+        return self.on_transfer(target)
 
 
 @implementer(IStreamClientEndpoint)
@@ -84,6 +88,41 @@ class MemoryEndpoint:
         transports = FakeTransport(server, True), FakeTransport(client, False)
         self.pumps.append(connect(server, transports[0], client, transports[1], greet=False, clock=self.clock))
         return succeed(client)
+
+
+class SlowTransport(FileDescriptor):
+    """Twisted's own buffering of what is written, before a socket that sends only what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryReactor())
+        self.connected = 1
+        self.held = 0
+        """Bytes that were written to it and are not sent."""
+        self.sent = b""
+        self._room = 0
+
+    def write(self, data: bytes) -> None:
+        """Count it."""
+        self.held += len(data)
+        super().write(data)
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Send what there is room for."""
+        part = bytes(data[: self._room])
+        self._room -= len(part)
+        self.held -= len(part)
+        self.sent += part
+        return len(part)
+
+    def take(self, size: int) -> None:
+        """The peer takes in `size` bytes, or what there is."""
+        self._room = size
+        while self._room and self.held:
+            self.doWrite()
+
+    def abortConnection(self) -> None:
+        """End at once."""
+        self.connectionLost(Failure(ConnectionAborted()))
 
 
 @define(eq=False)

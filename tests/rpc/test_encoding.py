@@ -13,26 +13,32 @@ from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
 from txraft.errors import InvariantViolated, MalformedMessage
 from txraft.rpc.commands import COMMAND_OF, COMMANDS, Propose
-from txraft.rpc.encoding import MAX_INTEGER, MAX_VALUE, PackedMessage
+from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE, PackedMessage
 
 numbers = st.integers(0, MAX_INTEGER)
+terms = st.integers(0, MAX_TERM)
 
 
 @st.composite
-def append_entries(draw: st.DrawFn) -> AppendEntries:
-    """AppendEntries whose entries follow prev_log_index."""
-    prev = draw(st.integers(0, MAX_INTEGER - 100))
-    parts = draw(st.lists(st.tuples(numbers, st.sampled_from(EntryKind), st.binary()), max_size=8))
-    entries = tuple(Entry(prev + 1 + i, *part) for i, part in enumerate(parts))
-    return AppendEntries(draw(numbers), draw(numbers), prev, draw(numbers), entries, draw(numbers))
-
-
-def of_class(message_class: type[Message]) -> st.SearchStrategy[Message]:
-    """Any message of a class."""
+def messages_of(draw: st.DrawFn, message_class: type[Message]) -> Message:
+    """Any message of a class that a server could send."""
+    term = draw(terms)
+    values: dict[str, Any] = {"term": term}
+    for field in attrs.fields(message_class):
+        if field.name.endswith("_term"):
+            values[field.name] = draw(st.integers(0, term))
+        elif field.type is bool:
+            values[field.name] = draw(st.booleans())
+        elif field.type is int and field.name != "term":
+            values[field.name] = draw(numbers)
     if message_class is AppendEntries:
-        return append_entries()
-    kinds = {int: numbers, bool: st.booleans()}
-    return st.builds(message_class, *(kinds[field.type] for field in attrs.fields(message_class) if field.type))
+        prev = values["prev_log_index"] = draw(st.integers(0, MAX_INTEGER - 100))
+        parts = draw(
+            st.lists(st.tuples(st.integers(values["prev_log_term"], term), st.sampled_from(EntryKind), st.binary()))
+        )
+        parts.sort(key=lambda part: part[0])
+        values["entries"] = tuple(Entry(prev + 1 + i, *part) for i, part in enumerate(parts))
+    return message_class(**values)
 
 
 def over_the_wire(command: type[amp.Command], arguments: dict[str, Any]) -> Any:
@@ -57,7 +63,7 @@ def batch(count: int, size: int) -> AppendEntries:
 class MessagesTests(SynchronousTestCase):
     """Every message arrives as it was, or does not arrive."""
 
-    @given(st.one_of(*map(of_class, COMMAND_OF)))
+    @given(st.one_of(*map(messages_of, COMMAND_OF)))
     def test_round_trip(self, message: Message) -> None:
         """A message equals what arrives, in type too."""
         arrived = sent(message)
@@ -104,6 +110,34 @@ class MessagesTests(SynchronousTestCase):
         """These values in msgpack are not taken for a message of the class."""
         with self.assertRaises(MalformedMessage, msg=repr(values)):
             PackedMessage(message_class).from_bytes(msgpack.packb(values))
+
+    def test_terms_along_a_log(self) -> None:
+        """Entries of terms that go down, or above the leader's own, do not arrive: they would end the node."""
+        for prev_log_term, terms in ((2, [4]), (2, [3, 4]), (2, [3, 2]), (2, [1]), (0, [-1]), (4, []), (4, [4])):
+            entries = [[11 + i, term, 1, b""] for i, term in enumerate(terms)]
+            self.refused(AppendEntries, [3, 1, 10, prev_log_term, entries, 9])
+
+    def test_index_beyond_what_is_stored(self) -> None:
+        """An entry whose index storage could not hold does not arrive."""
+        self.refused(AppendEntries, [3, 1, MAX_INTEGER, 2, [[MAX_INTEGER + 1, 3, 1, b""]], 9])
+
+    def test_highest_term(self) -> None:
+        """A term from which a server could not go on counting does not arrive, in any message."""
+        for message_class in COMMAND_OF:
+            fields = attrs.fields(message_class)
+            for term, taken in ((MAX_TERM, True), (MAX_TERM + 1, False), (MAX_INTEGER, False), (2**64 - 1, False)):
+                values = [() if field.name == "entries" else field.type is bool or 1 for field in fields]
+                values[0] = term
+                if taken:
+                    arrived = PackedMessage(message_class).from_bytes(msgpack.packb(values))
+                    self.assertEqual(arrived.term, MAX_TERM)
+                else:
+                    self.refused(message_class, values)
+
+    def test_term_of_a_log_beyond_the_senders(self) -> None:
+        """Nobody's log has an entry of a term that its server has not entered."""
+        self.refused(messages.RequestVote, [3, 10, 4, 1, False, False])
+        self.refused(messages.AppendEntriesReply, [3, 1, False, 10, 4])
 
     def test_wrong_fields(self) -> None:
         """Fields of the wrong number, type or range are refused."""

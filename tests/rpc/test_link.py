@@ -9,9 +9,9 @@ from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import Cluster, Recorder, dial, hello_box, warnings
-from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, Message
-from txraft.errors import NotApplied, OutcomeUnknown
+from tests.rpc.memory import Cluster, Recorder, SlowTransport, dial, hello_box, warnings
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
+from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 from txraft.rpc import Limits, commands
 from txraft.rpc.link import Caller
 
@@ -124,7 +124,8 @@ class CalleeTests(SynchronousTestCase):
     def test_nonsense_after_hello(self) -> None:
         """What cannot be read ends the connection with one line; nothing of it is heard, nor what follows it."""
         good = message_box(HEARTBEAT)
-        gap = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, b"data"),), 3)
+        entries = [Entry(4 + i, term, EntryKind.COMMAND, b"data") for i, term in enumerate((1, 2, 1))]
+        gap = AppendEntries(1, 2, 3, 1, (entries[0],), 3)
         for noise in (
             hello_box(),
             b"\1\0" + bytes(100),
@@ -138,6 +139,10 @@ class CalleeTests(SynchronousTestCase):
             box(b"Propose", command=b"x"),
             box(b"Propose", _ask=b"1"),
             message_box(gap).replace(b"\x94\4", b"\x94\5"),
+            message_box(AppendEntries(1, 2, 3, 1, tuple(entries[:2]), 3)),
+            message_box(AppendEntries(2, 2, 3, 1, tuple(entries), 3)),
+            message_box(HeartbeatReply(2**63 - 1, 0)),
+            message_box(HeartbeatReply(-1, 0)),
             amp.Box({b"_answer": b"77"}).serialize(),
             amp.Box({b"_error": b"77", b"_error_code": b"X", b"_error_description": b""}).serialize(),
         ):
@@ -235,63 +240,97 @@ class HangsUp(Protocol):
 
 
 class SlowPeerTests(SynchronousTestCase):
-    """A transport that does not get rid of what is written: hazard R18."""
+    """A peer that takes in little, or nothing: hazard R18."""
 
-    LIMIT = 100_000
+    LIMIT = 1_000_000
+    MESSAGE = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(60_000)),), 3)
 
     def setUp(self) -> None:
-        """Two nodes; what 0 sends to 1 stays where it is."""
-        self.cluster = Cluster(Limits(backlog=self.LIMIT)).start()
-        self.network, self.clock = self.cluster.networks[0], self.cluster.clock
-        self.transport = self.cluster.endpoints[0].pumps[0].clientIO
-        self.message = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(1000)),), 3)
+        """Node 0 is connected to node 1, which takes in what it is told to."""
+        cluster = Cluster(Limits(backlog=self.LIMIT))
+        self.network, self.clock, self.handler = cluster.networks[0], cluster.clock, cluster.handlers[0]
+        self.network.handler = self.handler
+        self.transport = SlowTransport()
+        self.caller = Caller(self.network, 1)
+        self.caller.makeConnection(self.transport)
+        self.caller.dataReceived(amp.Box({b"_answer": b"1"}).serialize())
 
-    def flood(self) -> int:
-        """Send far more than the limit; gives back how many bytes wait."""
-        for _ in range(1000):
-            self.network.send(1, self.message)
-        return sum(map(len, self.transport.stream))
+    def taken(self) -> list[bytes]:
+        """The names of the commands that the peer has taken in, without Hello."""
+        return [box[b"_command"] for box in amp.parseString(self.transport.sent)][1:]
+
+    def test_steady_load(self) -> None:
+        """A peer that is behind, never quite catches up, and takes all of it in, is sent all of it."""
+        self.network.send(1, self.MESSAGE)
+        self.network.send(1, self.MESSAGE)
+        with capturedLogs() as events:
+            for _ in range(100):
+                self.network.send(1, self.MESSAGE)
+                self.transport.take(60_000)
+                self.clock.advance(4)
+                self.assertGreater(self.transport.held, 0)
+        self.transport.take(200_000)
+        self.assertEqual(self.taken(), [b"AppendEntries"] * 102)
+        self.assertEqual(warnings(events), [])
 
     def test_bounded(self) -> None:
-        """While the transport is paused, no more waits than the limit and one message."""
-        self.transport.producer.pauseProducing()
-        self.assertIn(self.flood(), range(self.LIMIT, self.LIMIT + 1200))
+        """Toward a peer that takes nothing in, no more waits than the limit, and one message that passes it."""
+        for _ in range(1000):
+            self.network.send(1, self.MESSAGE)
+        self.transport.take(100_000_000)
+        self.assertIn(len(self.transport.sent), range(self.LIMIT, self.LIMIT + 300_000))
 
-    def test_what_is_small_or_bounded_is_not_dropped(self) -> None:
-        """Proposals, reads and heartbeats wait behind a full backlog, and arrive when there is room again."""
-        self.transport.producer.pauseProducing()
-        self.flood()
-        asked: tuple[Deferred[Any], ...] = (self.network.propose(1, b"late"), self.network.read_barrier(1))
-        self.network.send(1, Heartbeat(1, 2, 3))
-        self.transport.producer.resumeProducing()
-        self.cluster.settle()
-        self.assertEqual([self.successResultOf(one) for one in asked], [b"done", 7])
-        self.assertIn((0, Heartbeat(1, 2, 3)), self.cluster.handlers[1].received)
+    def test_room_again(self) -> None:
+        """What a full backlog dropped, when it is sent again, goes."""
+        self.test_bounded()
+        before = len(self.taken())
+        for _ in range(5):
+            self.network.send(1, self.MESSAGE)
+        self.transport.take(1_000_000)
+        self.assertEqual(len(self.taken()) - before, 5)
 
-    def test_a_burst_is_not_dropped(self) -> None:
-        """What the transport takes in is all sent, and after a pause sending goes on."""
-        self.assertGreater(self.flood(), 1_000_000)
-        self.cluster.settle()
-        self.transport.producer.pauseProducing()
-        self.flood()
-        self.cluster.settle()
-        self.transport.producer.resumeProducing()
-        before = len(self.cluster.handlers[1].received)
-        self.flood()
-        self.cluster.settle()
-        self.assertEqual(len(self.cluster.handlers[1].received) - before, 1000)
+    def test_larger_than_the_limit(self) -> None:
+        """A single message of any size goes: hazard R20."""
+        self.network.send(1, AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(5_000_000)),), 3))
+        self.transport.take(6_000_000)
+        self.assertEqual(self.taken(), [b"AppendEntries"])
+
+    def test_what_is_refused(self) -> None:
+        """Behind a full backlog a proposal is refused, for certain not applied; what is small waits."""
+        for _ in range(1000):
+            self.network.send(1, self.MESSAGE)
+        self.failureResultOf(self.network.propose(1, b"late"), Overloaded)
+        self.assertNoResult(self.network.read_barrier(1))
+        self.network.send(1, HEARTBEAT)
+        self.transport.take(100_000_000)
+        self.assertEqual(self.taken()[-2:], [b"ReadBarrier", b"Heartbeat"])
+        self.assertNoResult(self.network.propose(1, b"now"))
+
+    def test_stopped_for_hours(self) -> None:
+        """A peer that takes nothing in gets heartbeats, and is given up when they no longer fit, with one line."""
+        with capturedLogs() as events:
+            while not self.transport.disconnected:
+                self.network.send(1, HEARTBEAT)
+                self.clock.advance(0.1)
+        self.assertLess(self.transport.held, 70_000)
+        self.assertEqual(len(warnings(events)), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stuck(self) -> None:
-        """A transport that stays paused is aborted, the handler hears of it, and the peer is dialled again."""
-        self.transport.producer.pauseProducing()
-        self.clock.advance(9.9)
-        self.assertEqual(self.cluster.handlers[0].events, ["connected 1"])
+        """A transport that stays paused is aborted, by whomever it was dialled; the handler hears of what it dialled,
+        and the peer is dialled again."""
+        cluster = Cluster().start()
+        for transport in (cluster.endpoints[0].pumps[0].clientIO, cluster.endpoints[1].pumps[0].serverIO):
+            transport.producer.pauseProducing()
+        cluster.clock.advance(9.9)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"])
         with capturedLogs() as events:
-            self.clock.advance(0.2)
-        self.assertEqual(len(warnings(events)), 1)
-        self.assertEqual(self.cluster.handlers[0].events, ["connected 1", "lost 1"])
-        self.cluster.advance(1)
-        self.assertEqual(self.cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
+            cluster.clock.advance(0.2)
+        self.assertEqual(len(warnings(events)), 2)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1"])
+        cluster.advance(1)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
+        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0", "connected 0"])
 
     def test_stop_while_stuck(self) -> None:
         """A network with a connection that is stuck stops in time all the same."""

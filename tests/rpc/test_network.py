@@ -11,14 +11,14 @@ from zope.interface.verify import verifyObject
 from tests.rpc.memory import Cluster, warnings
 from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
-from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import IPeers
 from txraft.rpc import Limits
 
 REQUEST = Heartbeat(1, 2, 3)
 REPLY = HeartbeatReply(1, 3)
 EVERYTHING: list[messages.Message] = [
-    RequestVote(1, 2, 3, 4, True),
+    RequestVote(3, 2, 1, 4, True),
     messages.RequestVoteReply(1, 2, False, True),
     AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, b"x"),), 3),
     messages.AppendEntriesReply(1, 2, False, 3, 1),
@@ -56,15 +56,16 @@ class MessagesTests(SynchronousTestCase):
         self.assertTrue(cluster.handlers[1].received == [(0, message)])
 
     def test_the_way(self) -> None:
-        """A request goes by the connection that was dialled, a reply by the one that its request came by."""
+        """Entries and proposals go by the connection that was dialled, all else by the one that the peer dialled."""
         cluster = Cluster().start()
-        dialled_by_0, dialled_by_1 = (cluster.endpoints[node].pumps[0] for node in (0, 1))
-        cluster.networks[0].send(1, REQUEST)
-        self.assertTrue(dialled_by_0.clientIO.getOutBuffer())
-        self.assertFalse(dialled_by_1.serverIO.getOutBuffer())
-        cluster.networks[0].send(1, REPLY)
-        self.assertFalse(dialled_by_0.clientIO.getOutBuffer())
-        self.assertTrue(dialled_by_1.serverIO.getOutBuffer())
+        ours, theirs = cluster.endpoints[0].pumps[0].clientIO, cluster.endpoints[1].pumps[0].serverIO
+        for message in EVERYTHING:
+            cluster.networks[0].send(1, message)
+            large = isinstance(message, AppendEntries)
+            self.assertEqual([bool(way.getOutBuffer()) for way in (ours, theirs)], [large, not large], message)
+        cluster.networks[0].propose(1, b"x")
+        self.assertTrue(ours.getOutBuffer())
+        self.assertFalse(theirs.getOutBuffer())
 
     def test_one_way_reachable(self) -> None:
         """Where only one node can dial, everything goes both ways on that connection."""
@@ -125,6 +126,14 @@ class QuestionsTests(SynchronousTestCase):
         self.cluster.settle()
         self.assertEqual(self.successResultOf(asked), 2)
         self.assertIn("transfer to 2", self.handler.events)
+
+    def test_transfer_to_nobody(self) -> None:
+        """The leader, whose configuration counts, may know no such voter: that is an answer, and no bug of its own."""
+        self.handler.on_transfer = lambda target: fail(NoSuchVoter(f"node {target} cannot lead"))
+        asked = self.network.transfer_leadership(1, 2)
+        self.cluster.settle()
+        self.assertEqual(str(self.failureResultOf(asked, NoSuchVoter).value), "node 2 cannot lead")
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_errors(self) -> None:
         """Outcomes arrive as what they are, anything else as OutcomeUnknown (for a read, NotApplied)."""

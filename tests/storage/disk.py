@@ -8,11 +8,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.contract import entries
+from tests.worker import InlineWorker
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import DirectoryLocked, StorageError
 from txraft.interfaces import Stored
 from txraft.storage.sqlite import SQLiteStorage
-from txraft.worker import InlineWorker
 
 
 def storage_in(directory: Path, node_id: int = 0, cluster_id: str = "ours") -> SQLiteStorage:

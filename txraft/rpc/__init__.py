@@ -7,17 +7,18 @@ command carries its message as one msgpack array, laid out by the fields of the 
 over as many values of the box as it takes (`encoding`; hazard R20).
 
 **Two connections a pair.** Every node dials every other (`network`), and a connection opens with `Hello`: protocol
-version, cluster, who calls, who is meant (`handshake`). Requests travel on the connection that this node dialled,
-replies on the one by which the request came; where one of the two is missing, the other carries both, so nodes work
-that can be reached one way only. A newer connection from the same peer replaces the older: a peer that lost power
-never closed its old one.
+version, cluster, who calls, who is meant (`handshake`). Entries and questions travel on the connection that this node
+dialled; heartbeats, votes and replies on the one that the peer dialled, on which nothing large goes the same way. So no
+follower campaigns, and no leader steps down, for want of a heartbeat that waits behind entries or proposals (hazard
+R18). Where one of the two connections is missing, the other carries everything, so nodes work that can be reached one
+way only. A newer connection from the same peer replaces the older: a peer that lost power never closed its old one.
 
 **Nothing is kept for later.** A message without a connection is dropped, and Raft sends it again if it still matters.
-What a slow connection may hold back is bounded (`backlog`). A proposal is never sent twice (hazard C8): one that was
-never written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
+What may wait for a slow peer is bounded (`backlog`). A proposal is never sent twice (hazard C8): one that was never
+written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
 
-**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and otherwise because heartbeats
-go on: unacknowledged, they fill the socket's buffer, then the transport pauses, and one that stays paused is aborted.
+**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and otherwise because sending
+goes on: unacknowledged, it fills the socket's buffer, then the transport pauses, and one that stays paused is aborted.
 
 **Bad input ends the connection**, with one line in the log, before it reaches the handler: a box that cannot be read,
 a gap between entries (hazard R12), an unknown command, anything before `Hello`.

@@ -1,40 +1,65 @@
-"""How much may wait in a transport that does not get rid of what is written to it.
+"""What waits for a peer that does not take it in as fast as it is written.
 
-A transport pauses its producer when more than 64 KiB wait, and resumes it when nothing does. A burst pauses it as well
-as a dead peer, so pausing alone is no reason to drop anything. Counted is what is written while it is paused; from
-`limit` bytes on the backlog is full, and entries, which Raft sends again, are dropped until the transport has caught
-up. What else there is, is small or, as proposals are, bounded by who sends it. A transport that has not caught up for
-`stuck_after` seconds leads to a peer that is gone or hopelessly slow, and is given up, and with it what waits.
+A transport takes whatever is written to it, without a bound. It asks its producer to pause when more than 64 KiB wait
+in it, and to resume when nothing does; what goes on writing all the same learns neither how much waits, nor, under
+steady load, whether any of it goes. So what is to be written waits here, and is handed to the transport in pieces, when
+it wants them. Then `size` is what waits, to within two pieces, and each time that it resumes the peer has taken in at
+least that much.
+
+Memory toward a peer is bounded, whatever it does and whichever side dialled. One that takes nothing in (it is stopped,
+or cut off) makes the transport pause once the socket's buffers are full; `stuck_after` seconds later the link is given
+up, and with it what waits. The same happens to one that takes in less than a piece or two in that time (by default,
+about 10 kB/s). One that is merely slow is left in peace, also over a message that takes minutes. Toward that one,
+whatever is large stops at `limit`: entries, which Raft sends again, are dropped, and proposals are refused (`Link`).
+The message that passes the limit still goes, however large (hazard R20). The rest is small, and no more than one for
+each heartbeat interval and for each message or question that came in.
 """
 
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 
-from attrs import define
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from attrs import Factory, define
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
+
+PIECE: Final = 64 * 1024
+"""Bytes that are handed to a transport at once."""
 
 
 @implementer(IPushProducer)
 @define(eq=False)
 class Backlog:
-    """Registered with a transport as its streaming producer."""
+    """The producer of one transport, with which it registers itself."""
 
+    _transport: IConsumer
     _clock: IReactorTime
     _limit: int
     _stuck_after: float
     _on_stuck: Callable[[], None]
-    _waiting: int = 0
+    size: int = 0
+    _pieces: deque[bytes] = Factory(deque)
     _deadline: IDelayedCall | None = None
+    """Set while the transport is paused."""
+
+    def __attrs_post_init__(self) -> None:
+        self._transport.registerProducer(self, True)
 
     @property
     def full(self) -> bool:
-        """Whether what can be dropped is to be dropped."""
-        return self._waiting >= self._limit
+        """Whether what can be dropped or refused is to be."""
+        return self.size >= self._limit
 
-    def wrote(self, size: int) -> None:
-        """`size` bytes went to the transport."""
-        if self._deadline is not None:
-            self._waiting += size
+    def write(self, data: bytes) -> None:
+        """Write `data` when all that was written before it has gone."""
+        self._pieces.extend(data[start : start + PIECE] for start in range(0, len(data), PIECE))
+        self.size += len(data)
+        self._hand_over()
+
+    def release(self) -> None:
+        """Let the transport have everything: it is to close when it has sent that, and would wait for a producer."""
+        self._transport.unregisterProducer()
+        self.resumeProducing()
 
     def pauseProducing(self) -> None:
         """The transport has more than it wants."""
@@ -42,16 +67,28 @@ class Backlog:
             self._deadline = self._clock.callLater(self._stuck_after, self._stuck)
 
     def resumeProducing(self) -> None:
-        """The transport has written everything."""
-        self._waiting = 0
+        """The transport has sent everything that it had."""
+        self._no_deadline()
+        self._hand_over()
+
+    def stopProducing(self) -> None:
+        """The connection is over."""
+        self._no_deadline()
+        self._pieces.clear()
+        self.size = 0
+
+    def _hand_over(self) -> None:
+        while self._pieces and self._deadline is None:
+            piece = self._pieces.popleft()
+            self.size -= len(piece)
+            self._transport.write(piece)
+
+    def _no_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def stopProducing(self) -> None:
-        """The connection is over."""
-        self.resumeProducing()
-
     def _stuck(self) -> None:
         self._deadline = None
+        self.stopProducing()
         self._on_stuck()

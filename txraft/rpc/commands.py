@@ -1,4 +1,5 @@
-"""The AMP commands: one for each of Raft's RPC messages, which ask for no answer, and three that do.
+"""The AMP commands: one for each of Raft's messages, which ask for no answer, and four that do: Hello, Propose,
+ReadBarrier and Transfer.
 
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
@@ -9,7 +10,7 @@ from twisted.protocols import amp
 
 from txraft.core import messages
 from txraft.core.messages import Message
-from txraft.errors import HandshakeRefused, NotApplied, NotLeader, OutcomeUnknown
+from txraft.errors import HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
 from txraft.rpc.encoding import LongBytes, PackedMessage
 
 PROTOCOL_VERSION: Final = 1
@@ -124,7 +125,7 @@ class Transfer(amp.Command):
 
     arguments: ClassVar[Arguments] = [(b"target", amp.Integer())]
     response: ClassVar[Arguments] = [(b"leader_id", amp.Integer())]
-    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {NoSuchVoter: b"NO_SUCH_VOTER"}
 
 
 _ALL: Final[list[type[amp.Command]]] = [Hello, Propose, ReadBarrier, Transfer, *COMMAND_OF.values()]
@@ -133,7 +134,8 @@ COMMANDS: Final = {command.commandName: command for command in _ALL}
 
 
 def on_the_wire(error: BaseException | None) -> amp.RemoteAmpError:
-    """The error as the other node is to see it: Undecided as what it is, anything else as OutcomeUnknown."""
+    """The error as the other node is to see it: what a request may end in as what it is, anything else as
+    OutcomeUnknown."""
     match error:
         case NotLeader(leader_id=leader_id):
             code, text = _UNDECIDED[NotLeaderThere], "" if leader_id is None else str(leader_id)
@@ -141,6 +143,8 @@ def on_the_wire(error: BaseException | None) -> amp.RemoteAmpError:
             code, text = _UNDECIDED[NotApplied], str(error)
         case OutcomeUnknown():
             code, text = _UNDECIDED[OutcomeUnknown], str(error)
+        case NoSuchVoter():
+            code, text = Transfer.errors[NoSuchVoter], str(error)
         case _:
             code, text = _UNDECIDED[OutcomeUnknown], "the node that was asked failed; its log says why"
     return amp.RemoteAmpError(code, text)

@@ -5,7 +5,7 @@ an array again. What arrives is checked in full before a value is made of it, si
 the exact types, the range of the numbers, and entries that follow each other without a gap (hazard R12).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, Final
 
@@ -19,7 +19,12 @@ from txraft.errors import InvariantViolated, MalformedMessage
 MAX_VALUE: Final = 0xFFFF
 """Bytes in one value of an AMP box."""
 MAX_INTEGER: Final = 2**63 - 1
-"""Terms and indexes are this large at most, since storage keeps them so."""
+"""Indexes and the other numbers are this large at most, since storage keeps them so."""
+MAX_TERM: Final = 2**48
+"""What claims a higher term is noise: a cluster with an election a millisecond would count to it for 8,900 years.
+
+Whoever takes over a term at the end of what can be sent leaves the cluster without a next one, and so without a leader,
+for good. This bound is such an end too, but counting does not lead there, and noise of 64 bits is seldom below it."""
 
 
 class LongBytes(amp.Argument):
@@ -69,6 +74,7 @@ class PackedMessage(LongBytes):
             attrgetter(*self._names) if len(self._names) > 1 else lambda message: (getattr(message, self._names[0]),)
         )
         self._types = tuple(field.type if field.type in (int, bool) else tuple for field in fields)
+        self._log_terms = tuple(name for name in self._names if name.endswith("_term"))
 
     def to_bytes(self, message: Message) -> bytes:
         """Raises InvariantViolated where entries do not follow each other."""
@@ -88,9 +94,11 @@ class PackedMessage(LongBytes):
         entries = fields.pop("entries", ())
         if min(fields.values()) < 0 or max(fields.values()) > MAX_INTEGER:
             raise MalformedMessage("a number is out of range")
+        # A server has entered every term that an entry in its log is of (§5.1).
+        if fields["term"] > MAX_TERM or any(fields[name] > fields["term"] for name in self._log_terms):
+            raise MalformedMessage("a term is out of range")
         if self.message_class is AppendEntries:
-            first = fields["prev_log_index"] + 1
-            fields["entries"] = tuple(_entry(raw, index) for index, raw in enumerate(entries, start=first))
+            fields["entries"] = _entries(entries, fields["prev_log_index"], fields["prev_log_term"], fields["term"])
         return self.message_class(**fields)
 
 
@@ -99,19 +107,27 @@ _ENTRY_TYPES: Final = (int, int, int, bytes)
 _KINDS: Final = {kind.value: kind for kind in EntryKind}
 
 
-def _entry(values: Any, index: int) -> Entry:
-    """Make the entry that belongs at `index`."""
-    if type(values) is not tuple or tuple(map(type, values)) != _ENTRY_TYPES:
-        raise MalformedMessage("the fields of an entry have the wrong number or types")
-    found, term, number, data = values
-    if found != index:
-        raise MalformedMessage(f"entry {found} stands where entry {index} belongs")
-    if not 0 <= term <= MAX_INTEGER:
-        raise MalformedMessage("the term of an entry is out of range")
-    kind = _KINDS.get(number)
-    if kind is None:
-        raise MalformedMessage(f"there is no kind of entry {number}")
-    return Entry(index, term, kind, data)
+def _entries(raw: Iterable[Any], index: int, term: int, last_term: int) -> tuple[Entry, ...]:
+    """Make the entries that follow the one of `index` and `term`, in the log of a leader of `last_term`. Along a log,
+    indexes go up one by one, and terms never down."""
+    entries = []
+    for values in raw:
+        if type(values) is not tuple or tuple(map(type, values)) != _ENTRY_TYPES:
+            raise MalformedMessage("the fields of an entry have the wrong number or types")
+        found, entry_term, number, data = values
+        index += 1
+        if found != index or index > MAX_INTEGER:
+            raise MalformedMessage(f"entry {found} stands where entry {index} belongs")
+        if not term <= entry_term <= last_term:
+            raise MalformedMessage(
+                f"entry {index} is of term {entry_term}, after one of term {term}, from a leader of term {last_term}"
+            )
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise MalformedMessage(f"there is no kind of entry {number}")
+        term = entry_term
+        entries.append(Entry(index, term, kind, data))
+    return tuple(entries)
 
 
 def _unpack(value: bytes) -> Any:

@@ -18,18 +18,18 @@ class Limits:
     handshake: float = 5.0
     """A connection that has not completed its handshake is aborted after this time."""
     stuck: float = 10.0
-    """A connection that cannot get rid of what is written to it is aborted after this time."""
+    """A connection by which the peer takes nothing in is aborted after this time (`txraft.rpc.backlog`)."""
     close: float = 1.0
     """A connection that is being closed may take this long to send what is still waiting."""
-    backlog: int = 16 * 1024 * 1024
-    """Bytes that may wait for a slow peer before entries to it are dropped (`txraft.rpc.backlog`). More than a leader
-    has in flight to one follower, or a burst would be dropped that is none too many."""
+    backlog: int = 64 * 1024 * 1024
+    """Bytes that may wait for a slow peer before entries to it are dropped, and proposals refused. A leader has far
+    less in flight to one follower; a follower holds as much for its clients (`max_uncommitted_size`, by default)."""
 
 
 def tune(transport: ITransport, dead_after: float) -> None:
     """Send at once what is written, and notice within about `dead_after` seconds that the peer's machine is gone.
 
-    The last part takes options that not every system has; without them the backlog notices, later."""
+    The last part takes options that not every system has; without them `txraft.rpc.backlog` notices, later."""
     if not ITCPTransport.providedBy(transport):
         return
     transport.setTcpNoDelay(True)

@@ -18,7 +18,16 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from txraft.core.messages import AppendEntries, Message, NodeId
-from txraft.errors import HandshakeRefused, MalformedMessage, NotApplied, OutcomeUnknown, Undecided, Unreachable
+from txraft.errors import (
+    HandshakeRefused,
+    MalformedMessage,
+    NoSuchVoter,
+    NotApplied,
+    OutcomeUnknown,
+    Overloaded,
+    Undecided,
+    Unreachable,
+)
 from txraft.interfaces import IPeerHandler
 from txraft.rpc import commands
 from txraft.rpc.backlog import Backlog
@@ -68,18 +77,21 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self.owner = owner
         self.lost: Deferred[None] = Deferred()
         """Fires when the transport is gone."""
-        self._backlog = Backlog(owner.reactor, owner.limits.backlog, owner.limits.stuck, self._stuck)
+        self._backlog: Backlog
+        """What waits for the transport, once there is one."""
         self._deadline: IDelayedCall | None = None
 
     # To the peer
 
     def send(self, message: Message) -> None:
-        """Send a message. Where the backlog is full, entries are dropped: nothing else is large."""
+        """Send a message. Where the backlog is full, entries are dropped: no other message is large."""
         if not (self._backlog.full and isinstance(message, AppendEntries)):
             self._call(commands.COMMAND_OF[type(message)], message=message)
 
     def propose(self, command: bytes) -> Deferred[bytes]:
-        """As IPeers.propose, to this link's peer."""
+        """As IPeers.propose, to this link's peer. Fails with Overloaded where the backlog is full."""
+        if self._backlog.full:
+            return fail(Overloaded(f"too much waits to be sent to node {self.peer}; try again later"))
         return self._ask(commands.Propose, {"command": command}, "result", OutcomeUnknown)
 
     def read_barrier(self) -> Deferred[int]:
@@ -99,7 +111,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         def failed(failure: Failure) -> None:
             if failure.check(*_MALFORMED) and not failure.check(amp.RemoteAmpError):
                 self._malformed(failure.value)
-            if not failure.check(NotApplied, if_lost):
+            if not failure.check(NotApplied, NoSuchVoter, if_lost):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
             result.errback(failure)
 
@@ -113,9 +125,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     def sendBox(self, box: amp.AmpBox) -> None:
         """Write a box. Everything that AMP sends goes through here; once the transport is gone, nowhere."""
         if self.transport is not None:
-            data = box.serialize()
-            self._backlog.wrote(len(data))
-            self.transport.write(data)
+            self._backlog.write(box.serialize())
 
     # From the peer
 
@@ -156,7 +166,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def _answer(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
         def failed(failure: Failure) -> Failure:
-            if not failure.check(Undecided):
+            if not failure.check(Undecided, NoSuchVoter):
                 _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
             return Failure(commands.on_the_wire(failure.value))
 
@@ -176,7 +186,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """The connection is open; the handshake has a time limit."""
         limits = self.owner.limits
         tune(self.transport, limits.stuck)
-        self.transport.registerProducer(self._backlog, True)
+        self._backlog = Backlog(self.transport, self.owner.reactor, limits.backlog, limits.stuck, self._stuck)
         self._deadline = self.owner.reactor.callLater(limits.handshake, self._late)
         self.owner.link_made(self)
 
@@ -200,8 +210,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._finish()
         self._no_deadline()
         self._deadline = self.owner.reactor.callLater(self.owner.limits.close, self.abort)
-        self.transport.unregisterProducer()  # a transport that a producer is registered with waits for it
-        self._backlog.stopProducing()
+        self._backlog.release()
         self.transport.loseConnection()
 
     def abort(self) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger, LogPublisher
 from zope.interface import implementer
 
-from txraft.core.messages import Message, NodeId, Reply
+from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
 from txraft.rpc.handshake import Identity, News
@@ -91,10 +91,9 @@ class Network:
     # IPeers
 
     def send(self, to: NodeId, message: Message) -> None:
-        """As IPeers.send: a reply goes back by where its request came from, a request by the connection dialled."""
-        is_reply = isinstance(message, Reply)
-        link = self._incoming.get(to) if is_reply else self._outgoing.get(to)
-        link = link or self._link_to(to)
+        """As IPeers.send: entries by the connection that this node dialled, all else by the other (`txraft.rpc`)."""
+        is_large = isinstance(message, AppendEntries)
+        link = self._link_to(to) if is_large else self._incoming.get(to) or self._outgoing.get(to)
         if link is not None:
             link.send(message)
 
