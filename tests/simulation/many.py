@@ -1,8 +1,10 @@
 """Many seeds, on several processes."""
 
 import multiprocessing
+import signal
 import time
 from collections import Counter
+from contextlib import suppress
 
 from attrs import define, field
 
@@ -49,9 +51,10 @@ def run_seed(seed: int) -> Report:
 
 
 def simulate(first: int, seeds: int, jobs: int, every: float = 10.0) -> Totals:
-    """Run the seeds; a line every `every` seconds, and one at the end. Stops at the first failure."""
+    """Run the seeds; a line every `every` seconds, and one at the end. Stops at the first failure, and at Ctrl-C."""
     totals, said = Totals(), time.monotonic()
-    with multiprocessing.get_context("forkserver").Pool(jobs) as pool:
+    context = multiprocessing.get_context("forkserver")
+    with suppress(KeyboardInterrupt), context.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for report in pool.imap_unordered(run_seed, range(first, first + seeds), chunksize=10):
             totals.add(report)
             if time.monotonic() - said >= every:

@@ -2,24 +2,27 @@
 
 import contextlib
 import io
+from typing import Any
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.simulation.__main__ import command_of, main
+from tests.simulation.__main__ import command_of, main, make_parser, plan_from
 from tests.simulation.many import simulate
 from txraft.core.state import State
 from txraft.testing.network import Noise
 from txraft.testing.plan import Plan, plan_of
 
+COMMAND = "python -m tests.simulation "
+
 
 class CommandTests(SynchronousTestCase):
-    def printed(self, plan: Plan) -> list[str]:
-        """What the command of a plan prints."""
+    def printed(self, plan: Plan, expected: int = 0) -> list[str]:
+        """What the command of a plan prints, with the exit status that is expected."""
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            status = main(command_of(plan).removeprefix("python -m tests.simulation ").split())
-        self.assertEqual(status, 0)
+            status = main(command_of(plan).removeprefix(COMMAND).split())
+        self.assertEqual(status, expected)
         return output.getvalue().splitlines()
 
     def test_replay(self) -> None:
@@ -32,19 +35,28 @@ class CommandTests(SynchronousTestCase):
     def test_replay_of_a_failure(self) -> None:
         """The rule that was broken is among the last steps."""
         self.patch(State, "answer", State.send)
-        *steps, verdict, _ = self.printed(plan_of(3))
+        *steps, verdict, _ = self.printed(plan_of(3), expected=1)
         self.assertIn("VIOLATED: Durability", "".join(steps[-5:]))
         self.assertIn("seed 3: Durability", verdict)
 
     def test_smaller_plan(self) -> None:
         """What was taken from a plan is left out again by its command."""
-        whole = next(plan for seed in range(1, 1000) if _has_everything(plan := plan_of(seed)))
-        smaller = evolve(
-            whole, faults=whole.faults[1:3], clients=1, noise=Noise(), streams=False, tight=False, lasting=()
-        )
+        whole = next(plan for seed in range(1, 100_000) if _has_everything(plan := plan_of(seed)))
+        changes: dict[str, Any] = {
+            "faults": whole.faults[1:3],
+            "lasting": (),
+            "clients": 1,
+            "noise": Noise(),
+            "streams": False,
+            "files": False,
+            "tight": False,
+            "without_pre_vote": frozenset(),
+        }
+        smaller = evolve(whole, **changes)
         self.assertEqual(self.printed(smaller)[-1], f"replay: {command_of(smaller)}")
-        self.assertEqual(len(command_of(smaller).split()), 13)
-        self.assertIn("--faults none", command_of(evolve(whole, faults=())))
+        for plan in (whole, smaller, *(evolve(whole, **{name: to}) for name, to in changes.items())):
+            options = make_parser().parse_args(command_of(plan).removeprefix(COMMAND).split())
+            self.assertEqual(plan_from(options), plan)
 
     def test_progress(self) -> None:
         """Seeds, steps, faults of each kind and operations are told at the end."""
@@ -59,4 +71,5 @@ class CommandTests(SynchronousTestCase):
 
 
 def _has_everything(plan: Plan) -> bool:
-    return all((plan.streams, plan.tight, plan.lasting, plan.noise != Noise(), plan.clients > 1, plan.faults[3:]))
+    switches = (plan.streams, plan.files, plan.tight, plan.without_pre_vote, plan.noise != Noise())
+    return all((*switches, plan.lasting, plan.clients > 1, plan.faults[3:]))

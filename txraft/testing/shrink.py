@@ -38,6 +38,10 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield evolve(plan, noise=Noise())
     if plan.streams:
         yield evolve(plan, streams=False)
+    if plan.files:
+        yield evolve(plan, files=False)
+    if plan.without_pre_vote:
+        yield evolve(plan, without_pre_vote=frozenset())
     if plan.tight:
         yield evolve(plan, tight=False)
 
