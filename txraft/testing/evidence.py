@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 COMMAND = EntryKind.COMMAND
 
 TRIFLE = 1 << 16
-"""Bytes."""
+"""Bytes. Limits above it are not reached in a run."""
 
 
 @define(eq=False)
@@ -67,8 +67,10 @@ class Evidence:
     """The sizes of the AppendEntries that have gone to a peer since it has answered one."""
 
     def sends(self, to: NodeId, message: Message) -> None:
-        """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3). To a
-        peer that does not answer, no more goes than may be in flight (hazard R18)."""
+        """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3), or
+        on the leader's own (thesis §3.10). A message is no larger than it may be (hazard R20), and to a peer that does
+        not answer no more goes than may be in flight (hazard R18).
+        """
         match message:
             case AppendEntries(entries=entries) if entries:
                 sizes, options, size = self._unanswered[to], self.options, sum(map(size_of, entries))
@@ -142,8 +144,8 @@ class Evidence:
         return None
 
     def after(self, before: Any, sender: NodeId, message: Message, raft: "Raft", now: float) -> None:
-        """A message has been handled: who hears from a leader sticks to it (hazard E9), and a refusal that came before
-        changes nothing (hazard R8)."""
+        """A message has been handled: who hears from a leader sticks to it, and would vote for no other (hazard E9); a
+        refusal that came before changes nothing (hazard R8)."""
         view = raft.view()
         match message:
             case AppendEntriesReply(term=view.current_term):

@@ -22,6 +22,9 @@ from txraft.rpc import Network
 from txraft.testing.network import AGAIN, Links, Station
 from txraft.testing.schedule import Process, Schedule
 
+BUFFER = 64 << 10
+"""Bytes that may be on their way before a producer is paused."""
+
 _ADDRESS = IPv4Address("TCP", "127.0.0.1", 0)
 
 
@@ -38,12 +41,18 @@ class Transport:
     lost: bool = False
     _coming: bytes = b""
     """On its way here."""
+    _producer: IPushProducer | None = None
+    _paused: bool = False
+    """Whether the producer waits until everything has arrived at the other end."""
     _due: bool = False
 
     def write(self, data: bytes) -> None:
         """Send bytes to the other end."""
         if not self.lost and self.station.may_act():
             self.other.carry(data)
+            if self._producer is not None and not self._paused and len(self.other._coming) > BUFFER:
+                self._paused = True
+                self._producer.pauseProducing()
 
     def carry(self, data: bytes) -> None:
         """Bytes are on their way to this end."""
@@ -67,6 +76,13 @@ class Transport:
         self.process.enter(self._receive, data)
         if rest:
             self.carry(rest)
+        elif self.other._paused:
+            self.process.schedule.after(self.links.delay(), self.other.process.enter, self.other._resume)
+
+    def _resume(self) -> None:
+        if self._producer is not None and self._paused and not self.other._coming:
+            self._paused = False
+            self._producer.resumeProducing()
 
     def _receive(self, data: bytes) -> None:
         if self.protocol is not None:
@@ -86,7 +102,7 @@ class Transport:
         if protocol is not None:
             protocol.connectionLost(Failure(ConnectionLost()))
 
-    # As ITransport and IConsumer; nothing is ever held back
+    # As ITransport and IConsumer
 
     def loseConnection(self) -> None:
         """Close the connection."""
@@ -98,10 +114,13 @@ class Transport:
         self.process.schedule.after(self.links.delay(), self.other.break_off)
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Nothing is held back, so nobody need be paused."""
+        """Pause the producer when much is on its way, and let it resume when all has arrived."""
+        assert streaming
+        self._producer = producer
 
     def unregisterProducer(self) -> None:
-        """See registerProducer."""
+        """Nobody is paused any more."""
+        self._producer = None
 
     def getPeer(self) -> IAddress:
         """Nothing that matters."""
