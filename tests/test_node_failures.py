@@ -115,7 +115,9 @@ class ReentrancyTests(WorldTestCase):
         world.settle()
         self.assertEqual(told, [OutcomeUnknown, CancelledError, CancelledError])
         self.assertEqual(leader.failures, [leader.disk.error])
-        self.assertIs(self.outcome(reads), NotLeader)
+        failure = self.failureResultOf(reads, NotLeader)
+        self.assertEqual(failure.getErrorMessage(), "this node does not lead")
+        self.assertIs(self.outcome(leader.node.applied.reaches(99)), NotApplied)
 
     def test_stop_when_applied(self) -> None:
         """Nothing is applied after the node was stopped by who was told of an entry before."""

@@ -60,7 +60,8 @@ class IStateMachine(Interface):
 
     def apply(index: int, command: bytes) -> bytes:
         """Apply the command of the log entry at `index` and give its result. Must neither block nor fail: a command
-        that makes no sense has a result that says so."""
+        that makes no sense has a result that says so. Results are to be small, some kilobytes at most: they share a
+        connection with heartbeats."""
 
 
 class IStorage(Interface):

@@ -125,7 +125,7 @@ class Node(Service):
         self._held.let_go()
         self._proposals.stop()
         self.applied.stop()
-        self._reads.lose_all(self._view.leader_id)
+        self._reads.lose_all()
         self._changes.happened()
 
     # What applications ask, where this node leads
@@ -208,12 +208,12 @@ class Node(Service):
         self._tell(self._raft.receive, sender, message, self._clock.seconds())
 
     def peer_connected(self, peer: NodeId) -> None:
-        """Messages to `peer` go through again."""
+        """Entries to `peer` go through again, and so do requests."""
         self._tell(self._raft.peer_connected, peer)
         self._changes.happened()
 
     def peer_lost(self, peer: NodeId) -> None:  # noqa: ARG002 - the interface names it
-        """They do not any more."""
+        """They do not any more, or not as well."""
         self._changes.happened()
 
     def handle_propose(self, command: bytes) -> "Deferred[bytes]":

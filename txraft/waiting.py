@@ -14,6 +14,8 @@ from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import ReadReady
 from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded
 
+STOPPED = "the node stopped before it could answer"
+
 
 class Proposals:
     """Commands that this node put into its log as a leader, and that are not decided yet.
@@ -131,9 +133,9 @@ class PendingReads:
             if found is not None:
                 found.errback(NotLeader(leader_id))
 
-    def lose_all(self, leader_id: NodeId | None) -> None:
+    def lose_all(self) -> None:
         """The node stops."""
-        self.lose(list(self._waiting), leader_id)
+        self.lose(list(self._waiting), None)
 
 
 class Changes:
@@ -169,6 +171,7 @@ class AppliedIndex:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self._stopped = False
         self._waiting: defaultdict[int, dict[Deferred[None], None]] = defaultdict(dict)
 
     def reaches(self, index: int) -> "Deferred[None]":
@@ -177,6 +180,8 @@ class AppliedIndex:
         """
         if index <= self.index:
             return succeed(None)
+        if self._stopped:
+            return fail(NotApplied(STOPPED))
 
         def cancel(reached: "Deferred[None]") -> None:
             waiting = self._waiting.get(index, {})
@@ -198,8 +203,9 @@ class AppliedIndex:
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""
+        self._stopped = True
         waiting = [reached for at in sorted(self._waiting) for reached in self._waiting[at]]
         self._waiting.clear()
         for reached in waiting:
             if not reached.called:
-                reached.errback(NotApplied("the node stopped before it could answer"))
+                reached.errback(NotApplied(STOPPED))

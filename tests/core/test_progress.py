@@ -50,7 +50,7 @@ class ProbeTests(SynchronousTestCase):
         """§5.3: next_index goes back, and the next probe may leave at once."""
         progress = probing()
         progress.sent(1, 10, 0, now=0.0)
-        self.assertTrue(progress.refused(1, hint=4))
+        progress.refused(1, hint=4)
         self.assertEqual(numbers(progress), (PROBE, 0, 5))
         self.assertTrue(progress.may_send(PLENTY, PLENTY))
 
@@ -131,7 +131,7 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         progress.sent(2, 12, 10, now=0.0)
         progress.sent(3, 14, 10, now=0.0)
-        self.assertTrue(progress.refused(3, hint=11))
+        progress.refused(3, hint=11)
         self.assertEqual(numbers(progress), (PROBE, 10, 12))
         self.assertTrue(progress.may_send(1, 1))
         progress.sent(4, 11, 0, now=0.0)
@@ -152,7 +152,7 @@ class ReplicateTests(SynchronousTestCase):
         progress.accepted(2, 12, now=0.0)
         progress.sent(3, 14, 10, now=0.0)
         for request_id in (1, 2, 9):
-            self.assertFalse(progress.refused(request_id, hint=3))
+            progress.refused(request_id, hint=3)
             self.assertEqual(numbers(progress), (REPLICATE, 12, 15))
             self.assertFalse(progress.may_send(1, PLENTY))
 
@@ -183,7 +183,7 @@ class SnapshotTests(SynchronousTestCase):
         progress.needs_snapshot()
         self.assertIs(progress.state, SNAPSHOT)
         self.assertFalse(progress.may_send(PLENTY, PLENTY))
-        self.assertFalse(progress.refused(2, hint=3))
+        progress.refused(2, hint=3)
         progress.probe()
         self.assertTrue(progress.may_send(1, 1))
 
@@ -211,6 +211,20 @@ class StalledTests(SynchronousTestCase):
         progress.accepted(2, 11, now=1.4)
         self.assertFalse(progress.is_stalled(1.8, patience=0.5))
         self.assertTrue(progress.is_stalled(1.9, patience=0.5))
+
+    def test_twice_as_long_each_time(self) -> None:
+        """A follower whose answers take longer than the patience with it: sooner or later one is waited for, but not
+        without end for one that is lost."""
+        progress = replicating()
+        for number, patience in enumerate((0.5, 1.0, 2.0, 4.0, 4.0), 2):
+            progress.sent(number, 10, 0, now=0.0)
+            self.assertFalse(progress.is_stalled(patience - 0.1, patience=0.5))
+            self.assertTrue(progress.is_stalled(patience, patience=0.5))
+            progress.stalled()
+        progress.sent(9, 10, 0, now=0.0)
+        progress.accepted(9, 11, now=1.0)
+        progress.sent(10, 12, 10, now=1.0)
+        self.assertTrue(progress.is_stalled(1.5, patience=0.5))
 
     def test_one_at_a_time_until_it_moves(self) -> None:
         """hazard R18: it answers the probe, which promises nothing new: one message goes, then more if that is kept."""

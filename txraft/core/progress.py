@@ -7,7 +7,8 @@
 Probing, one message without entries is under way at a time, so that a follower that is away costs next to nothing
 (hazard R18). Replicating, entries are sent as they come, without waiting for answers, up to a limit of messages and
 bytes; but after a stall one message at a time, until something new is durable there: a follower whose disk is stuck
-answers probes, and would else be sent everything again and again.
+answers probes, and would else be sent everything again and again. With each stall in a row it is given twice as long to
+answer, so that one whose answers take longer than an election timeout is fed all the same (hazard R15).
 """
 
 import enum
@@ -15,6 +16,9 @@ from collections import deque
 from typing import assert_never
 
 from attrs import Factory, define, frozen
+
+MOST_DOUBLINGS = 3
+"""Of the patience with a follower. More would leave one that has lost a probe alone for too long."""
 
 
 class ProgressState(enum.Enum):
@@ -46,8 +50,8 @@ class Progress:
     match_index: int = 0
     """Everything up to here is known to be durable there and the same as the leader's."""
     state: ProgressState = ProgressState.PROBE
-    _cautious: bool = False
-    """Whether nothing new has become durable there since a stall."""
+    _stalls: int = 0
+    """In a row: since something new has become durable there."""
     _inflight: deque[InFlight] = Factory(deque)
     _inflight_bytes: int = 0
     _moved_at: float = 0.0
@@ -63,7 +67,7 @@ class Progress:
         match self.state:
             case ProgressState.PROBE:
                 return not self._inflight
-            case ProgressState.REPLICATE if self._cautious:
+            case ProgressState.REPLICATE if self._stalls:
                 return not self._inflight
             case ProgressState.REPLICATE:
                 return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes
@@ -75,7 +79,7 @@ class Progress:
     def accepted(self, request_id: int, match_index: int, now: float) -> bool:
         """The follower's log matches, durably, up to match_index. Whether that is news. May be late or a duplicate."""
         news = match_index > self.match_index
-        self._cautious = self._cautious and not news
+        self._stalls = 0 if news else self._stalls
         self.match_index = max(self.match_index, match_index)
         if self.state is ProgressState.PROBE and self._is_under_way(request_id):
             self._reset(ProgressState.REPLICATE)
@@ -90,16 +94,14 @@ class Progress:
             self._moved_at = now
         return news
 
-    def refused(self, request_id: int, hint: int) -> bool:
-        """The follower's log did not match where the request needed it to; it may match at `hint`.
-
-        Whether the request was still under way; if not, the refusal is stale and changes nothing (hazard R8).
+    def refused(self, request_id: int, hint: int) -> None:
+        """The follower's log did not match where the request needed it to; it may match at `hint`. Where the request is
+        not under way any more, the refusal is stale and changes nothing (hazard R8).
         """
         if not self._is_under_way(request_id):
-            return False
+            return
         self._reset(ProgressState.PROBE)
         self.next_index = max(hint, self.match_index) + 1
-        return True
 
     def probe(self) -> None:
         """Ask anew where the logs match; nothing is in flight any more (hazard R15)."""
@@ -107,7 +109,7 @@ class Progress:
 
     def stalled(self) -> None:
         """Nothing was answered for too long: it may be lost (hazard R15), or the follower is slow (hazard R18)."""
-        self._cautious = True
+        self._stalls += 1
         self.probe()
 
     def needs_snapshot(self) -> None:
@@ -115,7 +117,10 @@ class Progress:
         self._reset(ProgressState.SNAPSHOT)
 
     def is_stalled(self, now: float, patience: float) -> bool:
-        """Whether something has been in flight for `patience` seconds, and nothing has been answered meanwhile."""
+        """Whether something has been in flight for `patience` seconds, or longer after stalls, and nothing has been
+        answered meanwhile.
+        """
+        patience *= 2 ** min(self._stalls, MOST_DOUBLINGS)
         return bool(self._inflight) and now - max(self._inflight[0].sent_at, self._moved_at) >= patience
 
     def _is_under_way(self, request_id: int) -> bool:

@@ -126,10 +126,10 @@ class Raft:
         Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter; TargetSilent.
         """
         leadership = self._lead_or_refuse()
-        if target == self._state.node_id:
-            return
         if leadership.transfer is not None:
             raise TransferUnderWay(leadership.transfer.target)
+        if target == self._state.node_id:
+            return
         if not self._state.configuration.is_voter(target):
             voters = ", ".join(map(str, sorted(self._state.configuration.voters)))
             raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")

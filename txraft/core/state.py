@@ -26,14 +26,13 @@ class Options:
     pre_vote: bool = True
     """Clusters that mix servers with and without it still elect (hazard E5)."""
     max_message_size: int = 64 << 10
-    """Entries in one AppendEntries; a single larger one still goes (hazard R20). While entries fill the line to a
-    follower, it may hear its leader once a message only, so a line must carry one within an election timeout, or there
-    is an election: 64 KiB in 0.5 s are 131 kB/s. On a line of 1 Gbit/s a message of this size takes 0.5 ms."""
+    """Entries in one AppendEntries; a single larger one still goes (hazard R20). Where a pair has only one connection,
+    heartbeats wait behind entries, and a follower may hear its leader once a message only: then a line must carry one
+    within an election timeout, 64 KiB in 0.5 s, or 131 kB/s. At 1 Gbit/s a message of this size takes 0.5 ms."""
     max_inflight_messages: int = 64
-    max_inflight_size: int = 1 << 20
+    max_inflight_size: int = 4 << 20
     """Of AppendEntries to one follower that are not answered yet; the last one may pass it (hazard R18). A follower is
-    sent as much in one round trip and fsync, 1 MiB in 20 ms, or 52 MB/s, say. What a line buffers of it delays the
-    heartbeats, and the reads that wait for them, as well as the entries: by 0.5 s at most on a line of 2.1 MB/s."""
+    sent as much in one round trip and fsync: 4 MiB in 100 ms, or 42 MB/s, say."""
     max_uncommitted_size: int = 64 << 20
     """Of what was proposed here and is not committed yet; more is refused (hazard C9)."""
 

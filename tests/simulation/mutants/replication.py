@@ -84,7 +84,7 @@ MUTANTS = (
         "stale-refusal-resets",
         "R8",
         "txraft.core.progress",
-        "if not self._is_under_way(request_id):\n            return False",
+        "        if not self._is_under_way(request_id):\n            return\n",
         "",
         what="a refusal of a request that is over sends the follower back to probing",
         budget=300,
