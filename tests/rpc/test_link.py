@@ -239,6 +239,13 @@ class HangsUp(Protocol):
         self.transport.loseConnection()
 
 
+class _Void(list[bytes]):
+    """What is written into it is gone."""
+
+    def append(self, data: bytes) -> None:
+        """Lose it."""
+
+
 class SlowPeerTests(SynchronousTestCase):
     """A peer that takes in little, or nothing: hazard R18."""
 
@@ -270,7 +277,7 @@ class SlowPeerTests(SynchronousTestCase):
                 self.clock.advance(4)
                 self.assertGreater(self.transport.held, 0)
         self.transport.take(200_000)
-        self.assertEqual(self.taken(), [b"AppendEntries"] * 102)
+        self.assertEqual(self.taken().count(b"AppendEntries"), 102)
         self.assertEqual(warnings(events), [])
 
     def test_bounded(self) -> None:
@@ -331,6 +338,21 @@ class SlowPeerTests(SynchronousTestCase):
         cluster.advance(1)
         self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
         self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0", "connected 0"])
+
+    def test_silent(self) -> None:
+        """hazard R15: a connection by which nothing comes any more, though it takes everything in, is aborted within a
+        minute, by both sides and whoever dialled; one that answers lives on, also where nobody says anything else."""
+        cluster = Cluster().start()
+        cluster.advance(200)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"])
+        pump = cluster.endpoints[0].pumps[0]
+        pump.clientIO.stream = pump.serverIO.stream = _Void()
+        with capturedLogs() as events:
+            cluster.advance(61)
+        self.assertEqual(len(warnings(events)), 2)
+        for handler, peer in zip(cluster.handlers, (1, 0), strict=True):
+            self.assertEqual(handler.events[:1], [f"connected {peer}"])
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
 
     def test_stop_while_stuck(self) -> None:
         """A network with a connection that is stuck stops in time all the same."""

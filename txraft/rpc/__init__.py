@@ -17,8 +17,9 @@ way only. A newer connection from the same peer replaces the older: a peer that 
 What may wait for a slow peer is bounded (`backlog`). A proposal is never sent twice (hazard C8): one that was never
 written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
 
-**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and otherwise because sending
-goes on: unacknowledged, it fills the socket's buffer, then the transport pauses, and one that stays paused is aborted.
+**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and where much is sent because
+the socket's buffer fills, the transport pauses, and one that stays paused is aborted. A connection that is dead though
+the transport takes everything in, as behind some proxies, gives no answer to `Ping`, and is aborted within a minute.
 
 **Bad input ends the connection**, with one line in the log, before it reaches the handler: a box that cannot be read,
 a gap between entries (hazard R12), an unknown command, anything before `Hello`.

@@ -105,6 +105,10 @@ _UNDECIDED: dict[type[Exception], bytes] = {
 }
 
 
+class Ping(amp.Command):
+    """Asks for its answer, which is empty: whether anything comes through (`txraft.rpc.link`)."""
+
+
 class Propose(amp.Command):
     """Passes a command for the state machine on to the leader; the answer is the state machine's result."""
 
@@ -128,7 +132,7 @@ class Transfer(amp.Command):
     errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {NoSuchVoter: b"NO_SUCH_VOTER"}
 
 
-_ALL: Final[list[type[amp.Command]]] = [Hello, Propose, ReadBarrier, Transfer, *COMMAND_OF.values()]
+_ALL: Final[list[type[amp.Command]]] = [Hello, Ping, Propose, ReadBarrier, Transfer, *COMMAND_OF.values()]
 COMMANDS: Final = {command.commandName: command for command in _ALL}
 """Everything that may be said, by its name on the wire."""
 

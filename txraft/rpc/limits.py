@@ -19,6 +19,9 @@ class Limits:
     """A connection that has not completed its handshake is aborted after this time."""
     stuck: float = 10.0
     """A connection by which the peer takes nothing in is aborted after this time (`txraft.rpc.backlog`)."""
+    silence: float = 30.0
+    """Each side asks the other so often for a sign of life; a connection by which nothing at all has come until the
+    next time is aborted. Long, for on a slow line the question may have to wait behind entries."""
     close: float = 1.0
     """A connection that is being closed may take this long to send what is still waiting."""
     backlog: int = 64 * 1024 * 1024

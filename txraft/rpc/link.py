@@ -80,6 +80,9 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._backlog: Backlog
         """What waits for the transport, once there is one."""
         self._deadline: IDelayedCall | None = None
+        self._watch: IDelayedCall | None = None
+        self._heard = True
+        """Whether anything has come since the last Ping."""
 
     # To the peer
 
@@ -129,6 +132,11 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     # From the peer
 
+    def dataReceived(self, data: bytes) -> None:
+        """Something came."""
+        self._heard = True
+        super().dataReceived(data)  # type: ignore[no-untyped-call]  # AMP has no annotations
+
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """A whole box arrived. One that makes no sense ends the connection."""
         if self.closed:
@@ -151,6 +159,8 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
             return succeed(None)
         if command is commands.Hello:
             return self.greeted(Greeting(**arguments))
+        if command is commands.Ping:
+            return succeed(amp.Box())
         return self._answer(command, arguments)
 
     def greeted(self, hello: Greeting) -> Deferred[amp.AmpBox]:
@@ -194,7 +204,21 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._no_deadline()
         self.peer = peer
         self.up = True
+        self._watch = self.owner.reactor.callLater(self.owner.limits.silence, self._look_for_life)
         self.owner.link_up(self, peer)
+
+    def _look_for_life(self) -> None:
+        """Where answers go another way than what they answer, they say nothing of this connection; and where a proxy
+        takes everything in, nor does the transport. So ask, and see by the next time that something has come, or that
+        the question still waits behind something."""
+        silence = self.owner.limits.silence
+        if self._heard or self._backlog.size:
+            self._heard = False
+            self._watch = self.owner.reactor.callLater(silence, self._look_for_life)
+            self._call(commands.Ping).addErrback(lambda _: None)
+            return
+        _log.warn("aborting the connection to node {peer}: silent for {silence:g} s", peer=self.peer, silence=silence)
+        self.abort()
 
     def _late(self) -> None:
         self._deadline = None
@@ -222,6 +246,8 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     def _finish(self) -> None:
         if not self.closed:
             self.closed = True
+            if self._watch is not None and self._watch.active():
+                self._watch.cancel()
             self.owner.link_closed(self)
 
     def _malformed(self, error: BaseException | None) -> None:
