@@ -1,5 +1,5 @@
-"""The AMP commands: one for each of Raft's messages, which ask for no answer, and four that do: Hello, Propose,
-ReadBarrier and Transfer.
+"""The AMP commands: one for each of Raft's messages, which ask for no answer, and five that do: Hello, Ping,
+Propose, ReadBarrier and Transfer.
 
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
