@@ -125,13 +125,13 @@ def plan_of(seed: int) -> Plan:
         keys=random.randint(1, 3),
         streams=random.random() < 0.2,
         files=random.random() < 0.04,
-        without_pre_vote=_without_pre_vote(random, nodes),
+        without_pre_vote=(without_pre_vote := _without_pre_vote(random, nodes)),
         tight=random.random() < 0.2,
         pause=random.choice((0.005, 0.02, 0.08)),
         noise=Noise(0.03 * random.random(), 0.05 * random.random(), 0.05 * random.random(), 0.3) if rough else Noise(),
         lasts=lasts,
         faults=_faults(random, nodes, lasts),
-        lasting=_lasting(random, nodes),
+        lasting=_lasting(random, nodes, without_pre_vote),
     )
 
 
@@ -155,9 +155,13 @@ def _faults(random: Random, nodes: int, lasts: float) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def _lasting(random: Random, nodes: int) -> tuple[Fault, ...]:
+def _lasting(random: Random, nodes: int, without_pre_vote: frozenset[int]) -> tuple[Fault, ...]:
     minority = random.randint(0, (nodes - 1) // 2)
-    return tuple(
-        Fault(number, random.choice(LASTING), 0.0, math.inf, target, random.random())
-        for number, target in enumerate(random.sample(range(1, nodes + 1), minority))
-    )
+    faults: list[Fault] = []
+    for number, target in enumerate(random.sample(range(1, nodes + 1), minority)):
+        kind = random.choice(LASTING)
+        if kind is Kind.DEAF and target in without_pre_vote:
+            # It would raise the term and take votes without end, which is what PreVote is for (hazard E8).
+            kind = Kind.ISOLATE
+        faults.append(Fault(number, kind, 0.0, math.inf, target, random.random()))
+    return tuple(faults)
