@@ -355,11 +355,11 @@ class ReadTests(WorldTestCase):
         for one in lost:
             one.cancel()
             self.assertIs(self.outcome(one), CancelledError)
-        self.assertEqual(len(follower.node.applied._waiting), 0)
+        self.assertEqual(list(follower.node.applied._waiting), [])
         read = leader.node.read_index()
         read.cancel()
         self.assertIs(self.outcome(read), CancelledError)
-        self.assertEqual(leader.node._reads._waiting, {})
+        self.assertEqual(list(leader.node._reads._waiting), [])
         again = leader.node.read_index()
         world.settle()
         self.successResultOf(again)

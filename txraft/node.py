@@ -91,7 +91,7 @@ class Node(Service):
         self._held = HeldProposals(options.max_uncommitted_size, self.propose)
         self.applied = AppliedIndex(state_machine.last_applied)
         self._to_apply: deque[Entry] = deque()
-        self._reads = PendingReads()
+        self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
 
         self._flush_call: IDelayedCall | None = None
@@ -153,7 +153,7 @@ class Node(Service):
             self._ask(self._raft.read, read_id)
         except NotApplied:
             return fail()
-        return self._reads.add(read_id, self._raft.forget_read)
+        return self._reads.add(read_id)
 
     @inlineCallbacks
     def transfer_leadership(self, target: NodeId) -> Generator[Deferred[Any], Any, NodeId]:

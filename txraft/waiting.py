@@ -1,11 +1,12 @@
 """Those who wait: for an entry to be applied, for a read index, for a change of what a node sees.
 
-Whoever is told may do anything at once, also cancel others that wait here, or stop the node: so everything is taken out
-before anybody is told, and who has been cancelled meanwhile is passed over.
+Whoever is told may do anything at once: cancel others that wait here, wait anew, or stop the node. So each is taken out
+before it is told, and who has been cancelled is out already (`Waiting`).
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -14,7 +15,46 @@ from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import ReadReady
 from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
 STOPPED = "the node stopped before it could answer"
+
+
+class Waiting(Generic[K, T]):
+    """Deferreds that have not fired, by a key of their own each, in the order in which they came."""
+
+    def __init__(self, on_cancel: Callable[[K], None] = lambda _key: None) -> None:
+        """`on_cancel` is called with the key of one that is cancelled, which does not wait any more."""
+        self._on_cancel = on_cancel
+        self._deferreds: dict[K, Deferred[T]] = {}
+
+    def add(self, key: K) -> "Deferred[T]":
+        """A new one."""
+
+        def cancel(_deferred: "Deferred[T]") -> None:
+            if self._deferreds.pop(key, None) is not None:
+                self._on_cancel(key)
+
+        deferred: Deferred[T] = Deferred(cancel)
+        self._deferreds[key] = deferred
+        return deferred
+
+    def __iter__(self) -> Iterator[K]:
+        """The keys of those that wait now, whoever comes or goes meanwhile."""
+        return iter(list(self._deferreds))
+
+    def fire(self, key: K, result: T) -> None:
+        """Fire the one of this key, if it waits still."""
+        deferred = self._deferreds.pop(key, None)
+        if deferred is not None:
+            deferred.callback(result)
+
+    def fail(self, key: K, error: Exception) -> None:
+        """Let it fail, if it waits still."""
+        deferred = self._deferreds.pop(key, None)
+        if deferred is not None:
+            deferred.errback(error)
 
 
 class Proposals:
@@ -25,44 +65,32 @@ class Proposals:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[int, int], Deferred[bytes]] = {}
+        self._waiting: Waiting[tuple[int, int], bytes] = Waiting()
         self._applied_term = 0
 
     def add(self, entry: Entry) -> "Deferred[bytes]":
         """Wait for a proposed entry. Fires with its result; fails with NotApplied when another took its place, and with
         OutcomeUnknown when the node stops first. Cancelling it ends the wait.
         """
-        key = (entry.index, entry.term)
-
-        def cancel(_done: "Deferred[bytes]") -> None:
-            self._waiting.pop(key, None)
-
-        done: Deferred[bytes] = Deferred(cancel)
-        self._waiting[key] = done
-        return done
+        return self._waiting.add((entry.index, entry.term))
 
     def applied(self, entry: Entry, result: bytes) -> None:
         """An entry was applied, with this result (without meaning where it is not a command)."""
         if entry.term > self._applied_term:
             self._applied_term = entry.term
             self._give_up_older(entry.term)
-        done = self._waiting.pop((entry.index, entry.term), None)
-        if done is not None:
-            done.callback(result)
+        self._waiting.fire((entry.index, entry.term), result)
 
     def _give_up_older(self, term: int) -> None:
         # Terms never decrease along a log: behind an applied entry of this term, no entry of an older one can follow.
-        for key in [key for key in self._waiting if key[1] < term]:
-            done = self._waiting.pop(key, None)
-            if done is not None:
-                done.errback(NotApplied("a new leader's entry took the place of this change; send it again"))
+        for key in self._waiting:
+            if key[1] < term:
+                self._waiting.fail(key, NotApplied("a new leader's entry took the place of this change; send it again"))
 
     def stop(self) -> None:
         """The node stops; what becomes of the proposals is decided by the others."""
-        waiting, self._waiting = self._waiting, {}
-        for done in waiting.values():
-            if not done.called:
-                done.errback(OutcomeUnknown("the node stopped before the change was committed"))
+        for key in self._waiting:
+            self._waiting.fail(key, OutcomeUnknown("the node stopped before the change was committed"))
 
 
 class HeldProposals:
@@ -72,70 +100,60 @@ class HeldProposals:
         """At most `max_size` bytes are held; what is let go is given to `propose`."""
         self._max_size = max_size
         self._propose = propose
+        self._numbers = itertools.count()
         self._size = 0
-        self._waiting: dict[Deferred[None], int] = {}
-        """Fires when the transfer has ended; and how much it holds."""
+        self._sizes: dict[int, int] = {}
+        self._ended: Waiting[int, None] = Waiting(self._release)
+        """Fire when the transfer has ended."""
 
     def add(self, command: bytes) -> "Deferred[bytes]":
         """Hold a command until `let_go`, and propose it then. Fails with Overloaded where too much is held already."""
-        size = len(command) + ENTRY_OVERHEAD
+        size, number = len(command) + ENTRY_OVERHEAD, next(self._numbers)
         if self._size + size > self._max_size:
             return fail(Overloaded("too many changes wait for leadership to be transferred; try again later"))
+        self._sizes[number] = size
         self._size += size
-        ended: Deferred[None] = Deferred(self._forget)
-        self._waiting[ended] = size
-        return ended.addCallback(lambda _: self._propose(command))
+        return self._ended.add(number).addCallback(lambda _: self._propose(command))
 
     def let_go(self) -> None:
         """Propose what is held, but for what nobody waits for any more."""
-        waiting, self._waiting, self._size = self._waiting, {}, 0
-        for ended in waiting:
-            if not ended.called:
-                ended.callback(None)
+        for number in self._ended:
+            self._release(number)
+            self._ended.fire(number, None)
 
-    def _forget(self, ended: "Deferred[None]") -> None:
-        self._size -= self._waiting.pop(ended, 0)
+    def _release(self, number: int) -> None:
+        self._size -= self._sizes.pop(number, 0)
 
 
 class PendingReads:
     """Reads whose index the core has not said yet, by their ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[int], None]) -> None:
+        """`forget` is called with the id of a read that is cancelled."""
         self.last_id = 0
-        self._waiting: dict[int, Deferred[int]] = {}
+        self._waiting: Waiting[int, int] = Waiting(forget)
 
     def next_id(self) -> int:
         """The id of a new read."""
         self.last_id += 1
         return self.last_id
 
-    def add(self, read_id: int, forget: Callable[[int], None]) -> "Deferred[int]":
-        """Wait for a read's index. Fails with NotLeader where it cannot be confirmed. Cancelled, it is forgotten."""
-
-        def cancel(_found: "Deferred[int]") -> None:
-            if self._waiting.pop(read_id, None) is not None:
-                forget(read_id)
-
-        found: Deferred[int] = Deferred(cancel)
-        self._waiting[read_id] = found
-        return found
+    def add(self, read_id: int) -> "Deferred[int]":
+        """Wait for a read's index. Fails with NotLeader where it cannot be confirmed."""
+        return self._waiting.add(read_id)
 
     def found(self, read: ReadReady) -> None:
         """The core has said it."""
-        found = self._waiting.pop(read.read_id, None)
-        if found is not None:
-            found.callback(read.read_index)
+        self._waiting.fire(read.read_id, read.read_index)
 
     def lose(self, read_ids: Iterable[int], leader_id: NodeId | None) -> None:
         """The core will not say it, for `leader_id` leads."""
         for read_id in read_ids:
-            found = self._waiting.pop(read_id, None)
-            if found is not None:
-                found.errback(NotLeader(leader_id))
+            self._waiting.fail(read_id, NotLeader(leader_id))
 
     def lose_all(self) -> None:
         """The node stops."""
-        self.lose(list(self._waiting), None)
+        self.lose(self._waiting, None)
 
 
 class Changes:
@@ -143,27 +161,18 @@ class Changes:
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiting: dict[Deferred[None], None] = {}
+        self._numbers = itertools.count()
+        self._waiting: Waiting[int, None] = Waiting()
 
     def since(self, count: int) -> "Deferred[None]":
         """Fires when there has been a change since the count was `count`. Cancelling it ends the wait."""
-        if count != self.count:
-            return succeed(None)
-
-        def cancel(changed: "Deferred[None]") -> None:
-            self._waiting.pop(changed, None)
-
-        changed: Deferred[None] = Deferred(cancel)
-        self._waiting[changed] = None
-        return changed
+        return succeed(None) if count != self.count else self._waiting.add(next(self._numbers))
 
     def happened(self) -> None:
         """There has been one."""
         self.count += 1
-        waiting, self._waiting = self._waiting, {}
-        for changed in waiting:
-            if not changed.called:
-                changed.callback(None)
+        for number in self._waiting:
+            self._waiting.fire(number, None)
 
 
 class AppliedIndex:
@@ -172,7 +181,8 @@ class AppliedIndex:
     def __init__(self, index: int) -> None:
         self.index = index
         self._stopped = False
-        self._waiting: defaultdict[int, dict[Deferred[None], None]] = defaultdict(dict)
+        self._numbers = itertools.count()
+        self._waiting: Waiting[tuple[int, int], None] = Waiting()
 
     def reaches(self, index: int) -> "Deferred[None]":
         """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first. Cancelling
@@ -182,30 +192,16 @@ class AppliedIndex:
             return succeed(None)
         if self._stopped:
             return fail(NotApplied(STOPPED))
-
-        def cancel(reached: "Deferred[None]") -> None:
-            waiting = self._waiting.get(index, {})
-            waiting.pop(reached, None)
-            if not waiting:
-                self._waiting.pop(index, None)
-
-        reached: Deferred[None] = Deferred(cancel)
-        self._waiting[index][reached] = None
-        return reached
+        return self._waiting.add((index, next(self._numbers)))
 
     def advance(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.index = index
-        for at in sorted(at for at in self._waiting if at <= index):
-            for reached in self._waiting.pop(at, {}):
-                if not reached.called:
-                    reached.callback(None)
+        for key in sorted(key for key in self._waiting if key[0] <= index):
+            self._waiting.fire(key, None)
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""
         self._stopped = True
-        waiting = [reached for at in sorted(self._waiting) for reached in self._waiting[at]]
-        self._waiting.clear()
-        for reached in waiting:
-            if not reached.called:
-                reached.errback(NotApplied(STOPPED))
+        for key in self._waiting:
+            self._waiting.fail(key, NotApplied(STOPPED))

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no annotations
@@ -21,6 +21,13 @@ def process_test(test: Test) -> Test:
     """Marks a test that starts processes; it is a coroutine function, and runs in the reactor."""
     marked: Test = pytest.mark.processes(pytest_twisted.ensureDeferred(test))
     return marked
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skip a test that this machine lacks something for, and say what; in CI, which installs everything, it fails."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -64,8 +71,7 @@ def curl(reactor: Any) -> Curl:
     """Runs curl with the given arguments. Gives the body, a space, and the status code."""
     path = shutil.which("curl")
     if path is None:
-        missing = "curl is not installed, and these requests are to be made by it"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+        do_without("curl is not installed, and these requests are to be made by it")
 
     async def run(*arguments: str) -> str:
         command = ["--silent", "--show-error", "--max-time", "15", "--write-out", " %{http_code}", *arguments]

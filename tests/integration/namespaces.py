@@ -141,13 +141,10 @@ def inside(namespace: str) -> Iterator[None]:
         os.close(home)
 
 
-def missing_tool() -> str | None:
-    """What is to be installed before a `Network` can be made."""
-    return None if shutil.which("ip") else "ip is not installed (Debian: iproute2)"
-
-
 def refusal() -> str | None:
     """Why this machine lets nobody make a `Network`, where that is so; finds out by trying."""
+    if shutil.which("ip") is None:
+        return "ip is not installed (Debian: iproute2)"
     if os.geteuid() != 0:
         return "only root can make network namespaces"
     probe = f"txraft-{secrets.token_hex(4)}-probe"

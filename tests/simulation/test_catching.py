@@ -64,9 +64,8 @@ class CatchingTests(SynchronousTestCase):
         """hazard C5"""
 
         def stop(self: Proposals) -> None:
-            waiting, self._waiting = self._waiting, {}
-            for done in waiting.values():
-                done.errback(NotApplied("it stops"))
+            for key in self._waiting:
+                self._waiting.fail(key, NotApplied("it stops"))
 
         self.patch(Proposals, "stop", stop)
         report = self.first_failure(30)

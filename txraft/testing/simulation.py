@@ -235,15 +235,22 @@ class Simulation:
     def _serve(self) -> None:
         """Every node is asked, in half of the runs while leadership is handed over: nobody need notice (hazard C4).
         Only where little may wait at once, some have to ask again."""
-        everyone = list(self.machines.values())
-        target = everyone[self.plan.seed // 2 % len(everyone)]
-        answer: list[object] = [None]
-        if self.plan.seed % 2:
-            answer = self.nemesis.transfer(everyone[self.plan.seed // 16 % len(everyone)], target)
-        self._ask(everyone, persistent=self.plan.tight)
+        handed_over = self._hand_over() if self.plan.seed % 2 else lambda: None
+        self._ask(list(self.machines.values()), persistent=self.plan.tight)
         self._require(SETTLES_WITHIN, self._unsettled)
-        if answer != [None] or (self.plan.seed % 2 and target.node.view.role is not Role.LEADER):
-            self.violated(Violation("Transfer", f"without faults, that to node {target.id} came to {answer}"))
+        handed_over()
+
+    def _hand_over(self) -> Callable[[], None]:
+        """Ask a node for a transfer of leadership to a node. Gives back what sees to it that it has succeeded."""
+        seed, everyone = self.plan.seed, list(self.machines.values())
+        asked, target = everyone[seed // 16 % len(everyone)], everyone[seed // 2 % len(everyone)]
+        answer = self.nemesis.transfer(asked, target)
+
+        def check() -> None:
+            if answer != [None] or target.node.view.role is not Role.LEADER:
+                self.violated(Violation("Transfer", f"without faults, that to node {target.id} came to {answer}"))
+
+        return check
 
     def _hold_still(self) -> None:
         """What was late is there by now; nobody campaigns, nor hands over, for no reason."""

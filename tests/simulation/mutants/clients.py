@@ -92,7 +92,7 @@ MUTANTS = (
         "held-changes-forgotten",
         "C4",
         "txraft.waiting",
-        "ended.callback(None)",
+        "self._ended.fire(number, None)",
         "pass",
         what="what was held back during a transfer is never proposed",
         budget=300,
@@ -134,8 +134,8 @@ MUTANTS = (
         "neither-unknown-nor-refused",
         "C5",
         "txraft.waiting",
-        'errback(OutcomeUnknown("the node stopped before the change was committed"))',
-        'errback(TypeError("a bug"))',
+        'OutcomeUnknown("the node stopped before the change was committed")',
+        'TypeError("a bug")',
         what="a change comes to an error that says nothing of its outcome",
     ),
     Mutant(
@@ -144,7 +144,7 @@ MUTANTS = (
         "txraft.waiting",
         "        if entry.term > self._applied_term:\n",
         "        for key in [key for key in self._waiting if key[0] == entry.index]:\n"
-        "            self._waiting.pop(key).callback(result)\n"
+        "            self._waiting.fire(key, result)\n"
         "        if entry.term > self._applied_term:\n",
         what="success is claimed for an entry that another has taken the place of",
         budget=200,
