@@ -51,6 +51,19 @@ class ElectionTests(WorldTestCase):
             world.run(2)
             self.assertGreater(world.leader().node.view.current_term, before.current_term)
 
+    def test_timer_that_is_early(self) -> None:
+        """As where a sum of floating-point numbers is a little less than it should be: it is set again."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        for follower in world.followers():
+            assert follower.node._election_call is not None
+            follower.node._election_call.cancel()
+            follower.node._election_timer()
+        leader.crash()
+        world.run(2)
+        self.assertIsNot(world.leader(), leader)
+
     def test_next_leader(self) -> None:
         """When the leader crashes, another is elected within two election timeouts and a round trip."""
         world = self.world()

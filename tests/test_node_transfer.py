@@ -133,6 +133,19 @@ class TransferTests(WorldTestCase):
         world.run(6)
         self.failureResultOf(asked, NotApplied)
 
+    def test_to_who_leads_alone(self) -> None:
+        """A leader that is cut off does not say that it leads."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        world.isolate(leader.id)
+        asked = leader.replica.transfer_leadership(leader.id)
+        world.run(0.3)
+        self.assertIs(leader.node.view.role, Role.LEADER)
+        self.assertNoResult(asked)
+        world.run(6)
+        self.failureResultOf(asked, NotApplied)
+
     def test_the_leader_stops_meanwhile(self) -> None:
         """hazard C5: the target has been told, and may yet lead: that is not called not-applied, on whichever node."""
         for via in (0, 1):

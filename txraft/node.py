@@ -371,7 +371,5 @@ class Node(Service):
         if not isinstance(error, TxraftError):
             self.log.failure("node {node} met a bug", failure=Failure(error), node=self.node_id)
             error = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
-        try:
-            self.stopService()
-        finally:
-            self._on_failure(error)
+        self.stopService()
+        self._on_failure(error)
