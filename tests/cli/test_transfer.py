@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.client import HTTPConnection
@@ -16,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txraft.cli.transfer
 from txraft.cli import main
-from txraft.cli.transfer import Transfer, transfer
+from txraft.cli.transfer import CONNECT_TIMEOUT, Transfer, transfer
 from txraft.config import Address
 from txraft.errors import OutcomeUnknown, TransferFailed, TxraftError, Unreachable
 
@@ -123,7 +124,9 @@ class TransferTests(SynchronousTestCase):
     def test_no_answer(self) -> None:
         """It may be at it still; to ask another one would be to ask twice. Hazard C8."""
         with listener() as (_, silent), node() as address:
+            began = time.monotonic()
             line = self.fails(OutcomeUnknown, silent, address, patience=SOON)
+            self.assertLess(time.monotonic() - began, CONNECT_TIMEOUT)
         self.assertEqual(line, f"{silent} did not answer within 0.05 s; node 2 may lead or not, which /status tells")
         self.assertEqual(asked, [])
 
