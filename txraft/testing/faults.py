@@ -45,14 +45,7 @@ class Nemesis:
         self.say("", "HEALED")
         self.links.heal()
         for machine in self.machines:
-            machine.dies_after, machine.dies_voting = None, False
-            machine.disk.full = machine.disk.fails = False
-            machine.disk.delay = FAST
-            machine.end(machine.process)
-            if machine.process is not None:
-                machine.process.resume()
-                machine.process.set_clock(rate=1.0)
-            machine.start()
+            machine.heal()
 
     def leave(self, faults: Sequence[Fault]) -> None:
         """Begin these, which last until everything is healed again."""

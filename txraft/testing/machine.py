@@ -17,7 +17,7 @@ from txraft.errors import StorageError, TxraftError, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
 from txraft.replica import Replica
 from txraft.testing.data import Copy, Data
-from txraft.testing.disk import Disk, DiskStorage
+from txraft.testing.disk import FAST, Disk, DiskStorage
 from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Observed, Violation
 from txraft.testing.schedule import Process, Schedule
@@ -159,15 +159,26 @@ class Machine:
         self.node.startService()
         self._wiring.start(self)
 
+    def heal(self) -> None:
+        """From now on nothing is wrong with it, and a process runs. What is under way already may take its time."""
+        self.dies_after, self.dies_voting = None, False
+        self.disk.full = self.disk.fails = False
+        self.disk.delay = FAST
+        self._end(self.process)
+        if self.process is not None:
+            self.process.resume()
+            self.process.set_clock(rate=1.0)
+        self.start()
+
     def stop(self) -> None:
         """Ask the process to end (SIGTERM), if one runs. The node stops, and soon after the process ends."""
         if self.process is not None:
             self.say("STOP")
             self.stopping = True
             self.process.enter(self.node.stopService)
-            self.around.schedule.after(self.around.random.random() * 0.02, self.end, self.process)
+            self.around.schedule.after(self.around.random.random() * 0.02, self._end, self.process)
 
-    def end(self, process: Process | None) -> None:
+    def _end(self, process: Process | None) -> None:
         """A process that was asked to end has ended."""
         if self.stopping and self.process is process:
             self.crash("it has stopped")
