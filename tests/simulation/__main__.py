@@ -10,10 +10,10 @@ from typing import Any
 
 from attrs import evolve
 
+from tests.arguments import positive
 from tests.simulation.many import simulate
-from txraft.testing.network import Noise
 from txraft.testing.plan import Plan, plan_of
-from txraft.testing.shrink import shrink
+from txraft.testing.shrink import SIMPLIFICATIONS, shrink
 from txraft.testing.simulation import run_of
 
 LINES = 60
@@ -40,39 +40,32 @@ def command_of(plan: Plan) -> str:
             words.append(f"--{name} {','.join(str(fault.number) for fault in kept) or 'none'}")
     if plan.clients != whole.clients:
         words.append(f"--clients {plan.clients}")
-    words += [f"--{name}" for name in _SWITCHES if _switched(plan, name) and not _switched(whole, name)]
+    words += [f"--{each.name}" for each in SIMPLIFICATIONS if each.of(plan) == plan and each.of(whole) != whole]
     return " ".join(words)
 
-
-def _switched(plan: Plan, name: str) -> bool:
-    return evolve(plan, **_SWITCHES[name]) == plan
-
-
-_SWITCHES: dict[str, dict[str, Any]] = {
-    "calm": {"noise": Noise()},
-    "datagrams": {"streams": False},
-    "memory": {"files": False},
-    "pre-vote": {"without_pre_vote": frozenset()},
-    "roomy": {"tight": False},
-}
-"""What makes a plan simpler, beside fewer faults and clients."""
 
 _LISTS = {"faults": "faults", "lasting": "lasting faults"}
 """The faults of a plan."""
 
+_OF_A_REPLAY = (*_LISTS, "clients", *(each.name for each in SIMPLIFICATIONS))
+"""The options that make less of one seed."""
+
 
 def plan_from(options: argparse.Namespace) -> Plan:
-    """The plan that the options describe."""
+    """The plan that the options describe. Raises ValueError where it has no such fault."""
     plan = plan_of(options.replay)
-    for name in _LISTS:
+    for name, what in _LISTS.items():
         if (kept := getattr(options, name)) is not None:
-            change: dict[str, Any] = {name: tuple(fault for fault in getattr(plan, name) if fault.number in kept)}
+            faults = {fault.number: fault for fault in getattr(plan, name)}
+            if kept - faults.keys():
+                raise ValueError(f"--{name}: seed {plan.seed} has {len(faults)} {what}, numbered from 0")
+            change: dict[str, Any] = {name: tuple(faults[number] for number in sorted(kept))}
             plan = evolve(plan, **change)
     if options.clients is not None:
         plan = evolve(plan, clients=options.clients)
-    for name, simpler in _SWITCHES.items():
-        if getattr(options, name.replace("-", "_")):
-            plan = evolve(plan, **simpler)
+    for each in SIMPLIFICATIONS:
+        if getattr(options, each.name.replace("-", "_")):
+            plan = each.of(plan)
     return plan
 
 
@@ -86,26 +79,37 @@ def _numbers(text: str) -> set[int]:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Simulate clusters under faults.")
-    parser.add_argument("--seeds", type=int, default=1000, help="how many")
-    parser.add_argument("--first", type=int, default=1, help="the first of them")
-    parser.add_argument("--jobs", type=int, default=2, help="processes to use")
-    parser.add_argument("--lines", type=int, default=LINES, help="of a transcript, the last ones, to print")
+    parser.add_argument("--seeds", type=positive, default=1000, help="how many [%(default)s]")
+    parser.add_argument("--first", type=int, default=1, help="the first of them [%(default)s]")
+    parser.add_argument("--jobs", type=positive, default=2, help="processes to use [%(default)s]")
+    parser.add_argument(
+        "--lines", type=positive, default=LINES, help="of a transcript, the last ones, to print [%(default)s]"
+    )
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed, and print its transcript")
+    of_a_replay = parser.add_argument_group("with --replay, to run less than the whole")
     for name, what in _LISTS.items():
-        parser.add_argument(
-            f"--{name}", metavar="N,N", type=_numbers, help=f"with --replay: of its {what}, only these, or none"
+        of_a_replay.add_argument(
+            f"--{name}", metavar="N,N", type=_numbers, help=f"of its {what}, only these numbers, or none"
         )
-    parser.add_argument("--clients", type=int, help="with --replay: so many clients")
-    for name, change in _SWITCHES.items():
-        parser.add_argument(f"--{name}", action="store_true", help=f"with --replay: {' '.join(change)} at its simplest")
+    of_a_replay.add_argument("--clients", type=positive, help="so many clients")
+    for each in SIMPLIFICATIONS:
+        of_a_replay.add_argument(f"--{each.name}", action="store_true", help=each.what)
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run it; gives the exit status: 1 where a rule does not hold."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    given = [name for name in _OF_A_REPLAY if getattr(options, name.replace("-", "_")) not in (None, False)]
+    if given and options.replay is None:
+        parser.error(f"--{given[0]} leaves out a part of one seed: say which seed, with --replay")
     if options.replay is not None:
-        return 0 if explain(plan_from(options), options.lines) else 1
+        try:
+            plan = plan_from(options)
+        except ValueError as error:
+            parser.error(str(error))
+        return 0 if explain(plan, options.lines) else 1
     totals = simulate(options.first, options.seeds, options.jobs)
     for seed in totals.failed[:1]:
         explain(plan_of(seed), options.lines)

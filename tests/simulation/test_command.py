@@ -58,6 +58,22 @@ class CommandTests(SynchronousTestCase):
             options = make_parser().parse_args(command_of(plan).removeprefix(COMMAND).split())
             self.assertEqual(plan_from(options), plan)
 
+    def test_bad_options(self) -> None:
+        """Each ends in one line that says what is wrong, and exit status 2."""
+        for arguments, wrong in (
+            ("--seeds 0", "argument --seeds: '0' is not a whole number above 0"),
+            ("--jobs two", "argument --jobs: 'two' is not a whole number above 0"),
+            ("--replay 3 --faults 1,x", "argument --faults: '1,x' is neither numbers with commas between them nor"),
+            ("--replay 3 --faults 999", "--faults: seed 3 has"),
+            ("--faults none", "--faults leaves out a part of one seed: say which seed, with --replay"),
+            ("--seeds 3 --pre-vote", "--pre-vote leaves out a part of one seed: say which seed, with --replay"),
+        ):
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                left = self.assertRaises(SystemExit, main, arguments.split())
+            self.assertEqual(left.code, 2)
+            self.assertIn(wrong, errors.getvalue().splitlines()[-1])
+
     def test_progress(self) -> None:
         """Seeds, steps, faults of each kind and operations are told at the end."""
         output = io.StringIO()

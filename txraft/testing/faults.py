@@ -101,8 +101,10 @@ class Nemesis:
             case _ if machine.process is None:
                 return _nothing_to_do
             case _:
-                self.transfer(machine, self.random.choice(self.machines))
-                return _nothing
+                target = self.random.choice(self.machines)
+                self.transfer(machine, target)
+                # Where the target is deaf from now on, what is to tell it never arrives.
+                return self._cut(self._to(target.id)) if fault.detail < 0.3 and len(self.machines) > 1 else _nothing
 
     def transfer(self, machine: Machine, target: Machine) -> list[object]:
         """Ask a node, which runs, to have leadership handed over. Gives back where its answer will be, if one comes: a
@@ -196,7 +198,7 @@ class Nemesis:
         others = [each for each in ids if each != node]
         shapes = {
             Kind.ISOLATE: _between([node], others),
-            Kind.DEAF: [(other, node) for other in others],
+            Kind.DEAF: self._to(node),
             Kind.MUTE: [(node, other) for other in others],
             Kind.LINK: _between([node], others[:1]),
             Kind.ONE_WAY: [(node, other) for other in others[:1]],
@@ -205,6 +207,9 @@ class Nemesis:
             Kind.RING: _ring([node, *others]),
         }
         return shapes[fault.kind]
+
+    def _to(self, node: NodeId) -> list[Way]:
+        return [(other.id, node) for other in self.machines if other.id != node]
 
     def _cut(self, ways: list[Way]) -> End:
         if not ways:

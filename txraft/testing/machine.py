@@ -262,6 +262,10 @@ class Machine:
             self._watcher.sends(to, message)
             self._wiring.peers.send(to, message)
 
+    def lost(self, to: NodeId, message: Message) -> None:
+        """What the machine sent is lost on its way."""
+        self._watcher.hears_of_loss(to, message)
+
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""
         return self._wiring.peers.propose(to, command) if self.may_act() else fail(Unreachable("dead"))

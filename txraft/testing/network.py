@@ -107,6 +107,9 @@ class Station(Protocol):
     def may_act(self) -> bool:
         """Something is about to leave the machine's process. It may die instead."""
 
+    def lost(self, to: NodeId, message: Message) -> None:
+        """What the machine sent will not arrive."""
+
 
 @define(eq=False)
 class Connection:
@@ -223,10 +226,11 @@ class Datagrams:
 
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers."""
-        if to not in self.connections:
-            return
-        for _ in range(self.links.copies()):
+        copies = self.links.copies() if to in self.connections else 0
+        for _ in range(copies):
             self.schedule.after(self.links.delay(), self._arrive, to, message)
+        if not copies:
+            self.station.lost(to, message)
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""
@@ -251,6 +255,8 @@ class Datagrams:
     def _arrive(self, to: NodeId, message: Message) -> None:
         if self.links.carries(self.station.id, to):
             self.stations[to].deliver(self.station.id, message)
+        else:
+            self.station.lost(to, message)
 
     # Connections
 

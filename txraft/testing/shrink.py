@@ -1,12 +1,35 @@
 """A failing run made smaller: fewer faults, fewer clients, a calmer network, while the same rule stays broken."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from txraft.testing.network import Noise
 from txraft.testing.plan import Fault, Plan
 from txraft.testing.simulation import Report, run_of
+
+
+@frozen
+class Simplification:
+    """What makes a plan simpler, beside fewer faults and clients."""
+
+    name: str
+    what: str
+    change: Mapping[str, Any]
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan, made simpler if it is not already."""
+        return evolve(plan, **self.change)
+
+
+SIMPLIFICATIONS: Final = (
+    Simplification("calm", "no noise but that of a fault", {"noise": Noise()}),
+    Simplification("datagrams", "messages pass as they are, not as AMP over TCP", {"streams": False}),
+    Simplification("memory", "no log files beside the simulated disks", {"files": False}),
+    Simplification("pre-vote", "every node asks before it campaigns", {"without_pre_vote": frozenset()}),
+    Simplification("roomy", "messages and what is in flight as large as usual", {"tight": False}),
+)
 
 
 def shrink(report: Report, runs: int = 400, run: Callable[[Plan], Report] = run_of) -> Report:
@@ -34,16 +57,9 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield evolve(plan, lasting=lasting)
     for clients in range(1, plan.clients):
         yield evolve(plan, clients=clients)
-    if plan.noise != Noise():
-        yield evolve(plan, noise=Noise())
-    if plan.streams:
-        yield evolve(plan, streams=False)
-    if plan.files:
-        yield evolve(plan, files=False)
-    if plan.without_pre_vote:
-        yield evolve(plan, without_pre_vote=frozenset())
-    if plan.tight:
-        yield evolve(plan, tight=False)
+    for simplification in SIMPLIFICATIONS:
+        if (simpler := simplification.of(plan)) != plan:
+            yield simpler
 
 
 def _fewer(faults: Sequence[Fault]) -> Iterator[tuple[Fault, ...]]:

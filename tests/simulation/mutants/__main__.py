@@ -7,23 +7,39 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tests.arguments import positive
 from tests.simulation.mutants.catalogue import MUTANTS, UNMUTATED
 from tests.simulation.mutants.hunting import as_json, hunt, hunt_all
+from tests.simulation.mutants.planting import Mutant
+
+_MUTANTS = {mutant.name: mutant for mutant in MUTANTS}
+
+
+def _mutant(name: str) -> Mutant:
+    if name not in _MUTANTS:
+        raise argparse.ArgumentTypeError(f"there is no mutant {name!r}; tests/simulation/mutants has them all")
+    return _MUTANTS[name]
+
+
+def _hunted(name: str) -> tuple[str, Mutant | None]:
+    return name, None if name == UNMUTATED else _mutant(name)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run it; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description="Look for planted bugs.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these mutants")
-    parser.add_argument("--jobs", type=int, default=2, help="processes to use")
-    parser.add_argument("--hunt", metavar="NAME", help="look for one, in this process, and print it as JSON")
-    parser.add_argument("--seeds", type=int, default=60, help="with --hunt: so many")
+    parser.add_argument("mutants", nargs="*", metavar="NAME", type=_mutant, help="only these mutants [all]")
+    parser.add_argument("--jobs", type=positive, default=2, help="processes to use [%(default)s]")
+    parser.add_argument(
+        "--hunt", metavar="NAME", type=_hunted, help="look for one, in this process, and print it as JSON"
+    )
+    parser.add_argument("--seeds", type=positive, default=60, help="with --hunt: so many [%(default)s]")
     options = parser.parse_args(arguments)
-    mutants = {mutant.name: mutant for mutant in MUTANTS}
     if options.hunt is not None:
-        print(as_json(hunt(options.hunt, options.seeds, None if options.hunt == UNMUTATED else mutants[options.hunt])))
+        name, mutant = options.hunt
+        print(as_json(hunt(name, options.seeds, mutant)))
         return 0
-    chosen = [mutants[name] for name in options.names] or MUTANTS
+    chosen = options.mutants or MUTANTS
     survivors = 0
     for mutant, found in hunt_all(chosen, options.jobs):
         print(found.line(mutant.hazard), flush=True)
