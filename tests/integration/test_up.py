@@ -77,7 +77,7 @@ async def test_it_is_killed(make_cluster: MakeCluster) -> None:
 def up(cluster: ProcessCluster) -> Iterator[Terminal]:
     """Run it. At the end, whatever is left of its session is killed; what it wrote is shown when the test fails."""
     output = cluster.directory / "up.log"
-    with output.open("wb") as file:
+    with output.open("wb") as file, _not_ignoring(signal.SIGINT):
         process = subprocess.Popen(
             [sys.executable, "-m", "txraft", "up", *cluster.arguments()],
             cwd=cluster.directory,
@@ -95,6 +95,16 @@ def up(cluster: ProcessCluster) -> Iterator[Terminal]:
                 os.kill(pid, signal.SIGKILL)
         process.wait()
         print(output.read_text())
+
+
+@contextmanager
+def _not_ignoring(number: signal.Signals) -> Iterator[None]:
+    """What a script starts in the background ignores Ctrl-C, and so would its children; none of a terminal's does."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def processes_in(session: int) -> list[int]:
