@@ -23,6 +23,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 from twisted.internet.utils import getProcessOutput
 
+from tests.arguments import positive
 from tests.integration.cluster import ProcessCluster
 from tests.integration.ports import reserve_port
 from tests.integration.waiting import until
@@ -177,11 +178,11 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("throughput")
     command.add_argument("--seconds", type=float, default=5, help="of each run [%(default)s]")
-    command.add_argument("--runs", type=int, default=3, help="of which the median is printed [%(default)s]")
+    command.add_argument("--runs", type=positive, default=3, help="of which the median is printed [%(default)s]")
     command.add_argument("--etcd", action="store_true", help="measure three nodes of etcd too, and print the ratios")
     command.set_defaults(measure=throughput)
     command = commands.add_parser("failover")
-    command.add_argument("--times", type=int, default=20, help="[%(default)s]")
+    command.add_argument("--times", type=positive, default=20, help="[%(default)s]")
     command.set_defaults(measure=failover)
     command = commands.add_parser("idle")
     command.add_argument("--seconds", type=float, default=30, help="to watch for [%(default)s]")
