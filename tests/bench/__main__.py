@@ -47,12 +47,12 @@ def cluster(reactor: Any) -> Iterator[ProcessCluster]:
 # Throughput
 
 
-async def wrk(url: str, script: str, what: str, connections: int, seconds: float) -> tuple[float, float, float]:
+async def wrk(url: str, script: str, what: str, connections: int, seconds: int) -> tuple[float, float, float]:
     """Requests a second, and their median and 99th percentile in milliseconds."""
     output = (
         await getProcessOutput(
             "wrk",
-            [f"-c{connections}", "-t1", f"-d{seconds:g}s", "--latency", f"-s{HERE / script}", url, "--", what],
+            [f"-c{connections}", "-t1", f"-d{seconds}s", "--latency", f"-s{HERE / script}", url, "--", what],
             env=os.environ,
             errortoo=True,
         )
@@ -177,7 +177,7 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("throughput")
-    command.add_argument("--seconds", type=float, default=5, help="of each run [%(default)s]")
+    command.add_argument("--seconds", type=positive, default=5, help="of each run [%(default)s]")
     command.add_argument("--runs", type=positive, default=3, help="of which the median is printed [%(default)s]")
     command.add_argument("--etcd", action="store_true", help="measure three nodes of etcd too, and print the ratios")
     command.set_defaults(measure=throughput)
@@ -185,7 +185,7 @@ def main() -> None:
     command.add_argument("--times", type=positive, default=20, help="[%(default)s]")
     command.set_defaults(measure=failover)
     command = commands.add_parser("idle")
-    command.add_argument("--seconds", type=float, default=30, help="to watch for [%(default)s]")
+    command.add_argument("--seconds", type=positive, default=30, help="to watch for [%(default)s]")
     command.set_defaults(measure=idle)
     arguments = parser.parse_args()
     react(lambda reactor: ensureDeferred(arguments.measure(reactor, arguments)))

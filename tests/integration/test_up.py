@@ -77,7 +77,7 @@ async def test_it_is_killed(make_cluster: MakeCluster) -> None:
 def up(cluster: ProcessCluster) -> Iterator[Terminal]:
     """Run it. At the end, whatever is left of its session is killed; what it wrote is shown when the test fails."""
     output = cluster.directory / "up.log"
-    with output.open("wb") as file, _not_ignoring(signal.SIGINT):
+    with output.open("wb") as file, _heeding_ctrl_c():
         process = subprocess.Popen(
             [sys.executable, "-m", "txraft", "up", *cluster.arguments()],
             cwd=cluster.directory,
@@ -98,13 +98,13 @@ def up(cluster: ProcessCluster) -> Iterator[Terminal]:
 
 
 @contextmanager
-def _not_ignoring(number: signal.Signals) -> Iterator[None]:
+def _heeding_ctrl_c() -> Iterator[None]:
     """What a script starts in the background ignores Ctrl-C, and so would its children; none of a terminal's does."""
-    before = signal.signal(number, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def processes_in(session: int) -> list[int]:

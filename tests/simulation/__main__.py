@@ -5,7 +5,7 @@ Exit status 1 where a rule did not hold: the seed, how to replay it, the last st
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -47,24 +47,28 @@ def command_of(plan: Plan) -> str:
 _LISTS = {"faults": "faults", "lasting": "lasting faults"}
 """The faults of a plan."""
 
-_OF_A_REPLAY = (*_LISTS, "clients", *(each.name for each in SIMPLIFICATIONS))
+_OF_ONE = (*_LISTS, "clients", *(each.name for each in SIMPLIFICATIONS))
 """The options that make less of one seed."""
 
+_OF_MANY = {"seeds": 1000, "first": 1, "jobs": 2}
+"""Those of a run of many, and their defaults."""
 
-def plan_from(options: argparse.Namespace) -> Plan:
-    """The plan that the options describe. Raises ValueError where it has no such fault."""
-    plan = plan_of(options.replay)
+
+def plan_from(given: Mapping[str, Any]) -> Plan:
+    """The plan that the options describe. Raises ValueError where the seed has not as much as they keep of it."""
+    plan = plan_of(given["replay"])
     for name, what in _LISTS.items():
-        if (kept := getattr(options, name)) is not None:
+        if name in given:
             faults = {fault.number: fault for fault in getattr(plan, name)}
-            if kept - faults.keys():
-                raise ValueError(f"--{name}: seed {plan.seed} has {len(faults)} {what}, numbered from 0")
-            change: dict[str, Any] = {name: tuple(faults[number] for number in sorted(kept))}
+            if unknown := given[name] - faults.keys():
+                raise ValueError(f"--{name}: {min(unknown)} is none of the {len(faults)} {what} of seed {plan.seed}")
+            change: dict[str, Any] = {name: tuple(faults[number] for number in sorted(given[name]))}
             plan = evolve(plan, **change)
-    if options.clients is not None:
-        plan = evolve(plan, clients=options.clients)
+    if (clients := given.get("clients", plan.clients)) > plan.clients:
+        raise ValueError(f"--clients: seed {plan.seed} has {plan.clients} only")
+    plan = evolve(plan, clients=clients)
     for each in SIMPLIFICATIONS:
-        if getattr(options, each.name.replace("-", "_")):
+        if each.name in given:
             plan = each.of(plan)
     return plan
 
@@ -77,45 +81,52 @@ def _numbers(text: str) -> set[int]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description="Simulate clusters under faults.")
-    parser.add_argument("--seeds", type=positive, default=1000, help="how many [%(default)s]")
-    parser.add_argument("--first", type=int, default=1, help="the first of them [%(default)s]")
-    parser.add_argument("--jobs", type=positive, default=2, help="processes to use [%(default)s]")
-    parser.add_argument(
-        "--lines", type=positive, default=LINES, help="of a transcript, the last ones, to print [%(default)s]"
+    """The command line. What is not given is not in the namespace."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation",
+        description="Simulate clusters under faults: many seeds, or one again.",
+        argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed, and print its transcript")
-    of_a_replay = parser.add_argument_group("with --replay, to run less than the whole")
+    parser.add_argument(
+        "--lines", type=positive, help=f"of the transcript of a failure or a replay, the last ones, to print [{LINES}]"
+    )
+    of_many = parser.add_argument_group("many seeds")
+    for name, what in (("seeds", "how many"), ("first", "the first of them"), ("jobs", "processes to use")):
+        of_many.add_argument(f"--{name}", type=positive, help=f"{what} [{_OF_MANY[name]}]")
+    of_one = parser.add_argument_group("one seed, or less than the whole of it")
+    of_one.add_argument("--replay", type=positive, metavar="SEED", help="run it, and print its transcript")
     for name, what in _LISTS.items():
-        of_a_replay.add_argument(
-            f"--{name}", metavar="N,N", type=_numbers, help=f"of its {what}, only these numbers, or none"
-        )
-    of_a_replay.add_argument("--clients", type=positive, help="so many clients")
+        of_one.add_argument(f"--{name}", metavar="N,N", type=_numbers, help=f"of its {what}, only these, or none")
+    of_one.add_argument("--clients", type=positive, help="only so many of its clients")
     for each in SIMPLIFICATIONS:
-        of_a_replay.add_argument(f"--{each.name}", action="store_true", help=each.what)
+        of_one.add_argument(f"--{each.name}", dest=each.name, action="store_true", help=each.what)
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run it; gives the exit status: 1 where a rule does not hold."""
     parser = make_parser()
-    options = parser.parse_args(arguments)
-    given = [name for name in _OF_A_REPLAY if getattr(options, name.replace("-", "_")) not in (None, False)]
-    if given and options.replay is None:
-        parser.error(f"--{given[0]} leaves out a part of one seed: say which seed, with --replay")
-    if options.replay is not None:
+    given = vars(parser.parse_args(arguments))
+    lines = given.get("lines", LINES)
+    for name in _OF_MANY if "replay" in given else _OF_ONE:
+        if name in given:
+            parser.error(
+                f"--{name} is for many seeds, and --replay runs one"
+                if "replay" in given
+                else f"--{name} leaves out a part of one seed: say which seed, with --replay"
+            )
+    if "replay" in given:
         try:
-            plan = plan_from(options)
+            plan = plan_from(given)
         except ValueError as error:
             parser.error(str(error))
-        return 0 if explain(plan, options.lines) else 1
-    totals = simulate(options.first, options.seeds, options.jobs)
+        return 0 if explain(plan, lines) else 1
+    totals = simulate(**{name: given.get(name, default) for name, default in _OF_MANY.items()})
     for seed in totals.failed[:1]:
-        explain(plan_of(seed), options.lines)
+        explain(plan_of(seed), lines)
         smallest = shrink(run_of(plan_of(seed)))
         print("\nmade smaller:")
-        explain(smallest.plan, options.lines)
+        explain(smallest.plan, lines)
     return 1 if totals.failed else 0
 
 

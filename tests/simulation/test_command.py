@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.simulation.__main__ import command_of, main, make_parser, plan_from
 from tests.simulation.many import simulate
+from tests.simulation.mutants.__main__ import main as look_for_mutants
 from txraft.core.state import State
 from txraft.testing.network import Noise
 from txraft.testing.plan import Plan, plan_of
@@ -24,6 +26,14 @@ class CommandTests(SynchronousTestCase):
             status = main(command_of(plan).removeprefix(COMMAND).split())
         self.assertEqual(status, expected)
         return output.getvalue().splitlines()
+
+    def refused(self, command: Callable[[list[str]], int], arguments: str) -> str:
+        """The last line of what a command says to arguments that it does not take."""
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            left = self.assertRaises(SystemExit, command, arguments.split())
+        self.assertEqual(left.code, 2)
+        return errors.getvalue().splitlines()[-1]
 
     def test_replay(self) -> None:
         """It prints the last steps of the run, and what came of it."""
@@ -55,24 +65,35 @@ class CommandTests(SynchronousTestCase):
         smaller = evolve(whole, **changes)
         self.assertEqual(self.printed(smaller)[-1], f"replay: {command_of(smaller)}")
         for plan in (whole, smaller, *(evolve(whole, **{name: to}) for name, to in changes.items())):
-            options = make_parser().parse_args(command_of(plan).removeprefix(COMMAND).split())
-            self.assertEqual(plan_from(options), plan)
+            given = make_parser().parse_args(command_of(plan).removeprefix(COMMAND).split())
+            self.assertEqual(plan_from(vars(given)), plan)
 
     def test_bad_options(self) -> None:
-        """Each ends in one line that says what is wrong, and exit status 2."""
+        """The last line says what is wrong, and the exit status is 2."""
+        few = plan_of(3).clients
         for arguments, wrong in (
             ("--seeds 0", "argument --seeds: '0' is not a whole number above 0"),
             ("--jobs two", "argument --jobs: 'two' is not a whole number above 0"),
+            ("--first -5", "argument --first: '-5' is not a whole number above 0"),
             ("--replay 3 --faults 1,x", "argument --faults: '1,x' is neither numbers with commas between them nor"),
-            ("--replay 3 --faults 999", "--faults: seed 3 has"),
+            ("--replay 3 --faults 999", "--faults: 999 is none of the"),
+            (f"--replay 3 --clients {few + 1}", f"--clients: seed 3 has {few} only"),
+            ("--replay 3 --seeds 5", "--seeds is for many seeds, and --replay runs one"),
             ("--faults none", "--faults leaves out a part of one seed: say which seed, with --replay"),
             ("--seeds 3 --pre-vote", "--pre-vote leaves out a part of one seed: say which seed, with --replay"),
         ):
-            errors = io.StringIO()
-            with contextlib.redirect_stderr(errors):
-                left = self.assertRaises(SystemExit, main, arguments.split())
-            self.assertEqual(left.code, 2)
-            self.assertIn(wrong, errors.getvalue().splitlines()[-1])
+            self.assertIn(wrong, self.refused(main, arguments))
+
+    def test_bad_options_for_mutants(self) -> None:
+        """The same where planted bugs are looked for."""
+        for arguments, wrong in (
+            ("nosuch", "argument NAME: there is no mutant 'nosuch'"),
+            ("--hunt nosuch --seeds 1", "argument --hunt: there is no mutant 'nosuch'"),
+            ("--hunt vote-before-save --seeds 1 no-pre-vote", "--hunt looks for one mutant"),
+            ("--hunt vote-before-save", "--hunt and --seeds go together"),
+            ("--seeds 5", "--hunt and --seeds go together"),
+        ):
+            self.assertIn(wrong, self.refused(look_for_mutants, arguments))
 
     def test_progress(self) -> None:
         """Seeds, steps, faults of each kind and operations are told at the end."""

@@ -7,11 +7,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.testing.network import Noise
-from txraft.testing.plan import Fault, Kind, Plan, plan_of
+from txraft.testing.plan import Kind, plan_of
 from txraft.testing.simulation import run_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,23 +72,7 @@ class RepetitionTests(SynchronousTestCase):
         """Or the seed would decide nothing."""
         self.assertNotEqual(run_of(plan_of(3), transcript=True).lines, run_of(plan_of(4), transcript=True).lines)
 
-    def test_what_is_lost(self) -> None:
-        """Without noise every message arrives while nothing is cut; to or from nodes that are, none does, and the
-        transcript says which."""
-        calm = next(plan for seed in range(1, 1000) if (plan := plan_of(seed)).nodes == 3 and not plan.streams)
-        calm = evolve(calm, noise=Noise(), faults=(), lasting=())
-        self.assertEqual(_lost(calm), [])
-        cut = evolve(calm, faults=(Fault(0, Kind.MUTE, 0.5, 1.0, 2, 0.5),))
-        lost = _lost(cut)
-        self.assertGreater(len(lost), 10)
-        self.assertEqual([line for line in lost if line.split()[1] != "n2"], [])
-
     def test_transcript_changes_nothing(self) -> None:
         """A failing run is run again with a transcript, and must fail again."""
         silent, told = run_of(plan_of(5)), run_of(plan_of(5), transcript=True)
         self.assertEqual((silent.steps, silent.operations, silent.done), (told.steps, told.operations, told.done))
-
-
-def _lost(plan: Plan) -> list[str]:
-    """What the transcript of a plan says of messages that are lost."""
-    return [line for line in run_of(plan, transcript=True).lines if " lost on the way to " in line]

@@ -101,10 +101,11 @@ class Nemesis:
             case _ if machine.process is None:
                 return _nothing_to_do
             case _:
-                target = self.random.choice(self.machines)
+                target, deaf = self.random.choice(self.machines), fault.detail < 0.3 and len(self.machines) > 1
+                self.say("", f"to node {target.id}{', which is deaf' * deaf}")
                 self.transfer(machine, target)
-                # Where the target is deaf from now on, what is to tell it never arrives.
-                return self._cut(self._to(target.id)) if fault.detail < 0.3 and len(self.machines) > 1 else _nothing
+                # What is to tell a deaf one is lost; over streams, it is late.
+                return self._cut(self._to(target.id)) if deaf else _nothing
 
     def transfer(self, machine: Machine, target: Machine) -> list[object]:
         """Ask a node, which runs, to have leadership handed over. Gives back where its answer will be, if one comes: a

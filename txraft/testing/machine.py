@@ -217,6 +217,10 @@ class Machine:
         """Add a line to the transcript."""
         self._watcher.say(what)
 
+    def message_lost(self, to: NodeId, message: Message) -> None:
+        """A copy of what the machine sent does not arrive."""
+        self._watcher.message_lost(to, message)
+
     # What comes to the node: IPeerHandler
 
     @property
@@ -224,10 +228,11 @@ class Machine:
         """What the network calls."""
         return self
 
-    def deliver(self, sender: NodeId, message: Message) -> None:
-        """A message arrived at the machine."""
+    def deliver(self, sender: NodeId, message: Message) -> bool:
+        """A message arrived at the machine. Whether a process runs, to take it."""
         if self.process is not None:
             self.process.enter(self.receive, sender, message)
+        return self.process is not None
 
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrived in the process."""
@@ -261,10 +266,6 @@ class Machine:
         if self.may_act():
             self._watcher.sends(to, message)
             self._wiring.peers.send(to, message)
-
-    def lost(self, to: NodeId, message: Message) -> None:
-        """What the machine sent is lost on its way."""
-        self._watcher.hears_of_loss(to, message)
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""

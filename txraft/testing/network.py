@@ -101,14 +101,14 @@ class Station(Protocol):
     def handler(self) -> IPeerHandler:
         """Its node. Only while a process runs."""
 
-    def deliver(self, sender: NodeId, message: Message) -> None:
-        """A message arrived at the machine, whatever runs there now."""
+    def deliver(self, sender: NodeId, message: Message) -> bool:
+        """A message arrived at the machine. Whether a process runs there, to take it."""
+
+    def message_lost(self, to: NodeId, message: Message) -> None:
+        """A copy of what the machine sent does not arrive. For the transcript: no process hears of it."""
 
     def may_act(self) -> bool:
         """Something is about to leave the machine's process. It may die instead."""
-
-    def lost(self, to: NodeId, message: Message) -> None:
-        """What the machine sent will not arrive."""
 
 
 @define(eq=False)
@@ -230,7 +230,7 @@ class Datagrams:
         for _ in range(copies):
             self.schedule.after(self.links.delay(), self._arrive, to, message)
         if not copies:
-            self.station.lost(to, message)
+            self.station.message_lost(to, message)
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""
@@ -253,10 +253,8 @@ class Datagrams:
         return connection.ask(lambda: question(connection.peer.handler), if_lost)
 
     def _arrive(self, to: NodeId, message: Message) -> None:
-        if self.links.carries(self.station.id, to):
-            self.stations[to].deliver(self.station.id, message)
-        else:
-            self.station.lost(to, message)
+        if not (self.links.carries(self.station.id, to) and self.stations[to].deliver(self.station.id, message)):
+            self.station.message_lost(to, message)
 
     # Connections
 

@@ -82,8 +82,8 @@ class Watcher:
         self._hold(self.judges.durability.sends, self.seen.node_id, self.disk.synced, to, message)
         self._hold(self.evidence.sends, to, message)
 
-    def hears_of_loss(self, to: NodeId, message: Message) -> None:
-        """A message will not arrive."""
+    def message_lost(self, to: NodeId, message: Message) -> None:
+        """A copy of a message does not arrive."""
         if self.judges.transcript.on:
             self.say(f"lost on the way to n{to}: {in_words(message)}")
 

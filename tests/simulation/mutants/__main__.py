@@ -33,8 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--hunt", metavar="NAME", type=_hunted, help="look for one, in this process, and print it as JSON"
     )
-    parser.add_argument("--seeds", type=positive, default=60, help="with --hunt: so many [%(default)s]")
+    parser.add_argument("--seeds", type=positive, help="with --hunt: so many")
     options = parser.parse_args(arguments)
+    if (options.hunt is None) != (options.seeds is None):
+        parser.error("--hunt and --seeds go together: each mutant has a budget of its own otherwise")
+    if options.hunt is not None and options.mutants:
+        parser.error("--hunt looks for one mutant, so there is no room for others")
     if options.hunt is not None:
         name, mutant = options.hunt
         print(as_json(hunt(name, options.seeds, mutant)))

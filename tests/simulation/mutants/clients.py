@@ -86,7 +86,7 @@ MUTANTS = (
         "        self._asked = False\n        return now >= self._deadline",
         "        return False",
         what="a transfer whose TimeoutNow is lost holds changes back for ever",
-        budget=1000,
+        budget=400,
     ),
     Mutant(
         "held-changes-forgotten",
