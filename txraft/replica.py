@@ -6,14 +6,13 @@ the leader's own word that it took nothing in takes a command back into the firs
 tried again freely.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from attrs import define
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import NodeId
@@ -21,6 +20,7 @@ from txraft.core.roles import Role
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import IPeers, IReplica, MemberStatus, Status
 from txraft.node import Node
+from txraft.waiting import SharedBarriers
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Replica:
         self._patience = patience
         self._max_held_size = max_held_size
         self._held_size = 0
-        self._barriers = _SharedBarriers(self._find_read_index)
+        self._barriers = SharedBarriers(self._find_read_index)
 
     # IReplica
 
@@ -175,37 +175,3 @@ class Replica:
 
 def _no_answer(_result: object, _timeout: float) -> NoReturn:
     raise _Silence
-
-
-class _SharedBarriers:
-    """One barrier for many reads: those that come while one is being found share the next, which starts after them."""
-
-    def __init__(self, find_read_index: "Callable[[], Deferred[int]]") -> None:
-        self._find_read_index = find_read_index
-        self._waiting: dict[Deferred[int], None] = {}
-        self._finding = False
-
-    def join(self) -> "Deferred[int]":
-        """Fires with a read index that was found after this call."""
-
-        def cancel(joined: "Deferred[int]") -> None:
-            self._waiting.pop(joined, None)
-
-        joined: Deferred[int] = Deferred(cancel)
-        self._waiting[joined] = None
-        self._find_next()
-        return joined
-
-    def _find_next(self) -> None:
-        if self._finding or not self._waiting:
-            return
-        self._finding = True
-        joined, self._waiting = self._waiting, {}
-        self._find_read_index().addBoth(self._found, joined)
-
-    def _found(self, result: "int | Failure", joined: "Iterable[Deferred[int]]") -> None:
-        self._finding = False
-        for one in joined:
-            if not one.called:
-                one.callback(result)
-        self._find_next()

@@ -4,11 +4,11 @@ Whoever is told may do anything at once: cancel others that wait here, wait anew
 before it is told, and who has been cancelled is out already (`Waiting`).
 """
 
-import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from txraft.core.log import ENTRY_OVERHEAD
 from txraft.core.messages import Entry, NodeId
@@ -44,7 +44,7 @@ class Waiting(Generic[K, T]):
         """The keys of those that wait now, whoever comes or goes meanwhile."""
         return iter(list(self._deferreds))
 
-    def fire(self, key: K, result: T) -> None:
+    def fire(self, key: K, result: "T | Failure") -> None:
         """Fire the one of this key, if it waits still."""
         deferred = self._deferreds.pop(key, None)
         if deferred is not None:
@@ -52,9 +52,7 @@ class Waiting(Generic[K, T]):
 
     def fail(self, key: K, error: Exception) -> None:
         """Let it fail, if it waits still."""
-        deferred = self._deferreds.pop(key, None)
-        if deferred is not None:
-            deferred.errback(error)
+        self.fire(key, Failure(error))
 
 
 class Proposals:
@@ -100,29 +98,28 @@ class HeldProposals:
         """At most `max_size` bytes are held; what is let go is given to `propose`."""
         self._max_size = max_size
         self._propose = propose
-        self._numbers = itertools.count()
         self._size = 0
-        self._sizes: dict[int, int] = {}
-        self._ended: Waiting[int, None] = Waiting(self._release)
+        self._sizes: dict[object, int] = {}
+        self._ended: Waiting[object, None] = Waiting(self._release)
         """Fire when the transfer has ended."""
 
     def add(self, command: bytes) -> "Deferred[bytes]":
         """Hold a command until `let_go`, and propose it then. Fails with Overloaded where too much is held already."""
-        size, number = len(command) + ENTRY_OVERHEAD, next(self._numbers)
+        size, key = len(command) + ENTRY_OVERHEAD, object()
         if self._size + size > self._max_size:
             return fail(Overloaded("too many changes wait for leadership to be transferred; try again later"))
-        self._sizes[number] = size
+        self._sizes[key] = size
         self._size += size
-        return self._ended.add(number).addCallback(lambda _: self._propose(command))
+        return self._ended.add(key).addCallback(lambda _: self._propose(command))
 
     def let_go(self) -> None:
         """Propose what is held, but for what nobody waits for any more."""
-        for number in self._ended:
-            self._release(number)
-            self._ended.fire(number, None)
+        for key in self._ended:
+            self._release(key)
+            self._ended.fire(key, None)
 
-    def _release(self, number: int) -> None:
-        self._size -= self._sizes.pop(number, 0)
+    def _release(self, key: object) -> None:
+        self._size -= self._sizes.pop(key, 0)
 
 
 class PendingReads:
@@ -156,23 +153,49 @@ class PendingReads:
         self.lose(self._waiting, None)
 
 
+class SharedBarriers:
+    """One barrier for many reads: those that come while one is being found share the next, which starts after them."""
+
+    def __init__(self, find_read_index: "Callable[[], Deferred[int]]") -> None:
+        """`find_read_index` starts to look for one."""
+        self._find_read_index = find_read_index
+        self._waiting: Waiting[object, int] = Waiting()
+        self._finding = False
+
+    def join(self) -> "Deferred[int]":
+        """Fires with a read index that was found after this call. Cancelling it ends the wait."""
+        joined = self._waiting.add(object())
+        self._find_next()
+        return joined
+
+    def _find_next(self) -> None:
+        if not self._finding and (keys := list(self._waiting)):
+            self._finding = True
+            self._find_read_index().addBoth(self._found, keys)
+
+    def _found(self, result: "int | Failure", keys: Iterable[object]) -> None:
+        for key in keys:
+            self._waiting.fire(key, result)
+        self._finding = False
+        self._find_next()
+
+
 class Changes:
     """Counts changes, and who waits for the next one."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._numbers = itertools.count()
-        self._waiting: Waiting[int, None] = Waiting()
+        self._waiting: Waiting[object, None] = Waiting()
 
     def since(self, count: int) -> "Deferred[None]":
         """Fires when there has been a change since the count was `count`. Cancelling it ends the wait."""
-        return succeed(None) if count != self.count else self._waiting.add(next(self._numbers))
+        return succeed(None) if count != self.count else self._waiting.add(object())
 
     def happened(self) -> None:
         """There has been one."""
         self.count += 1
-        for number in self._waiting:
-            self._waiting.fire(number, None)
+        for key in self._waiting:
+            self._waiting.fire(key, None)
 
 
 class AppliedIndex:
@@ -181,8 +204,7 @@ class AppliedIndex:
     def __init__(self, index: int) -> None:
         self.index = index
         self._stopped = False
-        self._numbers = itertools.count()
-        self._waiting: Waiting[tuple[int, int], None] = Waiting()
+        self._waiting: Waiting[tuple[int, object], None] = Waiting()
 
     def reaches(self, index: int) -> "Deferred[None]":
         """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first. Cancelling
@@ -192,13 +214,14 @@ class AppliedIndex:
             return succeed(None)
         if self._stopped:
             return fail(NotApplied(STOPPED))
-        return self._waiting.add((index, next(self._numbers)))
+        return self._waiting.add((index, object()))
 
     def advance(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.index = index
-        for key in sorted(key for key in self._waiting if key[0] <= index):
-            self._waiting.fire(key, None)
+        for key in self._waiting:
+            if key[0] <= index:
+                self._waiting.fire(key, None)
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""

@@ -34,7 +34,7 @@ class SeedTests(SynchronousTestCase):
         steps = done = 0
         for seed in SEEDS:
             report = run_of(plan_of(seed))
-            self.assertIsNone(report.violation, f"python -m tests.simulation --replay {seed}: {report.violation}")
+            self.assertIsNone(report.violation, f"python -m tests.simulation.replay {seed}: {report.violation}")
             faults += report.faults
             sizes.add(report.plan.nodes)
             steps += report.steps

@@ -102,7 +102,7 @@ class Nemesis:
                 return _nothing_to_do
             case _:
                 target, deaf = self.random.choice(self.machines), fault.detail < 0.3 and len(self.machines) > 1
-                self.say("", f"to node {target.id}{', which is deaf' * deaf}")
+                self.say("", f"to node {target.id}{', which is deaf' if deaf else ''}")
                 self.transfer(machine, target)
                 # What is to tell a deaf one is lost; over streams, it is late.
                 return self._cut(self._to(target.id)) if deaf else _nothing

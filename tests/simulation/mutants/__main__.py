@@ -8,21 +8,15 @@ import sys
 from collections.abc import Sequence
 
 from tests.arguments import positive
-from tests.simulation.mutants.catalogue import MUTANTS, UNMUTATED
-from tests.simulation.mutants.hunting import as_json, hunt, hunt_all
+from tests.simulation.mutants.catalogue import BY_NAME, MUTANTS
+from tests.simulation.mutants.hunting import hunt_all
 from tests.simulation.mutants.planting import Mutant
-
-_MUTANTS = {mutant.name: mutant for mutant in MUTANTS}
 
 
 def _mutant(name: str) -> Mutant:
-    if name not in _MUTANTS:
+    if name not in BY_NAME:
         raise argparse.ArgumentTypeError(f"there is no mutant {name!r}; tests/simulation/mutants has them all")
-    return _MUTANTS[name]
-
-
-def _hunted(name: str) -> tuple[str, Mutant | None]:
-    return name, None if name == UNMUTATED else _mutant(name)
+    return BY_NAME[name]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,19 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description="Look for planted bugs.")
     parser.add_argument("mutants", nargs="*", metavar="NAME", type=_mutant, help="only these mutants [all]")
     parser.add_argument("--jobs", type=positive, default=2, help="processes to use [%(default)s]")
-    parser.add_argument(
-        "--hunt", metavar="NAME", type=_hunted, help="look for one, in this process, and print it as JSON"
-    )
-    parser.add_argument("--seeds", type=positive, help="with --hunt: so many")
     options = parser.parse_args(arguments)
-    if (options.hunt is None) != (options.seeds is None):
-        parser.error("--hunt and --seeds go together: each mutant has a budget of its own otherwise")
-    if options.hunt is not None and options.mutants:
-        parser.error("--hunt looks for one mutant, so there is no room for others")
-    if options.hunt is not None:
-        name, mutant = options.hunt
-        print(as_json(hunt(name, options.seeds, mutant)))
-        return 0
     chosen = options.mutants or MUTANTS
     survivors = 0
     for mutant, found in hunt_all(chosen, options.jobs):

@@ -5,6 +5,8 @@ from tests.simulation.mutants.planting import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (*elections.MUTANTS, *replication.MUTANTS, *clients.MUTANTS, *driver.MUTANTS)
 
+BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
+
 UNMUTATED = "unmutated"
 """The name under which the program as it is runs the same seeds."""
 

@@ -57,9 +57,9 @@ MUTANTS = (
     Mutant(
         "read-joins-a-barrier-under-way",
         "C2",
-        "txraft.replica",
-        "        for one in joined:\n",
-        "        for one in [*joined, *self._waiting]:\n",
+        "txraft.waiting",
+        "        for key in keys:\n",
+        "        for key in self._waiting:\n",
         what="a node's reads share a barrier that began before they came",
     ),
     Mutant(
@@ -92,7 +92,7 @@ MUTANTS = (
         "held-changes-forgotten",
         "C4",
         "txraft.waiting",
-        "self._ended.fire(number, None)",
+        "self._ended.fire(key, None)",
         "pass",
         what="what was held back during a transfer is never proposed",
         budget=300,

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import asdict, evolve, frozen
 
+from tests.simulation.mutants.catalogue import BY_NAME, UNMUTATED
 from tests.simulation.mutants.planting import Mutant, plant
 
 HANGS = 600
@@ -35,8 +36,9 @@ class Hunt:
         return f"{hazard:4} {self.name:40} {found}"
 
 
-def hunt(name: str, seeds: int, mutant: Mutant | None) -> Hunt:
-    """Run seeds in this very interpreter, which is lost for anything else. Without a mutant: the program as it is."""
+def hunt(name: str, seeds: int) -> Hunt:
+    """Run seeds with a mutant, or the program as it is, in this very interpreter, which is lost for anything else."""
+    mutant = None if name == UNMUTATED else BY_NAME[name]
     if mutant is not None:
         plant(mutant)
     from txraft.testing.plan import plan_of  # noqa: PLC0415 - not before the mutant is in place
@@ -52,7 +54,7 @@ def hunt(name: str, seeds: int, mutant: Mutant | None) -> Hunt:
 
 def hunt_elsewhere(name: str, seeds: int) -> Hunt:
     """`hunt` in a fresh interpreter. A hunt that itself fails, as where a mutant has moved, or does not end, raises."""
-    command = [sys.executable, "-m", "tests.simulation.mutants", "--hunt", name, "--seeds", str(seeds)]
+    command = [sys.executable, "-m", __name__, name, str(seeds)]
     done = subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -75,6 +77,5 @@ def hunt_all(mutants: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, Hun
         yield from zip(mutants, pool.map(hunt_elsewhere, names, budgets), strict=True)
 
 
-def as_json(found: Hunt) -> str:
-    """For the process that asked."""
-    return json.dumps(asdict(found))
+if __name__ == "__main__":
+    print(json.dumps(asdict(hunt(sys.argv[1], int(sys.argv[2])))))
