@@ -1,9 +1,9 @@
 """The seams: what the parts of a node are to each other. `txraft.service` joins them.
 
-web ──IReplica──> replica ──> node ──> core
-                               ├─IStorage──────> disk
-                               ├─IPeers────────> other nodes ──IPeerHandler──> their node
-                               └─IStateMachine─> the application's data
+web ──IReplica──> node ──> core
+                    ├─IStorage──────> disk
+                    ├─IPeers────────> other nodes ──IPeerHandler──> their node
+                    └─IStateMachine─> the application's data
 """
 
 from collections.abc import Callable, Sequence
@@ -125,13 +125,13 @@ class IPeerHandler(Interface):
     def peer_lost(peer: NodeId) -> None:
         """That connection has closed."""
 
-    def handle_propose(command: bytes) -> "Deferred[bytes]":
+    def propose(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further."""
 
-    def handle_read_barrier() -> "Deferred[int]":
+    def read_index() -> "Deferred[int]":
         """Another node asks for a read index. As `IPeers.read_barrier`, and never passed on further."""
 
-    def handle_transfer(target: NodeId) -> "Deferred[NodeId]":
+    def transfer_leadership(target: NodeId) -> "Deferred[NodeId]":
         """Another node asks for a transfer of leadership. As `IPeers.transfer_leadership`."""
 
 

@@ -11,7 +11,7 @@ from twisted.web.iweb import IAgent
 
 from tests.cli.fakes import FakeNodes, FakeProcess, FakeProcesses
 from txraft.cli.cluster import PATIENCE, POLL, STARTING, LocalCluster
-from txraft.config import BUILT_IN, Settings
+from txraft.settings import BUILT_IN, Settings
 
 GREETING = [
     "node 2 leads. To try it:",

@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import txraft.cli.transfer
 from txraft.cli import main
 from txraft.cli.transfer import CONNECT_TIMEOUT, Transfer, transfer
-from txraft.config import Address
 from txraft.errors import OutcomeUnknown, TransferFailed, TxraftError, Unreachable
+from txraft.settings import Address
 
 DONE = b"transferred leadership"
 SOON = 0.05

@@ -14,7 +14,7 @@ from twisted.web.iweb import IAgent
 from tests.cli.fakes import FakeNodes, FakeProcesses
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.up import run_until_ended
-from txraft.config import BUILT_IN
+from txraft.settings import BUILT_IN
 
 
 class FakeReactor:

@@ -15,7 +15,7 @@ from txraft.core.messages import AppendEntries, Entry, EntryKind, Envelope, Mess
 from txraft.core.raft import Raft
 from txraft.core.ready import ReadReady, Save, TermAndVote
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
 M = TypeVar("M", bound=Message)
 
@@ -39,7 +39,7 @@ class Server:
         self,
         node_id: NodeId,
         configuration: Configuration,
-        options: Options,
+        options: RaftOptions,
         seed: int,
         now: Callable[[], float],
         terms: Iterable[int] = (),
@@ -157,14 +157,14 @@ class Cluster:
         *,
         logs: Mapping[NodeId, Iterable[int]] | None = None,
         current_terms: dict[NodeId, int] | None = None,
-        options: Options | dict[NodeId, Options] | None = None,
+        options: RaftOptions | dict[NodeId, RaftOptions] | None = None,
         configuration: Configuration | None = None,
         seed: int = 1,
     ) -> None:
         """`logs` gives the terms of the entries that a server starts with, on its disk."""
         self.now = 0.0
         members = configuration or Configuration(voters=range(1, servers + 1))
-        of_all = options if isinstance(options, Options) else Options()
+        of_all = options if isinstance(options, RaftOptions) else RaftOptions()
         of_one = options if isinstance(options, dict) else {}
         self._cut: set[tuple[NodeId, NodeId]] = set()
         self.servers = {
@@ -251,7 +251,7 @@ class Cluster:
 
     def elect(self, node_id: NodeId) -> Server:
         """Make one server the leader: the others have not heard of one for an election timeout, and its timer fires."""
-        self.advance(2 * Options().election_timeout)
+        self.advance(2 * RaftOptions().election_timeout)
         self[node_id].time_out()
         self.settle()
         assert self[node_id].view.role is Role.LEADER, self[node_id].view
@@ -261,7 +261,7 @@ class Cluster:
         """As `elect`, but stop at the moment of victory: nothing that the new leader sends has arrived anywhere."""
         server = self[node_id]
         for _ in range(3):  # a first campaign may only learn of a later term
-            self.advance(2 * Options().election_timeout)
+            self.advance(2 * RaftOptions().election_timeout)
             server.time_out()
             working = True
             while working and server not in self.leaders():

@@ -4,10 +4,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, entries_of
 from txraft.core.messages import AppendEntries, NodeId
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import NotLeader, Overloaded
 
-ONE_ENTRY_A_MESSAGE = Options(max_message_size=1)
+ONE_ENTRY_A_MESSAGE = RaftOptions(max_message_size=1)
 
 
 def replicate(cluster: Cluster, leader: NodeId, follower: NodeId, up_to: int) -> None:
@@ -235,7 +235,7 @@ class OverloadTests(SynchronousTestCase):
     """hazards C9, R16: what waits to be committed is bounded."""
 
     def cluster(self) -> Cluster:
-        return Cluster(3, options=Options(max_uncommitted_size=1000))
+        return Cluster(3, options=RaftOptions(max_uncommitted_size=1000))
 
     def fill(self, leader: Server, size: int = 300) -> int:
         """Propose until it is refused; how many were taken."""

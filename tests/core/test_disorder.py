@@ -15,10 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server
 from txraft.core.messages import Entry, Message, NodeId
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import NotLeader, Overloaded
 
-OPTIONS = Options(max_message_size=80, max_inflight_messages=3, max_uncommitted_size=400)
+OPTIONS = RaftOptions(max_message_size=80, max_inflight_messages=3, max_uncommitted_size=400)
 OLD_ENOUGH = 60
 """So many messages can be under way; the oldest is lost for another one."""
 

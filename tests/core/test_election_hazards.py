@@ -12,10 +12,10 @@ from tests.core.cluster import Cluster, Server, request_vote
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Heartbeat, RequestVote, RequestVoteReply
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
-TIMEOUT = Options().election_timeout
-WITHOUT_PRE_VOTE = Options(pre_vote=False)
+TIMEOUT = RaftOptions().election_timeout
+WITHOUT_PRE_VOTE = RaftOptions(pre_vote=False)
 
 
 def round_of(server: Server) -> int:
@@ -94,7 +94,7 @@ class DeadlockTests(SynchronousTestCase):
     def test_higher_term_against_longer_log_by_itself(self) -> None:
         """hazard E4: with nothing but timers, in any mix of options."""
         for mix in itertools.product((False, True), repeat=2):
-            options = {server: Options(pre_vote=pre_vote) for server, pre_vote in enumerate(mix, 1)}
+            options = {server: RaftOptions(pre_vote=pre_vote) for server, pre_vote in enumerate(mix, 1)}
             cluster = Cluster(3, logs={1: (1, 1), 2: (1,)}, current_terms={1: 2, 2: 7}, options=options)
             cluster.isolate(3)
             cluster.run(10)
@@ -105,7 +105,7 @@ class DeadlockTests(SynchronousTestCase):
         when that one is gone."""
         for mix in itertools.product((False, True), repeat=3):
             for seed in range(3):
-                options = {server: Options(pre_vote=pre_vote) for server, pre_vote in enumerate(mix, 1)}
+                options = {server: RaftOptions(pre_vote=pre_vote) for server, pre_vote in enumerate(mix, 1)}
                 cluster = Cluster(3, options=options, seed=seed)
                 cluster.run(5)
                 [leader] = cluster.leaders()
@@ -146,7 +146,7 @@ class GrantTests(SynchronousTestCase):
     def test_only_the_flag_is_a_grant(self) -> None:
         """hazard E6: an answer of the right term and round that refuses."""
         for pre_vote in (False, True):
-            server = Cluster(3, options=Options(pre_vote=pre_vote))[1]
+            server = Cluster(3, options=RaftOptions(pre_vote=pre_vote))[1]
             server.time_out()
             server.write_all()
             term, round_ = server.view.current_term, round_of(server)
@@ -157,7 +157,7 @@ class GrantTests(SynchronousTestCase):
     def test_a_campaign_of_a_leader(self) -> None:
         """hazard E11 (openraft 4490c678): a timer that fires late has no effect whatever."""
         for pre_vote in (False, True):
-            leader = Cluster(3, options=Options(pre_vote=pre_vote)).elect(1)
+            leader = Cluster(3, options=RaftOptions(pre_vote=pre_vote)).elect(1)
             before = leader.view
             leader.time_out()
             self.assertEqual((leader.view, leader.outgoing, leader.writing), (before, [], []))
@@ -204,7 +204,7 @@ class VotersOfConfigurationTests(SynchronousTestCase):
         """Thesis §4.2.1: nor does a server that is no member; each time its timer starts again."""
         for configuration in (Configuration(voters={2, 3}, learners={1}), Configuration(voters={2, 3})):
             for pre_vote in (False, True):
-                server = Cluster(3, options=Options(pre_vote=pre_vote))[1]
+                server = Cluster(3, options=RaftOptions(pre_vote=pre_vote))[1]
                 server.configuration = configuration
                 server.start()
                 deadline = server.raft.election_deadline

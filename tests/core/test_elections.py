@@ -14,9 +14,9 @@ from txraft.core.messages import (
 )
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
-WITHOUT_PRE_VOTE = Options(pre_vote=False)
+WITHOUT_PRE_VOTE = RaftOptions(pre_vote=False)
 
 
 def candidate_of(servers: int) -> tuple[Server, int]:
@@ -193,7 +193,7 @@ class CandidateTests(SynchronousTestCase):
     def test_alone_it_elects_itself(self) -> None:
         """A cluster of one server: its own vote is a majority once it is durable."""
         for pre_vote in (True, False):
-            server = Cluster(1, options=Options(pre_vote=pre_vote))[1]
+            server = Cluster(1, options=RaftOptions(pre_vote=pre_vote))[1]
             server.time_out()
             self.assertIs(server.view.role, Role.CANDIDATE)
             server.write_all()
@@ -204,7 +204,7 @@ class CandidateTests(SynchronousTestCase):
         round; the vote stands."""
         for pre_vote in (True, False):
             for message in (AppendEntries(1, 1, 0, 0, (), 0), Heartbeat(1, 0, 0)):
-                candidate = Cluster(3, current_terms={1: int(pre_vote)}, options=Options(pre_vote=pre_vote))[1]
+                candidate = Cluster(3, current_terms={1: int(pre_vote)}, options=RaftOptions(pre_vote=pre_vote))[1]
                 candidate.time_out()
                 candidate.receive(2, message)
                 view = candidate.view

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.cluster import Cluster, entries_of
 from txraft.core.messages import RequestVoteReply
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
 LEADER, A, B, C, D, E, F = range(1, 8)
 
@@ -36,7 +36,7 @@ WINNERS = (LEADER, A, C, D)
 
 def figure_7(pre_vote: bool = True) -> Cluster:
     """The seven servers, all in term 7, the highest in the figure."""
-    return Cluster(7, logs=LOGS, current_terms=dict.fromkeys(LOGS, 7), options=Options(pre_vote=pre_vote))
+    return Cluster(7, logs=LOGS, current_terms=dict.fromkeys(LOGS, 7), options=RaftOptions(pre_vote=pre_vote))
 
 
 class Figure7Tests(SynchronousTestCase):

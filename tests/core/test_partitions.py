@@ -6,9 +6,9 @@ from tests.core.cluster import Cluster, request_vote
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Heartbeat, RequestVote, RequestVoteReply
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
-TIMEOUT = Options().election_timeout
+TIMEOUT = RaftOptions().election_timeout
 
 
 class PartitionTests(SynchronousTestCase):
@@ -129,7 +129,7 @@ class StickinessTests(SynchronousTestCase):
     def test_a_removed_server_deposes_nobody(self) -> None:
         """hazard E9 (hashicorp #524), §4.2.3 of the thesis: it is told nothing any more, does not know why, and
         campaigns in ever higher terms, without PreVote and with the longest log."""
-        cluster = Cluster(4, logs={4: (1, 1, 1, 1)}, current_terms={4: 50}, options={4: Options(pre_vote=False)})
+        cluster = Cluster(4, logs={4: (1, 1, 1, 1)}, current_terms={4: 50}, options={4: RaftOptions(pre_vote=False)})
         for member in (1, 2, 3):
             cluster[member].configuration = Configuration(voters={1, 2, 3})
             cluster[member].start()

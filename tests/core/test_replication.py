@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.cluster import Cluster, Server, only_request, requests
 from txraft.core.log import size_of
 from txraft.core.messages import AppendEntries, AppendEntriesReply, EntryKind, Heartbeat, HeartbeatReply, NodeId
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import InvariantViolated
 
 
@@ -312,7 +312,7 @@ class SizeTests(SynchronousTestCase):
 
     def test_an_entry_larger_than_a_message(self) -> None:
         """hazard R20: it goes alone, and arrives."""
-        cluster = Cluster(3, options=Options(max_message_size=100))
+        cluster = Cluster(3, options=RaftOptions(max_message_size=100))
         leader = cluster.elect(1)
         entries = [leader.raft.propose(data) for data in (b"small", bytes(1000), b"small")]
         leader.take()
@@ -325,7 +325,7 @@ class SizeTests(SynchronousTestCase):
     def test_a_batch_larger_than_a_message(self) -> None:
         """hazards R12, R20: it is spread over several, each full, none too large, without a gap between them."""
         limit = 500
-        cluster = Cluster(3, options=Options(max_message_size=limit))
+        cluster = Cluster(3, options=RaftOptions(max_message_size=limit))
         leader = cluster.elect(1)
         entries = [leader.raft.propose(bytes(20 * (number % 7))) for number in range(40)]
         leader.take()

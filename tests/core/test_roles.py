@@ -9,7 +9,7 @@ from txraft.core.configuration import Configuration
 from txraft.core.log import RaftLog
 from txraft.core.ready import TermAndVote
 from txraft.core.roles import LEGAL_CHANGES, Role
-from txraft.core.state import Options, State
+from txraft.core.state import RaftOptions, State
 from txraft.errors import InvariantViolated
 
 F, P, C, L = Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE, Role.LEADER
@@ -34,7 +34,7 @@ def state_in(role: Role) -> State:
     return State(
         node_id=1,
         configuration=Configuration(voters=(1, 2, 3)),
-        options=Options(),
+        options=RaftOptions(),
         random=random.Random(1),
         log=RaftLog(),
         durable=TermAndVote(0, None),

@@ -10,7 +10,7 @@ from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntriesReply, Heartbeat, HeartbeatReply, Reply, RequestVoteReply
 from txraft.core.ready import Ready, Save, TermAndVote
 from txraft.core.roles import Role
-from txraft.core.state import Options, State
+from txraft.core.state import RaftOptions, State
 from txraft.errors import InvariantViolated
 
 NOTHING = Ready(messages=(), save=None, messages_after_save=(), committed=(), reads=(), lost_reads=())
@@ -21,7 +21,7 @@ def state_of(*terms: int, current_term: int = 3) -> State:
     return State(
         node_id=1,
         configuration=Configuration(voters=(1, 2, 3)),
-        options=Options(),
+        options=RaftOptions(),
         random=random.Random(1),
         log=RaftLog(entries_of(*terms)),
         durable=TermAndVote(current_term, None),

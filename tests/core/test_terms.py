@@ -14,7 +14,7 @@ from txraft.core.messages import (
 )
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
 TERM = 5
 
@@ -41,7 +41,7 @@ def server_in(role: Role) -> Server:
         3,
         logs=dict.fromkeys((1, 2, 3), (1,)),
         current_terms={1: terms[role]},
-        options=Options(pre_vote=role is Role.PRE_CANDIDATE),
+        options=RaftOptions(pre_vote=role is Role.PRE_CANDIDATE),
     )
     server = cluster[1]
     if role is not Role.FOLLOWER:
@@ -101,7 +101,7 @@ class LaterTermTests(SynchronousTestCase):
         leader.receive(2, HeartbeatReply(9, 0))
         deadline = leader.raft.election_deadline
         assert deadline is not None
-        self.assertGreater(deadline, cluster.now + Options().election_timeout)
+        self.assertGreater(deadline, cluster.now + RaftOptions().election_timeout)
 
 
 class OlderTermTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from tests.core.cluster import Cluster
 from txraft.core.configuration import Configuration
 from txraft.core.messages import RequestVote, TimeoutNow
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import NoSuchVoter, NotLeader, TargetSilent, TransferUnderWay
 
 
@@ -61,7 +61,7 @@ class TransferTests(SynchronousTestCase):
     def test_silent_target(self) -> None:
         """hazard C4: who has not answered for an election timeout is not asked, and commands go on."""
         self.cluster.isolate(2)
-        self.cluster.run(Options().election_timeout)
+        self.cluster.run(RaftOptions().election_timeout)
         self.assertRaises(TargetSilent, self.begin)
         self.assertIsNone(self.leader.view.transfer_target)
         self.leader.propose(b"x")
@@ -71,7 +71,7 @@ class TransferTests(SynchronousTestCase):
         self.cluster.isolate(2)
         self.begin()
         self.cluster.settle()
-        for _ in range(round(Options().election_timeout / 0.1)):
+        for _ in range(round(RaftOptions().election_timeout / 0.1)):
             self.assertEqual(self.leader.view.transfer_target, 2)
             self.cluster.beat()
         self.assertIsNone(self.leader.view.transfer_target)

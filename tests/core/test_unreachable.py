@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.cluster import Cluster, only_request, requests
 from txraft.core.log import size_of
 from txraft.core.messages import AppendEntries, AppendEntriesReply
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
 
 class CompactionTests(SynchronousTestCase):
@@ -52,7 +52,7 @@ class CompactionTests(SynchronousTestCase):
 class UnreachableTests(SynchronousTestCase):
     """Followers that do not answer (hazards R15, R18)."""
 
-    OPTIONS = Options(max_message_size=1000, max_inflight_messages=8, max_inflight_size=5000)
+    OPTIONS = RaftOptions(max_message_size=1000, max_inflight_messages=8, max_inflight_size=5000)
 
     def cluster(self) -> Cluster:
         """Server 1 leads; server 3 does not hear it any more."""

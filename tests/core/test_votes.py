@@ -6,10 +6,10 @@ from tests.core.cluster import Cluster, Server, request_vote
 from txraft.core.messages import AppendEntries, Heartbeat, RequestVote, RequestVoteReply
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 
-TIMEOUT = Options().election_timeout
-WITHOUT_PRE_VOTE = Options(pre_vote=False)
+TIMEOUT = RaftOptions().election_timeout
+WITHOUT_PRE_VOTE = RaftOptions(pre_vote=False)
 
 
 class DurableVoteTests(SynchronousTestCase):

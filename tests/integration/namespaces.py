@@ -29,7 +29,7 @@ NOBODY = "02:00:00:00:00:01"
 CLONE_NEWNET = 0x40000000
 
 
-class Network:
+class NetworkNamespaces:
     """`size` namespaces, linked, for nodes 0 to size - 1. `close` removes every trace, whatever `open` had made."""
 
     def __init__(self, size: int) -> None:
@@ -114,7 +114,7 @@ class FencedCluster(ProcessCluster):
     """A node in each namespace of `network`, which is open, and stays so until the cluster is closed."""
 
     def __init__(
-        self, reactor: Any, directory: Path, network: Network, timing: Mapping[str, float] | None = None
+        self, reactor: Any, directory: Path, network: NetworkNamespaces, timing: Mapping[str, float] | None = None
     ) -> None:
         super().__init__(reactor, directory, len(network.ids), timing)
         self.network = network
@@ -142,7 +142,7 @@ def inside(namespace: str) -> Iterator[None]:
 
 
 def refusal() -> str | None:
-    """Why this machine lets nobody make a `Network`, where that is so; finds out by trying."""
+    """Why this machine lets nobody make a `NetworkNamespaces`, where that is so; finds out by trying."""
     if shutil.which("ip") is None:
         return "ip is not installed (Debian: iproute2)"
     if os.geteuid() != 0:

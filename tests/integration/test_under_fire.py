@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.integration.clients import Clients
 from tests.integration.cluster import ProcessCluster
 from tests.integration.conftest import MakeCluster, do_without, process_test
-from tests.integration.namespaces import FencedCluster, Network, inside, refusal
+from tests.integration.namespaces import FencedCluster, NetworkNamespaces, inside, refusal
 from tests.integration.nemesis import TO_LINKS, TO_PROCESSES, Kind, Nemesis
 from tests.integration.waiting import until
 from txraft.testing.history import Outcome
@@ -28,7 +28,7 @@ RECOVERY = 10.0
 TIMING = {"request_timeout": 800}
 """So that nodes give up before their clients do, most of the time."""
 
-MakeNetwork = Callable[[int], Network]
+MakeNetwork = Callable[[int], NetworkNamespaces]
 sizes = pytest.mark.parametrize("size", [3, 5])
 
 
@@ -37,10 +37,10 @@ def make_network() -> Iterator[MakeNetwork]:
     """Makes networks of so many namespaces, open, and removed after the test. Skips where that cannot be, but in CI."""
     if reason := refusal():
         do_without(reason)
-    networks: list[Network] = []
+    networks: list[NetworkNamespaces] = []
 
-    def make(size: int) -> Network:
-        networks.append(Network(size))
+    def make(size: int) -> NetworkNamespaces:
+        networks.append(NetworkNamespaces(size))
         networks[-1].open()
         return networks[-1]
 
@@ -132,7 +132,7 @@ async def serves_again(cluster: ProcessCluster, clients: Clients) -> None:
     await gatherResults([Deferred.fromCoroutine(serve(node.id)) for node in cluster.nodes], consumeErrors=True)
 
 
-def socket_of(network: Network, id: int) -> socket.socket:
+def socket_of(network: NetworkNamespaces, id: int) -> socket.socket:
     """A UDP socket at the address of a node."""
     with inside(network.namespace(id)):
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

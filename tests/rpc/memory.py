@@ -20,8 +20,8 @@ from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId
 from txraft.interfaces import IPeerHandler
-from txraft.rpc import Limits, Network
-from txraft.rpc.commands import PROTOCOL_VERSION, Hello
+from txraft.rpc import LinkLimits, Network
+from txraft.rpc.amp_commands import PROTOCOL_VERSION, Hello
 
 CLUSTER = "a cluster"
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
@@ -53,16 +53,16 @@ class Recorder:
         """Remember it."""
         self.events.append(f"lost {peer}")
 
-    def handle_propose(self, command: bytes) -> Deferred[bytes]:
+    def propose(self, command: bytes) -> Deferred[bytes]:
         """Remember the command, and answer."""
         self.proposals.append(command)
         return self.on_propose()
 
-    def handle_read_barrier(self) -> Deferred[int]:
+    def read_index(self) -> Deferred[int]:
         """Answer."""
         return self.on_read()
 
-    def handle_transfer(self, target: NodeId) -> Deferred[NodeId]:
+    def transfer_leadership(self, target: NodeId) -> Deferred[NodeId]:
         """Remember it, and answer: that it is done, if nothing else is wanted."""
         self.events.append(f"transfer to {target}")
         return self.on_transfer(target)
@@ -129,7 +129,7 @@ class SlowTransport(FileDescriptor):
 class Cluster:
     """Networks 0 and 1 with a handler each; each dials the other, unless told otherwise."""
 
-    limits: Limits = Factory(Limits)
+    limits: LinkLimits = Factory(LinkLimits)
     clusters: tuple[str, str] = (CLUSTER, CLUSTER)
     clock: Clock = Factory(Clock)
     handlers: list[Recorder] = field(init=False)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
 from txraft.errors import InvariantViolated, MalformedMessage
-from txraft.rpc.commands import COMMAND_OF, COMMANDS, Propose
+from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS, Propose
 from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE, PackedMessage
 
 numbers = st.integers(0, MAX_INTEGER)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.rpc.memory import Cluster, Recorder, SlowTransport, dial, hello_box, warnings
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
-from txraft.rpc import Limits, commands
+from txraft.rpc import LinkLimits, amp_commands
 from txraft.rpc.link import Caller
 
 HEARTBEAT = Heartbeat(1, 2, 3)
@@ -26,7 +26,7 @@ def box(name: bytes, /, **values: bytes) -> bytes:
 
 def message_box(message: Message) -> bytes:
     """The bytes of a message."""
-    command = commands.COMMAND_OF[type(message)]
+    command = amp_commands.COMMAND_OF[type(message)]
     return box(
         command.commandName, **{k.decode(): v for k, v in command.makeArguments({"message": message}, None).items()}
     )
@@ -165,7 +165,7 @@ class CallerTests(SynchronousTestCase):
 
     def test_no_answer(self) -> None:
         """A peer that does not answer Hello is cut off and tried again; it is logged once, and never was connected."""
-        cluster = Cluster(Limits(handshake=2.0))
+        cluster = Cluster(LinkLimits(handshake=2.0))
         cluster.endpoints[0].target = Factory.forProtocol(Protocol)
         with capturedLogs() as events:
             cluster.networks[0].start(cluster.handlers[0])
@@ -177,7 +177,7 @@ class CallerTests(SynchronousTestCase):
 
     def test_hangs_up(self) -> None:
         """A peer that hangs up instead of answering is logged once, and tried again after the longest wait."""
-        cluster = Cluster(Limits(retry_first=0.01))
+        cluster = Cluster(LinkLimits(retry_first=0.01))
         cluster.endpoints[0].target = Factory.forProtocol(HangsUp)
         with capturedLogs() as events:
             cluster.networks[0].start(cluster.handlers[0])
@@ -254,7 +254,7 @@ class SlowPeerTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Node 0 is connected to node 1, which takes in what it is told to."""
-        cluster = Cluster(Limits(backlog=self.LIMIT))
+        cluster = Cluster(LinkLimits(send_queue=self.LIMIT))
         self.network, self.clock, self.handler = cluster.networks[0], cluster.clock, cluster.handlers[0]
         self.network.handler = self.handler
         self.transport = SlowTransport()
@@ -288,7 +288,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertIn(len(self.transport.sent), range(self.LIMIT, self.LIMIT + 300_000))
 
     def test_room_again(self) -> None:
-        """What a full backlog dropped, when it is sent again, goes."""
+        """What a full send_queue dropped, when it is sent again, goes."""
         self.test_bounded()
         before = len(self.taken())
         for _ in range(5):
@@ -303,7 +303,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(self.taken(), [b"AppendEntries"])
 
     def test_what_is_refused(self) -> None:
-        """Behind a full backlog a proposal is refused, for certain not applied; what is small waits."""
+        """Behind a full send_queue a proposal is refused, for certain not applied; what is small waits."""
         for _ in range(1000):
             self.network.send(1, self.MESSAGE)
         self.failureResultOf(self.network.propose(1, b"late"), Overloaded)

@@ -16,9 +16,9 @@ from zope.interface import implementer
 
 from tests.rpc.memory import CLUSTER, Recorder
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
-from txraft.rpc import Limits, Network
+from txraft.rpc import LinkLimits, Network
 
-LIMITS = Limits(retry_first=0.01, retry_most=0.05)
+LIMITS = LinkLimits(retry_first=0.01, retry_most=0.05)
 
 
 @implementer(IStreamClientEndpoint)

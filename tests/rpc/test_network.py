@@ -13,7 +13,7 @@ from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import IPeers
-from txraft.rpc import Limits
+from txraft.rpc import LinkLimits
 
 REQUEST = Heartbeat(1, 2, 3)
 REPLY = HeartbeatReply(1, 3)
@@ -248,7 +248,7 @@ class ConnectionsTests(SynchronousTestCase):
 
     def test_backoff(self) -> None:
         """Attempts come often at first, then about once in retry_most."""
-        cluster = Cluster(Limits(retry_first=0.1, retry_most=2.0)).start(1)
+        cluster = Cluster(LinkLimits(retry_first=0.1, retry_most=2.0)).start(1)
         first = cluster.endpoints[0].attempts
         self.assertGreaterEqual(first, 5)
         cluster.advance(20)
@@ -301,7 +301,7 @@ class WarningsTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """A refused handshake is logged once on each side, however often it is tried, with the longest wait between."""
-        cluster = Cluster(Limits(retry_first=0.01), clusters=("ours", "theirs"))
+        cluster = Cluster(LinkLimits(retry_first=0.01), clusters=("ours", "theirs"))
         with capturedLogs() as events:
             cluster.start(0).advance(8)
         told = warnings(events)
@@ -315,7 +315,7 @@ class WarningsTests(SynchronousTestCase):
 
     def test_refused_no_longer(self) -> None:
         """Once a handshake succeeds all is forgotten: the next wait is short, the next refusal is logged again."""
-        cluster = Cluster(Limits(retry_first=0.01), clusters=("ours", "theirs")).start(0)
+        cluster = Cluster(LinkLimits(retry_first=0.01), clusters=("ours", "theirs")).start(0)
         theirs = cluster.networks[1].identity
         cluster.networks[1].identity = attrs.evolve(theirs, cluster_id="ours")
         cluster.advance(2)

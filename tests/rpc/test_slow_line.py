@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.world import STEP, World
+from tests.node.world import STEP, World
 from txraft.core.messages import NodeId
 
 PACKET = 1500

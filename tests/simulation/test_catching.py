@@ -5,19 +5,19 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.core import following
+from txraft.core import follower
 from txraft.core.messages import AppendEntries, NodeId
 from txraft.core.reads import Reads
 from txraft.core.ready import ReadReady, Save
 from txraft.core.state import State
 from txraft.errors import NotApplied
-from txraft.replica import Replica
-from txraft.storage.log_file import LogFile
+from txraft.node.pending_requests import Proposals
+from txraft.node.replica import Replica
+from txraft.storage.raft_file import RaftFile
 from txraft.testing.disk import DiskStorage
 from txraft.testing.plan import plan_of
 from txraft.testing.shrink import shrink
 from txraft.testing.simulation import Report, run_of
-from txraft.waiting import Proposals
 
 
 class CatchingTests(SynchronousTestCase):
@@ -37,13 +37,13 @@ class CatchingTests(SynchronousTestCase):
 
     def test_commit_beyond_what_is_verified(self) -> None:
         """hazard R4"""
-        original: Callable[..., None] = following.on_append_entries
+        original: Callable[..., None] = follower.on_append_entries
 
         def greedy(state: State, leader: NodeId, request: AppendEntries, now: float) -> None:
             original(state, leader, request, now)
             state.commit_to(min(request.leader_commit, state.log.last_index))
 
-        self.patch(following, "on_append_entries", greedy)
+        self.patch(follower, "on_append_entries", greedy)
         self.first_failure(50)
 
     def test_read_without_a_round(self) -> None:
@@ -84,7 +84,7 @@ class CatchingTests(SynchronousTestCase):
 
     def test_file_that_differs(self) -> None:
         """A log file that does not have what was written to it."""
-        self.patch(LogFile, "write", lambda *_: None)
+        self.patch(RaftFile, "write", lambda *_: None)
         plan = next(plan for seed in range(1, 1000) if (plan := plan_of(seed)).files and len(plan.faults) > 10)
         self.assertEqual(str(run_of(plan).violation).split(":")[0], "Storage")
 

@@ -13,8 +13,8 @@ from tests.simulation.many import Totals, simulate
 from tests.simulation.mutants import __main__ as mutants
 from tests.simulation.replay import command_of, make_parser, plan_from
 from txraft.core.state import State
-from txraft.testing.network import Noise
 from txraft.testing.plan import Plan, plan_of
+from txraft.testing.simulated_network import Noise
 
 COMMAND = "python -m tests.simulation.replay "
 

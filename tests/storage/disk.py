@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.contract import entries
-from tests.worker import InlineWorker
+from tests.storage.worker import InlineWorker
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import DirectoryLocked, StorageError
 from txraft.interfaces import Stored

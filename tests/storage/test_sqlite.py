@@ -14,9 +14,9 @@ from tests.storage.disk import SQLiteTestCase, storage_in
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, Stored
-from txraft.storage.log_file import ROWS_PER_STATEMENT, connect
+from txraft.storage.raft_file import ROWS_PER_STATEMENT, connect
 from txraft.storage.sqlite import SQLiteStorage
-from txraft.worker import ThreadWorker
+from txraft.storage.worker import ThreadWorker
 
 
 class SQLiteStorageTests(contract.StorageContract):

@@ -3,8 +3,8 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.testing.network import REDIAL, Noise
 from txraft.testing.plan import Fault, Kind, plan_of
+from txraft.testing.simulated_network import REDIAL, Noise
 from txraft.testing.simulation import run_of
 
 CALM = evolve(

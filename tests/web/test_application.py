@@ -8,9 +8,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.wire import STATUS, Response, Wire
-from txraft.config import Limits
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, TransferFailed
 from txraft.kv import Result
+from txraft.settings import SizeLimits
 
 CHANGES = ("/set?key=k&val=v", "/delete?key=k", "/cas?key=k&old=o&val=v", "/transfer?to=1")
 
@@ -157,7 +157,7 @@ class RefusalTests(ApiTestCase):
 
     def test_limits(self) -> None:
         """413 names the limit; a key and values of exactly their limits pass."""
-        self.wire = Wire(self.replica, Limits(key_size=3, value_size=5))
+        self.wire = Wire(self.replica, SizeLimits(key_size=3, value_size=5))
         self.check(self.wire.get("/get?key=abcd"), 413, "^key has 4 bytes; the limit, key_size, is 3$")
         self.check(self.wire.get("/set?key=a&val=123456"), 413, "val has 6 bytes; the limit, value_size, is 5")
         self.check(self.wire.get("/cas?key=a&old=123456&val="), 413, "old has 6 bytes")

@@ -16,12 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.web.wire import FakeReplica, Wire
-from txraft.config import Limits
+from txraft.settings import SizeLimits
 from txraft.web import site
 from txraft.web.channel import LINGER_SECONDS, MAX_HEADERS, MAX_LINE, ApiChannel
 from txraft.web.parameters import body_limit
 
-SMALL = Limits(key_size=100, value_size=1000)
+SMALL = SizeLimits(key_size=100, value_size=1000)
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 
 
@@ -179,7 +179,7 @@ class LoopbackTests(TestCase):
 
         self.patch(ApiChannel, "connectionLost", connection_lost)
         replica = FakeReplica()
-        factory = site(replica, replica.store, Limits(), cast(IReactorTime, reactor))
+        factory = site(replica, replica.store, SizeLimits(), cast(IReactorTime, reactor))
         port = yield TCP4ServerEndpoint(tcp, 0, interface="127.0.0.1").listen(factory)
         self.addCleanup(port.stopListening)
         client = Uploader(320)

@@ -8,9 +8,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txraft.config import Limits
 from txraft.interfaces import IReplica, MemberStatus, Status
 from txraft.kv import KeyValueStore
+from txraft.settings import SizeLimits
 from txraft.web import site
 
 STATUS = Status(
@@ -74,13 +74,13 @@ class Wire:
     def __init__(
         self,
         replica: FakeReplica | None = None,
-        limits: Limits | None = None,
+        limits: SizeLimits | None = None,
         transport: StringTransport | None = None,
     ) -> None:
         self.replica = replica or FakeReplica()
         self.clock = Clock()
         self.transport = transport or StringTransport()
-        self.site = site(self.replica, self.replica.store, limits or Limits(), self.clock)
+        self.site = site(self.replica, self.replica.store, limits or SizeLimits(), self.clock)
         protocol = self.site.buildProtocol(None)
         assert protocol is not None
         self.protocol = protocol

@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-txraft = ServiceMaker("txraft", "txraft.service", "A node of a replicated, linearizable key-value store.", "txraft")
+txraft = ServiceMaker("txraft", "txraft.cli.twistd", "A node of a replicated, linearizable key-value store.", "txraft")

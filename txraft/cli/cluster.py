@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
-from txraft.config import Member, Settings
+from txraft.settings import Member, Settings
 
 STARTING = 10.0
 """A node that exits within as many seconds could not start: its configuration is wrong, or its port is taken."""

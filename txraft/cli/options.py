@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.command import Command, VersionedOptions
+from txraft.cli.subcommand import Subcommand, VersionedOptions
 from txraft.cli.transfer import Transfer
 from txraft.cli.up import Up
 from txraft.errors import TxraftError
@@ -19,7 +19,7 @@ class TxraftOptions(VersionedOptions):
         ["up", None, Up, "Start a whole cluster on this machine, to try it."],
     ]
     longdesc = "A single node, as in production, is started by `twistd txraft`: see `twistd txraft --help`."
-    subOptions: Command
+    subOptions: Subcommand
 
     def getSynopsis(self) -> str:
         return "Usage: txraft" if self.subCommand else "Usage: txraft COMMAND [options]"

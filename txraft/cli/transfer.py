@@ -1,7 +1,7 @@
 """`txraft transfer`: make another node lead. One request, and nothing else to do meanwhile, so without a reactor.
 
-The rule is the nodes' own (`txraft.replica`): until the request is sent, nothing has happened, and another node may be
-asked. From then on no other is, whatever becomes of it (hazard C8); what is not answered is unknown.
+The rule is the nodes' own (`txraft.node.replica`): until the request is sent, nothing has happened, and another node
+may be asked. From then on no other is, whatever becomes of it (hazard C8); what is not answered is unknown.
 
 http.client, for urllib would ask for localhost through the proxy that `http_proxy` names, and follow redirects.
 """
@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.command import Command
-from txraft.config import BUILT_IN, Address, load
+from txraft.cli.subcommand import Subcommand
 from txraft.errors import OutcomeUnknown, TransferFailed, Unreachable
+from txraft.settings import BUILT_IN, Address, load
 
 CONNECT_TIMEOUT = 5.0
 """Seconds in which a node must take the connection; its kernel does, however busy the node is."""
@@ -26,7 +26,7 @@ SHOWN = 300
 """Characters of an answer that are shown; a node's is one short line."""
 
 
-class Transfer(Command):
+class Transfer(Subcommand):
     """The options of `txraft transfer`."""
 
     optParameters = [  # noqa: RUF012 - how Twisted has it

@@ -10,11 +10,11 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.web.client import Agent
 
 from txraft.cli.cluster import LocalCluster
-from txraft.cli.command import Command
-from txraft.config import BUILT_IN, load
+from txraft.cli.subcommand import Subcommand
+from txraft.settings import BUILT_IN, load
 
 
-class Up(Command):
+class Up(Subcommand):
     """The options of `txraft up`."""
 
     optParameters = [  # noqa: RUF012 - how Twisted has it

@@ -29,7 +29,7 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `state`          what a server knows, durable and not (Figure 2, "State"), and its outbox
 - `terms`          what the term of a message means: the one place (§5.1)
 - `elections`      campaigns and votes (§5.2, §5.4.1, thesis §9.6)
-- `following`      a follower's side of replication (§5.3)
+- `follower`       a follower's side of replication (§5.3)
 - `replication`    a leader's side, and commitment (§5.3, §5.4.2)
 - `reads`          ReadIndex: linearizable reads without a log entry (thesis §6.4)
 - `transfer`       handing leadership over (thesis §3.10)

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from txraft.core import following
+from txraft.core import follower
 from txraft.core.configuration import Configuration
 from txraft.core.elections import Elections
 from txraft.core.invariants import View
@@ -23,7 +23,7 @@ from txraft.core.reads import Reads
 from txraft.core.ready import Ready, Save, TermAndVote
 from txraft.core.replication import Replication
 from txraft.core.roles import Role
-from txraft.core.state import Options, State
+from txraft.core.state import RaftOptions, State
 from txraft.core.terms import admit, step_down
 from txraft.core.transfer import Transfer
 from txraft.errors import InvariantViolated, NoSuchVoter, NotLeader, TargetSilent, TransferUnderWay
@@ -53,7 +53,7 @@ class Raft:
         log: RaftLog,
         term_and_vote: TermAndVote,
         last_applied: int,
-        options: Options,
+        options: RaftOptions,
         random: Random,
         now: float,
     ) -> None:
@@ -219,9 +219,9 @@ class Raft:
         state, leadership = self._state, self._leadership
         match message:
             case AppendEntries():
-                following.on_append_entries(state, sender, message, now)
+                follower.on_append_entries(state, sender, message, now)
             case Heartbeat():
-                following.on_heartbeat(state, sender, message, now)
+                follower.on_heartbeat(state, sender, message, now)
             case RequestVote():
                 self._elections.on_request(sender, message, now)
             case RequestVoteReply():

@@ -17,7 +17,7 @@ from txraft.errors import InvariantViolated
 
 
 @frozen
-class Options:
+class RaftOptions:
     """How a server behaves. Times in seconds, sizes in bytes. All servers of a cluster should have the same."""
 
     election_timeout: float = 0.5
@@ -43,7 +43,7 @@ class State:
 
     node_id: NodeId
     configuration: Configuration
-    options: Options
+    options: RaftOptions
     random: Random
     """Only for election timeouts and for naming campaigns."""
 

@@ -2,7 +2,7 @@
 
 `commands` is what clients can ask for, and its encoding: a command travels through the log as bytes, and its result
 travels back from the node that leads as bytes. `store` applies commands to a dict. Both are pure. `write_behind` keeps
-a copy of the dict in an SQLite file, which `file` reads and writes.
+a copy of the dict in an SQLite file, which `data_file` reads and writes.
 
 The copy is a convenience, not the truth: the log is. A change that is acknowledged is on a majority of logs, so the
 copy may lag behind, and it is written a second or a few hundred keys at a time. What makes that safe is that the data

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from txraft.errors import WriteFailed
 from txraft.interfaces import IWorker
-from txraft.kv.file import DataFile
+from txraft.kv.data_file import DataFile
 
 FLUSH_KEYS = 500
 FLUSH_SECONDS = 1.0

@@ -14,7 +14,7 @@ R18). Where one of the two connections is missing, the other carries everything,
 way only. A newer connection from the same peer replaces the older: a peer that lost power never closed its old one.
 
 **Nothing is kept for later.** A message without a connection is dropped, and Raft sends it again if it still matters.
-What may wait for a slow peer is bounded (`backlog`). A proposal is never sent twice (hazard C8): one that was never
+What may wait for a slow peer is bounded (`send_queue`). A proposal is never sent twice (hazard C8): one that was never
 written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
 
 **A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and where much is sent because
@@ -25,7 +25,7 @@ the transport takes everything in, as behind some proxies, gives no answer to `P
 a gap between entries (hazard R12), an unknown command, anything before `Hello`.
 """
 
-from txraft.rpc.limits import Limits
+from txraft.rpc.link_limits import LinkLimits
 from txraft.rpc.network import Network
 
-__all__ = ["Limits", "Network"]
+__all__ = ["LinkLimits", "Network"]

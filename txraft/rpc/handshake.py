@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from attrs import Factory, define, frozen
 
 from txraft.core.messages import NodeId
-from txraft.rpc.commands import PROTOCOL_VERSION
+from txraft.rpc.amp_commands import PROTOCOL_VERSION
 
 
 class Refusal(enum.Enum):

@@ -29,10 +29,10 @@ from txraft.errors import (
     Unreachable,
 )
 from txraft.interfaces import IPeerHandler
-from txraft.rpc import commands
-from txraft.rpc.backlog import Backlog
+from txraft.rpc import amp_commands
 from txraft.rpc.handshake import Greeting, Identity
-from txraft.rpc.limits import Limits, tune
+from txraft.rpc.link_limits import LinkLimits, tune
+from txraft.rpc.send_queue import SendQueue
 
 _log = Logger()
 
@@ -45,7 +45,7 @@ class Owner(Protocol):
 
     reactor: IReactorTime
     identity: Identity
-    limits: Limits
+    limits: LinkLimits
     handler: IPeerHandler
 
     def link_made(self, link: "Link") -> None:
@@ -77,7 +77,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self.owner = owner
         self.lost: Deferred[None] = Deferred()
         """Fires when the transport is gone."""
-        self._backlog: Backlog
+        self._send_queue: SendQueue
         """What waits for the transport, once there is one."""
         self._deadline: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
@@ -87,23 +87,23 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     # To the peer
 
     def send(self, message: Message) -> None:
-        """Send a message. Where the backlog is full, entries are dropped: no other message is large."""
-        if not (self._backlog.full and isinstance(message, AppendEntries)):
-            self._call(commands.COMMAND_OF[type(message)], message=message)
+        """Send a message. Where the send_queue is full, entries are dropped: no other message is large."""
+        if not (self._send_queue.full and isinstance(message, AppendEntries)):
+            self._call(amp_commands.COMMAND_OF[type(message)], message=message)
 
     def propose(self, command: bytes) -> Deferred[bytes]:
-        """As IPeers.propose, to this link's peer. Fails with Overloaded where the backlog is full."""
-        if self._backlog.full:
+        """As IPeers.propose, to this link's peer. Fails with Overloaded where the send_queue is full."""
+        if self._send_queue.full:
             return fail(Overloaded(f"too much waits to be sent to node {self.peer}; try again later"))
-        return self._ask(commands.Propose, {"command": command}, "result", OutcomeUnknown)
+        return self._ask(amp_commands.Propose, {"command": command}, "result", OutcomeUnknown)
 
     def read_barrier(self) -> Deferred[int]:
         """As IPeers.read_barrier, to this link's peer. A read has no effect, so a lost one is as good as never sent."""
-        return self._ask(commands.ReadBarrier, {}, "read_index", Unreachable)
+        return self._ask(amp_commands.ReadBarrier, {}, "read_index", Unreachable)
 
     def transfer_leadership(self, target: NodeId) -> Deferred[NodeId]:
         """As IPeers.transfer_leadership, by this link's peer."""
-        return self._ask(commands.Transfer, {"target": target}, "leader_id", OutcomeUnknown)
+        return self._ask(amp_commands.Transfer, {"target": target}, "leader_id", OutcomeUnknown)
 
     def _ask(
         self, command: type[amp.Command], arguments: dict[str, Any], key: str, if_lost: type[Undecided]
@@ -128,7 +128,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     def sendBox(self, box: amp.AmpBox) -> None:
         """Write a box. Everything that AMP sends goes through here; once the transport is gone, nowhere."""
         if self.transport is not None:
-            self._backlog.write(box.serialize())
+            self._send_queue.write(box.serialize())
 
     # From the peer
 
@@ -148,18 +148,18 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """Do as the command in `box` says. Fires with the box of the answer, if there is to be one."""
-        command = commands.COMMANDS.get(box[amp.COMMAND])
+        command = amp_commands.COMMANDS.get(box[amp.COMMAND])
         if command is None or command.requiresAnswer != (amp.ASK in box):
             raise MalformedMessage(f"there is no such command as {box[amp.COMMAND]!r}")
-        if self.up == (command is commands.Hello):
+        if self.up == (command is amp_commands.Hello):
             raise MalformedMessage(f"{command.__name__} came {'again' if self.up else 'before Hello'}")
         arguments = command.parseArguments(box, self)
         if not command.requiresAnswer:
             self._deliver(arguments["message"])
             return succeed(None)
-        if command is commands.Hello:
+        if command is amp_commands.Hello:
             return self.greeted(Greeting(**arguments))
-        if command is commands.Ping:
+        if command is amp_commands.Ping:
             return succeed(amp.Box())
         return self._answer(command, arguments)
 
@@ -178,13 +178,13 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         def failed(failure: Failure) -> Failure:
             if not failure.check(Undecided, NoSuchVoter):
                 _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
-            return Failure(commands.on_the_wire(failure.value))
+            return Failure(amp_commands.on_the_wire(failure.value))
 
         handler = self.owner.handler
         handlers: dict[type[amp.Command], tuple[Callable[..., Deferred[Any]], str]] = {
-            commands.Propose: (handler.handle_propose, "result"),
-            commands.ReadBarrier: (handler.handle_read_barrier, "read_index"),
-            commands.Transfer: (handler.handle_transfer, "leader_id"),
+            amp_commands.Propose: (handler.propose, "result"),
+            amp_commands.ReadBarrier: (handler.read_index, "read_index"),
+            amp_commands.Transfer: (handler.transfer_leadership, "leader_id"),
         }
         handle, key = handlers[command]
         answer: Deferred[Any] = maybeDeferred(handle, **arguments)
@@ -196,7 +196,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """The connection is open; the handshake has a time limit."""
         limits = self.owner.limits
         tune(self.transport, limits.stuck)
-        self._backlog = Backlog(self.transport, self.owner.reactor, limits.backlog, limits.stuck, self._stuck)
+        self._send_queue = SendQueue(self.transport, self.owner.reactor, limits.send_queue, limits.stuck, self._stuck)
         self._deadline = self.owner.reactor.callLater(limits.handshake, self._late)
         self.owner.link_made(self)
 
@@ -212,10 +212,10 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         takes everything in, nor does the transport. So ask, and see by the next time that something has come, or that
         the question still waits behind something."""
         silence = self.owner.limits.silence
-        if self._heard or self._backlog.size:
+        if self._heard or self._send_queue.size:
             self._heard = False
             self._watch = self.owner.reactor.callLater(silence, self._look_for_life)
-            self._call(commands.Ping).addErrback(lambda _: None)
+            self._call(amp_commands.Ping).addErrback(lambda _: None)
             return
         _log.warn("aborting the connection to node {peer}: silent for {silence:g} s", peer=self.peer, silence=silence)
         self.abort()
@@ -234,7 +234,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._finish()
         self._no_deadline()
         self._deadline = self.owner.reactor.callLater(self.owner.limits.close, self.abort)
-        self._backlog.release()
+        self._send_queue.release()
         self.transport.loseConnection()
 
     def abort(self) -> None:
@@ -273,7 +273,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """The transport is gone. The owner hears of it before those who wait for answers, lest they ask here again."""
         self._finish()
         self._no_deadline()
-        self._backlog.stopProducing()
+        self._send_queue.stopProducing()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]  # AMP has no annotations
         self.transport = None
         self.lost.callback(None)
@@ -294,7 +294,7 @@ class Caller(Link):
         """Say Hello."""
         super().connectionMade()
         hello = attrs.asdict(self.owner.identity.greeting(self.peer))
-        asked = self._call(commands.Hello, **hello)
+        asked = self._call(amp_commands.Hello, **hello)
         asked.addCallbacks(lambda _: self._become_up(self.peer), self._refused)
 
     def _refused(self, failure: Failure) -> None:
@@ -323,5 +323,5 @@ class Callee(Link):
         line = identity.describe(refusal, hello)
         self.owner.handshake_failed(self, hello.from_id if hello.from_id in identity.peers else None, refusal, line)
         self._finish()
-        code = commands.Hello.fatalErrors[HandshakeRefused]
+        code = amp_commands.Hello.fatalErrors[HandshakeRefused]
         return fail(amp.RemoteAmpError(code, line, fatal=True))

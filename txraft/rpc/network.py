@@ -17,8 +17,8 @@ from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
 from txraft.rpc.handshake import Identity, News
-from txraft.rpc.limits import Limits
 from txraft.rpc.link import Callee, Caller, Link
+from txraft.rpc.link_limits import LinkLimits
 
 _log = Logger()
 
@@ -41,7 +41,7 @@ class Network:
     cluster_id: str
     endpoints: Mapping[NodeId, IStreamClientEndpoint]
     random: Random
-    limits: Limits = field(factory=Limits)
+    limits: LinkLimits = field(factory=LinkLimits)
     identity: Identity = field(init=False)
     handler: IPeerHandler = field(init=False)
     running: bool = field(init=False, default=False)

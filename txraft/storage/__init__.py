@@ -15,8 +15,9 @@ The rooms, from the bottom up:
 
 - `merging`    several saves made one, so that a group costs one transaction
 - `directory`  a data directory that outlasts a power cut, and the lock on it
-- `log_file`   the SQLite file: how it is made, checked, read and written. Blocks
+- `raft_file`  the SQLite file: how it is made, checked, read and written. Blocks
 - `sqlite`     `SQLiteStorage`: lock, file and worker as an `IStorage`
+- `worker`     the thread on which files are written
 - `memory`     `MemoryStorage`, its simple twin, under the same tests
 
 What holds:

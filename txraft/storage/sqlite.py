@@ -11,8 +11,8 @@ from txraft.core.ready import Save
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, IWorker, Stored
 from txraft.storage.directory import DirectoryLock, make_directory
-from txraft.storage.log_file import Connect, LogFile, connect
 from txraft.storage.merging import merge
+from txraft.storage.raft_file import Connect, RaftFile, connect
 
 
 @implementer(IStorage)
@@ -24,7 +24,7 @@ class SQLiteStorage:
         self, directory: Path, node_id: NodeId, cluster_id: str, worker: IWorker, connect: Connect = connect
     ) -> None:
         self._directory = directory
-        self._file = LogFile(directory / "raft.sqlite", node_id, cluster_id, connect)
+        self._file = RaftFile(directory / "raft.sqlite", node_id, cluster_id, connect)
         self._lock = DirectoryLock(directory)
         self._worker = worker
         # These two belong to the worker's thread, as does the file after `load`.

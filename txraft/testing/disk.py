@@ -17,9 +17,9 @@ from txraft.core.messages import Entry
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, Stored
-from txraft.storage.log_file import LogFile
 from txraft.storage.memory import MemoryDisk, MemoryStorage
 from txraft.storage.merging import merge
+from txraft.storage.raft_file import RaftFile
 from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
 
@@ -44,14 +44,14 @@ class Disk:
     """Every write fails, until there is room again."""
     failures: int = 0
     under_way: tuple[Save, ...] | None = None
-    _file: LogFile | None = None
+    _file: RaftFile | None = None
 
     def load(self) -> Stored:
         """What a process finds when it starts. Raises Violation."""
         self.close()
         stored = MemoryStorage(self.synced).load()
         if self.path is not None:
-            self._file = LogFile(self.path, 0, "simulation", _connect)
+            self._file = RaftFile(self.path, 0, "simulation", _connect)
             found = self._file.load()
             if found != stored:
                 raise Violation("Storage", f"the log file has {found}, and should have {stored}")

@@ -25,7 +25,7 @@ from txraft.core.messages import (
 )
 from txraft.core.ready import Ready
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.testing.invariants import Violation
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Evidence:
 
     node_id: NodeId
     majority: int
-    options: Options
+    options: RaftOptions
     _asked: dict[int, int] = field(factory=dict)
     """The last PreVote round that asked about a term."""
     _granted: "defaultdict[int, set[NodeId]]" = field(factory=lambda: defaultdict(set))

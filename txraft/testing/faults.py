@@ -10,9 +10,9 @@ from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.testing.disk import FAST
 from txraft.testing.machine import Machine
-from txraft.testing.network import Links, Noise
 from txraft.testing.plan import Fault, Kind
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.simulated_network import Links, Noise
 
 Way = tuple[NodeId, NodeId]
 End = Callable[[], None]

@@ -12,10 +12,10 @@ from zope.interface import implementer
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import StorageError, TxraftError, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
-from txraft.replica import Replica
+from txraft.node.replica import Replica
 from txraft.testing.data import Copy, Data
 from txraft.testing.disk import FAST, Disk, DiskStorage
 from txraft.testing.evidence import Evidence
@@ -59,7 +59,7 @@ class Surroundings:
     schedule: Schedule
     random: Random
     judges: Judges
-    options_of: Callable[[NodeId], Options]
+    options_of: Callable[[NodeId], RaftOptions]
     tight: bool
     request_timeout: float
     wire: "Callable[[Machine, Process], Wiring]"
@@ -94,7 +94,7 @@ class Machine:
     data: Data = field(init=False)
     _watcher: Watcher = field(init=False)
     _wiring: Wiring = field(init=False)
-    _options: Options = field(init=False)
+    _options: RaftOptions = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._options = self.around.options_of(self.id)
@@ -247,17 +247,17 @@ class Machine:
         """As IPeerHandler."""
         self.node.peer_lost(peer)
 
-    def handle_propose(self, command: bytes) -> "Deferred[bytes]":
+    def propose(self, command: bytes) -> "Deferred[bytes]":
         """As IPeerHandler."""
-        return self.node.handle_propose(command)
+        return self.node.propose(command)
 
-    def handle_read_barrier(self) -> "Deferred[int]":
+    def read_index(self) -> "Deferred[int]":
         """As IPeerHandler."""
-        return self.node.handle_read_barrier()
+        return self.node.read_index()
 
-    def handle_transfer(self, target: NodeId) -> "Deferred[NodeId]":
+    def transfer_leadership(self, target: NodeId) -> "Deferred[NodeId]":
         """As IPeerHandler."""
-        return self.node.handle_transfer(target)
+        return self.node.transfer_leadership(target)
 
     # What leaves it: IPeers
 

@@ -6,7 +6,7 @@ from random import Random
 
 from attrs import frozen
 
-from txraft.testing.network import Noise
+from txraft.testing.simulated_network import Noise
 
 
 class Kind(enum.Enum):

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from txraft.testing.network import Noise
 from txraft.testing.plan import Fault, Plan
+from txraft.testing.simulated_network import Noise
 from txraft.testing.simulation import Report, run_of
 
 

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import Undecided
 from txraft.kv import Set
 from txraft.testing.clients import Client, Ledger
@@ -33,9 +33,9 @@ from txraft.testing.history import Get, History
 from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.linearizability import check
 from txraft.testing.machine import Machine, Surroundings, Wiring, state_of
-from txraft.testing.network import Datagrams, Links, Noise
 from txraft.testing.plan import Kind, Plan
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.simulated_network import Datagrams, Links, Noise
 from txraft.testing.streams import Streams
 from txraft.testing.transcript import Transcript
 from txraft.testing.watcher import Judges
@@ -162,8 +162,8 @@ class Simulation:
 
     # Wiring
 
-    def _options_of(self, node: NodeId) -> Options:
-        options = Options(
+    def _options_of(self, node: NodeId) -> RaftOptions:
+        options = RaftOptions(
             election_timeout=ELECTION_TIMEOUT,
             heartbeat_interval=ELECTION_TIMEOUT / 3,
             pre_vote=node not in self.plan.without_pre_vote,

@@ -19,8 +19,8 @@ from zope.interface import implementer
 from txraft.core.messages import NodeId
 from txraft.interfaces import IPeerHandler
 from txraft.rpc import Network
-from txraft.testing.network import AGAIN, Links, Station
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.simulated_network import AGAIN, Links, Station
 
 BUFFER = 64 << 10
 """Bytes that may be on their way before a producer is paused."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Ready, Save, TermAndVote
-from txraft.node import Node
+from txraft.node.driver import Node
 from txraft.testing.disk import Disk
 from txraft.testing.durability import Durability
 from txraft.testing.evidence import Evidence

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
-from txraft.config import Limits
 from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
 from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, encode
+from txraft.settings import SizeLimits
 from txraft.web import outcomes
 from txraft.web.forms import shown
 from txraft.web.outcomes import Answer, of_failure, respond
@@ -60,7 +60,7 @@ class WebApplication:
     routes: ClassVar[dict[bytes, Route]] = {}
     """The same routes by path, for `txraft.web.site`."""
 
-    def __init__(self, replica: IReplica, values: Values, limits: Limits) -> None:
+    def __init__(self, replica: IReplica, values: Values, limits: SizeLimits) -> None:
         self.limits = limits
         self._replica = replica
         self._values = values

@@ -3,8 +3,8 @@
 from attrs import field, frozen
 from twisted.web.iweb import IRequest
 
-from txraft.config import Limits
 from txraft.errors import BadRequest, CrossSite, TooLarge
+from txraft.settings import SizeLimits
 from txraft.web.forms import Fields, parse_form, parse_urlencoded, shown
 
 
@@ -29,12 +29,12 @@ class Route:
         return frozenset([b"GET", b"POST"] if self.changes else [b"GET", b"HEAD", b"POST"])
 
 
-def body_limit(limits: Limits) -> int:
+def body_limit(limits: SizeLimits) -> int:
     """How many bytes the body of a request may have: a key and two values with every byte as %XX, and the names."""
     return 3 * (limits.key_size + 2 * limits.value_size) + 16 * 1024
 
 
-def read_parameters(request: IRequest, route: Route, limits: Limits) -> dict[bytes, bytes]:
+def read_parameters(request: IRequest, route: Route, limits: SizeLimits) -> dict[bytes, bytes]:
     """The parameters of a request, from its query string and, for a POST, from its form too.
 
     Raises BadRequest, TooLarge or CrossSite."""
@@ -64,7 +64,7 @@ def _fields(request: IRequest) -> Fields:
     return fields
 
 
-def _check_size(name: bytes, value: bytes, limits: Limits) -> None:
+def _check_size(name: bytes, value: bytes, limits: SizeLimits) -> None:
     if name == b"key":
         what, limit = "key_size", limits.key_size
         if not value:

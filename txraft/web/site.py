@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web import resource, server
 
-from txraft.config import Limits
 from txraft.interfaces import IReplica
+from txraft.settings import SizeLimits
 from txraft.web.application import Values, WebApplication
 from txraft.web.channel import ApiRequest, ApiSite
 from txraft.web.outcomes import no_such_method, no_such_path, respond
@@ -48,6 +48,6 @@ def _finish(body: bytes, request: ApiRequest) -> None:
         request.finish()
 
 
-def site(replica: IReplica, values: Values, limits: Limits, reactor: IReactorTime) -> ApiSite:
+def site(replica: IReplica, values: Values, limits: SizeLimits, reactor: IReactorTime) -> ApiSite:
     """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds."""
     return ApiSite(ApiResource(WebApplication(replica, values, limits)), body_limit(limits), reactor)

@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "read-before-it-is-applied",
         "C1",
-        "txraft.replica",
+        "txraft.node.replica",
         "self._barriers.join().addCallback(self._node.applied.reaches)",
         "self._barriers.join().addCallback(lambda _: None)",
         what="a node answers from a state that has not reached the read index",
@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant(
         "read-joins-a-barrier-under-way",
         "C2",
-        "txraft.waiting",
+        "txraft.node.pending_requests",
         "        for key in keys:\n",
         "        for key in self._waiting:\n",
         what="a node's reads share a barrier that began before they came",
@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "held-changes-forgotten",
         "C4",
-        "txraft.waiting",
+        "txraft.node.pending_requests",
         "self._ended.fire(key, None)",
         "pass",
         what="what was held back during a transfer is never proposed",
@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(
         "stop-means-not-applied",
         "C5",
-        "txraft.waiting",
+        "txraft.node.pending_requests",
         'OutcomeUnknown("the node stopped',
         'NotApplied("the node stopped',
         what="a node that stops says of what is undecided that it will not be applied",
@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "timeout-means-not-applied",
         "C5",
-        "txraft.replica",
+        "txraft.node.replica",
         "if request.changes and request.handed_over:",
         "if False:",
         what="a leader's silence is taken for a refusal",
@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant(
         "no-time-limit",
         "C5",
-        "txraft.replica",
+        "txraft.node.replica",
         "return done.addTimeout(self._request_timeout, self._clock, too_late)",
         "return done",
         what="a request without a leader is never answered",
@@ -133,7 +133,7 @@ MUTANTS = (
     Mutant(
         "neither-unknown-nor-refused",
         "C5",
-        "txraft.waiting",
+        "txraft.node.pending_requests",
         'OutcomeUnknown("the node stopped before the change was committed")',
         'TypeError("a bug")',
         what="a change comes to an error that says nothing of its outcome",
@@ -141,7 +141,7 @@ MUTANTS = (
     Mutant(
         "success-by-index-alone",
         "C6",
-        "txraft.waiting",
+        "txraft.node.pending_requests",
         "        if entry.term > self._applied_term:\n",
         "        for key in [key for key in self._waiting if key[0] == entry.index]:\n"
         "            self._waiting.fire(key, result)\n"
@@ -152,7 +152,7 @@ MUTANTS = (
     Mutant(
         "retry-after-unknown",
         "C8",
-        "txraft.replica",
+        "txraft.node.replica",
         "except (NotLeader, Unreachable):",
         "except (NotLeader, Unreachable, OutcomeUnknown):",
         what="a change is passed on again after the connection was lost",
@@ -168,7 +168,7 @@ MUTANTS = (
     Mutant(
         "answered-ones-count-as-waiting",
         "C9",
-        "txraft.replica",
+        "txraft.node.replica",
         "self._held_size -= size",
         "pass",
         what="what has been answered still counts against what may wait on a node",

@@ -6,7 +6,7 @@ MUTANTS = (
     Mutant(
         "answers-overtake-their-write",
         "E1",
-        "txraft.saving",
+        "txraft.node.save_queue",
         "self._queue.append(_Item(save, messages))",
         "self._on_durable((), messages)\n        self._queue.append(_Item(save, ()))",
         what="messages do not wait for the write that they follow",
@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "acknowledged-before-fsync",
         "R10",
-        "txraft.saving",
+        "txraft.node.save_queue",
         "self._storage.save(saves).addCallback(self._written, saves, messages)",
         "self._on_durable(saves, messages)\n        self._storage.save(saves).addCallback(self._written, [], [])",
         what="a write counts as durable when it begins",
@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "failed-write-goes-on",
         "S1",
-        "txraft.saving",
+        "txraft.node.save_queue",
         ".addErrback(self._on_failure)",
         ".addErrback(lambda _: self._written(None, saves, messages))",
         what="a write that failed counts as durable",
@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "last-entry-lost-at-restart",
         "E1",
-        "txraft.node",
+        "txraft.node.driver",
         "log=RaftLog(stored.entries),",
         "log=RaftLog(stored.entries[:-1]),",
         what="a restart loses the last entry",
@@ -63,7 +63,7 @@ MUTANTS = (
     Mutant(
         "applied-again-after-restart",
         "S5",
-        "txraft.node",
+        "txraft.node.driver",
         "            last_applied=state_machine.last_applied,",
         "            last_applied=0,",
         what="a restart applies what the state machine has already",
@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "applied-out-of-order",
         "R19",
-        "txraft.node",
+        "txraft.node.driver",
         "entry = self._to_apply.popleft()",
         "entry = self._to_apply.pop()",
         what="entries are applied from the last to the first",
@@ -79,7 +79,7 @@ MUTANTS = (
     Mutant(
         "applying-stops-half-way",
         "R19",
-        "txraft.node",
+        "txraft.node.driver",
         "if self._to_apply and self.running:",
         "if False:",
         what="what is more than one turn's worth is not applied before something else happens",

@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant(
         "vote-forgotten-at-restart",
         "E1",
-        "txraft.node",
+        "txraft.node.driver",
         "term_and_vote=stored.term_and_vote,",
         "term_and_vote=type(stored.term_and_vote)(stored.term_and_vote.current_term, None),",
         what="a restart forgets who got the vote",
@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "term-and-vote-never-replaced",
         "E1",
-        "txraft.storage.log_file",
+        "txraft.storage.raft_file",
         "INSERT OR REPLACE INTO term_and_vote",
         "INSERT OR IGNORE INTO term_and_vote",
         what="the log file keeps the first term and vote that it was given",
@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         "match-by-index-alone",
         "E12",
-        "txraft.core.following",
+        "txraft.core.follower",
         "return state.log.has(request.prev_log_index, request.prev_log_term)",
         "return request.prev_log_index <= state.log.last_index",
         what="entries follow on whatever entry is there, of any term",

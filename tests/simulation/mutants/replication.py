@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant(
         "commit-beyond-the-verified",
         "R4",
-        "txraft.core.following",
+        "txraft.core.follower",
         "state.commit_to(min(request.leader_commit, verified))",
         "state.commit_to(min(request.leader_commit, log.last_index))",
         what="a follower commits a tail that the leader has said nothing about",
@@ -39,7 +39,7 @@ MUTANTS = (
     Mutant(
         "acknowledges-the-unverified",
         "R4",
-        "txraft.core.following",
+        "txraft.core.follower",
         "AppendEntriesReply(state.current_term, request.request_id, True, verified, 0)",
         "AppendEntriesReply(state.current_term, request.request_id, True, log.last_index, 0)",
         what="a follower acknowledges a tail that the leader has said nothing about",
@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant(
         "stale-request-truncates",
         "R5",
-        "txraft.core.following",
+        "txraft.core.follower",
         "if entry.index <= log.snapshot_index or log.has(entry.index, entry.term):",
         "if entry.index <= state.commit_index:",
         what="a request truncates what matches",
@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant(
         "short-request-truncates",
         "R5",
-        "txraft.core.following",
+        "txraft.core.follower",
         "    verified = request.prev_log_index + len(request.entries)\n",
         "    verified = request.prev_log_index + len(request.entries)\n"
         "    if state.commit_index <= verified < log.last_index:\n"
@@ -65,7 +65,7 @@ MUTANTS = (
     Mutant(
         "old-tail-stays-in-the-file",
         "R5",
-        "txraft.storage.log_file",
+        "txraft.storage.raft_file",
         "DELETE FROM log WHERE idx >= ?",
         "DELETE FROM log WHERE idx = ?",
         what="of what was truncated, the log file loses the first entry only",

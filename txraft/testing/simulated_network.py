@@ -234,15 +234,15 @@ class Datagrams:
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""
-        return self._ask(to, OutcomeUnknown, lambda handler: handler.handle_propose(command))
+        return self._ask(to, OutcomeUnknown, lambda handler: handler.propose(command))
 
     def read_barrier(self, to: NodeId) -> "Deferred[int]":
         """As IPeers."""
-        return self._ask(to, Unreachable, lambda handler: handler.handle_read_barrier())
+        return self._ask(to, Unreachable, lambda handler: handler.read_index())
 
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """As IPeers."""
-        return self._ask(leader, OutcomeUnknown, lambda handler: handler.handle_transfer(target))
+        return self._ask(leader, OutcomeUnknown, lambda handler: handler.transfer_leadership(target))
 
     def _ask(
         self, to: NodeId, if_lost: type[Undecided], question: Callable[[IPeerHandler], "Deferred[Any]"]

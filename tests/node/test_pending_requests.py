@@ -3,7 +3,7 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.waiting import SharedBarriers
+from txraft.node.pending_requests import SharedBarriers
 
 
 class SharedBarriersTests(SynchronousTestCase):

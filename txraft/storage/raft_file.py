@@ -62,7 +62,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class LogFile:
+class RaftFile:
     """The file at `path`, of one node in one cluster. `load` is called once and leaves nothing open; the calls after
     it all come from one thread. `connect` is for tests."""
 

@@ -7,85 +7,85 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.rpc.memory import SlowTransport
-from txraft.rpc.backlog import PIECE, Backlog
+from txraft.rpc.send_queue import PIECE, SendQueue
 
 
 class BacklogTests(SynchronousTestCase):
-    """A backlog that is full at 100 bytes, and stuck after 10 seconds."""
+    """A send_queue that is full at 100 bytes, and stuck after 10 seconds."""
 
     def setUp(self) -> None:
         """Make one."""
         self.clock = Clock()
         self.stuck: list[float] = []
         self.transport = SlowTransport()
-        self.backlog = Backlog(self.transport, self.clock, 100, 10, lambda: self.stuck.append(self.clock.seconds()))
+        self.queue = SendQueue(self.transport, self.clock, 100, 10, lambda: self.stuck.append(self.clock.seconds()))
 
     def test_interface(self) -> None:
         """It is a streaming producer."""
-        verifyObject(IPushProducer, self.backlog)
+        verifyObject(IPushProducer, self.queue)
 
     def test_at_once(self) -> None:
         """What the transport has room for does not wait."""
         for _ in range(10):
-            self.backlog.write(bytes(1000))
-        self.assertEqual((self.backlog.size, self.transport.held), (0, 10_000))
-        self.assertFalse(self.backlog.full)
+            self.queue.write(bytes(1000))
+        self.assertEqual((self.queue.size, self.transport.held), (0, 10_000))
+        self.assertFalse(self.queue.full)
 
     def test_order(self) -> None:
         """What waits goes in the order in which it was written, and the transport never has more than two pieces."""
         parts = [bytes([number]) * size for number, size in enumerate((PIECE, 5, 10 * PIECE + 7, 1, 3 * PIECE))]
         for part in parts:
-            self.backlog.write(part)
+            self.queue.write(part)
         while self.transport.held:
-            self.assertEqual(self.backlog.size, sum(map(len, parts)) - len(self.transport.sent) - self.transport.held)
+            self.assertEqual(self.queue.size, sum(map(len, parts)) - len(self.transport.sent) - self.transport.held)
             self.assertLessEqual(self.transport.held, 2 * PIECE)
             self.transport.take(10_000)
         self.assertTrue(self.transport.sent == b"".join(parts))
 
     def test_full(self) -> None:
         """From the limit on it is full, until less waits."""
-        self.backlog.write(bytes(2 * PIECE + 99))
-        self.assertFalse(self.backlog.full)
-        self.backlog.write(bytes(1))
-        self.assertTrue(self.backlog.full)
+        self.queue.write(bytes(2 * PIECE + 99))
+        self.assertFalse(self.queue.full)
+        self.queue.write(bytes(1))
+        self.assertTrue(self.queue.full)
         self.transport.take(2 * PIECE)
-        self.assertFalse(self.backlog.full)
+        self.assertFalse(self.queue.full)
 
     def test_stuck(self) -> None:
         """A transport that is not rid of what it has is stuck, counted from when it paused, however much comes."""
         for _ in range(100):
-            self.backlog.write(bytes(PIECE))
+            self.queue.write(bytes(PIECE))
             self.clock.advance(0.0999)
         self.assertEqual(self.stuck, [])
         self.clock.advance(0.2)
-        self.assertEqual((len(self.stuck), self.backlog.size), (1, 0))
+        self.assertEqual((len(self.stuck), self.queue.size), (1, 0))
 
     def test_one_slow_message(self) -> None:
         """One message that takes minutes is not stuck while it is taken in; then it is."""
-        self.backlog.write(bytes(100 * PIECE))
+        self.queue.write(bytes(100 * PIECE))
         for _ in range(50):
             self.clock.advance(9.9)
             self.transport.take(2 * PIECE)
         self.assertEqual((self.stuck, self.transport.held), ([], 0))
-        self.backlog.write(bytes(2 * PIECE))
+        self.queue.write(bytes(2 * PIECE))
         self.transport.take(PIECE)
         self.clock.advance(10)
         self.assertEqual(len(self.stuck), 1)
 
     def test_not_stuck(self) -> None:
         """A transport that resumes, stops, or is to close, is not stuck and leaves no timer."""
-        for end in (self.backlog.resumeProducing, self.backlog.stopProducing, self.backlog.release):
-            self.backlog.pauseProducing()
+        for end in (self.queue.resumeProducing, self.queue.stopProducing, self.queue.release):
+            self.queue.pauseProducing()
             end()
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_release(self) -> None:
         """A transport that is to close gets everything, and waits for nobody."""
         transport = StringTransport()
-        backlog = Backlog(transport, self.clock, 100, 10, self.fail)
-        backlog.pauseProducing()
-        backlog.write(bytes(3 * PIECE))
+        send_queue = SendQueue(transport, self.clock, 100, 10, self.fail)
+        send_queue.pauseProducing()
+        send_queue.write(bytes(3 * PIECE))
         self.assertEqual(transport.value(), b"")
-        backlog.release()
+        send_queue.release()
         self.assertEqual(len(transport.value()), 3 * PIECE)
         self.assertIsNone(transport.producer)

@@ -29,7 +29,7 @@ PIECE: Final = 64 * 1024
 
 @implementer(IPushProducer)
 @define(eq=False)
-class Backlog:
+class SendQueue:
     """The producer of one transport, with which it registers itself."""
 
     _transport: IConsumer

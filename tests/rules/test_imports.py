@@ -7,7 +7,7 @@ from pathlib import Path
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 TYPES = {"core.messages", "core.ready"}
 """What the core says to the world: the values that are stored and sent."""
@@ -19,20 +19,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
     "interfaces": {*TYPES, "errors"},
-    "config": {"errors"},
-    "worker": {"errors", "interfaces"},
+    "settings": {"errors"},
     "storage": {*TYPES, "errors", "interfaces"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces"},
-    "web": {"config.Limits", "errors", "interfaces", "kv"},
-    "reporting": {"core"},
-    "saving": {"core", "errors", "interfaces"},
-    "waiting": {"core", "errors", "interfaces"},
-    "node": {"core", "errors", "interfaces", "reporting", "saving", "waiting"},
-    "replica": {"core", "errors", "interfaces", "node", "waiting"},
+    "web": {"settings.SizeLimits", "errors", "interfaces", "kv"},
+    "node": {"core", "errors", "interfaces"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
-    "cli": {"config", "errors", "service"},
+    "cli": {"errors", "interfaces", "service", "settings", "storage.directory"},
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted
 }

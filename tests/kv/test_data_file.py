@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.errors import CorruptLog, StorageError, WriteFailed
-from txraft.kv.file import ROWS_PER_STATEMENT, DataFile
+from txraft.kv.data_file import ROWS_PER_STATEMENT, DataFile
 
 
 class DataFileTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""`txraft.core.following`: AppendEntries and heartbeats as a follower takes them (Figure 2, "AppendEntries RPC").
+"""`txraft.core.follower`: AppendEntries and heartbeats as a follower takes them (Figure 2, "AppendEntries RPC").
 
 Server 1 of five is the follower. The leaders are the tests themselves, so that they may say anything, at any time.
 """

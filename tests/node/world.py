@@ -23,11 +23,11 @@ from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.core.ready import Save
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import TxraftError
 from txraft.interfaces import IStateMachine, IStorage, Stored
-from txraft.node import Node
-from txraft.replica import Replica
+from txraft.node.driver import Node
+from txraft.node.replica import Replica
 from txraft.rpc import Network
 from txraft.storage.memory import MemoryDisk, MemoryStorage
 
@@ -179,10 +179,10 @@ class Machine:
 class World:
     """Nodes 1 to n, their wires, and one clock."""
 
-    def __init__(self, size: int = 3, seed: int = 1, options: Options | None = None) -> None:
+    def __init__(self, size: int = 3, seed: int = 1, options: RaftOptions | None = None) -> None:
         self.clock = task.Clock()
         self.random = random.Random(seed)
-        self.options = options or Options()
+        self.options = options or RaftOptions()
         self.ids = range(1, size + 1)
         self._wires: list[Wire] = []
         self._cut: set[frozenset[NodeId]] = set()
@@ -269,7 +269,7 @@ class World:
 class WorldTestCase(SynchronousTestCase):
     """Makes worlds, and ends them."""
 
-    def world(self, size: int = 3, seed: int = 1, options: Options | None = None) -> World:
+    def world(self, size: int = 3, seed: int = 1, options: RaftOptions | None = None) -> World:
         """A world that is closed after the test."""
         world = World(size, seed, options)
         self.addCleanup(world.close)

@@ -2,10 +2,10 @@
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.world import Machine, WorldTestCase
+from tests.node.world import Machine, WorldTestCase
 from txraft.core.messages import RequestVote
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import NoSuchVoter, NotApplied, OutcomeUnknown, Overloaded, TargetSilent, TransferFailed
 
 
@@ -65,7 +65,7 @@ class TransferTests(WorldTestCase):
 
     def test_held_writes_are_bounded(self) -> None:
         """hazard C9: what is held back is bounded as well."""
-        world = self.world(options=Options(max_uncommitted_size=1000))
+        world = self.world(options=RaftOptions(max_uncommitted_size=1000))
         leader = world.leader()
         world.run(1)
         target = world.followers()[0]
@@ -183,7 +183,7 @@ class TransferTests(WorldTestCase):
     def test_given_up_while_it_is_held(self) -> None:
         """hazards C4, C9: a change that nobody waits for any more makes room, and is not proposed; one that was let go
         is not waited for any more."""
-        world = self.world(options=Options(max_uncommitted_size=1000))
+        world = self.world(options=RaftOptions(max_uncommitted_size=1000))
         leader = world.leader()
         world.run(1)
         target = world.followers()[0]

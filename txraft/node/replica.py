@@ -19,8 +19,8 @@ from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import IPeers, IReplica, MemberStatus, Status
-from txraft.node import Node
-from txraft.waiting import SharedBarriers
+from txraft.node.driver import Node
+from txraft.node.pending_requests import SharedBarriers
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from txraft.core.configuration import Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Unreachable
 from txraft.interfaces import IPeers
-from txraft.node import Node
-from txraft.replica import Replica
-from txraft.waiting import AppliedIndex
+from txraft.node.driver import Node
+from txraft.node.pending_requests import AppliedIndex
+from txraft.node.replica import Replica
 
 
 class FakeNode:

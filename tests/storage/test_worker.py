@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 
 from txraft.errors import WorkerStopped
 from txraft.interfaces import IWorker
-from txraft.worker import ThreadWorker
+from txraft.storage.worker import ThreadWorker
 
 
 class ThreadWorkerTests(TestCase):

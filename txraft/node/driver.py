@@ -31,12 +31,12 @@ from txraft.core.log import RaftLog
 from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId, RequestVoteReply
 from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, TransferUnderWay, TxraftError, Undecided
 from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
-from txraft.reporting import report_change
-from txraft.saving import SaveQueue
-from txraft.waiting import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
+from txraft.node.pending_requests import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
+from txraft.node.reporting import report_change
+from txraft.node.save_queue import SaveQueue
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 @implementer(IPeerHandler)
 class Node(Service):
-    """One server of the cluster. It serves what it is asked as a leader; `txraft.replica` finds the leader."""
+    """One server of the cluster. It serves what it is asked as a leader; `txraft.node.replica` finds the leader."""
 
     log = Logger()
     apply_at_once = 500
@@ -59,7 +59,7 @@ class Node(Service):
         storage: IStorage,
         peers: IPeers,
         state_machine: IStateMachine,
-        options: Options,
+        options: RaftOptions,
         clock: IReactorTime,
         random: random.Random,
         on_failure: Callable[[TxraftError], None],
@@ -215,18 +215,6 @@ class Node(Service):
     def peer_lost(self, peer: NodeId) -> None:  # noqa: ARG002 - the interface names it
         """They do not any more, or not as well."""
         self._changes.happened()
-
-    def handle_propose(self, command: bytes) -> "Deferred[bytes]":
-        """Another node takes this one for the leader."""
-        return self.propose(command)
-
-    def handle_read_barrier(self) -> "Deferred[int]":
-        """Another node takes this one for the leader."""
-        return self.read_index()
-
-    def handle_transfer(self, target: NodeId) -> "Deferred[NodeId]":
-        """Another node takes this one for the leader."""
-        return self.transfer_leadership(target)
 
     # Inputs
 

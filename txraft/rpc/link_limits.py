@@ -8,7 +8,7 @@ from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport
 
 
 @frozen
-class Limits:
+class LinkLimits:
     """Times are in seconds."""
 
     retry_first: float = 0.05
@@ -18,13 +18,13 @@ class Limits:
     handshake: float = 5.0
     """A connection that has not completed its handshake is aborted after this time."""
     stuck: float = 10.0
-    """A connection by which the peer takes nothing in is aborted after this time (`txraft.rpc.backlog`)."""
+    """A connection by which the peer takes nothing in is aborted after this time (`txraft.rpc.send_queue`)."""
     silence: float = 30.0
     """Each side asks the other so often for a sign of life; a connection by which nothing at all has come until the
     next time is aborted. Long, for on a slow line the question may have to wait behind entries."""
     close: float = 1.0
     """A connection that is being closed may take this long to send what is still waiting."""
-    backlog: int = 64 * 1024 * 1024
+    send_queue: int = 64 * 1024 * 1024
     """Bytes that may wait for a slow peer before entries to it are dropped, and proposals refused. A leader has far
     less in flight to one follower; a follower holds as much for its clients (`max_uncommitted_size`, by default)."""
 
@@ -32,7 +32,7 @@ class Limits:
 def tune(transport: ITransport, dead_after: float) -> None:
     """Send at once what is written, and notice within about `dead_after` seconds that the peer's machine is gone.
 
-    The last part takes options that not every system has; without them `txraft.rpc.backlog` notices, later."""
+    The last part takes options that not every system has; without them `txraft.rpc.send_queue` notices, later."""
     if not ITCPTransport.providedBy(transport):
         return
     transport.setTcpNoDelay(True)

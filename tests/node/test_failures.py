@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from tests.world import Journal, Machine, World, WorldTestCase
-from txraft.core.state import Options
+from tests.node.world import Journal, Machine, World, WorldTestCase
+from txraft.core.state import RaftOptions
 from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, WriteFailed
 
 
@@ -140,7 +140,7 @@ class ReentrancyTests(WorldTestCase):
 
     def test_stop_at_a_change(self) -> None:
         """Who hears of a new leader stops the node, which then neither sends nor saves any more."""
-        world = self.world(options=Options(pre_vote=False))  # so that the change is a new term, which is saved
+        world = self.world(options=RaftOptions(pre_vote=False))  # so that the change is a new term, which is saved
         leader = world.leader()
         world.run(1)
         follower = world.followers()[0]

@@ -131,7 +131,7 @@ class Timing:
 
 
 @frozen
-class Limits:
+class SizeLimits:
     """How much a node takes in. All are bytes."""
 
     key_size: int = field(default=4 * 1024, validator=_positive)
@@ -153,7 +153,7 @@ class Settings:
 
     cluster: tuple[Member, ...]
     timing: Timing = Timing()
-    limits: Limits = Limits()
+    limits: SizeLimits = SizeLimits()
     name: str | None = None
     """Identifies the cluster in place of its members' addresses."""
 

@@ -5,8 +5,8 @@ import pathlib
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.config import BUILT_IN, Address, Limits, Member, Settings, Timing, load
 from txraft.errors import SettingsError
+from txraft.settings import BUILT_IN, Address, Member, Settings, SizeLimits, Timing, load
 
 SAMPLE = pathlib.Path(__file__).parent.parent / "etc" / "txraft.toml"
 
@@ -117,7 +117,7 @@ class LoadTests(SynchronousTestCase):
             "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\n"
         )
         member = Member(4, Address("a", 1), Address("::1", 2), Address("b", 3), Address("b", 4))
-        self.assertEqual(load(path), Settings((member,), Timing(2, 30, 1.5, 9), Limits(1, 2, 3), "n"))
+        self.assertEqual(load(path), Settings((member,), Timing(2, 30, 1.5, 9), SizeLimits(1, 2, 3), "n"))
 
     def test_files_that_cannot_be_read(self) -> None:
         missing = self.mktemp()

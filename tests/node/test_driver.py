@@ -4,10 +4,10 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.world import WorldTestCase
+from tests.node.world import WorldTestCase
 from txraft.core.messages import Heartbeat, Message, NodeId
 from txraft.core.roles import Role
-from txraft.core.state import Options
+from txraft.core.state import RaftOptions
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 
 
@@ -34,7 +34,7 @@ class ElectionTests(WorldTestCase):
     def test_the_leader_is_heard_when_the_timer_is_due(self) -> None:
         """In one turn of the reactor: nobody campaigns, whichever comes first."""
         for pre_vote in (True, False):
-            world = self.world(options=Options(pre_vote=pre_vote))
+            world = self.world(options=RaftOptions(pre_vote=pre_vote))
             leader = world.leader()
             world.run(1)
             follower = world.followers()[0]
@@ -252,7 +252,7 @@ class ProposalTests(WorldTestCase):
 
     def test_bounded_while_it_cannot_commit(self) -> None:
         """So it is on a leader that has lost its majority (hazard C9), and room is made when it is committed."""
-        world = self.world(options=Options(max_uncommitted_size=1000))
+        world = self.world(options=RaftOptions(max_uncommitted_size=1000))
         leader = world.leader()
         world.run(1)
         for follower in world.followers():

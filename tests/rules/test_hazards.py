@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent
 
 EXPECTED = {f"{table}{number}" for table, rows in (("E", 12), ("R", 20), ("C", 9)) for number in range(1, rows + 1)}
 """Elections, replication and commitment, reads and clients. Membership (M) and storage (S) are not complete yet."""

@@ -29,7 +29,7 @@ class VersionedOptions(Options):
         sys.exit(0)
 
 
-class Command(VersionedOptions):
+class Subcommand(VersionedOptions):
     """A subcommand: its options, and what it does."""
 
     @abstractmethod
