@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger, LogPublisher
 from zope.interface import implementer
@@ -22,6 +22,8 @@ from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Observed, Violation
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.watcher import Judges, WatchedNode, Watcher
+
+T = TypeVar("T")
 
 QUIET = Logger(observer=LogPublisher())
 """A log that goes to nobody: the transcript says the same."""
@@ -71,7 +73,6 @@ class Surroundings:
         return len(self.ids) // 2 + 1
 
 
-@implementer(IPeerHandler, IPeers)
 @define(eq=False)
 class Machine:
     """A machine with its disk, and at times a process with a node. Between the node and the network it sees everything
@@ -121,7 +122,7 @@ class Machine:
             return
         self.replica = Replica(
             self.node,
-            self,
+            Departures(self),
             dict.fromkeys(around.ids, ("", "")),
             process,
             request_timeout=around.request_timeout,
@@ -139,7 +140,7 @@ class Machine:
             configuration=Configuration(voters=around.ids),
             stored=storage.load(),
             storage=storage,
-            peers=self,
+            peers=Departures(self),
             state_machine=self.data,
             options=self._options,
             clock=process,
@@ -157,7 +158,7 @@ class Machine:
 
     def _start(self) -> None:
         self.node.startService()
-        self._wiring.start(self)
+        self._wiring.start(self.handler)
 
     def heal(self) -> None:
         """From now on nothing is wrong with it, and a process runs. What is under way already may take its time."""
@@ -221,12 +222,12 @@ class Machine:
         """A copy of what the machine sent does not arrive."""
         self._watcher.message_lost(to, message)
 
-    # What comes to the node: IPeerHandler
+    # Between its node and the network
 
     @property
     def handler(self) -> IPeerHandler:
         """What the network calls."""
-        return self
+        return Arrivals(self)
 
     def deliver(self, sender: NodeId, message: Message) -> bool:
         """A message arrived at the machine. Whether a process runs, to take it."""
@@ -239,46 +240,15 @@ class Machine:
         self.around.schedule.steps += 1
         self._watcher.receives(sender, message)
 
-    def peer_connected(self, peer: NodeId) -> None:
-        """As IPeerHandler."""
-        self.node.peer_connected(peer)
-
-    def peer_lost(self, peer: NodeId) -> None:
-        """As IPeerHandler."""
-        self.node.peer_lost(peer)
-
-    def propose(self, command: bytes) -> "Deferred[bytes]":
-        """As IPeerHandler."""
-        return self.node.propose(command)
-
-    def read_index(self) -> "Deferred[int]":
-        """As IPeerHandler."""
-        return self.node.read_index()
-
-    def transfer_leadership(self, target: NodeId) -> "Deferred[NodeId]":
-        """As IPeerHandler."""
-        return self.node.transfer_leadership(target)
-
-    # What leaves it: IPeers
-
     def send(self, to: NodeId, message: Message) -> None:
-        """As IPeers."""
+        """A message leaves the process."""
         if self.may_act():
             self._watcher.sends(to, message)
             self._wiring.peers.send(to, message)
 
-    def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
-        """As IPeers."""
-        return self._wiring.peers.propose(to, command) if self.may_act() else fail(Unreachable("dead"))
-
-    def read_barrier(self, to: NodeId) -> "Deferred[int]":
-        """As IPeers."""
-        return self._wiring.peers.read_barrier(to) if self.may_act() else fail(Unreachable("dead"))
-
-    def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
-        """As IPeers."""
-        peers = self._wiring.peers
-        return peers.transfer_leadership(leader, target) if self.may_act() else fail(Unreachable("dead"))
+    def ask(self, question: "Callable[[IPeers], Deferred[T]]") -> "Deferred[T]":
+        """A question to another node leaves the process."""
+        return question(self._wiring.peers) if self.may_act() else fail(Unreachable("dead"))
 
     # What happens in it
 
@@ -302,6 +272,62 @@ class Machine:
             self.crash(str(error))
         else:
             self.around.judges.on_violation(Violation("The node goes on", f"node {self.id} stops: {error}"))
+
+
+@implementer(IPeerHandler)
+@frozen(eq=False)
+class Arrivals:
+    """What the network calls on a machine, for its node."""
+
+    _machine: Machine
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        """As IPeerHandler."""
+        self._machine.receive(sender, message)
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """As IPeerHandler."""
+        self._machine.node.peer_connected(peer)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """As IPeerHandler."""
+        self._machine.node.peer_lost(peer)
+
+    def propose(self, command: bytes) -> "Deferred[bytes]":
+        """As IPeerHandler."""
+        return self._machine.node.propose(command)
+
+    def read_index(self) -> "Deferred[int]":
+        """As IPeerHandler."""
+        return self._machine.node.read_index()
+
+    def transfer_leadership(self, target: NodeId) -> "Deferred[NodeId]":
+        """As IPeerHandler."""
+        return self._machine.node.transfer_leadership(target)
+
+
+@implementer(IPeers)
+@frozen(eq=False)
+class Departures:
+    """What a machine's node calls to reach the others."""
+
+    _machine: Machine
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """As IPeers."""
+        self._machine.send(to, message)
+
+    def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
+        """As IPeers."""
+        return self._machine.ask(lambda peers: peers.propose(to, command))
+
+    def read_barrier(self, to: NodeId) -> "Deferred[int]":
+        """As IPeers."""
+        return self._machine.ask(lambda peers: peers.read_barrier(to))
+
+    def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
+        """As IPeers."""
+        return self._machine.ask(lambda peers: peers.transfer_leadership(leader, target))
 
 
 def state_of(machine: Machine) -> str:
