@@ -1,7 +1,5 @@
 """Thousands of seeds: not part of the fast suite, and not for trial, so a function."""
 
-import time
-
 import pytest
 
 from tests.simulation.many import simulate
@@ -9,9 +7,7 @@ from tests.simulation.many import simulate
 
 @pytest.mark.simulation
 def test_three_thousand_seeds() -> None:
-    """Every rule holds, in under five minutes on two cores."""
-    began = time.monotonic()
+    """Every rule holds."""
     totals = simulate(first=10_001, seeds=3000, jobs=2)
     assert totals.failed == []
     assert totals.seeds == 3000
-    assert time.monotonic() - began < 300
