@@ -92,6 +92,14 @@ class LaterTermTests(SynchronousTestCase):
             server.receive(2, request_vote(9))
             self.assertEqual((server.view.current_term, server.raft.election_deadline), (9, deadline))
 
+    def test_the_leadership_that_a_message_ends_does_not_handle_it(self) -> None:
+        """§5.1: an answer of a later term confirms no read in this one, whatever it says."""
+        leader = server_in(Role.LEADER)
+        leader.receive(2, AppendEntriesReply(TERM, 1, True, leader.view.last_index, 0))
+        leader.read(7)
+        leader.receive(2, HeartbeatReply(9, read_round=1))
+        self.assertEqual((leader.reads, leader.lost_reads), ([], [7]))
+
     def test_a_leader_that_steps_down_waits_for_an_election_timeout(self) -> None:
         """§5.2: its timer did not run while it led."""
         cluster = Cluster(3)

@@ -39,8 +39,8 @@ class CatchingTests(SynchronousTestCase):
         """hazard R4"""
         original: Callable[..., None] = follower.on_append_entries
 
-        def greedy(state: State, leader: NodeId, request: AppendEntries, now: float) -> None:
-            original(state, leader, request, now)
+        def greedy(state: State, leader: NodeId, request: AppendEntries) -> None:
+            original(state, leader, request)
             state.commit_to(min(request.leader_commit, state.log.last_index))
 
         self.patch(follower, "on_append_entries", greedy)

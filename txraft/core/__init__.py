@@ -27,12 +27,13 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `roles`          follower, pre-candidate, candidate, leader, and the table of legal changes between them
 - `progress`       what a leader knows of one follower
 - `state`          what a server knows, durable and not (Figure 2, "State"), and its outbox
+- `elections`      the election timer, campaigns, votes, stepping down (§5.2, §5.4.1, thesis §9.6)
 - `terms`          what the term of a message means: the one place (§5.1)
-- `elections`      campaigns and votes (§5.2, §5.4.1, thesis §9.6)
-- `follower`       a follower's side of replication (§5.3)
-- `replication`    a leader's side, and commitment (§5.3, §5.4.2)
+- `follower`       what a follower does with entries and heartbeats (§5.3)
+- `replication`    a leader's log on its way to the followers, and commitment (§5.3, §5.4.2)
 - `reads`          ReadIndex: linearizable reads without a log entry (thesis §6.4)
 - `transfer`       handing leadership over (thesis §3.10)
+- `leader`         what a server has only while it leads: heartbeats, CheckQuorum, and the three above it
 - `raft`           the door: inputs in, `Ready` out
 - `invariants`     what must always hold
 

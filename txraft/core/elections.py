@@ -1,24 +1,61 @@
-"""Elections: campaigns and votes (§5.2, §5.4.1), with PreVote (thesis §9.6).
+"""Elections: the election timer, campaigns, votes, and stepping down (§5.2, §5.4.1), with PreVote (thesis §9.6).
 
 A campaign first asks, in a PreVote round, whether it would win, and raises the term only then. Its name, `round`, is
 drawn anew for each: replies of an earlier one, also of one before a restart, do not count (hazard E3).
 """
 
-from txraft.core.messages import NodeId, RequestVote, RequestVoteReply
+from txraft.core.messages import NodeId, RequestVote, RequestVoteReply, refusal
 from txraft.core.quorum import VoteResult, vote_result
 from txraft.core.roles import Role
 from txraft.core.state import State
-from txraft.core.terms import refusal, step_down
 
 
 class Elections:
-    """A server's part in elections, as candidate and as voter."""
+    """A server's part in elections: as a follower, a candidate and a voter."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, now: float) -> None:
         self._state = state
+        self.deadline = 0.0
+        """When the election timer fires. A leader does not look at it."""
+        self._leader_heard_at = float("-inf")
         self._round = 0
         self._leadership_transfer = False
         self._votes: dict[NodeId, bool] = {}
+        self._restart_timer(now)
+
+    def leader_heard(self, leader: NodeId, now: float) -> None:
+        """The leader of the current term was heard: follow it."""
+        self._state.follow(leader)
+        self._leader_heard_at = now
+        self._restart_timer(now)
+
+    def step_down(self, term: int, now: float) -> None:
+        """Become a follower in `term`, which is the current one or a later one. The vote of the current one stands
+        (hazard E2).
+        """
+        state = self._state
+        if state.role is Role.LEADER:
+            state.leader_id = None
+            self._restart_timer(now)
+        state.change_role(Role.FOLLOWER)
+        if term > state.current_term:
+            state.change_term(term)
+
+    def sticks_to_leader(self, request: RequestVote, now: float) -> bool:
+        """Who has heard from a leader within the minimum election timeout does not vote, nor take the term over, unless
+        that leader itself wants the election (thesis §4.2.3; hazard E9). A leader that nobody hears steps down by
+        itself.
+        """
+        state = self._state
+        if request.leadership_transfer:
+            return False
+        if state.role is Role.LEADER:
+            return True
+        return state.leader_id is not None and now - self._leader_heard_at < state.options.election_timeout
+
+    def _restart_timer(self, now: float) -> None:
+        # Above the base always, or the timeout could equal the time for which voters stick to a leader (hazard E7).
+        self.deadline = now + self._state.options.election_timeout * (2 - self._state.random.random())
 
     def campaign(self, now: float, leadership_transfer: bool = False) -> None:
         """The election timer fired, or, with `leadership_transfer`, the leader wants this server to lead: campaign, if
@@ -27,7 +64,7 @@ class Elections:
         state = self._state
         if state.role is Role.LEADER:
             return
-        state.restart_election_timer(now)
+        self._restart_timer(now)
         if not state.configuration.is_voter(state.node_id):
             return
         self._leadership_transfer = leadership_transfer
@@ -45,13 +82,13 @@ class Elections:
             if up_to_date and request.term > state.current_term:
                 state.answer(candidate, RequestVoteReply(request.term, request.round, True, vote_granted=True))
             else:
-                state.answer(candidate, refusal(state, request))
+                state.answer(candidate, refusal(request, state.current_term))
         elif up_to_date and state.voted_for in (None, candidate):
             state.vote_for(candidate)
-            state.restart_election_timer(now)
+            self._restart_timer(now)
             state.answer(candidate, RequestVoteReply(request.term, request.round, False, vote_granted=True))
         else:
-            state.answer(candidate, refusal(state, request))
+            state.answer(candidate, refusal(request, state.current_term))
 
     def on_reply(self, voter: NodeId, reply: RequestVoteReply, now: float) -> bool:
         """A vote came in. Whether it won the election."""
@@ -104,7 +141,7 @@ class Elections:
         state = self._state
         result = vote_result(state.configuration.voter_sets, self._votes)
         if result is VoteResult.LOST:
-            step_down(state, state.current_term, now)
+            self.step_down(state.current_term, now)
         elif result is VoteResult.WON and state.role is Role.CANDIDATE:
             return True
         elif result is VoteResult.WON:

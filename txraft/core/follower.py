@@ -5,13 +5,11 @@ from txraft.core.state import State
 from txraft.errors import InvariantViolated
 
 
-def on_append_entries(state: State, leader: NodeId, request: AppendEntries, now: float) -> None:
+def on_append_entries(state: State, leader: NodeId, request: AppendEntries) -> None:
     """AppendEntries of the current term (Figure 2, "Receiver implementation", steps 2 to 5).
 
     The answer leaves when the entries are durable.
     """
-    state.follow(leader, now)
-    _check_contiguous(request)
     log = state.log
     if not _matches_before(state, request):
         hint = log.match_hint(request.prev_log_index, request.prev_log_term)
@@ -24,17 +22,10 @@ def on_append_entries(state: State, leader: NodeId, request: AppendEntries, now:
     state.answer(leader, AppendEntriesReply(state.current_term, request.request_id, True, verified, 0))
 
 
-def on_heartbeat(state: State, leader: NodeId, request: Heartbeat, now: float) -> None:
+def on_heartbeat(state: State, leader: NodeId, request: Heartbeat) -> None:
     """A heartbeat of the current term. Its leader_commit is within what this server has acknowledged (hazard R7)."""
-    state.follow(leader, now)
     state.commit_to(request.leader_commit)
     state.answer(leader, HeartbeatReply(state.current_term, request.read_round))
-
-
-def _check_contiguous(request: AppendEntries) -> None:
-    for index, entry in enumerate(request.entries, request.prev_log_index + 1):
-        if entry.index != index:
-            raise InvariantViolated(f"AppendEntries has entry {entry.index} where {index} belongs (hazard R12)")
 
 
 def _matches_before(state: State, request: AppendEntries) -> bool:

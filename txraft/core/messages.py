@@ -6,7 +6,7 @@ R19), so every reply names the request that it answers.
 """
 
 import enum
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from attrs import frozen
 
@@ -124,3 +124,20 @@ class Envelope:
 
     to: NodeId
     message: Message
+
+
+def refusal(request: Request, current_term: int) -> Reply:
+    """The answer that says no and, by the refusing server's term, why.
+
+    A leader's requests are numbered within its term, from 1. The answer to one of an earlier term carries a later term,
+    in which the same server may lead again, so it names no number, which might mean another request there (hazard C2).
+    """
+    match request:
+        case RequestVote():
+            return RequestVoteReply(current_term, request.round, request.pre_vote, vote_granted=False)
+        case AppendEntries():
+            return AppendEntriesReply(current_term, 0, False, 0, 0)
+        case Heartbeat():
+            return HeartbeatReply(current_term, 0)
+        case _ as never:
+            assert_never(never)

@@ -6,6 +6,7 @@ from txraft.core import follower
 from txraft.core.configuration import Configuration
 from txraft.core.elections import Elections
 from txraft.core.invariants import View
+from txraft.core.leader import Leader
 from txraft.core.log import RaftLog
 from txraft.core.messages import (
     AppendEntries,
@@ -19,23 +20,11 @@ from txraft.core.messages import (
     RequestVoteReply,
     TimeoutNow,
 )
-from txraft.core.reads import Reads
 from txraft.core.ready import Ready, Save, TermAndVote
-from txraft.core.replication import Replication
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions, State
-from txraft.core.terms import admit, step_down
-from txraft.core.transfer import Transfer
-from txraft.errors import InvariantViolated, NoSuchVoter, NotLeader, TargetSilent, TransferUnderWay
-
-
-class _Leadership:
-    """What a server has only while it leads."""
-
-    def __init__(self, state: State, now: float) -> None:
-        self.replication = Replication(state, now)
-        self.reads = Reads(state)
-        self.transfer: Transfer | None = None
+from txraft.core.terms import admit
+from txraft.errors import InvariantViolated, NotLeader
 
 
 class Raft:
@@ -78,17 +67,18 @@ class Raft:
             commit_index=committed,
             last_applied=committed,
         )
-        self._elections = Elections(self._state)
-        self._leadership: _Leadership | None = None
-        self._state.restart_election_timer(now)
+        self._elections = Elections(self._state, now)
+        self._leader: Leader | None = None
+        """Where this server leads."""
 
     # Inputs
 
     def receive(self, sender: NodeId, message: Message, now: float) -> None:
         """A message arrived from a peer."""
-        if admit(self._state, sender, message, now):
+        admitted = admit(self._state, self._elections, sender, message, now)
+        self._leave_leadership_if_lost()  # before the message is handled: it is none of an ended leadership's business
+        if admitted:
             self._handle(sender, message, now)
-        self._leave_leadership_if_lost()
 
     def election_timeout(self, now: float) -> None:
         """The election timer fired: `election_deadline` has passed."""
@@ -96,17 +86,9 @@ class Raft:
 
     def heartbeat_timeout(self, now: float) -> None:
         """The heartbeat timer fired. A leader that is out of contact with a majority steps down (CheckQuorum)."""
-        leadership = self._leadership
-        if leadership is None:
-            return
-        if not leadership.replication.is_in_contact(now):
-            step_down(self._state, self._state.current_term, now)
+        if self._leader is not None and not self._leader.beat(now):
+            self._elections.step_down(self._state.current_term, now)
             self._leave_leadership_if_lost()
-            return
-        leadership.replication.retry_what_was_lost(now)
-        leadership.replication.send_heartbeats(leadership.reads.round)
-        if leadership.transfer is not None and leadership.transfer.is_over(now):
-            leadership.transfer = None
 
     def propose(self, data: bytes) -> Entry:
         """Append a command to the leader's log. It took effect when the entry given back is committed: that very one,
@@ -114,10 +96,7 @@ class Raft:
 
         Raises NotLeader, Overloaded or TransferUnderWay; then it never takes effect.
         """
-        leadership = self._lead_or_refuse()
-        if leadership.transfer is not None:
-            raise TransferUnderWay(leadership.transfer.target)
-        return leadership.replication.propose(data)
+        return self._lead_or_refuse().propose(data)
 
     def transfer_leadership(self, target: NodeId, now: float) -> None:
         """Hand leadership to `target`, another voter (thesis §3.10). Until it leads, or the first heartbeat after an
@@ -125,18 +104,7 @@ class Raft:
 
         Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter; TargetSilent.
         """
-        leadership = self._lead_or_refuse()
-        if leadership.transfer is not None:
-            raise TransferUnderWay(leadership.transfer.target)
-        if target == self._state.node_id:
-            return
-        if not self._state.configuration.is_voter(target):
-            voters = ", ".join(map(str, sorted(self._state.configuration.voters)))
-            raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
-        if not leadership.replication.has_heard(target, now):
-            raise TargetSilent(f"node {target} has not answered for an election timeout, so it was not asked to lead")
-        deadline = now + self._state.options.election_timeout
-        leadership.transfer = Transfer(self._state, leadership.replication, target, deadline)
+        self._lead_or_refuse().transfer_leadership(target, now)
 
     def read(self, read_id: int) -> None:
         """Ask from which index on a linearizable read may be answered: `Ready.reads` or `Ready.lost_reads` will say.
@@ -147,8 +115,8 @@ class Raft:
 
     def forget_read(self, read_id: int) -> None:
         """Nobody waits for this read any more. It may be answered all the same."""
-        if self._leadership is not None:
-            self._leadership.reads.forget(read_id)
+        if self._leader is not None:
+            self._leader.reads.forget(read_id)
 
     def saved(self, save: Save, now: float) -> None:
         """What `Ready.save` asked for is durable. Reported for every save, in the order in which they came."""
@@ -159,35 +127,31 @@ class Raft:
             state.durable = save.term_and_vote
             if self._elections.on_vote_durable(now):
                 self._lead(now)
-        if self._leadership is not None:
-            self._leadership.replication.advance_commit_index()
+        if self._leader is not None:
+            self._leader.replication.advance_commit_index()
 
     def peer_connected(self, peer: NodeId) -> None:
         """A new connection to a peer has opened; what was sent on an older one may be lost."""
-        if self._leadership is not None:
-            self._leadership.replication.peer_connected(peer)
+        if self._leader is not None:
+            self._leader.replication.peer_connected(peer)
 
     # Outputs
 
     def ready(self, now: float) -> Ready:
         """Take everything that is to be done after the inputs so far, in one value."""
-        if self._leadership is not None:
-            if self._leadership.reads.start_round():
-                self._leadership.replication.send_heartbeats(self._leadership.reads.round)
-            self._leadership.replication.send_entries(now)
-            if self._leadership.transfer is not None:
-                self._leadership.transfer.ask_when_caught_up()
+        if self._leader is not None:
+            self._leader.send(now)
         return self._state.take_ready()
 
     @property
     def election_deadline(self) -> float | None:
         """When to call `election_timeout`; None while leading, when `heartbeat_timeout` is called instead."""
-        return None if self._state.role is Role.LEADER else self._state.election_deadline
+        return None if self._state.role is Role.LEADER else self._elections.deadline
 
     def view(self) -> View:
         """Where this server stands."""
         state, log = self._state, self._state.log
-        transfer = self._leadership.transfer if self._leadership is not None else None
+        transfer = self._leader.transfer if self._leader is not None else None
         return View(
             node_id=state.node_id,
             role=state.role,
@@ -216,12 +180,14 @@ class Raft:
     # Inside
 
     def _handle(self, sender: NodeId, message: Message, now: float) -> None:
-        state, leadership = self._state, self._leadership
+        state, leader = self._state, self._leader
         match message:
             case AppendEntries():
-                follower.on_append_entries(state, sender, message, now)
+                self._elections.leader_heard(sender, now)
+                follower.on_append_entries(state, sender, message)
             case Heartbeat():
-                follower.on_heartbeat(state, sender, message, now)
+                self._elections.leader_heard(sender, now)
+                follower.on_heartbeat(state, sender, message)
             case RequestVote():
                 self._elections.on_request(sender, message, now)
             case RequestVoteReply():
@@ -229,26 +195,23 @@ class Raft:
                     self._lead(now)
             case TimeoutNow():
                 self._elections.campaign(now, leadership_transfer=True)
-            case AppendEntriesReply() if leadership is not None:
-                leadership.replication.on_reply(sender, message, now)
-            case HeartbeatReply() if leadership is not None:
-                leadership.replication.on_heartbeat_reply(sender, now)
-                leadership.reads.on_answer(sender, message.read_round)
+            case AppendEntriesReply() if leader is not None:
+                leader.on_append_entries_reply(sender, message, now)
+            case HeartbeatReply() if leader is not None:
+                leader.on_heartbeat_reply(sender, message, now)
 
     def _lead(self, now: float) -> None:
-        """An election is won (§5.2): tell everyone at once, and append an entry of one's own term (§8)."""
-        state = self._state
-        state.change_role(Role.LEADER)
-        state.leader_id = state.node_id
-        self._leadership = _Leadership(state, now)
-        self._leadership.replication.send_heartbeats(self._leadership.reads.round)
+        """An election is won."""
+        self._state.change_role(Role.LEADER)
+        self._state.leader_id = self._state.node_id
+        self._leader = Leader(self._state, now)
 
     def _leave_leadership_if_lost(self) -> None:
-        if self._leadership is not None and self._state.role is not Role.LEADER:
-            self._leadership.reads.give_up()
-            self._leadership = None
+        if self._leader is not None and self._state.role is not Role.LEADER:
+            self._leader.reads.give_up()
+            self._leader = None
 
-    def _lead_or_refuse(self) -> _Leadership:
-        if self._leadership is None:
+    def _lead_or_refuse(self) -> Leader:
+        if self._leader is None:
             raise NotLeader(self._state.leader_id)
-        return self._leadership
+        return self._leader

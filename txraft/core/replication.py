@@ -1,8 +1,4 @@
-"""A leader's side of replication, and commitment (§5.3, §5.4.2).
-
-A `Replication` is what a leader knows beyond what every server does (Figure 2, "Volatile state on leaders"): it is made
-at an election won and thrown away when the server steps down.
-"""
+"""A leader's log: how its entries reach the followers, and when they are committed (§5.3, §5.4.2)."""
 
 from txraft.core.log import ENTRY_OVERHEAD, size_of
 from txraft.core.messages import (
@@ -14,13 +10,13 @@ from txraft.core.messages import (
     NodeId,
 )
 from txraft.core.progress import Progress, ProgressState
-from txraft.core.quorum import committed_index, has_quorum
+from txraft.core.quorum import committed_index
 from txraft.core.state import State
 from txraft.errors import Overloaded
 
 
 class Replication:
-    """One term's leadership."""
+    """The log of one term's leader, on its way to the followers."""
 
     def __init__(self, state: State, now: float) -> None:
         self._state = state
@@ -141,12 +137,3 @@ class Replication:
         for progress in self.progress.values():
             if progress.is_stalled(now, self._state.options.election_timeout):
                 progress.stalled()
-
-    def has_heard(self, peer: NodeId, now: float) -> bool:
-        """Whether a member has answered within an election timeout, or this server has led for less than that."""
-        return now - self.progress[peer].last_contact < self._state.options.election_timeout
-
-    def is_in_contact(self, now: float) -> bool:
-        """CheckQuorum (thesis §6.2; hazard E8): whether a majority has answered within an election timeout."""
-        recent = {peer for peer in self.progress if self.has_heard(peer, now)}
-        return has_quorum(self._state.configuration.voter_sets, recent | {self._state.node_id})

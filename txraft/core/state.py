@@ -61,10 +61,6 @@ class State:
     role: Role = Role.FOLLOWER
     leader_id: NodeId | None = None
     """The leader of current_term, once known."""
-    leader_contact: float = float("-inf")
-    """When leader_id was last heard."""
-    election_deadline: float = float("inf")
-    """When the election timer fires. A leader does not look at it."""
 
     _given_out: TermAndVote = field(init=False)
     _messages: list[Envelope] = field(init=False, factory=list)
@@ -103,18 +99,12 @@ class State:
             raise InvariantViolated(f"a {self.role.value} cannot become a {role.value}")
         self.role = role
 
-    def follow(self, leader: NodeId, now: float) -> None:
-        """The leader of current_term was heard."""
+    def follow(self, leader: NodeId) -> None:
+        """Follow the leader of current_term, which has been heard."""
         if self.leader_id not in (None, leader):
             raise InvariantViolated(f"term {self.current_term} has two leaders, {self.leader_id} and {leader}")
         self.change_role(Role.FOLLOWER)
         self.leader_id = leader
-        self.leader_contact = now
-        self.restart_election_timer(now)
-
-    def restart_election_timer(self, now: float) -> None:
-        """Above the base always, or the timeout could equal the time for which voters stick to a leader (hazard E7)."""
-        self.election_deadline = now + self.options.election_timeout * (2 - self.random.random())
 
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed. Does nothing where that was known (hazard R2)."""

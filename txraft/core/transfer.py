@@ -30,7 +30,10 @@ class Transfer:
             self._asked = True
             self._state.send(self.target, TimeoutNow(self._state.current_term))
 
-    def is_over(self, now: float) -> bool:
-        """Whether the target has had its time. Until then it is told again, since messages may be lost."""
+    def ask_again(self) -> None:
+        """Tell the target once more, since messages may be lost."""
         self._asked = False
+
+    def has_failed(self, now: float) -> bool:
+        """Whether the target has had its time."""
         return now >= self._deadline

@@ -14,7 +14,7 @@ import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
 from twisted.protocols import amp
 
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
-from txraft.errors import InvariantViolated, MalformedMessage
+from txraft.errors import MalformedMessage
 
 MAX_VALUE: Final = 0xFFFF
 """Bytes in one value of an AMP box."""
@@ -77,11 +77,7 @@ class PackedMessage(LongBytes):
         self._log_terms = tuple(name for name in self._names if name.endswith("_term"))
 
     def to_bytes(self, message: Message) -> bytes:
-        """Raises InvariantViolated where entries do not follow each other."""
-        if isinstance(message, AppendEntries):
-            for index, entry in enumerate(message.entries, start=message.prev_log_index + 1):
-                if entry.index != index:
-                    raise InvariantViolated(f"entry {entry.index} was to be sent where entry {index} belongs")
+        """What goes on the wire for `message`."""
         packed: bytes = msgpack.packb(self._values(message), default=_entry_values)
         return packed
 

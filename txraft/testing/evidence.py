@@ -175,8 +175,8 @@ def _position(raft: "Raft", candidate: NodeId) -> tuple[object, ...]:
 
 def _progress(raft: "Raft", peer: NodeId) -> tuple[object, ...] | None:
     """How a leader sends to a peer."""
-    leadership = raft._leadership
-    if leadership is None:
+    leader = raft._leader
+    if leader is None:
         return None
-    progress = leadership.replication.progress[peer]
+    progress = leader.replication.progress[peer]
     return progress.state, progress.next_index, progress.match_index

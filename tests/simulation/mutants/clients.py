@@ -82,9 +82,12 @@ MUTANTS = (
     Mutant(
         "transfer-without-end",
         "C4",
-        "txraft.core.transfer",
-        "        self._asked = False\n        return now >= self._deadline",
-        "        return False",
+        "txraft.core.leader",
+        "            if self.transfer.has_failed(now):\n"
+        "                self.transfer = None\n"
+        "            else:\n"
+        "                self.transfer.ask_again()\n",
+        "            pass\n",
         what="a transfer whose TimeoutNow is lost holds changes back for ever",
         budget=400,
     ),

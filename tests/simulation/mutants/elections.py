@@ -31,9 +31,12 @@ MUTANTS = (
     Mutant(
         "vote-cleared-in-its-term",
         "E2",
-        "txraft.core.terms",
-        "    if term > state.current_term:\n        state.change_term(term)",
-        "    if term > state.current_term:\n        state.change_term(term)\n    else:\n        state.voted_for = None",
+        "txraft.core.elections",
+        "        if term > state.current_term:\n            state.change_term(term)",
+        "        if term > state.current_term:\n"
+        "            state.change_term(term)\n"
+        "        else:\n"
+        "            state.voted_for = None",
         what="stepping down in the same term clears the vote",
     ),
     Mutant(
@@ -50,7 +53,7 @@ MUTANTS = (
         "E4",
         "txraft.core.terms",
         "        if isinstance(message, RequestVote | AppendEntries | Heartbeat):\n"
-        "            state.answer(sender, refusal(state, message))\n",
+        "            state.answer(sender, refusal(message, state.current_term))\n",
         "",
         what="a request of an older term has no answer",
         budget=300,
@@ -75,25 +78,25 @@ MUTANTS = (
     Mutant(
         "timeouts-all-the-same",
         "E7",
-        "txraft.core.state",
-        "self.options.election_timeout * (2 - self.random.random())",
-        "self.options.election_timeout",
+        "txraft.core.elections",
+        "self._state.options.election_timeout * (2 - self._state.random.random())",
+        "self._state.options.election_timeout",
         what="the election timeout is not random, and equals the time for which voters stick to a leader",
     ),
     Mutant(
         "timeouts-ten-times",
         "E7",
-        "txraft.core.state",
-        "self.options.election_timeout * (2 - self.random.random())",
-        "self.options.election_timeout * 10 * (2 - self.random.random())",
+        "txraft.core.elections",
+        "self._state.options.election_timeout * (2 - self._state.random.random())",
+        "self._state.options.election_timeout * 10 * (2 - self._state.random.random())",
         what="nobody campaigns for ten times as long as the operator said",
     ),
     Mutant(
         "heartbeats-do-not-count",
         "E8",
-        "txraft.core.state",
-        "        self.leader_contact = now\n        self.restart_election_timer(now)",
-        "        self.leader_contact = now",
+        "txraft.core.elections",
+        "        self._leader_heard_at = now\n        self._restart_timer(now)",
+        "        self._leader_heard_at = now",
         what="a follower campaigns although it hears its leader",
         budget=300,
     ),
@@ -108,16 +111,16 @@ MUTANTS = (
     Mutant(
         "no-check-quorum",
         "E8",
-        "txraft.core.raft",
-        "if not leadership.replication.is_in_contact(now):",
+        "txraft.core.leader",
+        "if not self._is_in_contact(now):",
         "if False:",
         what="a leader that nobody answers leads on",
     ),
     Mutant(
         "no-stickiness",
         "E9",
-        "txraft.core.terms",
-        "return state.leader_id is not None and now - state.leader_contact < state.options.election_timeout",
+        "txraft.core.elections",
+        "return state.leader_id is not None and now - self._leader_heard_at < state.options.election_timeout",
         "return False",
         what="who hears from a leader votes for another all the same",
     ),
@@ -132,7 +135,7 @@ MUTANTS = (
     Mutant(
         "pre-votes-beside-a-leader",
         "E9",
-        "txraft.core.terms",
+        "txraft.core.elections",
         "if request.leadership_transfer:",
         "if request.leadership_transfer or request.pre_vote:",
         what="who hears from a leader would vote for another",
@@ -140,9 +143,9 @@ MUTANTS = (
     Mutant(
         "leader-takes-any-term",
         "E9",
-        "txraft.core.terms",
-        "    if state.role is Role.LEADER:\n        return True",
-        "    if state.role is Role.LEADER:\n        return False",
+        "txraft.core.elections",
+        "        if state.role is Role.LEADER:\n            return True",
+        "        if state.role is Role.LEADER:\n            return False",
         what="a leader steps down for any candidate of a higher term",
     ),
     Mutant(

@@ -1,0 +1,92 @@
+"""What a server has only while it leads (Figure 2, "Volatile state on leaders"), and what it does then.
+
+A `Leader` is made at an election won and thrown away when the server steps down. Its log's way to the followers is in
+`replication`; here is what it owes them by the clock: heartbeats, and to step down when a majority is out of contact.
+"""
+
+from txraft.core.messages import AppendEntriesReply, Entry, HeartbeatReply, NodeId
+from txraft.core.quorum import has_quorum
+from txraft.core.reads import Reads
+from txraft.core.replication import Replication
+from txraft.core.state import State
+from txraft.core.transfer import Transfer
+from txraft.errors import NoSuchVoter, TargetSilent, TransferUnderWay
+
+
+class Leader:
+    """One term's leadership."""
+
+    def __init__(self, state: State, now: float) -> None:
+        """An election is won (§5.2): tell everyone at once, and append an entry of one's own term (§8)."""
+        self._state = state
+        self.replication = Replication(state, now)
+        self.reads = Reads(state)
+        self.transfer: Transfer | None = None
+        self.replication.send_heartbeats(self.reads.round)
+
+    # Inputs
+
+    def beat(self, now: float) -> bool:
+        """The heartbeat timer fired. Whether this server leads on: one that is out of contact with a majority does not
+        (CheckQuorum).
+        """
+        if not self._is_in_contact(now):
+            return False
+        self.replication.retry_what_was_lost(now)
+        self.replication.send_heartbeats(self.reads.round)
+        if self.transfer is not None:
+            if self.transfer.has_failed(now):
+                self.transfer = None
+            else:
+                self.transfer.ask_again()
+        return True
+
+    def on_append_entries_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> None:
+        """An answer to AppendEntries in the current term, perhaps late or a duplicate."""
+        self.replication.on_reply(peer, reply, now)
+
+    def on_heartbeat_reply(self, peer: NodeId, reply: HeartbeatReply, now: float) -> None:
+        """The peer follows this leader."""
+        self.replication.on_heartbeat_reply(peer, now)
+        self.reads.on_answer(peer, reply.read_round)
+
+    def propose(self, data: bytes) -> Entry:
+        """Append a command to the log. Raises Overloaded or TransferUnderWay."""
+        if self.transfer is not None:
+            raise TransferUnderWay(self.transfer.target)
+        return self.replication.propose(data)
+
+    def transfer_leadership(self, target: NodeId, now: float) -> None:
+        """Hand leadership to `target` (thesis §3.10). Raises TransferUnderWay, NoSuchVoter or TargetSilent."""
+        if self.transfer is not None:
+            raise TransferUnderWay(self.transfer.target)
+        if target == self._state.node_id:
+            return
+        if not self._state.configuration.is_voter(target):
+            voters = ", ".join(map(str, sorted(self._state.configuration.voters)))
+            raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
+        if not self._has_heard(target, now):
+            raise TargetSilent(f"node {target} has not answered for an election timeout, so it was not asked to lead")
+        deadline = now + self._state.options.election_timeout
+        self.transfer = Transfer(self._state, self.replication, target, deadline)
+
+    # Outputs
+
+    def send(self, now: float) -> None:
+        """Send everything that the inputs so far have made due."""
+        if self.reads.start_round():
+            self.replication.send_heartbeats(self.reads.round)
+        self.replication.send_entries(now)
+        if self.transfer is not None:
+            self.transfer.ask_when_caught_up()
+
+    # Inside
+
+    def _has_heard(self, peer: NodeId, now: float) -> bool:
+        """Whether a member has answered within an election timeout, or this server has led for less than that."""
+        return now - self.replication.progress[peer].last_contact < self._state.options.election_timeout
+
+    def _is_in_contact(self, now: float) -> bool:
+        """CheckQuorum (thesis §6.2; hazard E8): whether a majority has answered within an election timeout."""
+        recent = {peer for peer in self.replication.progress if self._has_heard(peer, now)}
+        return has_quorum(self._state.configuration.voter_sets, recent | {self._state.node_id})
