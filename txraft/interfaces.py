@@ -18,6 +18,17 @@ from txraft.core.ready import Save, TermAndVote
 
 
 @frozen
+class Identity:
+    """Who a node is. Made from the configuration at the first start of an empty directory; from then on it is what the
+    disk says, whatever a configuration says (hazard E14)."""
+
+    node_id: NodeId
+    cluster_id: str
+    voters: frozenset[NodeId]
+    """The members that the cluster was started with, this node among them."""
+
+
+@frozen
 class Stored:
     """What a server finds on its disk when it starts."""
 

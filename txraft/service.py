@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
 from txraft.errors import ListenError, TxraftError
+from txraft.interfaces import Identity
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.node.driver import Node
@@ -58,7 +59,8 @@ def make_node_service(
     kv_port = _bind(kvaddr, "kvaddr")
 
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
-    storage = SQLiteStorage(directory, node_id, settings.cluster_id, worker)
+    bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
+    storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
     stored = storage.load()
     data_on_disk = WriteBehind(directory / "kv.sqlite", worker, reactor, on_failure)
     store = KeyValueStore(data_on_disk)
@@ -69,10 +71,10 @@ def make_node_service(
         for other in settings.cluster
         if other.id != node_id
     }
-    peers = Network(reactor, node_id, settings.cluster_id, endpoints, random.Random())
+    peers = Network(reactor, storage.identity, endpoints, random.Random())
     node = Node(
         node_id=node_id,
-        configuration=Configuration(voters=tuple(member.id for member in settings.cluster)),
+        configuration=Configuration(voters=storage.identity.voters),
         stored=stored,
         storage=storage,
         peers=peers,

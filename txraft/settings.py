@@ -155,7 +155,7 @@ class Settings:
     timing: Timing = Timing()
     limits: SizeLimits = SizeLimits()
     name: str | None = None
-    """Identifies the cluster in place of its members' addresses."""
+    """What the cluster is called. It counts at a node's first start, and has to stay what it was then."""
 
     def __attrs_post_init__(self) -> None:
         if not self.cluster:
@@ -172,10 +172,10 @@ class Settings:
 
     @property
     def cluster_id(self) -> str:
-        """The cluster's identity: a data directory, and a connection, of a cluster with another one are refused.
+        """What identifies the cluster at a node's first start: `name`, or a digest of the members' ids and addresses.
 
-        It is `name` where there is one, and otherwise a digest of the ids and Raft addresses of the members. So give
-        `name` from the start to a cluster whose addresses may change, or it will not know its own data again.
+        From then on it is kept on disk, so that addresses may change. A node that is first started after they have
+        needs `name` to belong to the same cluster: the others refuse to talk to it otherwise.
         """
         if self.name is not None:
             return self.name

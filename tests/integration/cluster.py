@@ -39,12 +39,13 @@ class NodeProcess:
         self.stdout = cluster.directory / f"node-{id}.log"
         self.stderr = cluster.directory / f"node-{id}.err"
         self.paused = False
+        self.configuration = cluster.configuration
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
     def arguments(self) -> list[str]:
         """The command line after `twistd [-n]`."""
-        return ["txraft", "--id", str(self.id), *self._cluster.arguments()]
+        return ["txraft", "--id", str(self.id), *self._cluster.arguments(self.configuration)]
 
     def start(self) -> None:
         """Start the process, on the data that there is. It has not begun to serve when this returns."""
@@ -151,22 +152,34 @@ class ProcessCluster:
         size: int = 3,
         timing: Mapping[str, float] | None = None,
         limits: Mapping[str, int] | None = None,
+        name: str | None = None,
         python_path: Sequence[Path] = (),
     ) -> None:
-        """`timing` (milliseconds) and `limits` (bytes) are the configuration's tables; what is not in them has its
+        """`timing` (milliseconds), `limits` (bytes) and `name` are the configuration's; what is not in them has its
         default. The nodes look for modules in `python_path` first."""
         self.reactor = reactor
         self.directory = directory
         self.data = directory / "data"
         self.python_path = tuple(python_path)
         self.client = Client(reactor)
-        self.nodes = [NodeProcess(self, id) for id in range(size)]
         self.configuration = directory / "txraft.toml"
-        self.configuration.write_text(_toml(self.nodes, timing or {}, limits or {}))
+        self.nodes = [NodeProcess(self, id) for id in range(size)]
+        self._settings = ([] if name is None else [f'name = "{name}"'], timing or {}, limits or {})
+        self.write_configuration(self.configuration, self.nodes)
 
-    def arguments(self) -> list[str]:
-        """What is the same for every node's command line."""
-        return ["--config", str(self.configuration), "--data-dir", str(self.data)]
+    def write_configuration(self, path: Path, nodes: Sequence[NodeProcess]) -> None:
+        """Write one that names `nodes` as the members; with that of a node, it is the one that it is started with."""
+        head, timing, limits = self._settings
+        lines = [*head]
+        for node in nodes:
+            lines += ["[[cluster]]", f"id = {node.id}", f'address = "{node.address}"', f'kvaddr = "{node.kvaddr}"']
+        for table, values in (("timing", timing), ("limits", limits)):
+            lines += [f"[{table}]", *(f"{key} = {value}" for key, value in values.items())]
+        path.write_text("\n".join(lines) + "\n")
+
+    def arguments(self, configuration: Path | None = None) -> list[str]:
+        """What is the same for every node's command line; `configuration` is by default that of all nodes."""
+        return ["--config", str(configuration or self.configuration), "--data-dir", str(self.data)]
 
     def start(self) -> None:
         """Start every node that does not run."""
@@ -219,12 +232,3 @@ class ProcessCluster:
     def tails(self) -> str:
         """The end of every node's output, for a person."""
         return "\n".join(node.tail() for node in self.nodes)
-
-
-def _toml(nodes: Sequence[NodeProcess], timing: Mapping[str, float], limits: Mapping[str, int]) -> str:
-    lines = []
-    for node in nodes:
-        lines += ["[[cluster]]", f"id = {node.id}", f'address = "{node.address}"', f'kvaddr = "{node.kvaddr}"']
-    for name, table in (("timing", timing), ("limits", limits)):
-        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"

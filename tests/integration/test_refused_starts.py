@@ -94,7 +94,7 @@ async def test_the_directory_of_another_node(make_cluster: MakeCluster) -> None:
 
 @process_test
 async def test_the_directory_of_another_cluster(make_cluster: MakeCluster) -> None:
-    one, other = make_cluster(size=1), make_cluster(size=1)
+    one, other = make_cluster(size=1, name="one"), make_cluster(size=1, name="other")
     await run_for_a_while(one)
     line = await refused(other, "--id", 0, "--config", other.configuration, "--data-dir", one.data)
     assert "belongs to cluster" in line

@@ -25,7 +25,7 @@ from txraft.core.ready import Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import TxraftError
-from txraft.interfaces import IStateMachine, IStorage, Stored
+from txraft.interfaces import Identity, IStateMachine, IStorage, Stored
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
@@ -140,8 +140,9 @@ class Machine:
         self.disk = Disk(self.memory)
         self.journal = journal or Journal()
         self.failures = []
+        identity = Identity(self.id, "test", frozenset(world.ids))
         dials = {peer: Dial(world, (self.id, peer)) for peer in world.ids if peer != self.id}
-        self.network = Network(world.clock, self.id, "test", dials, random.Random(world.random.random()))
+        self.network = Network(world.clock, identity, dials, random.Random(world.random.random()))
         self.node = Node(
             node_id=self.id,
             configuration=Configuration(voters=tuple(world.ids)),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from random import Random
 
+import attrs
 from attrs import Factory, define, field
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
@@ -19,11 +20,13 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId
-from txraft.interfaces import IPeerHandler
+from txraft.interfaces import Identity, IPeerHandler
 from txraft.rpc import LinkLimits, Network
-from txraft.rpc.amp_commands import PROTOCOL_VERSION, Hello
+from txraft.rpc.amp_commands import Hello
+from txraft.rpc.handshake import greeting
 
 CLUSTER = "a cluster"
+VOTERS = frozenset({0, 1})
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 
 
@@ -130,7 +133,7 @@ class Cluster:
     """Networks 0 and 1 with a handler each; each dials the other, unless told otherwise."""
 
     limits: LinkLimits = Factory(LinkLimits)
-    clusters: tuple[str, str] = (CLUSTER, CLUSTER)
+    identities: tuple[Identity, Identity] = (Identity(0, CLUSTER, VOTERS), Identity(1, CLUSTER, VOTERS))
     clock: Clock = Factory(Clock)
     handlers: list[Recorder] = field(init=False)
     endpoints: list[MemoryEndpoint] = field(init=False)
@@ -141,8 +144,8 @@ class Cluster:
         self.handlers = [Recorder(), Recorder()]
         self.endpoints = [MemoryEndpoint(self.clock), MemoryEndpoint(self.clock)]
         self.networks = [
-            Network(self.clock, me, self.clusters[me], {1 - me: self.endpoints[me]}, Random(me), self.limits)
-            for me in (0, 1)
+            Network(self.clock, identity, {1 - me: self.endpoints[me]}, Random(me), self.limits)
+            for me, identity in enumerate(self.identities)
         ]
 
     def start(self, *dialling: int) -> "Cluster":
@@ -175,7 +178,7 @@ class Cluster:
 
 def hello_box(**changes: object) -> bytes:
     """The bytes of a Hello from node 1 to node 0, with changes."""
-    arguments = {"protocol_version": PROTOCOL_VERSION, "cluster_id": CLUSTER, "from_id": 1, "to_id": 0} | changes
+    arguments = attrs.asdict(greeting(Identity(1, CLUSTER, VOTERS), 0)) | changes
     box = Hello.makeArguments(arguments, None)
     box[amp.COMMAND], box[amp.ASK] = Hello.commandName, b"1"
     serialized: bytes = box.serialize()

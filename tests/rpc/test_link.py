@@ -65,6 +65,7 @@ class CalleeTests(SynchronousTestCase):
         for changes, word in (
             ({"protocol_version": 99}, b"version"),
             ({"cluster_id": "theirs"}, b"cluster"),
+            ({"voters": (0, 1, 2)}, b"voters"),
             ({"to_id": 1}, b"addresses"),
             ({"from_id": 0}, b"two nodes have one id"),
             ({"from_id": 5}, b"configuration"),

@@ -14,8 +14,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from tests.rpc.memory import CLUSTER, Recorder
+from tests.rpc.memory import CLUSTER, VOTERS, Recorder
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
+from txraft.interfaces import Identity
 from txraft.rpc import LinkLimits, Network
 
 LIMITS = LinkLimits(retry_first=0.01, retry_most=0.05)
@@ -41,7 +42,9 @@ class LoopbackTests(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for what setUp gives back
         """Let both listen and dial."""
         ports = [Port(), Port()]
-        self.networks = [Network(reactor, me, CLUSTER, {1 - me: ports[me]}, Random(me), LIMITS) for me in (0, 1)]
+        self.networks = [
+            Network(reactor, Identity(me, CLUSTER, VOTERS), {1 - me: ports[me]}, Random(me), LIMITS) for me in (0, 1)
+        ]
         self.handlers = [Recorder(), Recorder()]
         for me in (0, 1):
             endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")

@@ -8,12 +8,15 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.rpc.memory import Cluster, warnings
+from tests.rpc.memory import VOTERS, Cluster, warnings
 from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
-from txraft.interfaces import IPeers
+from txraft.interfaces import Identity, IPeers
 from txraft.rpc import LinkLimits
+
+OURS = Identity(0, "ours", VOTERS)
+THEIRS = Identity(1, "theirs", VOTERS)
 
 REQUEST = Heartbeat(1, 2, 3)
 REPLY = HeartbeatReply(1, 3)
@@ -301,7 +304,7 @@ class WarningsTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """A refused handshake is logged once on each side, however often it is tried, with the longest wait between."""
-        cluster = Cluster(LinkLimits(retry_first=0.01), clusters=("ours", "theirs"))
+        cluster = Cluster(LinkLimits(retry_first=0.01), identities=(OURS, THEIRS))
         with capturedLogs() as events:
             cluster.start(0).advance(8)
         told = warnings(events)
@@ -313,16 +316,26 @@ class WarningsTests(SynchronousTestCase):
         self.assertEqual([handler.events for handler in cluster.handlers], [[], []])
         self.assertEqual([handler.received for handler in cluster.handlers], [[], []])
 
+    def test_other_voters(self) -> None:
+        """Nodes of one cluster that were started with different voters do not talk, whoever dials (hazard E14)."""
+        more = Identity(1, "ours", VOTERS | {2, 3, 4})
+        for dialler in (0, 1):
+            with capturedLogs() as events:
+                cluster = Cluster(identities=(OURS, more)).start(dialler)
+            self.assertEqual([handler.events for handler in cluster.handlers], [[], []])
+            for line in warnings(events):
+                self.assertIn("voters", line)
+            self.failureResultOf(cluster.networks[dialler].propose(1 - dialler, b"command"), Unreachable)
+
     def test_refused_no_longer(self) -> None:
         """Once a handshake succeeds all is forgotten: the next wait is short, the next refusal is logged again."""
-        cluster = Cluster(LinkLimits(retry_first=0.01), clusters=("ours", "theirs")).start(0)
-        theirs = cluster.networks[1].identity
-        cluster.networks[1].identity = attrs.evolve(theirs, cluster_id="ours")
+        cluster = Cluster(LinkLimits(retry_first=0.01), identities=(OURS, THEIRS)).start(0)
+        cluster.networks[1].identity = attrs.evolve(THEIRS, cluster_id="ours")
         cluster.advance(2)
         cluster.cut(0)
         cluster.advance(0.2)
         self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
-        cluster.networks[1].identity = theirs
+        cluster.networks[1].identity = THEIRS
         with capturedLogs() as events:
             cluster.cut(0)
             cluster.advance(5)

@@ -11,12 +11,14 @@ from tests.storage.contract import entries
 from tests.storage.worker import InlineWorker
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import DirectoryLocked, StorageError
-from txraft.interfaces import Stored
+from txraft.interfaces import Identity, Stored
 from txraft.storage.sqlite import SQLiteStorage
 
+IDENTITY = Identity(0, "ours", frozenset({0, 1, 2}))
 
-def storage_in(directory: Path, node_id: int = 0, cluster_id: str = "ours") -> SQLiteStorage:
-    return SQLiteStorage(directory, node_id, cluster_id, InlineWorker())
+
+def storage_in(directory: Path, identity: Identity = IDENTITY, named: bool = True) -> SQLiteStorage:
+    return SQLiteStorage(directory, identity, named, InlineWorker())
 
 
 class SQLiteTestCase(SynchronousTestCase):
@@ -30,7 +32,7 @@ class SQLiteTestCase(SynchronousTestCase):
         self.save(Save(self.stored.term_and_vote, self.stored.entries))
 
     def start(self, **arguments: Any) -> SQLiteStorage:
-        storage = SQLiteStorage(self.directory, 0, "ours", InlineWorker(), **arguments)
+        storage = SQLiteStorage(self.directory, IDENTITY, True, InlineWorker(), **arguments)
         storage.load()
         return storage
 

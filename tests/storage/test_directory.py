@@ -2,9 +2,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from attrs import evolve
 
 from tests.storage.contract import NOTHING
-from tests.storage.disk import SQLiteTestCase, storage_in
+from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
 from txraft.core.ready import TermAndVote
 from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirectory
 
@@ -12,25 +15,39 @@ from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirect
 class DirectoryTests(SQLiteTestCase):
     """Whose directory it is, and whether it is one."""
 
+    def refused(self, **changes: Any) -> str:
+        """Start as somebody else, in vain: nothing has changed, and who it belongs to can start. Gives the line."""
+        line = str(self.assertRaises(WrongDirectory, storage_in(self.directory, evolve(IDENTITY, **changes)).load))
+        self.assertNotIn("\n", line)
+        self.assertEqual(self.load(), self.stored)
+        return line
+
     def test_wrong_node(self) -> None:
         """Another node's directory."""
-        storage = storage_in(self.directory, node_id=1)
-        line = str(self.assertRaises(WrongDirectory, storage.load))
-        self.assertIn(f"{self.directory} belongs to node 0, not to node 1: ", line)
-        self.assertEqual(self.load(), self.stored)
+        self.assertIn(f"{self.directory} belongs to node 0, not to node 1: ", self.refused(node_id=1))
 
     def test_wrong_cluster(self) -> None:
-        """Another cluster's directory; where it is the same, the line has what to write into the configuration."""
-        storage = storage_in(self.directory, cluster_id="theirs")
-        line = str(self.assertRaises(WrongDirectory, storage.load))
+        """Another cluster's directory, or its own under a name that it did not have at the first start."""
+        line = self.refused(cluster_id="theirs")
         self.assertIn(f'{self.directory} belongs to cluster "ours", not to "theirs": ', line)
-        self.assertIn('name = "ours"', line)
-        self.assertEqual(self.load(), self.stored)
+
+    def test_other_voters(self) -> None:
+        """A configuration that names other voters than the first one did is not obeyed (hazard E14)."""
+        for voters, named in (({0, 1, 2, 3, 4}, "0, 1, 2, 3, 4"), ({0, 1}, "0, 1"), ({0, 1, 10}, "0, 1, 10")):
+            line = self.refused(voters=frozenset(voters))
+            self.assertIn(f"a cluster of the nodes 0, 1, 2, and the configuration names {named}: ", line)
+
+    def test_identity_of_the_first_start(self) -> None:
+        """An id that was not given as a name may differ, since it is made from addresses: the disk's counts."""
+        storage = storage_in(self.directory, evolve(IDENTITY, cluster_id="of other addresses"), named=False)
+        self.assertEqual(storage.load(), self.stored)
+        self.assertEqual(storage.identity, IDENTITY)
+        self.successResultOf(storage.close())
 
     def test_format(self) -> None:
         """Another version's directory."""
-        self.execute("UPDATE identity SET format = 2")
-        self.assertRefused(StorageError, "is in format 2")
+        self.execute("UPDATE identity SET format = 1")
+        self.assertRefused(StorageError, "is in format 1")
 
     def test_not_a_directory(self) -> None:
         """A file in its place, or in its parent's; nothing that is damaged."""

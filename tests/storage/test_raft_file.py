@@ -89,3 +89,11 @@ class DamageTests(SQLiteTestCase):
         """Nobody's."""
         self.execute("DELETE FROM identity")
         self.assertRefused(CorruptLog, "does not say whose")
+
+    def test_identity(self) -> None:
+        """hazard S4: a bit of whose it is, above all of who votes."""
+        for column, value in (("node_id", 1), ("cluster_id", "ourt"), ("voters", "0, 1, 3"), ("checksum", 0)):
+            with self.subTest(column=column):
+                self.setUp()
+                self.execute(f"UPDATE identity SET {column} = ?", value)
+                self.assertRefused(CorruptLog, "whose it is does not match its checksum")

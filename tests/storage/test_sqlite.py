@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.storage import contract
 from tests.storage.contract import NOTHING, entries, entry, save_of
-from tests.storage.disk import SQLiteTestCase, storage_in
+from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, Stored
@@ -184,12 +184,12 @@ class ThreadTests(TestCase):
         """Saves on the worker's thread, after a load on this one, as in a node."""
         directory = Path(self.mktemp())
         worker = ThreadWorker(reactor, "disk")  # type: ignore[arg-type]  # typed as a module
-        storage = SQLiteStorage(directory, 0, "ours", worker)
+        storage = SQLiteStorage(directory, IDENTITY, True, worker)
         self.assertEqual(storage.load(), NOTHING)
         for index in range(1, 6):
             yield storage.save([save_of(entry(index))])
         yield storage.close()
-        again = SQLiteStorage(directory, 0, "ours", worker)
+        again = SQLiteStorage(directory, IDENTITY, True, worker)
         self.assertEqual(again.load().entries, entries(1, 5))
         yield again.close()
         yield worker.stop()

@@ -86,12 +86,24 @@ class NotLeaderThere(NotLeader):
         super().__init__(int(text) if text else None)
 
 
+class VoterIds(amp.ListOf):
+    """Ids of nodes, as the tuple in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__(amp.Integer())  # type: ignore[no-untyped-call]  # AMP has no annotations
+
+    def fromString(self, inString: bytes) -> tuple[int, ...]:
+        """Read them. Raises ValueError."""
+        return tuple(super().fromString(inString))  # type: ignore[no-untyped-call]  # the same
+
+
 class Hello(amp.Command):
     """The first command of whoever dialled; nothing else may come before its answer, which is empty."""
 
     arguments: ClassVar[Arguments] = [
         (b"protocol_version", amp.Integer()),
         (b"cluster_id", amp.Unicode()),
+        (b"voters", VoterIds()),
         (b"from_id", amp.Integer()),
         (b"to_id", amp.Integer()),
     ]

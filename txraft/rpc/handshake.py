@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from attrs import Factory, define, frozen
 
 from txraft.core.messages import NodeId
+from txraft.interfaces import Identity
 from txraft.rpc.amp_commands import PROTOCOL_VERSION
 
 
@@ -14,6 +15,10 @@ class Refusal(enum.Enum):
 
     VERSION = "the RPC protocol here is version {here.protocol_version}, the caller's is {hello.protocol_version}"
     CLUSTER = "this node belongs to cluster {here.cluster_id!r}, the caller to {hello.cluster_id!r}"
+    VOTERS = (
+        "the voters here are {here.voters}, the caller's are {hello.voters}: start both with the members that the"
+        " cluster was first started with"
+    )
     NOT_MEANT = "this is node {here.to_id}, the caller meant node {hello.to_id}: check the addresses"
     MYSELF = "this is node {here.to_id}, and the caller says that it is the same: two nodes have one id"
     STRANGER = "the caller says that it is node {hello.from_id}, which is not in this cluster's configuration"
@@ -25,39 +30,36 @@ class Greeting:
 
     protocol_version: int
     cluster_id: str
+    voters: tuple[NodeId, ...]
+    """In ascending order."""
     from_id: NodeId
     to_id: NodeId
 
 
-@frozen
-class Identity:
-    """Who this node is, and which peers it knows."""
+def greeting(here: Identity, peer: NodeId) -> Greeting:
+    """What the node `here` says to `peer`."""
+    return Greeting(PROTOCOL_VERSION, here.cluster_id, tuple(sorted(here.voters)), here.node_id, peer)
 
-    local_id: NodeId
-    cluster_id: str
-    peers: frozenset[NodeId]
 
-    def greeting(self, peer: NodeId) -> Greeting:
-        """What to say to `peer`."""
-        return Greeting(PROTOCOL_VERSION, self.cluster_id, self.local_id, peer)
+def check(here: Identity, hello: Greeting) -> Refusal | None:
+    """Why the node `here` does not let the caller in, if it does not.
 
-    def check(self, hello: Greeting) -> Refusal | None:
-        """Why the caller is not let in, if it is not."""
-        if hello.protocol_version != PROTOCOL_VERSION:
-            return Refusal.VERSION
-        if hello.cluster_id != self.cluster_id:
-            return Refusal.CLUSTER
-        if hello.to_id != self.local_id:
-            return Refusal.NOT_MEANT
-        if hello.from_id == self.local_id:
-            return Refusal.MYSELF
-        if hello.from_id not in self.peers:
-            return Refusal.STRANGER
-        return None
+    Nodes that disagree about who votes could elect two leaders at once, so they do not talk (hazard E14)."""
+    ours = greeting(here, here.node_id)
+    reasons = {
+        Refusal.VERSION: hello.protocol_version != ours.protocol_version,
+        Refusal.CLUSTER: hello.cluster_id != ours.cluster_id,
+        Refusal.VOTERS: hello.voters != ours.voters,
+        Refusal.NOT_MEANT: hello.to_id != here.node_id,
+        Refusal.MYSELF: hello.from_id == here.node_id,
+        Refusal.STRANGER: hello.from_id not in here.voters,
+    }
+    return next((refusal for refusal, holds in reasons.items() if holds), None)
 
-    def describe(self, refusal: Refusal, hello: Greeting) -> str:
-        """The refusal in one line."""
-        return refusal.value.format(here=self.greeting(self.local_id), hello=hello)
+
+def describe(refusal: Refusal, here: Identity, hello: Greeting) -> str:
+    """The refusal in one line."""
+    return refusal.value.format(here=greeting(here, here.node_id), hello=hello)
 
 
 @define(eq=False)

@@ -28,9 +28,9 @@ from txraft.errors import (
     Undecided,
     Unreachable,
 )
-from txraft.interfaces import IPeerHandler
+from txraft.interfaces import Identity, IPeerHandler
 from txraft.rpc import amp_commands
-from txraft.rpc.handshake import Greeting, Identity
+from txraft.rpc.handshake import Greeting, check, describe, greeting
 from txraft.rpc.link_limits import LinkLimits, tune
 from txraft.rpc.send_queue import SendQueue
 
@@ -293,7 +293,7 @@ class Caller(Link):
     def connectionMade(self) -> None:
         """Say Hello."""
         super().connectionMade()
-        hello = attrs.asdict(self.owner.identity.greeting(self.peer))
+        hello = attrs.asdict(greeting(self.owner.identity, self.peer))
         asked = self._call(amp_commands.Hello, **hello)
         asked.addCallbacks(lambda _: self._become_up(self.peer), self._refused)
 
@@ -316,12 +316,12 @@ class Callee(Link):
     def greeted(self, hello: Greeting) -> Deferred[amp.AmpBox]:
         """Let the caller in, or refuse it; the deadline of the handshake sees to it that a refused caller goes."""
         identity = self.owner.identity
-        refusal = identity.check(hello)
+        refusal = check(identity, hello)
         if refusal is None:
             self._become_up(hello.from_id)
             return succeed(amp.Box())
-        line = identity.describe(refusal, hello)
-        self.owner.handshake_failed(self, hello.from_id if hello.from_id in identity.peers else None, refusal, line)
+        line = describe(refusal, identity, hello)
+        self.owner.handshake_failed(self, hello.from_id if hello.from_id in identity.voters else None, refusal, line)
         self._finish()
         code = amp_commands.Hello.fatalErrors[HandshakeRefused]
         return fail(amp.RemoteAmpError(code, line, fatal=True))

@@ -15,8 +15,8 @@ from zope.interface import implementer
 
 from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import Unreachable
-from txraft.interfaces import IPeerHandler, IPeers
-from txraft.rpc.handshake import Identity, News
+from txraft.interfaces import Identity, IPeerHandler, IPeers
+from txraft.rpc.handshake import News
 from txraft.rpc.link import Callee, Caller, Link
 from txraft.rpc.link_limits import LinkLimits
 
@@ -28,7 +28,7 @@ _log = Logger()
 class Network:
     """A node's peers. Made before the node, which takes it as an argument, and started with the node:
 
-        network = Network(reactor, 0, "a-cluster", endpoints, random)
+        network = Network(reactor, identity, endpoints, random)
         node = ...(peers=network)
         network.start(node)
         listening_endpoint.listen(network.server_factory())
@@ -37,12 +37,10 @@ class Network:
     """
 
     reactor: IReactorTime
-    local_id: NodeId
-    cluster_id: str
+    identity: Identity
     endpoints: Mapping[NodeId, IStreamClientEndpoint]
     random: Random
     limits: LinkLimits = field(factory=LinkLimits)
-    identity: Identity = field(init=False)
     handler: IPeerHandler = field(init=False)
     running: bool = field(init=False, default=False)
     _dialling: list[ClientService] = field(init=False, factory=list)
@@ -52,9 +50,6 @@ class Network:
     _unwelcome: set[NodeId] = field(init=False, factory=set)
     """Peers that were reached last time, without a handshake that succeeded."""
     _news: News = field(init=False, factory=News)
-
-    def __attrs_post_init__(self) -> None:
-        self.identity = Identity(self.local_id, self.cluster_id, frozenset(self.endpoints))
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and let peers in. `handler` is told of what comes from now on."""

@@ -14,18 +14,22 @@ from zlib import crc32
 
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
-from txraft.interfaces import Stored
+from txraft.errors import CorruptLog, StorageError, WriteFailed
+from txraft.interfaces import Identity, Stored
 from txraft.storage.directory import sync_directory
+from txraft.storage.identity import columns_of, identity_of, require_same
 from txraft.storage.merging import require_no_gap
 
-FORMAT = 1
+FORMAT = 2
 
 ROWS_PER_STATEMENT = 500
 """Five parameters a row; SQLite takes 32,766 (999 before 3.32 of 2020)."""
 
 SCHEMA = """
-CREATE TABLE identity (format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL);
+CREATE TABLE identity (
+    format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL, voters TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+);
 CREATE TABLE term_and_vote (
     id INTEGER PRIMARY KEY CHECK (id = 0), current_term INTEGER NOT NULL, voted_for INTEGER, checksum INTEGER NOT NULL
 );
@@ -63,13 +67,15 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 class RaftFile:
-    """The file at `path`, of one node in one cluster. `load` is called once and leaves nothing open; the calls after
-    it all come from one thread. `connect` is for tests."""
+    """The file at `path`. `load` is called once and leaves nothing open; the calls after it all come from one thread.
 
-    def __init__(self, path: Path, node_id: NodeId, cluster_id: str, connect: Connect = connect) -> None:
+    `identity` is the configuration's until `load` has read what the disk has. `named` says whether its cluster id is a
+    name, which has to be that of the disk. `connect` is for tests."""
+
+    def __init__(self, path: Path, identity: Identity, named: bool, connect: Connect = connect) -> None:
+        self.identity = identity
         self._path = path
-        self._node_id = node_id
-        self._cluster_id = cluster_id
+        self._named = named
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
         self._last_index = 0
@@ -133,7 +139,7 @@ class RaftFile:
             connection.execute("PRAGMA journal_mode = MEMORY")  # no second file that a crash could leave behind
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
-            connection.execute("INSERT INTO identity VALUES (?, ?, ?)", (FORMAT, self._node_id, self._cluster_id))
+            connection.execute("INSERT INTO identity VALUES (?, ?, ?, ?, ?)", (FORMAT, *columns_of(self.identity)))
             connection.execute(*_write_term_and_vote(TermAndVote(0, None)))
             connection.execute("COMMIT")
         finally:
@@ -149,25 +155,19 @@ class RaftFile:
         return Stored(self._read_term_and_vote(connection), tuple(self._read_entries(connection)))
 
     def _check_identity(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT format, node_id, cluster_id FROM identity").fetchone()
+        row = connection.execute("SELECT format FROM identity").fetchone()
         if row is None:
             raise self._corrupt("it does not say whose it is")
-        format, node_id, cluster_id = row
-        if format != FORMAT:
+        if row != (FORMAT,):
             raise StorageError(
-                f"{self._path} is in format {format}, this txraft reads format {FORMAT}: start the txraft that wrote it"
+                f"{self._path} is in format {row[0]}, this txraft reads format {FORMAT}: start the txraft that wrote it"
             )
-        if cluster_id != self._cluster_id:
-            raise WrongDirectory(
-                f'{self._path.parent} belongs to cluster "{cluster_id}", not to "{self._cluster_id}": start the node'
-                " with that cluster's configuration; if this is the same cluster and only addresses have changed,"
-                f' name = "{cluster_id}" in the configuration of every node keeps the data'
-            )
-        if node_id != self._node_id:
-            raise WrongDirectory(
-                f"{self._path.parent} belongs to node {node_id}, not to node {self._node_id}: give node"
-                f" {self._node_id} its own directory, or start this one with --id {node_id}"
-            )
+        columns = connection.execute("SELECT node_id, cluster_id, voters, checksum FROM identity").fetchone()
+        found = identity_of(*columns)
+        if found is None:
+            raise self._corrupt("what it says of whose it is does not match its checksum")
+        require_same(self._path.parent, found, self.identity, self._named)
+        self.identity = found
 
     def _read_term_and_vote(self, connection: sqlite3.Connection) -> TermAndVote:
         row = connection.execute("SELECT current_term, voted_for, checksum FROM term_and_vote").fetchone()
@@ -205,8 +205,8 @@ class RaftFile:
 
     def _corrupt(self, reason: str) -> CorruptLog:
         return CorruptLog(
-            f"{self._path} is damaged: {reason}; node {self._node_id} may not go on without what it promised, not even"
-            " emptied or from a backup: see to its disk, and replace it by a node with an id never used before"
+            f"{self._path} is damaged: {reason}; node {self.identity.node_id} may not go on without what it promised,"
+            " not even emptied or from a backup: see to its disk, and replace it by a node with an id never used before"
         )
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from txraft.core.messages import NodeId
 from txraft.core.ready import Save
 from txraft.errors import WriteFailed
-from txraft.interfaces import IStorage, IWorker, Stored
+from txraft.interfaces import Identity, IStorage, IWorker, Stored
 from txraft.storage.directory import DirectoryLock, make_directory
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import Connect, RaftFile, connect
@@ -18,18 +17,27 @@ from txraft.storage.raft_file import Connect, RaftFile, connect
 @implementer(IStorage)
 class SQLiteStorage:
     """An `IStorage` in `directory`, which is made where it does not exist. `worker` is its owner's to stop, after
-    `close` has fired; others may use it too. `connect` is for tests."""
+    `close` has fired; others may use it too.
+
+    `identity` is whose the directory becomes, where it is new; one that is not has to be that node's, with the same
+    voters. A cluster id that is on disk already counts and may differ, unless it was `named`. `connect` is for tests.
+    """
 
     def __init__(
-        self, directory: Path, node_id: NodeId, cluster_id: str, worker: IWorker, connect: Connect = connect
+        self, directory: Path, identity: Identity, named: bool, worker: IWorker, connect: Connect = connect
     ) -> None:
         self._directory = directory
-        self._file = RaftFile(directory / "raft.sqlite", node_id, cluster_id, connect)
+        self._file = RaftFile(directory / "raft.sqlite", identity, named, connect)
         self._lock = DirectoryLock(directory)
         self._worker = worker
         # These two belong to the worker's thread, as does the file after `load`.
         self._wrote = False
         self._ended: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """After `load`: whose the directory is."""
+        return self._file.identity
 
     def load(self) -> Stored:
         """Take the directory's lock, then read and check everything. Blocks. No connection is open afterwards, so the

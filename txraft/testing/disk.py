@@ -16,12 +16,14 @@ from zope.interface import implementer
 from txraft.core.messages import Entry
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
-from txraft.interfaces import IStorage, Stored
+from txraft.interfaces import Identity, IStorage, Stored
 from txraft.storage.memory import MemoryDisk, MemoryStorage
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import RaftFile
 from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
+
+_IDENTITY = Identity(0, "simulation", frozenset({0}))
 
 FAST = (0.0001, 0.002)
 """Seconds that a write takes, from and to."""
@@ -51,7 +53,7 @@ class Disk:
         self.close()
         stored = MemoryStorage(self.synced).load()
         if self.path is not None:
-            self._file = RaftFile(self.path, 0, "simulation", _connect)
+            self._file = RaftFile(self.path, _IDENTITY, True, _connect)
             found = self._file.load()
             if found != stored:
                 raise Violation("Storage", f"the log file has {found}, and should have {stored}")

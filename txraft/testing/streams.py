@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import NodeId
-from txraft.interfaces import IPeerHandler
+from txraft.interfaces import Identity, IPeerHandler
 from txraft.rpc import Network
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import AGAIN, Links, Station
@@ -180,8 +180,9 @@ class Streams:
     transports: list[Transport] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
+        identity = Identity(self.station.id, "simulation", frozenset(self.stations))
         dials = {peer: Dial(self, peer) for peer in self.stations if peer != self.station.id}
-        self.peers = Network(self.process, self.station.id, "simulation", dials, self.random)
+        self.peers = Network(self.process, identity, dials, self.random)
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and listen."""

@@ -1,0 +1,79 @@
+"""Who the members are is what the cluster was started with, whatever the configuration says later (hazard E14)."""
+
+from collections.abc import Sequence
+
+from tests.integration.cluster import NodeProcess, ProcessCluster
+from tests.integration.commands import run, twistd
+from tests.integration.conftest import MakeCluster, process_test
+from tests.integration.waiting import until
+
+
+async def stop(nodes: Sequence[NodeProcess]) -> None:
+    """End them cleanly."""
+    for node in nodes:
+        node.terminate()
+    for node in nodes:
+        await node.ended_cleanly()
+
+
+async def agree(nodes: Sequence[NodeProcess], value: bytes) -> None:
+    """Each of `nodes` reads `value`, linearizably."""
+    for node in nodes:
+        assert (await node.ask("/get", key="a")).body == value
+
+
+@process_test
+async def test_a_list_that_was_edited_in_some_files_only(make_cluster: MakeCluster) -> None:
+    """Two majorities would be possible, 1 and 2 of three and 0, 3 and 4 of five: only the first elects."""
+    cluster = make_cluster(size=5, name="mine", timing={"request_timeout": 2000})
+    old, new = cluster.nodes[:3], cluster.nodes[3:]
+    for node in old:
+        node.configuration = cluster.directory / "old.toml"
+    cluster.write_configuration(cluster.directory / "old.toml", old)
+    for node in old:
+        node.start()
+    leader = await cluster.wait_for_leader(old)
+    assert (await leader.ask("/set", key="a", val="1")).status == 200
+    await stop(old)
+
+    for node in (*old[1:], *new):
+        node.start()
+    edited = await run(
+        cluster.reactor, twistd("-n", "--pidfile=", "txraft", "--id", 0, *cluster.arguments()), cluster.directory
+    )
+    (line,) = edited.err.splitlines()
+    assert edited.status == 1
+    assert "a cluster of the nodes 0, 1, 2, and the configuration names 0, 1, 2, 3, 4" in line
+
+    leader = await cluster.wait_for_leader(old[1:])
+    assert (await leader.ask("/set", key="a", val="2")).status == 200
+    await until(cluster.reactor, "the new nodes hear that they are refused", lambda: refused(new))
+    for node in new:
+        answer = await node.ask("/set", key="a", val="3")
+        assert (answer.status, answer.outcome) == (503, "not-applied")
+
+    old[0].start()
+    await cluster.wait_for_leader(old)
+    await agree(old, b"2")
+
+
+async def refused(nodes: Sequence[NodeProcess]) -> bool:
+    """Whether each of `nodes` has said that others refuse it for its voters."""
+    return all("voters" in node.stdout.read_text() for node in nodes)
+
+
+@process_test
+async def test_other_addresses(make_cluster: MakeCluster) -> None:
+    """The same members, without a name, go on at addresses that none of them had before."""
+    cluster: ProcessCluster = make_cluster()
+    cluster.start()
+    leader = await cluster.wait_for_leader()
+    assert (await leader.ask("/set", key="a", val="1")).status == 200
+    await stop(cluster.nodes)
+    elsewhere = make_cluster()
+    for node, moved in zip(cluster.nodes, elsewhere.nodes, strict=True):
+        node.address, node.kvaddr = moved.address, moved.kvaddr
+    cluster.write_configuration(cluster.configuration, cluster.nodes)
+    cluster.start()
+    await cluster.wait_for_leader()
+    await agree(cluster.nodes, b"1")
