@@ -5,11 +5,11 @@ from signal import Signals
 from typing import cast
 
 from treq.testing import RequestTraversalAgent
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IAgent
 
 from tests.cli.fakes import FakeNodes, FakeProcess, FakeProcesses
+from tests.clock import Clock
 from txraft.cli.cluster import PATIENCE, POLL, STARTING, LocalCluster
 from txraft.settings import BUILT_IN, Settings
 

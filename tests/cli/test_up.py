@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from treq.testing import RequestTraversalAgent
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IAgent
 
 from tests.cli.fakes import FakeNodes, FakeProcesses
+from tests.clock import Clock
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.up import run_until_ended
 from txraft.settings import BUILT_IN

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from tests.clock import STARTS_AT
 from txraft.core.configuration import Configuration
 from txraft.core.invariants import View, check, check_step
 from txraft.core.log import RaftLog
@@ -162,7 +163,7 @@ class Cluster:
         seed: int = 1,
     ) -> None:
         """`logs` gives the terms of the entries that a server starts with, on its disk."""
-        self.now = 0.0
+        self.now = STARTS_AT
         members = configuration or Configuration(voters=range(1, servers + 1))
         of_all = options if isinstance(options, RaftOptions) else RaftOptions()
         of_one = options if isinstance(options, dict) else {}

@@ -3,6 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server
+from tests.counting import Counted, of_work
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Heartbeat, HeartbeatReply
 from txraft.core.ready import ReadReady
@@ -164,6 +165,14 @@ class RoundTests(SynchronousTestCase):
         follower = Cluster(3)[2]
         follower.raft.forget_read(9)
         self.assertEqual(follower.lost_reads, [])
+
+    def test_given_up_among_many(self) -> None:
+        """A read that is given up is no work for the others that wait."""
+        leader = Cluster(3).win(1)
+        reads = [Counted(number) for number in range(1000)]
+        for read_id in reads:
+            leader.read(read_id)
+        self.assertLess(of_work(lambda: leader.raft.forget_read(reads[500])), 3)
 
     def test_its_index_is_that_of_its_round(self) -> None:
         """Thesis §6.4: what was committed when it came, though more has been since."""

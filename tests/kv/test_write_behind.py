@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute, succeed
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.clock import Clock
 from txraft.errors import WriteFailed
 from txraft.interfaces import IWorker
 from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode

@@ -368,7 +368,7 @@ class ReadTests(WorldTestCase):
         for one in lost:
             one.cancel()
             self.assertIs(self.outcome(one), CancelledError)
-        self.assertEqual(list(follower.node.applied._waiting), [])
+        self.assertEqual([key for group in follower.node.applied._waiting.values() for key in group], [])
         read = leader.node.read_index()
         read.cancel()
         self.assertIs(self.outcome(read), CancelledError)

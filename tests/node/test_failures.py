@@ -1,17 +1,33 @@
 """A node that cannot go on, and those who are told so: whole nodes over memory, on a clock of their own."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from tests.node.world import Journal, Machine, World, WorldTestCase
+from tests.node.world import Journal, Machine, WorldTestCase
+from txraft.core.invariants import View
+from txraft.core.messages import Heartbeat
 from txraft.core.state import RaftOptions
-from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, WriteFailed
+from txraft.errors import InvariantViolated, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, WriteFailed
 
 
 class FailureTests(WorldTestCase):
     """A node that cannot go on stops."""
+
+    def assert_told_once(self, machine: Machine) -> None:
+        """The node has stopped, and has said why."""
+        self.assertEqual(len(machine.failures), 1)
+        self.assertFalse(machine.node.running)
+
+    def assert_ended_by_a_bug(self, machine: Machine, error: type[Exception]) -> None:
+        """It has, at once, and its traceback is in the log."""
+        self.assert_told_once(machine)
+        self.assertIn(f"{error.__name__}: 'no'; this is a bug", str(machine.failures[0]))
+        self.assertEqual(len(self.flushLoggedErrors(error)), 1)
 
     def test_failed_write(self) -> None:
         """A write that fails ends the node: once, with its error, and it says nothing more (hazard S1)."""
@@ -60,6 +76,67 @@ class FailureTests(WorldTestCase):
         self.assertIs(self.outcome(done), OutcomeUnknown)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_bug_in_an_input(self) -> None:
+        """An exception out of the core may leave it half changed: the node ends, whoever gave the input."""
+
+        def broken(*_: object) -> None:
+            raise KeyError("no")
+
+        for name, give in (
+            ("receive", lambda node: node.receive(2, Heartbeat(1, 0, 0))),
+            ("peer_connected", lambda node: node.peer_connected(2)),
+            ("heartbeat_timeout", lambda node: node._heartbeat_timer()),
+            ("propose", lambda node: self.assertRaises(KeyError, node.propose, b"a")),
+            ("read", lambda node: self.assertRaises(KeyError, node.read_index)),
+            ("transfer_leadership", lambda node: self.failureResultOf(node.transfer_leadership(2), KeyError)),
+        ):
+            world, leader = self.begun()
+            self.patch(leader.node._raft, name, broken)
+            give(leader.node)
+            self.assert_ended_by_a_bug(leader, KeyError)
+            world.run(0.1)
+            self.assert_told_once(leader)
+
+    def test_a_rule_that_does_not_hold(self) -> None:
+        """Both checks of `invariants`, of one state and of two, end the node before anything of the turn leaves it."""
+        sent: list[object] = []
+        for change in ({"commit_index": 99}, {"current_term": 0, "last_term": 0}):
+            world, leader = self.begun()
+            self.patch(leader.node, "_peers", SimpleNamespace(send=lambda *message: sent.append(message)))
+            view = leader.node._raft.view
+
+            def wrong(view: Callable[[], View] = view, change: dict[str, Any] = change) -> View:
+                return evolve(view(), **change)
+
+            self.patch(leader.node._raft, "view", wrong)
+            done = leader.node.propose(b"a")
+            world.run(0.1)
+            self.assertIs(self.outcome(done), OutcomeUnknown)
+            self.assertIn("does not hold", str(leader.failures[0]))
+            self.assert_told_once(leader)
+        self.assertEqual(sent, [])
+
+    def test_questions_that_make_no_sense(self) -> None:
+        """A refusal is an answer: a leader that is asked to hand over to a node that there is not leads on."""
+        world, leader = self.begun()
+        follower = world.followers()[0]
+        asked = [leader.node.transfer_leadership(99), follower.network.transfer_leadership(leader.id, 99)]
+        world.run(0.1)
+        for one in asked:
+            self.failureResultOf(one, NoSuchVoter)
+        self.assertEqual(leader.failures, [])
+        self.assertIs(world.leader(), leader)
+
+    def test_stopped_while_it_is_behind(self) -> None:
+        """Who waits for entries to be applied, and who comes later, is told when the node stops."""
+        _, leader = self.begun()
+        index = leader.node.applied.index
+        waiting = leader.node.applied.reaches(index + 1)
+        leader.node.stopService()
+        self.assertIs(self.outcome(waiting), NotApplied)
+        self.assertIs(self.outcome(leader.node.applied.reaches(index + 1)), NotApplied)
+        self.successResultOf(leader.node.applied.reaches(index))
+
     def test_state_machine_ahead_of_the_log(self) -> None:
         """A state machine with entries that the log has not is refused at the start."""
         world = self.world()
@@ -70,13 +147,6 @@ class FailureTests(WorldTestCase):
 
 class ReentrancyTests(WorldTestCase):
     """Whoever is told something does something at once."""
-
-    def begun(self) -> tuple[World, Machine]:
-        """A world with a leader that all follow."""
-        world = self.world()
-        leader = world.leader()
-        world.run(1)
-        return world, leader
 
     def propose_three(self, machine: Machine) -> list[type[BaseException]]:
         """Three proposals, the first of which to fail gives the others up; the errors that come."""

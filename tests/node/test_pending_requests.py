@@ -1,9 +1,13 @@
 """Those who wait. What a node does with them is tested in `test_node`."""
 
+from functools import partial
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.node.pending_requests import SharedBarriers
+from tests.counting import Counted, of_work
+from txraft.errors import NotApplied
+from txraft.node.pending_requests import AppliedIndex, SharedBarriers
 
 
 class SharedBarriersTests(SynchronousTestCase):
@@ -64,3 +68,52 @@ class SharedBarriersTests(SynchronousTestCase):
         self.failureResultOf(given_up, CancelledError)
         self.found[0].callback(7)
         self.assertEqual(len(self.found), 1)
+
+
+class AppliedIndexTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.applied = AppliedIndex(7)
+
+    def test_each_at_its_index(self) -> None:
+        """What is applied is reached at once, what is not when it is, in whatever order they came."""
+        self.successResultOf(self.applied.reaches(7))
+        ninth, eighth, another = self.applied.reaches(9), self.applied.reaches(8), self.applied.reaches(8)
+        self.applied.advance(8)
+        self.successResultOf(eighth)
+        self.successResultOf(another)
+        self.assertNoResult(ninth)
+        self.applied.advance(20)
+        self.successResultOf(ninth)
+
+    def test_stopped(self) -> None:
+        """Who waits, and who comes later for what is not applied, is told that nothing happened; what is applied is
+        there still."""
+        waiting = [self.applied.reaches(index) for index in (9, 8, 9)]
+        self.applied.stop()
+        for one in [*waiting, self.applied.reaches(8)]:
+            self.assertIn("the node stopped", self.failureResultOf(one, NotApplied).getErrorMessage())
+        self.successResultOf(self.applied.reaches(7))
+
+    def test_who_is_told_comes_again(self) -> None:
+        """And gives another up, or stops the node: each is told once."""
+        first, second, third = self.applied.reaches(8), self.applied.reaches(8), self.applied.reaches(9)
+        again: list[Deferred[None]] = []
+
+        def when_told(_: None) -> None:
+            second.cancel()
+            again.extend((self.applied.reaches(8), self.applied.reaches(9)))
+            self.applied.stop()
+
+        first.addCallback(when_told)
+        self.applied.advance(8)
+        self.failureResultOf(second, CancelledError)
+        self.failureResultOf(third, NotApplied)
+        self.successResultOf(again[0])
+        self.failureResultOf(again[1], NotApplied)
+
+    def test_work(self) -> None:
+        """An index that is reached is no work for those who wait for later ones."""
+        for index in range(1000, 2000):
+            self.applied.reaches(Counted(index))
+        self.assertLess(of_work(partial(self.applied.advance, 999)), 3)
+        self.assertLess(of_work(partial(self.applied.advance, 1000)), 30)

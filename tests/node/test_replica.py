@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet import task
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.clock import Clock
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Unreachable
@@ -83,7 +83,7 @@ class LateNewsTests(SynchronousTestCase):
     """A follower whose leader answers late: the replica alone, between a node and peers of the test's own."""
 
     def setUp(self) -> None:
-        self.clock = task.Clock()
+        self.clock = Clock()
         self.node = FakeNode()
         self.peers = FakePeers()
         self.replica = Replica(
@@ -109,9 +109,9 @@ class LateNewsTests(SynchronousTestCase):
         """A leader that takes its time is asked for the barrier again, and only for that (hazard C8)."""
         self.node.lead(1)
         read, change = self.replica.read_barrier(), self.replica.propose(b"a")
-        self.clock.pump([0.1] * 20)
+        self.clock.pump([0.1] * 19)
         self.assertEqual(self.peers.asked, {"read_barrier": 4, "propose": 1})
-        self.clock.pump([0.1] * 40)
+        self.clock.pump([0.1] * 41)
         self.failureResultOf(read, NotApplied)
         self.failureResultOf(change, OutcomeUnknown)
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import define, field
-from twisted.internet import task
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
@@ -19,6 +18,7 @@ from twisted.test import iosim
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.clock import Clock
 from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.core.ready import Save
@@ -181,7 +181,7 @@ class World:
     """Nodes 1 to n, their wires, and one clock."""
 
     def __init__(self, size: int = 3, seed: int = 1, options: RaftOptions | None = None) -> None:
-        self.clock = task.Clock()
+        self.clock = Clock()
         self.random = random.Random(seed)
         self.options = options or RaftOptions()
         self.ids = range(1, size + 1)
@@ -275,6 +275,13 @@ class WorldTestCase(SynchronousTestCase):
         world = World(size, seed, options)
         self.addCleanup(world.close)
         return world
+
+    def begun(self) -> tuple[World, Machine]:
+        """A world with a leader that all follow."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        return world, leader
 
     def outcome(self, deferred: "Deferred[Any]") -> type[BaseException]:
         """The error of a request that has failed."""

@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import LogEvent, LogLevel
 from twisted.protocols import amp
@@ -19,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
+from tests.clock import Clock
 from txraft.core.messages import Message, NodeId
 from txraft.interfaces import Identity, IPeerHandler
 from txraft.rpc import LinkLimits, Network

@@ -1,11 +1,11 @@
 """What waits for a slow peer is known, and bounded."""
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.clock import Clock
 from tests.rpc.memory import SlowTransport
 from txraft.rpc.send_queue import PIECE, SendQueue
 

@@ -53,7 +53,7 @@ class CatchingTests(SynchronousTestCase):
         def hasty(self: Reads) -> bool:
             for read_id in self._waiting:
                 self._state.reads.append(ReadReady(read_id, self._state.commit_index))
-            self._waiting = []
+            self._waiting.clear()
             return original(self)
 
         self.patch(Reads, "start_round", hasty)

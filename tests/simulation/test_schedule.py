@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txraft.testing.schedule import Process, Schedule
+from txraft.testing.schedule import STARTS_AT, Process, Schedule
 
 
 class ProcessTests(SynchronousTestCase):
@@ -66,7 +66,11 @@ class ProcessTests(SynchronousTestCase):
         self.process.set_clock(rate=2.0)
         self.run_until(2)
         self.assertAlmostEqual(self.rang[0], 1.0, places=4)
-        self.assertAlmostEqual(self.process.seconds(), 4.0)
+        self.assertAlmostEqual(self.process.seconds() - STARTS_AT, 4.0, places=6)
+
+    def test_no_timer_is_set_for_the_past(self) -> None:
+        """As a reactor, it refuses."""
+        self.assertRaises(AssertionError, self.process.callLater, -0.001, self.fail)
 
     def test_jump(self) -> None:
         """Forward, what is due by the new time rings; back, it has to wait for longer."""

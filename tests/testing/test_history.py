@@ -1,6 +1,6 @@
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.clock import STARTS_AT, Clock
 from txraft.kv import CompareAndSet, Delete, Result, Set
 from txraft.testing.history import Get, History, Operation, Outcome
 
@@ -30,16 +30,16 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(
             self.history.operations(),
             (
-                Operation(1, Set(X, b"1"), 0, None, Outcome.UNKNOWN),
-                Operation(2, Get(X), 1, 2, Outcome.OK, b"1"),
-                Operation(2, Delete(X), 3, 4, Outcome.NOT_APPLIED),
+                Operation(1, Set(X, b"1"), STARTS_AT, None, Outcome.UNKNOWN),
+                Operation(2, Get(X), STARTS_AT + 1, STARTS_AT + 2, Outcome.OK, b"1"),
+                Operation(2, Delete(X), STARTS_AT + 3, STARTS_AT + 4, Outcome.NOT_APPLIED),
             ),
         )
 
     def test_without_end(self) -> None:
         """What has not ended is unknown."""
         self.history.begin(1, Get(X))
-        self.assertEqual(self.history.operations(), (Operation(1, Get(X), 0, None, Outcome.UNKNOWN),))
+        self.assertEqual(self.history.operations(), (Operation(1, Get(X), STARTS_AT, None, Outcome.UNKNOWN),))
 
     def test_ends_once(self) -> None:
         """Not even as unknown a second time."""
@@ -57,9 +57,9 @@ class HistoryTests(SynchronousTestCase):
         times = [time for each in self.history.operations() for time in (each.invoked, each.completed)]
         self.assertEqual(len(set(times)), 6)
         self.assertEqual(times, sorted(times, key=lambda time: time or 0))
-        self.clock.rightNow = 5
+        self.clock.rightNow = STARTS_AT + 5
         self.history.begin(1, Get(X))
-        self.assertEqual(self.history.operations()[-1].invoked, 5)
+        self.assertEqual(self.history.operations()[-1].invoked, STARTS_AT + 5)
 
     def test_text(self) -> None:
         """An operation in one line."""

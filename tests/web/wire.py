@@ -3,11 +3,11 @@
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
-from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.clock import Clock
 from txraft.interfaces import IReplica, MemberStatus, Status
 from txraft.kv import KeyValueStore
 from txraft.settings import SizeLimits

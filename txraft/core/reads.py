@@ -21,19 +21,19 @@ class Reads:
         self._state = state
         self.round = 0
         """The latest round that heartbeats carry."""
-        self._waiting: list[int] = []
-        self._in_round: list[int] = []
+        self._waiting: dict[int, None] = {}
+        """In the order in which they came. A read is forgotten without a look at the others."""
+        self._in_round: tuple[int, ...] = ()
         self._read_index = 0
         self._answered: set[NodeId] = set()
 
     def add(self, read_id: int) -> None:
         """A read wants to know from which index on it may be answered."""
-        self._waiting.append(read_id)
+        self._waiting[read_id] = None
 
     def forget(self, read_id: int) -> None:
         """A read has been given up. What is in a round already ends with it."""
-        if read_id in self._waiting:
-            self._waiting.remove(read_id)
+        self._waiting.pop(read_id, None)
 
     def start_round(self) -> bool:
         """Start a round if one is wanted and none is under way; whether heartbeats are to be sent for it."""
@@ -41,7 +41,8 @@ class Reads:
         if not self._waiting or self._in_round or state.log.term_at(state.commit_index) != state.current_term:
             return False
         self.round += 1
-        self._in_round, self._waiting = self._waiting, []
+        self._in_round = tuple(self._waiting)
+        self._waiting.clear()
         self._read_index = state.commit_index
         self._answered = set()
         return not self.on_answer(state.node_id, self.round)
@@ -54,10 +55,11 @@ class Reads:
         if not has_quorum(self._state.configuration.voter_sets, self._answered):
             return False
         self._state.reads.extend(ReadReady(read_id, self._read_index) for read_id in self._in_round)
-        self._in_round = []
+        self._in_round = ()
         return True
 
     def give_up(self) -> None:
         """This server leads no longer; none of its reads can be confirmed."""
-        self._state.lost_reads.extend(self._in_round + self._waiting)
-        self._in_round, self._waiting = [], []
+        self._state.lost_reads.extend((*self._in_round, *self._waiting))
+        self._in_round = ()
+        self._waiting.clear()

@@ -5,6 +5,7 @@ before it is told, and who has been cancelled is out already (`Waiting`).
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -199,12 +200,18 @@ class Changes:
 
 
 class AppliedIndex:
-    """How far the state machine has come, and who waits for it to come further."""
+    """How far the state machine has come, and who waits for it to come further.
+
+    An index that is reached costs what those cost who wait for it, whoever waits for later ones. Indexes that nobody
+    waits for any more are kept until they are reached: each is that of an entry in the log, which is larger.
+    """
 
     def __init__(self, index: int) -> None:
         self.index = index
         self._stopped = False
-        self._waiting: Waiting[tuple[int, object], None] = Waiting()
+        self._waiting: dict[int, Waiting[object, None]] = {}
+        self._indexes: list[int] = []
+        """A heap of the keys of `_waiting`."""
 
     def reaches(self, index: int) -> "Deferred[None]":
         """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first. Cancelling
@@ -214,17 +221,23 @@ class AppliedIndex:
             return succeed(None)
         if self._stopped:
             return fail(NotApplied(STOPPED))
-        return self._waiting.add((index, object()))
+        if index not in self._waiting:
+            self._waiting[index] = Waiting()
+            heappush(self._indexes, index)
+        return self._waiting[index].add(object())
 
     def advance(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.index = index
-        for key in self._waiting:
-            if key[0] <= index:
-                self._waiting.fire(key, None)
+        while self._indexes and self._indexes[0] <= index:
+            waiting = self._waiting.pop(heappop(self._indexes))
+            for key in waiting:
+                waiting.fire(key, None)
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""
         self._stopped = True
-        for key in self._waiting:
-            self._waiting.fail(key, NotApplied(STOPPED))
+        while self._waiting:
+            _, waiting = self._waiting.popitem()
+            for key in waiting:
+                waiting.fail(key, NotApplied(STOPPED))

@@ -21,6 +21,10 @@ from zope.interface import implementer
 TURN = 0.0005
 """Seconds that a turn of a busy reactor takes, at most: until then what was scheduled for at once may have to wait."""
 
+STARTS_AT = 1e9
+"""What the clock of a process says when the process starts, in seconds. At 0, `deadline - now` and `deadline + now`
+are the same, and a run would not see which one is meant."""
+
 LATE = 1e-6
 """Seconds by which every timer is late, as it is in real life; `LoopingCall` relies on never being early."""
 
@@ -68,7 +72,7 @@ class Process:
         self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._timers: dict[Timer, None] = {}
         self._set_at = schedule.now
-        self._set_to = 0.0
+        self._set_to = STARTS_AT
 
     # IReactorTime
 
@@ -77,7 +81,9 @@ class Process:
         return self._set_to + (self.schedule.now - self._set_at) * self.rate
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> IDelayedCall:
-        """As IReactorTime."""
+        """As IReactorTime.callLater: `delay` is 0 or more."""
+        if delay < 0:
+            raise AssertionError(f"{callable} is to be called in {delay:g} s, which is in the past")
         timer = Timer(self, delay, callable, args, kw)
         self.start(timer, delay)
         return timer

@@ -33,8 +33,11 @@ MUTANTS = (
         "read-joins-an-older-round",
         "C2",
         "txraft.core.reads",
-        "self._waiting.append(read_id)",
-        "(self._in_round or self._waiting).append(read_id)",
+        "        self._waiting[read_id] = None\n",
+        "        if self._in_round:\n"
+        "            self._in_round += (read_id,)\n"
+        "        else:\n"
+        "            self._waiting[read_id] = None\n",
         what="a read is confirmed by a round that began before it came",
     ),
     Mutant(
