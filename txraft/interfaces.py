@@ -131,10 +131,11 @@ class IPeerHandler(Interface):
         """A message arrived."""
 
     def peer_connected(peer: NodeId) -> None:
-        """A connection to `peer`, by which entries to it go, has opened."""
+        """Entries and questions to `peer` go by another connection from now on, whoever dialled it. What was on its way
+        by the one before, if there was one, may be lost (hazard R22)."""
 
     def peer_lost(peer: NodeId) -> None:
-        """That connection has closed."""
+        """There is no connection to `peer` any more."""
 
     def propose(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further."""

@@ -325,8 +325,8 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stuck(self) -> None:
-        """A transport that stays paused is aborted, by whomever it was dialled; the handler hears of what it dialled,
-        and the peer is dialled again."""
+        """A transport that stays paused is aborted, whoever dialled it. The handler hears of it, and the peer is
+        dialled again."""
         cluster = Cluster().start()
         for transport in (cluster.endpoints[0].pumps[0].clientIO, cluster.endpoints[1].pumps[0].serverIO):
             transport.producer.pauseProducing()
@@ -335,10 +335,11 @@ class SlowPeerTests(SynchronousTestCase):
         with capturedLogs() as events:
             cluster.clock.advance(0.2)
         self.assertEqual(len(warnings(events)), 2)
-        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1"])
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "connected 1", "lost 1"])
         cluster.advance(1)
-        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
-        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0", "connected 0"])
+        for handler, peer in zip(cluster.handlers, (1, 0), strict=True):
+            after = handler.events.index(f"lost {peer}") + 1
+            self.assertEqual(set(handler.events[after:]), {f"connected {peer}"})
 
     def test_silent(self) -> None:
         """hazard R15: a connection by which nothing comes any more, though it takes everything in, is aborted within a
@@ -353,7 +354,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(len(warnings(events)), 2)
         for handler, peer in zip(cluster.handlers, (1, 0), strict=True):
             self.assertEqual(handler.events[:1], [f"connected {peer}"])
-        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 3)  # by the other one meanwhile
 
     def test_stop_while_stuck(self) -> None:
         """A network with a connection that is stuck stops in time all the same."""

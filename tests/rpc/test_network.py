@@ -187,7 +187,7 @@ class QuestionsTests(SynchronousTestCase):
         self.failureResultOf(result, OutcomeUnknown)
         self.failureResultOf(index, NotApplied)
         self.cluster.advance(3)
-        self.assertEqual(self.cluster.handlers[0].events, ["connected 1", "lost 1", "connected 1"])
+        self.assertEqual(self.cluster.handlers[0].events, ["connected 1"] * 3)  # by the other one meanwhile
         self.assertEqual(self.handler.proposals, [b"once"])
 
     def test_lost_before_it_arrived(self) -> None:
@@ -240,14 +240,31 @@ class QuestionsTests(SynchronousTestCase):
 class ConnectionsTests(SynchronousTestCase):
     """Connections that open, break, and open again."""
 
-    def test_news(self) -> None:
-        """The handler is told of the connection that this node dialled, found and lost."""
-        cluster = Cluster().start()
+    def test_news_of_the_only_connection(self) -> None:
+        """The handler is told when it opens and closes, on both sides, whoever dialled (hazard R22)."""
+        cluster = Cluster().start(0)
+        for me in (0, 1):
+            self.assertEqual(cluster.handlers[me].events, [f"connected {1 - me}"])
+        cluster.endpoints[0].target = None
+        cluster.cut(0)
+        for me in (0, 1):
+            self.assertEqual(cluster.handlers[me].events, [f"connected {1 - me}", f"lost {1 - me}"])
+
+    def test_news_of_two_connections(self) -> None:
+        """The handler is told whenever entries go by another one, and not of the one by which they do not go (R22)."""
+        cluster = Cluster().start(0)
+        cluster.endpoints[1].target = cluster.networks[0].server_factory()
+        cluster.advance(2)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"])
+        self.assertEqual(cluster.handlers[1].events, ["connected 0"] * 2)
+        cluster.endpoints[1].target = None
         cluster.cut(1)
         self.assertEqual(cluster.handlers[0].events, ["connected 1"])
-        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0"])
-        cluster.advance(1)
-        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0", "connected 0"])
+        self.assertEqual(cluster.handlers[1].events, ["connected 0"] * 3)
+        cluster.endpoints[0].target = None
+        cluster.cut(0)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1"])
+        self.assertEqual(cluster.handlers[1].events, [*["connected 0"] * 3, "lost 0"])
 
     def test_backoff(self) -> None:
         """Attempts come often at first, then about once in retry_most."""
@@ -258,8 +275,9 @@ class ConnectionsTests(SynchronousTestCase):
         self.assertIn(cluster.endpoints[0].attempts - first, range(9, 13))
 
     def test_newer_connection_replaces_the_older(self) -> None:
-        """A peer that connects again, its old connection still open here, is answered on the new one."""
-        cluster = Cluster().start()
+        """A peer that connects again, its old connection still open here, is answered on the new one, and the handler
+        is told (hazard R22)."""
+        cluster = Cluster().start(1)
         again = Cluster(clock=cluster.clock)
         again.endpoints[1].target = cluster.networks[0].server_factory()
         again.networks[1].start(again.handlers[1])
@@ -269,7 +287,8 @@ class ConnectionsTests(SynchronousTestCase):
         again.settle()
         self.assertEqual(again.handlers[1].received, [(0, REPLY)])
         self.assertEqual(cluster.handlers[1].received, [])
-        self.assertEqual(cluster.handlers[1].events[:2], ["connected 0", "lost 0"])
+        self.assertTrue(cluster.endpoints[1].pumps[0].serverIO.disconnected)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 2)
 
     def test_stop(self) -> None:
         """Stopping closes what is open, sends what waits, and leaves no timer."""
@@ -279,7 +298,7 @@ class ConnectionsTests(SynchronousTestCase):
         cluster.settle()
         for result in stopped:
             self.successResultOf(result)
-        self.assertEqual(cluster.handlers[1].events, ["connected 0", "lost 0"])
+        self.assertEqual(cluster.handlers[1].events[-1], "lost 0")
         self.assertEqual(cluster.clock.getDelayedCalls(), [])
 
     def test_only_while_running(self) -> None:

@@ -208,12 +208,12 @@ class Node(Service):
         self._tell(self._raft.receive, sender, message, self._clock.seconds())
 
     def peer_connected(self, peer: NodeId) -> None:
-        """Entries to `peer` go through again, and so do requests."""
+        """Entries and requests to `peer` go by a new connection; those on the one before may be lost (hazard R22)."""
         self._tell(self._raft.peer_connected, peer)
         self._changes.happened()
 
     def peer_lost(self, peer: NodeId) -> None:  # noqa: ARG002 - the interface names it
-        """They do not any more, or not as well."""
+        """There is no connection to `peer`."""
         self._changes.happened()
 
     # Inputs

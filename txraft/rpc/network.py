@@ -119,7 +119,7 @@ class Network:
 
     def link_up(self, link: Link, peer: NodeId) -> None:
         """As Owner.link_up. A newer connection replaces the older."""
-        ways = self._ways(link)
+        ways, used = self._ways(link), self._link_to(peer)
         older = ways.get(peer)
         ways[peer] = link
         if older is not None:
@@ -128,21 +128,22 @@ class Network:
         if isinstance(link, Caller):
             self._unwelcome.discard(peer)
             _log.info("connected to node {peer}", peer=peer)
-            self._tell(self.handler.peer_connected, peer)
         else:
             _log.info("node {peer} has connected", peer=peer)
+        self._tell_if_changed(peer, used)
 
     def link_closed(self, link: Link) -> None:
         """As Owner.link_closed."""
         ways, peer = self._ways(link), link.peer
         if peer is None or ways.get(peer) is not link:
             return
+        used = self._link_to(peer)
         del ways[peer]
         if isinstance(link, Caller):
             _log.info("lost the connection to node {peer}", peer=peer)
-            self._tell(self.handler.peer_lost, peer)
         else:
             _log.info("node {peer} has disconnected", peer=peer)
+        self._tell_if_changed(peer, used)
 
     def handshake_failed(self, link: Link, peer: NodeId | None, kind: object, line: str) -> None:
         """As Owner.handshake_failed. Logged unless the last failure was the same."""
@@ -155,6 +156,12 @@ class Network:
 
     def _ways(self, link: Link) -> dict[NodeId, Link]:
         return self._outgoing if isinstance(link, Caller) else self._incoming
+
+    def _tell_if_changed(self, peer: NodeId, before: Link | None) -> None:
+        """Tell the handler where entries and questions to `peer` do not go by `before` any more (hazard R22)."""
+        link = self._link_to(peer)
+        if link is not before:
+            self._tell(self.handler.peer_lost if link is None else self.handler.peer_connected, peer)
 
     def _tell(self, listener: Callable[[NodeId], None], peer: NodeId) -> None:
         try:
