@@ -1,24 +1,186 @@
-"""How a node is wired."""
+"""How a node is wired: what its settings reach, and a whole one that serves and stops."""
 
+import socket
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
-from twisted.application.service import Service
+import treq
+from attrs import evolve
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent
 
 from tests.storage.worker import InlineWorker
 from txraft import service
-from txraft.settings import BUILT_IN
+from txraft.errors import ListenError, SettingsError
+from txraft.node.driver import Node
+from txraft.node.replica import Replica
+from txraft.rpc import Network
+from txraft.settings import Address, Member, Settings, SizeLimits, Timing
+from txraft.storage.directory import DirectoryLock
+from txraft.web import site
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def member(id: int) -> Member:
+    """Of a cluster on this machine."""
+    return Member(id, Address("127.0.0.1", free_port()), Address("127.0.0.1", free_port()))
 
 
 class WiringTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.settings = Settings(
+            (member(3), member(4), member(5)),
+            Timing(slow_coefficient=2, election_timeout=400, heartbeat_interval=50, request_timeout=3000),
+            SizeLimits(key_size=10, value_size=20, uncommitted_size=12_345),
+        )
+        self.patch(service, "ThreadWorker", lambda *_: InlineWorker())
+
+    def ports(self) -> service.Ports:
+        ports = service.bind_ports(self.settings, 4)
+        for each in (ports.raft, ports.kv):
+            self.addCleanup(each.close)
+        return ports
+
+    def wire(self, reactor: Any) -> MultiService:
+        node = service.make_node_service(reactor, self.settings, 4, self.ports(), Path(self.mktemp()), self.fail)
+        disk, *_ = node
+        self.addCleanup(lambda: self.successResultOf(disk.stopService()))
+        return node
+
     def test_of_an_embedder(self) -> None:
         """To wire a node changes nothing of the reactor that it is given."""
-        self.patch(service, "ThreadWorker", lambda *_: InlineWorker())
-        self.patch(service, "_bind", lambda *_: None)
-        self.patch(service, "_serve", lambda *_: Service())
         reactor = MemoryReactorClock()
-        before = set(vars(reactor))
-        node = service.make_node_service(reactor, BUILT_IN, 0, None, Path(self.mktemp()), self.fail)
-        self.successResultOf(next(iter(node)).stopService())  # the disk's
-        self.assertEqual(set(vars(reactor)), before)
+        before = {name: repr(value) for name, value in vars(reactor).items()}
+        self.wire(reactor)
+        self.assertEqual({name: repr(value) for name, value in vars(reactor).items()}, before)
+
+    def test_settings(self) -> None:
+        """Each goes to the part that is to heed it, in seconds and bytes."""
+        reactor = MemoryReactorClock()
+        with (
+            patch("txraft.service.Node", wraps=Node) as node,
+            patch("txraft.service.Replica", wraps=Replica) as replica,
+            patch("txraft.service.Network", wraps=Network) as network,
+            patch("txraft.service.site", wraps=site) as web,
+        ):
+            self.wire(reactor)
+        given = node.call_args.kwargs
+        self.assertEqual((given["node_id"], given["configuration"].voters), (4, {3, 4, 5}))
+        options = given["options"]
+        self.assertAlmostEqual(options.election_timeout, 0.8)
+        self.assertAlmostEqual(options.heartbeat_interval, 0.1)
+        self.assertEqual(options.max_uncommitted_size, 12_345)
+        self.assertIs(given["clock"], reactor)
+
+        given = replica.call_args.kwargs
+        addresses = {each.id: (str(each.address), str(each.kvaddr)) for each in self.settings.cluster}
+        self.assertEqual(given["addresses"], addresses)
+        self.assertAlmostEqual(given["request_timeout"], 6)
+        self.assertAlmostEqual(given["patience"], 0.8)
+        self.assertEqual(given["max_held_size"], 12_345)
+
+        _, node_id, cluster_id, endpoints, *_ = network.call_args.args
+        self.assertEqual((node_id, cluster_id), (4, self.settings.cluster_id))
+        self.assertEqual(sorted(endpoints), [3, 5])  # not itself
+        self.assertIn(self.settings.limits, web.call_args.args)
+
+    def test_dials_where_the_others_are(self) -> None:
+        """At their Raft addresses, and not for ever."""
+        reactor = MemoryReactorClock()
+        with patch("txraft.service.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint:
+            self.wire(reactor)
+        dialled = [(*call.args[1:], call.kwargs["timeout"]) for call in endpoint.call_args_list]
+        others = [each for each in self.settings.cluster if each.id != 4]
+        self.assertEqual(dialled, [(each.address.host, each.address.port, service.CONNECT_TIMEOUT) for each in others])
+
+
+class PortTests(SynchronousTestCase):
+    def bind(self, *members: Member, id: int = 0, kvaddr: Address | None = None) -> tuple[Any, Any]:
+        """Where both sockets listen."""
+        ports = service.bind_ports(Settings(members), id, kvaddr)
+        for each in (ports.raft, ports.kv):
+            self.addCleanup(each.close)
+            self.assertFalse(each.getblocking())
+            self.assertTrue(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return ports.raft.getsockname(), ports.kv.getsockname()
+
+    def test_where_it_is_reached(self) -> None:
+        """Unless bind, kvbind or --kvaddr say otherwise, the last of them above all."""
+        plain, bound = member(0), member(0)
+        self.assertEqual(self.bind(plain), (("127.0.0.1", plain.address.port), ("127.0.0.1", plain.kvaddr.port)))
+        bound = evolve(bound, bind=Address("0.0.0.0", free_port()), kvbind=Address("0.0.0.0", free_port()))
+        assert bound.bind is not None
+        assert bound.kvbind is not None
+        self.assertEqual(self.bind(bound), (("0.0.0.0", bound.bind.port), ("0.0.0.0", bound.kvbind.port)))
+        given = Address("127.0.0.1", free_port())
+        plain = member(0)
+        self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
+
+    def test_localhost_is_that_of_version_4(self) -> None:
+        """It is ::1 too; what dials it tries both."""
+        plain = evolve(member(0), address=Address("localhost", free_port()))
+        self.assertEqual(self.bind(plain)[0], ("127.0.0.1", plain.address.port))
+
+    def test_taken(self) -> None:
+        """The line names the address and the key; the other port is free again."""
+        for key in ("address", "kvaddr"):
+            node = member(0)
+            address: Address = getattr(node, key)
+            with closing(socket.create_server((address.host, address.port))):
+                line = str(self.assertRaises(ListenError, service.bind_ports, Settings((node,)), 0))
+            self.assertIn(f"cannot listen on {address}: Address already in use; ", line)
+            self.assertIn(f"another {key}", line)
+            self.bind(node)
+
+    def test_not_of_this_cluster(self) -> None:
+        self.assertRaises(SettingsError, service.bind_ports, Settings((member(0),)), 1)
+
+
+class WholeNodeTests(TestCase):
+    """One node, on the reactor that runs the tests."""
+
+    @inlineCallbacks
+    def test_serves_and_stops(self) -> Generator[Deferred[Any], Any, None]:
+        """What it said is on its disk when it has stopped: one file each, without a log of its own, and nobody's."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        settings = Settings((member(0),), Timing(election_timeout=30, heartbeat_interval=10))
+        directory = Path(self.mktemp())
+        failures: list[Any] = []
+        ports = service.bind_ports(settings, 0)
+        node = service.make_node_service(reactor, settings, 0, ports, directory, failures.append)
+        node.startService()
+        client = Agent(reactor)
+        url = f"http://{settings.cluster[0].kvaddr}"
+        answer = yield treq.get(f"{url}/set?key=a&val=1", agent=client, persistent=False)
+        self.assertEqual((answer.code, (yield answer.text())), (200, "set value"))
+        answer = yield treq.get(f"{url}/get?key=a", agent=client, persistent=False)
+        self.assertEqual((yield answer.text()), "1")
+        yield node.stopService()
+        yield deferLater(reactor, 0)  # for what the client still has to close
+
+        self.assertEqual(failures, [])
+        self.assertEqual({path.name for path in directory.iterdir()}, {"raft.sqlite", "kv.sqlite", "lock"})
+        lock = DirectoryLock(directory)
+        lock.acquire()
+        lock.release()
+        for name, query in (("raft", "SELECT max(idx) FROM log"), ("kv", "SELECT last_applied FROM applied")):
+            with closing(sqlite3.connect(f"file:{directory}/{name}.sqlite?mode=ro", uri=True)) as file:
+                self.assertEqual(file.execute(query).fetchall(), [(2,)])  # the leader's own entry, and the value
+        for address in (settings.cluster[0].address, settings.cluster[0].kvaddr):
+            self.assertRaises(ConnectionRefusedError, socket.create_connection, (address.host, address.port))

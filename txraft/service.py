@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -35,28 +36,44 @@ CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
 
 
+@frozen
+class Ports:
+    """A node's two sockets, listening. Connections wait in them until the node serves."""
+
+    raft: socket.socket
+    kv: socket.socket
+
+
+def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) -> Ports:
+    """Listen, for `make_node_service`. `kvaddr`, where given, is served in place of the configuration's.
+
+    Raises SettingsError or ListenError.
+    """
+    member = settings.member(node_id)
+    raft = _bind(member.listens_on, "address")
+    try:
+        return Ports(raft, _bind(kvaddr or member.kv_listens_on, "kvaddr"))
+    except ListenError:
+        raft.close()
+        raise
+
+
 def make_node_service(
     reactor: Any,
     settings: Settings,
     node_id: int,
-    kvaddr: Address | None,
+    ports: Ports,
     directory: Path,
     on_failure: Callable[[TxraftError], None],
 ) -> MultiService:
-    """Wire one node. `kvaddr`, where given, is served in place of the configuration's; `directory` is the node's own.
-    `on_failure` is called when the node cannot go on, perhaps more than once.
+    """Wire one node, which then owns `ports`. `directory` is its own. `on_failure` is called when the node cannot go
+    on, perhaps more than once.
 
     Nothing of the process is changed, and the reactor is taken as it is.
 
-    Raises SettingsError, StorageError or ListenError.
+    Raises SettingsError or StorageError.
     """
-    member = settings.member(node_id)
-    if kvaddr is None:
-        kvaddr = member.kv_listens_on
     timing, limits = settings.timing, settings.limits
-
-    raft_port = _bind(member.listens_on, "address")
-    kv_port = _bind(kvaddr, "kvaddr")
 
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
     bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
@@ -102,8 +119,8 @@ def make_node_service(
     service.addService(_Disk(data_on_disk, storage, worker))
     service.addService(node)
     service.addService(_Peers(peers, node))
-    service.addService(_serve(reactor, raft_port, peers.server_factory()))
-    service.addService(_serve(reactor, kv_port, site(replica, store, limits, reactor)))
+    service.addService(_serve(reactor, ports.raft, peers.server_factory()))
+    service.addService(_serve(reactor, ports.kv, site(replica, store, limits, reactor)))
     return service
 
 

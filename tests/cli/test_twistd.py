@@ -1,174 +1,208 @@
-"""What `twistd txraft` does to its process: the reactor's clock."""
+"""`twistd txraft` and `twist txraft`: their options, and the node that is made of them."""
 
-import asyncio
-import time
-from collections.abc import Callable
+import os
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.pollreactor import PollReactor
-from twisted.internet.selectreactor import SelectReactor
-from twisted.internet.task import LoopingCall
+from twisted.application.service import Service
+from twisted.application.twist._options import TwistOptions
+from twisted.python.usage import Options as AnyOptions
+from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import twistd
-from txraft.cli.twistd import run_on_monotonic_time
-
-MINUTE = 60.0
-
-
-class Clocks:
-    """The wall's, which can be set, and the monotonic one."""
-
-    def __init__(self) -> None:
-        self.wall = 1_800_000_000.0
-        self.monotonic = 1_000.0
-
-    def pass_by(self, seconds: float) -> None:
-        """Both go on."""
-        self.wall += seconds
-        self.monotonic += seconds
+from txraft.cli.process import Ending
+from txraft.errors import StorageError
+from txraft.service import Ports
+from txraft.settings import BUILT_IN, Address
+from txraft.storage.directory import DirectoryLock
 
 
-class MonotonicTimeTests(SynchronousTestCase):
-    """On each of twistd's reactors, made for the test and not installed."""
+def parsed(*arguments: str, runner: type[AnyOptions] = ServerOptions) -> Any:
+    """The options of `twistd`, or `twist`, with those of txraft as `subOptions`."""
+    options = runner()
+    options.parseOptions(list(arguments))
+    return options
 
+
+class OptionsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clocks = Clocks()
-        self.patch(time, "monotonic", lambda: self.clocks.monotonic)
+        self.addCleanup(os.chdir, Path.cwd())
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        os.chdir(self.directory)
 
-    def reactors(self) -> "list[Any]":
-        """Each with the wall's clock, as Twisted makes them."""
-        loop = asyncio.new_event_loop()
-        self.addCleanup(loop.close)
-        made: list[Any] = [SelectReactor(), PollReactor(), EPollReactor(), AsyncioSelectorReactor(loop)]
-        for reactor in made:
-            self.assertIs(reactor.seconds, time.time)  # or there is nothing to be done any more
-            reactor.seconds = lambda: self.clocks.wall
-            self.addCleanup(self.take_apart, reactor)
-        return made
+    def refused(self, *arguments: str) -> str:
+        """The line that a command line ends in."""
+        line = str(self.assertRaises(SystemExit, parsed, *arguments).code)
+        self.assertEqual(len(line.splitlines()), 1)
+        return line
 
-    def take_apart(self, reactor: Any) -> None:
-        for reader in list(reactor._internalReaders):  # its waker, which removeAll spares
-            reactor._internalReaders.remove(reader)
-            reactor.removeReader(reader)
-            reader.connectionLost(None)
+    def test_defaults(self) -> None:
+        options = parsed("txraft", "--id", "7").subOptions
+        self.assertEqual({**options}, {"id": 7, "kvaddr": None, "config": None, "data-dir": "data"})
+        self.assertEqual(options.directory, self.directory / "data" / "7")
+        self.assertEqual(options.user, (None, None))
 
-    def on_each(self, test: "Callable[[Any, list[str]], None]") -> None:
-        """Run it with a reactor, and a list to which it may append what happened."""
-        for reactor in self.reactors():
-            happened: list[str] = []
-            test(reactor, happened)
+    def test_files_of_nodes_in_one_directory_do_not_collide(self) -> None:
+        """Names that were given, and what is in the foreground, stay as they are."""
+        for arguments, pidfile, logfile in [
+            ([], "txraft-7.pid", "txraft-7.log"),
+            (["--pidfile", "p", "--logfile", "l"], "p", "l"),
+            (["--nodaemon"], "txraft-7.pid", None),
+            (["--pidfile="], "", "txraft-7.log"),
+        ]:
+            options = parsed(*arguments, "txraft", "--id", "7")
+            self.assertEqual(
+                (options["pidfile"], options["logfile"]), (pidfile and f"{self.directory}/{pidfile}", logfile)
+            )
 
-    def test_set_back(self) -> None:
-        """What is due in a second happens in a second, not in a minute and a second."""
+    def test_rundir(self) -> None:
+        """twistd goes there later, and the data is there."""
+        options = parsed("--rundir", "elsewhere", "txraft", "--id", "1", "--data-dir", "d").subOptions
+        self.assertEqual(options.directory, self.directory / "elsewhere" / "d" / "1")
 
-        def test(reactor: Any, happened: list[str]) -> None:
-            run_on_monotonic_time(reactor)
-            reactor.callLater(1, happened.append, "due")
-            self.clocks.wall -= MINUTE
-            self.clocks.pass_by(0.99)
-            reactor.runUntilCurrent()
-            self.assertEqual(happened, [])
-            self.assertAlmostEqual(reactor.timeout(), 0.01, 3)
-            self.clocks.pass_by(0.02)
-            reactor.runUntilCurrent()
-            self.assertEqual(happened, ["due"])
+    def test_of_twist(self) -> None:
+        """It has no pid file, log file, user or directory to run in."""
+        options = parsed("txraft", "--id", "7", runner=TwistOptions)
+        self.assertEqual(options.subOptions.directory, self.directory / "data" / "7")
+        self.assertEqual(options.subOptions.user, (None, None))
+        self.assertNotIn("pidfile", options)
+        self.assertNotIn("logfile", options)
 
-        self.on_each(test)
+    def test_user(self) -> None:
+        """twistd takes the user's own group where none is given."""
+        self.assertEqual(parsed("--uid", "0", "txraft", "--id", "0").subOptions.user, (0, 0))
+        self.assertEqual(parsed("--uid", "5", "--gid", "6", "txraft", "--id", "0").subOptions.user, (5, 6))
+        Path("txraft-0.pid").write_text("1")
+        Path("data/0").mkdir(parents=True)
+        self.assertIn("knows no user 4000000000", self.refused("--uid", "4000000000", "txraft", "--id", "0"))
 
-    def test_set_forward(self) -> None:
-        """What is due in a second is not due at once."""
+    def test_wrong_command_lines(self) -> None:
+        for arguments, problem in [
+            ([], "--id is missing: which node of the cluster this is"),
+            (["--id", "x"], "--id takes a whole number, not 'x'"),
+            (["--id", ""], "--id takes a whole number, not ''"),
+            (["--id", "0", "--kvaddr", ""], "--kvaddr is empty: give it a value, or leave it out"),
+            (["--id", "0", "--config="], "--config is empty: give it a value, or leave it out"),
+            (["--id", "0", "--data-dir="], "--data-dir is empty: give it a value, or leave it out"),
+            (["--od", "0"], "option --od not recognized"),
+            (["now"], "Wrong number of arguments."),
+        ]:
+            self.assertEqual(
+                self.refused("txraft", *arguments), f"txraft: {problem}; twistd txraft --help lists the options"
+            )
 
-        def test(reactor: Any, happened: list[str]) -> None:
-            run_on_monotonic_time(reactor)
-            reactor.callLater(1, happened.append, "due")
-            self.clocks.wall += MINUTE
-            self.clocks.pass_by(0.99)
-            reactor.runUntilCurrent()
-            self.assertEqual(happened, [])
+    def test_version(self) -> None:
+        with patch("importlib.metadata.version", {"txraft": "1.2.3"}.__getitem__), redirect_stdout(StringIO()) as out:
+            self.assertEqual(self.assertRaises(SystemExit, parsed, "txraft", "--version").code, 0)
+        self.assertEqual(out.getvalue(), "txraft 1.2.3\n")
 
-        self.on_each(test)
+    def test_help(self) -> None:
+        for flag in ("--help", "-h"):
+            with redirect_stdout(StringIO()) as out:
+                self.assertEqual(self.assertRaises(SystemExit, parsed, "txraft", flag).code, 0)
+            for option in ("--id=", "--kvaddr=", "--config=", "--data-dir="):
+                self.assertIn(option, out.getvalue())
 
-    def test_heartbeats(self) -> None:
-        """A LoopingCall neither stops nor skips."""
+    # The pid file that is there already
 
-        def test(reactor: Any, happened: list[str]) -> None:
-            run_on_monotonic_time(reactor)
-            beat = LoopingCall(happened.append, "beat")
-            beat.clock = reactor
-            beat.start(1)
-            for change in (-MINUTE, MINUTE):
-                self.clocks.wall += change
-                self.clocks.pass_by(1.01)
-                reactor.runUntilCurrent()
-            self.assertEqual(happened, ["beat"] * 3)
-            beat.stop()
+    def test_pid_file_of_a_node_that_was_killed(self) -> None:
+        """It is removed, whether the node came as far as to make a directory or not."""
+        for made in (False, True):
+            Path("txraft-0.pid").write_text(str(os.getpid()))
+            if made:
+                Path("data/0").mkdir(parents=True)
+            parsed("txraft", "--id", "0")
+            self.assertFalse(Path("txraft-0.pid").exists())
+        with_lock = DirectoryLock(Path("data/0"))
+        with_lock.acquire()  # which was let go of
+        with_lock.release()
 
-        self.on_each(test)
+    def test_pid_file_of_a_node_that_runs(self) -> None:
+        """It stays, and the line says who has the directory."""
+        Path("txraft-0.pid").write_text("1")
+        Path("data/0").mkdir(parents=True)
+        lock = DirectoryLock(Path("data/0"))
+        lock.acquire()
+        self.addCleanup(lock.release)
+        self.assertIn(f"is in use by process {os.getpid()}", self.refused("txraft", "--id", "0"))
+        self.assertTrue(Path("txraft-0.pid").exists())
 
-    def test_what_was_scheduled_before(self) -> None:
-        """It stays due when it was, in its order, and can be put off and cancelled."""
-
-        def test(reactor: Any, happened: list[str]) -> None:
-            calls = [reactor.callLater(delay, happened.append, str(delay)) for delay in (3, 2, 1, 5)]
-            reactor.runUntilCurrent()  # into the heap
-            calls[2].cancel()  # and stays in it
-            run_on_monotonic_time(reactor)
-            reactor.callLater(2.5, happened.append, "2.5")
-            self.clocks.wall -= MINUTE
-            calls[3].reset(0.5)
-            calls[0].reset(4)
-            for _ in range(5):
-                self.clocks.pass_by(1.01)
-                reactor.runUntilCurrent()
-            self.assertEqual(happened, ["5", "2", "2.5", "3"])
-            self.assertEqual(reactor.getDelayedCalls(), [])
-
-        self.on_each(test)
-
-    def test_from_the_epoch(self) -> None:
-        """The time does not jump when the clock is changed, twice included, and is the wall's until that is set."""
-
-        def test(reactor: Any, _: list[str]) -> None:
-            run_on_monotonic_time(reactor)
-            self.clocks.pass_by(1)
-            now = self.clocks.wall
-            self.assertAlmostEqual(reactor.seconds(), now, 3)
-            self.clocks.wall -= MINUTE
-            run_on_monotonic_time(reactor)
-            self.assertAlmostEqual(reactor.seconds(), now, 3)
-            self.clocks.wall += MINUTE
-
-        self.on_each(test)
+    def test_pid_file_of_another_name(self) -> None:
+        """It is twistd's own to judge."""
+        Path("mine.pid").write_text("1")
+        parsed("--pidfile", "mine.pid", "txraft", "--id", "0")
+        self.assertTrue(Path("mine.pid").exists())
 
 
-class WiredError(Exception):
+class WiredError(StorageError):
     """It came as far as that."""
 
 
-class ParsedOptions(dict[str, Any]):
-    """A command line."""
+class MakeServiceTests(SynchronousTestCase):
+    """Only the reactor of a process that twistd runs is changed, and only what is right so far is wired."""
 
-    def directory(self) -> Path:
-        return Path("nowhere")
-
-
-class WhoseReactorTests(SynchronousTestCase):
-    """Only the reactor of a process that twistd runs is changed."""
-
-    def test_of_twistd(self) -> None:
-        """Before anything is wired, and so before anything is scheduled."""
+    def setUp(self) -> None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-        options: Any = ParsedOptions(config=None, kvaddr=None, id=0)
-        with (
-            patch.object(twistd, "run_on_monotonic_time") as changed,
-            patch.object(twistd, "make_node_service", side_effect=WiredError),
-            self.assertRaises(WiredError),
-        ):
-            twistd.makeService(options)
-        changed.assert_called_once_with(reactor)
+        self.reactor = reactor
+        self.happened: list[Any] = []
+        self.ports: Any = object()
+        for name in ("run_on_monotonic_time", "spare_the_log_from_collection"):
+            self.patch(twistd, name, lambda *arguments, name=name: self.happened.append((name, *arguments)))
+        self.patch(Ending, "prepare", lambda ending: self.happened.append(ending))  # noqa: PLW0108 - so that it is a method
+        self.patch(twistd, "bind_ports", self.bind_ports)
+        self.patch(twistd, "make_node_service", self.make_node_service)
+
+    def bind_ports(self, *arguments: object) -> Ports:
+        self.happened.append(("bind_ports", *arguments))
+        ports: Ports = self.ports
+        return ports
+
+    def make_node_service(self, *arguments: object) -> Service:
+        self.happened.append(("make_node_service", *arguments))
+        return Service()
+
+    def test_built_in(self) -> None:
+        """In this order: the clock before anything is scheduled, and the collector when all that stays is there."""
+        options = parsed("--pidfile=", "txraft", "--id", "1").subOptions
+        twistd.makeService(options)
+        clock, bound, made, ending, collector = self.happened
+        self.assertEqual(clock, ("run_on_monotonic_time", self.reactor))
+        self.assertEqual(bound, ("bind_ports", BUILT_IN, 1, None))
+        self.assertEqual(
+            made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail)
+        )
+        self.assertEqual((ending.reactor, ending.patience), (self.reactor, twistd.STOP_WITHIN + 0.5))
+        self.assertEqual(collector, ("spare_the_log_from_collection",))
+
+    def test_configuration_and_kvaddr(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text(
+            '[timing]\nslow_coefficient = 10\n[[cluster]]\nid = 4\naddress = "h:1"\nkvaddr = "h:2"\n', encoding="utf-8"
+        )
+        arguments = ["--id", "4", "--config", str(path), "--kvaddr", "h:3"]
+        twistd.makeService(parsed("--pidfile=", "txraft", *arguments).subOptions)
+        _, (_, settings, id, kvaddr), _, ending, _ = self.happened
+        self.assertEqual((settings.cluster[0].address, id, kvaddr), (Address("h", 1), 4, Address("h", 3)))
+        self.assertEqual(ending.patience, twistd.STOP_WITHIN + 5)
+
+    def test_refused(self) -> None:
+        """One line, and the process is left alone from there on."""
+        self.patch(twistd, "make_node_service", lambda *_: (_ for _ in ()).throw(WiredError("it is not ours")))
+        for arguments, line in [
+            ([], "txraft: it is not ours"),
+            (["--config", "nowhere"], "txraft: nowhere: cannot be read: No such file or directory"),
+            (
+                ["--kvaddr", "nowhere"],
+                'txraft: "nowhere" is not host:port; write localhost:8080, or [::1]:8080 for IPv6',
+            ),
+        ]:
+            self.happened.clear()
+            options = parsed("--pidfile=", "txraft", "--id", "0", *arguments).subOptions
+            self.assertEqual(self.assertRaises(SystemExit, twistd.makeService, options).code, line)
+            self.assertEqual(self.happened[-1][0], "bind_ports" if not arguments else "run_on_monotonic_time")

@@ -3,7 +3,7 @@
 Each subcommand is a module with a `Subcommand`, its options and what it does, and a line in `txraft.cli.options`, which
 is the one boundary: a wrong command line is exit status 2, any other `TxraftError` is 1, both with one line on stderr.
 
-`twistd` is the other command line, that of `twistd txraft`: a single node, and what it does to its process.
+`twistd` is the other command line, that of `twistd txraft`: a single node. `process` is what that does to its process.
 
 `txraft up`, from the outside in: `up` reads the options and runs the reactor, `cluster` starts and ends the processes
 of the nodes, and `child` is what such a process runs.

@@ -30,10 +30,11 @@ class TxraftOptions(VersionedOptions):
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """As `txraft.cli.main`."""
+    """As `txraft.cli.main`. `txraft help up` is `txraft up --help`."""
     options = TxraftOptions()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options.parseOptions(arguments)
+        options.parseOptions([*words[1:], "--help"] if words[:1] == ["help"] else words)
         return options.subOptions.run()
     except UsageError as error:
         print(f"txraft: {str(error).rstrip('.')}; see txraft --help", file=sys.stderr)

@@ -19,6 +19,8 @@ class VersionedOptions(Options):
         """Read the command line, by default that of the process. Raises UsageError."""
         Options.parseOptions(self, options)
 
+    opt_h = Options.opt_help
+
     def opt_version(self) -> NoReturn:
         """Display txraft's version and exit."""
         try:

@@ -1,40 +1,30 @@
-"""`twistd txraft`: its options, and what it does to its process: clock, garbage collection, exit status.
+"""`twistd txraft`, and `twist txraft`: the options, and a node made of them.
 
 What is wrong with a start (the configuration, the data directory, the ports) is found out in `makeService`, before
 twistd goes into the background, so that it reaches the terminal: one line on stderr, and exit status 1.
 """
 
-import atexit
-import gc
-import os
-import sys
-import time
+import pwd
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
-from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
 from twisted.python import usage
 
 from txraft import settings
-from txraft.errors import StorageError, TxraftError
-from txraft.service import make_node_service
+from txraft.cli.process import Ending, acting_as, run_on_monotonic_time, spare_the_log_from_collection
+from txraft.cli.subcommand import VersionedOptions
+from txraft.errors import SettingsError, TxraftError
+from txraft.service import bind_ports, make_node_service
 from txraft.settings import Address
 from txraft.storage.directory import DirectoryLock
 
-log = Logger()
-
-LAST_RESORT = 5
-"""Seconds after a failure in which everything may be closed, before the process ends without that."""
-
-_failures: list[TxraftError] = []
+STOP_WITHIN = 10.0
+"""Seconds in which a node must have stopped, after an election timeout in which a leader hands over."""
 
 
-class Options(usage.Options):
+class Options(VersionedOptions):
     """The command line of `twistd txraft`."""
 
     synopsis = "--id N [options]"
@@ -54,14 +44,9 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse; what is wrong ends the program with one line, not with the whole of --help."""
         try:
-            usage.Options.parseOptions(self, options)
+            VersionedOptions.parseOptions(self, options)
         except usage.UsageError as error:
             _refuse(f"{error}; twistd txraft --help lists the options")
-
-    def opt_version(self) -> NoReturn:
-        """Show txraft's version and exit."""
-        print(f"txraft {version('txraft')}")
-        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """Check the id, and give twistd file names that nodes in one directory do not share."""
@@ -71,18 +56,53 @@ class Options(usage.Options):
             self["id"] = int(self["id"])
         except ValueError:
             raise usage.UsageError(f"--id takes a whole number, not {self['id']!r}") from None
-        twistd = self.parent
-        assert twistd is not None
-        if twistd["pidfile"] == "twistd.pid":
-            twistd["pidfile"] = f"txraft-{self['id']}.pid"
-            _forget_dead_process(Path(twistd["rundir"], twistd["pidfile"]), self.directory())
-        if twistd["logfile"] is None and not (twistd["nodaemon"] or twistd["debug"]):
-            twistd["logfile"] = f"txraft-{self['id']}.log"
+        for name in ("kvaddr", "config", "data-dir"):
+            if self[name] == "":
+                raise usage.UsageError(f"--{name} is empty: give it a value, or leave it out")
+        runner = self.runner
+        if runner.get("pidfile") == "twistd.pid":
+            runner["pidfile"] = f"txraft-{self['id']}.pid"
+            self._forget_dead_process(Path(runner["pidfile"]))
+        if "nodaemon" in runner and runner["logfile"] is None and not (runner["nodaemon"] or runner["debug"]):
+            runner["logfile"] = f"txraft-{self['id']}.log"
 
+    @property
+    def runner(self) -> usage.Options:
+        """The options of `twistd`, or of `twist`, which has none for files, users and the background."""
+        assert self.parent is not None
+        return self.parent
+
+    @property
     def directory(self) -> Path:
         """The node's own. twistd goes to its --rundir only later."""
-        assert self.parent is not None
-        return Path(self.parent["rundir"], self["data-dir"], str(self["id"])).absolute()
+        return Path(self.runner.get("rundir", "."), self["data-dir"], str(self["id"])).absolute()
+
+    @property
+    def user(self) -> tuple[int | None, int | None]:
+        """The ids of the user and the group that twistd goes on as, once this node is made. Raises SettingsError."""
+        uid, gid = self.runner.get("uid"), self.runner.get("gid")
+        if uid is None or gid is not None:
+            return uid, gid
+        try:
+            return uid, pwd.getpwuid(uid).pw_gid
+        except KeyError:
+            raise SettingsError(f"this machine knows no user {uid}, so give twistd a group too (--gid)") from None
+
+    def _forget_dead_process(self, pid_file: Path) -> None:
+        """Remove the pid file of a node that was killed, and refuse to start one that runs: twistd does so too, in
+        several lines, and by whether a process has that id. The lock knows.
+        """
+        if not pid_file.exists():
+            return
+        if self.directory.is_dir():
+            lock = DirectoryLock(self.directory)
+            try:
+                with acting_as(*self.user):
+                    lock.acquire()
+            except TxraftError as error:
+                _refuse(str(error))
+            lock.release()
+        pid_file.unlink(missing_ok=True)
 
 
 def makeService(options: Options) -> IService:
@@ -91,80 +111,19 @@ def makeService(options: Options) -> IService:
 
     run_on_monotonic_time(reactor)
     try:
-        cluster = settings.load(options["config"]) if options["config"] else settings.BUILT_IN
-        kvaddr = Address.parse(options["kvaddr"]) if options["kvaddr"] else None
-        service = make_node_service(reactor, cluster, options["id"], kvaddr, options.directory(), _end_with_failure)
+        cluster = settings.BUILT_IN if options["config"] is None else settings.load(options["config"])
+        kvaddr = None if options["kvaddr"] is None else Address.parse(options["kvaddr"])
+        ending = Ending(reactor, STOP_WITHIN + cluster.timing.election_seconds)
+        ports = bind_ports(cluster, options["id"], kvaddr)  # some are only root's to bind
+        with acting_as(*options.user):
+            service = make_node_service(reactor, cluster, options["id"], ports, options.directory, ending.fail)
     except TxraftError as error:
         _refuse(str(error))
-    _spare_the_log_from_collection()
+    ending.prepare()
+    spare_the_log_from_collection()
     return service
-
-
-def run_on_monotonic_time(reactor: Any) -> None:
-    """Make the reactor's clock one that nobody can set. What is scheduled already stays as far away as it is.
-
-    Twisted's is `time.time`, on all of its reactors, asyncio's included. Where that is set back by a minute, every
-    timer is a minute late: a dead leader has no successor and no request times out. Where it is set forward, all of
-    them are due at once. The new clock goes on from where the old one is, at the pace of `time.monotonic`, so it still
-    counts from the epoch, as IReactorTime has it; it just does not hear of it when the wall clock is set. Nothing that
-    is shown comes from it: log lines and HTTP's Date ask `time.time` themselves.
-
-    Its limit: it stands still while the machine is suspended (on Linux), and so does the waiting in epoll. A node that
-    wakes up waits for what was left of its timeouts; until then one that led believes that it leads, and one that
-    followed keeps its vote from others. That costs as much time and nothing else: no answer relies on a clock.
-    """
-    ahead: float = reactor.seconds() - time.monotonic()
-
-    def seconds() -> float:
-        return ahead + time.monotonic()
-
-    reactor.seconds = seconds
-    for call in reactor.getDelayedCalls():
-        call.seconds = seconds  # by which it is put off
-
-
-def _spare_the_log_from_collection() -> None:
-    """The log is hundreds of thousands of objects that stay and form no cycles. To look through all of them for some,
-    as often as the defaults have it, stops the reactor for 100 ms and more, and halved the writes a second.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
-def _forget_dead_process(pid_file: Path, directory: Path) -> None:
-    """Remove the pid file of a node that was killed, and refuse to start one that runs: twistd does so too, in several
-    lines, and by whether a process has that id. The lock knows.
-    """
-    if not pid_file.exists():
-        return
-    if directory.is_dir():
-        lock = DirectoryLock(directory)
-        try:
-            lock.acquire()
-        except StorageError as error:
-            _refuse(str(error))
-        lock.release()
-    pid_file.unlink(missing_ok=True)
 
 
 def _refuse(line: str) -> NoReturn:
     """Do not start."""
     raise SystemExit(f"txraft: {line}")
-
-
-def _end_with_failure(error: TxraftError) -> None:
-    """The node cannot go on: say why in one line, and end the process with status 1."""
-    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
-
-    if _failures:  # a disk that fails one file fails the other too
-        return
-    _failures.append(error)
-    with suppress(OSError):  # the disk may be full
-        print(f"txraft: {error}", file=sys.__stderr__, flush=True)
-    log.critical("txraft ends: {error}", error=error)
-    # twistd knows no exit status but 0 for a reactor that stops, so it is set when everything else is over; or when it
-    # takes too long, for a thread may hang in a call to the disk.
-    atexit.register(os._exit, 1)
-    reactor.callLater(LAST_RESORT, os._exit, 1)
-    with suppress(ReactorNotRunning):  # it is being stopped already
-        reactor.stop()

@@ -32,7 +32,8 @@ def sync_directory(directory: Path) -> None:
 def unusable(directory: Path, error: OSError) -> StorageError:
     """The line for a directory that the operating system refuses."""
     reason = error.strerror or str(error)
-    return StorageError(f"cannot use {directory}: {reason}; it has to be a directory that this user may write")
+    who = f"user {os.geteuid()}"
+    return StorageError(f"cannot use {directory}: {reason}; it has to be a directory that {who} may write")
 
 
 class DirectoryLock:

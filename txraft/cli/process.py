@@ -1,0 +1,149 @@
+"""What a node's process is beside the node: the reactor's clock, garbage collection, signals, the user, and the end.
+
+A process that `twistd` or `twist` runs is the node's own, so all of this is the node's to set. An embedder's is not.
+"""
+
+import atexit
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Timer
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+from txraft.errors import SettingsError, TxraftError
+
+log = Logger()
+
+LAST_WORDS = 1.0
+"""Seconds for the line that says why a process ends by force. The log may be on the disk that hangs."""
+
+
+def run_on_monotonic_time(reactor: Any) -> None:
+    """Make the reactor's clock one that nobody can set. What is scheduled already stays as far away as it is.
+
+    Twisted's is `time.time`, on all of its reactors, asyncio's included. Where that is set back by a minute, every
+    timer is a minute late: a dead leader has no successor and no request times out. Where it is set forward, all of
+    them are due at once. The new clock goes on from where the old one is, at the pace of `time.monotonic`, so it still
+    counts from the epoch, as IReactorTime has it; it just does not hear of it when the wall clock is set. Nothing that
+    is shown comes from it: log lines and HTTP's Date ask `time.time` themselves.
+
+    Its limit: it stands still while the machine is suspended (on Linux), and so does the waiting in epoll. A node that
+    wakes up waits for what was left of its timeouts; until then one that led believes that it leads, and one that
+    followed keeps its vote from others. That costs as much time and nothing else: no answer relies on a clock.
+    """
+    ahead: float = reactor.seconds() - time.monotonic()
+
+    def seconds() -> float:
+        return ahead + time.monotonic()
+
+    reactor.seconds = seconds
+    for call in reactor.getDelayedCalls():
+        call.seconds = seconds  # by which it is put off
+
+
+def spare_the_log_from_collection() -> None:
+    """The log is hundreds of thousands of objects that stay and form no cycles. To look through all of them for some,
+    as often as the defaults have it, stops the reactor for 100 ms and more, and halved the writes a second.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+@contextmanager
+def acting_as(uid: int | None, gid: int | None) -> Iterator[None]:
+    """Be the user and the group that the process becomes later, so that what is made meanwhile is theirs.
+
+    None means the present ones. Raises SettingsError where the process may not become them.
+    """
+    before = os.geteuid(), os.getegid()
+    try:
+        if gid is not None:
+            os.setegid(gid)
+        if uid is not None:
+            os.seteuid(uid)
+    except OSError as error:
+        os.setegid(before[1])
+        raise SettingsError(f"cannot run as user {uid}, group {gid}: {error.strerror}; only root can choose") from error
+    try:
+        yield
+    finally:
+        os.seteuid(before[0])
+        os.setegid(before[1])
+
+
+@define(eq=False)
+class Ending:
+    """How the process ends. Its exit status is 0 after a clean stop, at SIGTERM too, and 1 after a failure."""
+
+    reactor: Any
+    patience: float
+    """Seconds in which a stop must be done. Then the process ends by force, for a disk may hang for ever."""
+    _failed: bool = field(default=False, init=False)
+
+    def prepare(self) -> None:
+        """Before the reactor runs."""
+        self.reactor.callWhenRunning(self._take_signals)
+        self.reactor.addSystemEventTrigger("before", "shutdown", self._limit_the_stop)
+
+    def fail(self, error: TxraftError) -> None:
+        """The node cannot go on: say why in one line, and stop."""
+        if self._failed:  # a disk that fails one file fails the other too
+            return
+        self._failed = True
+        with suppress(OSError):  # the disk may be full
+            print(f"txraft: {error}", file=sys.__stderr__, flush=True)
+        log.critical("txraft ends: {error}", error=error)
+        atexit.register(os._exit, 1)  # twistd knows no status but 0 for a reactor that stops
+        self.reactor.callWhenRunning(self._stop)
+
+    def _take_signals(self) -> None:
+        """Twisted would end by the signal that it was sent, once it has stopped; here a clean stop has status 0.
+
+        SIGHUP on a terminal says that it is gone. Anywhere else it asks for the configuration to be read again.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if getattr(signal.getsignal(number), "__self__", None) is self.reactor:  # neither ignored nor a debugger's
+                self._heed(number, self._asked_to_stop)
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            self._heed(signal.SIGHUP, self._asked_to_stop if os.isatty(1) else self._asked_to_reload)
+
+    def _heed(self, number: signal.Signals, function: Callable[[str], None]) -> None:
+        signal.signal(number, lambda *_: self.reactor.callFromThread(function, number.name))
+
+    def _asked_to_stop(self, name: str) -> None:
+        log.info("received {name}: the node stops", name=name)
+        self._stop()
+
+    def _asked_to_reload(self, name: str) -> None:
+        log.info("received {name}, which changes nothing: the configuration is read when the node starts", name=name)
+
+    def _stop(self) -> None:
+        with suppress(ReactorNotRunning):  # it is being stopped already
+            self.reactor.stop()
+
+    def _limit_the_stop(self) -> None:
+        """By a thread of its own: the reactor's may hang too, where the log is on the same disk."""
+        _start_timer(self.patience, self._end_by_force)
+
+    def _end_by_force(self) -> None:
+        _start_timer(LAST_WORDS, os._exit, 1)
+        log.critical(
+            "the node did not stop within {patience:g} s and ends as it is, for its disk may hang; what it acknowledged"
+            " is on a majority of disks",
+            patience=self.patience,
+        )
+        os._exit(1)
+
+
+def _start_timer(seconds: float, function: Any, *arguments: Any) -> None:
+    timer = Timer(seconds, function, arguments)
+    timer.daemon = True  # a process that is done does not wait for it
+    timer.start()
