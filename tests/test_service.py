@@ -94,8 +94,8 @@ class WiringTests(SynchronousTestCase):
         self.assertAlmostEqual(given["patience"], 0.8)
         self.assertEqual(given["max_held_size"], 12_345)
 
-        _, node_id, cluster_id, endpoints, *_ = network.call_args.args
-        self.assertEqual((node_id, cluster_id), (4, self.settings.cluster_id))
+        _, identity, endpoints, *_ = network.call_args.args
+        self.assertEqual((identity.node_id, identity.cluster_id), (4, self.settings.cluster_id))
         self.assertEqual(sorted(endpoints), [3, 5])  # not itself
         self.assertIn(self.settings.limits, web.call_args.args)
 

@@ -1,7 +1,11 @@
-"""SIGTERM: a node ends cleanly and soon, and comes back with everything."""
+"""SIGTERM: a node ends cleanly and soon, and comes back with everything. SIGHUP does not end it."""
+
+import signal
+from pathlib import Path
 
 from tests.integration.cluster import ProcessCluster
-from tests.integration.conftest import process_test
+from tests.integration.conftest import MakeCluster, process_test
+from tests.integration.waiting import until
 from tests.integration.writers import Writers
 
 
@@ -38,3 +42,57 @@ async def test_one_after_the_other_under_load(cluster: ProcessCluster) -> None:
     await writers.stop()
     await cluster.wait_until_equal()
     await writers.check()
+
+
+@process_test
+async def test_sighup(make_cluster: MakeCluster) -> None:
+    """It changes nothing, and the log says so."""
+    cluster = make_cluster(size=1)
+    cluster.start()
+    node = await cluster.wait_for_leader()
+    node.send_signal(signal.SIGHUP)
+
+    async def told() -> bool | None:
+        return "received SIGHUP, which changes nothing" in node.stdout.read_text() or None
+
+    await until(cluster.reactor, "a line about SIGHUP", told)
+    assert (await node.ask("/set", key="a", val="1")).status == 200
+    node.terminate()
+    await node.ended_cleanly()
+
+
+HANGING_DISK = """
+import os, sqlite3, time
+flag = os.path.join(os.path.dirname(__file__), "hang")
+class Connection(sqlite3.Connection):
+    def execute(self, *arguments):
+        while os.path.exists(flag):
+            time.sleep(0.01)
+        return super().execute(*arguments)
+connect = sqlite3.connect
+sqlite3.connect = lambda *arguments, **options: connect(*arguments, **options, factory=Connection)
+"""
+"""Python imports a module `sitecustomize` before all others."""
+
+
+@process_test
+async def test_while_the_disk_hangs(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    """The node does not wait for it for ever: it ends with status 1, and says why. It lost nothing."""
+    patched = tmp_path / "patched"
+    patched.mkdir()
+    (patched / "sitecustomize.py").write_text(HANGING_DISK)
+    cluster = make_cluster(size=1, python_path=[patched])
+    cluster.start()
+    node = await cluster.wait_for_leader()
+    assert (await node.ask("/set", key="a", val="1")).status == 200
+    (patched / "hang").touch()
+    undecided = node.ask("/set", key="a", val="2")
+    undecided.addErrback(lambda _: None)  # the node may end first
+    node.terminate()
+    assert await node.ended(timeout=60) == 1
+    assert "did not stop within" in node.stdout.read_text()
+    assert "Traceback" not in node.stdout.read_text()
+    (patched / "hang").unlink()
+    node.start()
+    await cluster.wait_for_leader()
+    assert (await node.ask("/get", key="a")).body in (b"1", b"2")
