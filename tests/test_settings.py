@@ -107,17 +107,21 @@ class LoadTests(SynchronousTestCase):
         head, tables = SAMPLE.read_text(encoding="utf-8").split("[timing]")
         uncommented = self.write(head + "[timing]" + tables.replace("\n# ", "\n"))
         self.assertEqual(load(uncommented), BUILT_IN)
-        for key in ("slow_coefficient", "election_timeout", "request_timeout", "key_size", "uncommitted_size"):
+        for key in ("slow_coefficient", "election_timeout", "idle_timeout", "key_size", "connections"):
             self.assertIn(f"\n# {key} = ", tables)
 
     def test_reads_every_key(self) -> None:
         path = self.write(
-            'name = "n"\n[[cluster]]\nid = 4\naddress = "a:1"\nkvaddr = "[::1]:2"\nbind = "b:3"\nkvbind = "b:4"\n'
+            'name = "n"\nallowed_hosts = ["h", "::1"]\n'
+            '[[cluster]]\nid = 4\naddress = "a:1"\nkvaddr = "[::1]:2"\nbind = "b:3"\nkvbind = "b:4"\n'
             "[timing]\nslow_coefficient = 2\nelection_timeout = 30\nheartbeat_interval = 1.5\nrequest_timeout = 9\n"
-            "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\n"
+            "receive_timeout = 10\nidle_timeout = 11\n"
+            "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\nconnections = 4\n"
         )
         member = Member(4, Address("a", 1), Address("::1", 2), Address("b", 3), Address("b", 4))
-        self.assertEqual(load(path), Settings((member,), Timing(2, 30, 1.5, 9), SizeLimits(1, 2, 3), "n"))
+        self.assertEqual(
+            load(path), Settings((member,), Timing(2, 30, 1.5, 9, 10, 11), SizeLimits(1, 2, 3, 4), "n", ("h", "::1"))
+        )
 
     def test_files_that_cannot_be_read(self) -> None:
         missing = self.mktemp()
@@ -142,6 +146,7 @@ class LoadTests(SynchronousTestCase):
             self.assertEqual(self.refused(CLUSTER.replace("id = 1", line)), problem)
         for table, problem in [
             ("timing = 3", "timing: must be a table, not 3"),
+            ("allowed_hosts = 3", 'allowed_hosts: must be a list of texts in quotes (["..."]), not 3'),
             ("name = 3", 'name: must be text in quotes ("..."), not 3'),
             ("name = 1979-05-27", 'name: must be text in quotes ("..."), not "1979-05-27"'),
         ]:
@@ -163,7 +168,8 @@ class LoadTests(SynchronousTestCase):
             "timing.election_timout: unknown key; did you mean election_timeout?",
         )
         self.assertEqual(
-            self.refused("port = 1" + CLUSTER), "port: unknown key; known are cluster, timing, limits, name"
+            self.refused("port = 1" + CLUSTER),
+            "port: unknown key; known are cluster, timing, limits, name, allowed_hosts",
         )
 
     def test_missing_keys(self) -> None:

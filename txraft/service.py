@@ -120,7 +120,8 @@ def make_node_service(
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_serve(reactor, ports.raft, peers.server_factory()))
-    service.addService(_serve(reactor, ports.kv, site(replica, store, limits, reactor)))
+    api = site(replica, store, reactor, limits, timing, settings.allowed_hosts)
+    service.addService(_serve(reactor, ports.kv, api))
     return service
 
 

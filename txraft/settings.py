@@ -109,6 +109,10 @@ class Timing:
     start an election (§5.6: broadcast time ≪ election timeout)."""
     request_timeout: float = field(default=5000.0, validator=_positive)
     """A client's request that has not been decided by then is answered 503."""
+    receive_timeout: float = field(default=30_000.0, validator=_positive)
+    """A client has this long to send all of a request, and as long again to take its answer (hazard N6)."""
+    idle_timeout: float = field(default=60_000.0, validator=_positive)
+    """A client's connection on which there is no request for this long is closed."""
 
     def __attrs_post_init__(self) -> None:
         if self.heartbeat_interval * 3 > self.election_timeout:
@@ -129,15 +133,25 @@ class Timing:
     def request_seconds(self) -> float:
         return self.request_timeout * self.slow_coefficient * MILLISECOND
 
+    @property
+    def receive_seconds(self) -> float:
+        return self.receive_timeout * self.slow_coefficient * MILLISECOND
+
+    @property
+    def idle_seconds(self) -> float:
+        return self.idle_timeout * self.slow_coefficient * MILLISECOND
+
 
 @frozen
 class SizeLimits:
-    """How much a node takes in. All are bytes."""
+    """How much a node takes in. All are bytes, except for `connections`."""
 
     key_size: int = field(default=4 * 1024, validator=_positive)
     value_size: int = field(default=1024 * 1024, validator=_positive)
     uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_positive)
     """What may wait to be committed; a request beyond it is refused as not applied (hazard C9)."""
+    connections: int = field(default=1000, validator=_positive)
+    """How many clients may be connected. Fewer where the process may not open so many files (hazard N4)."""
 
     def __attrs_post_init__(self) -> None:
         if self.uncommitted_size < self.key_size + self.value_size:
@@ -156,6 +170,9 @@ class Settings:
     limits: SizeLimits = SizeLimits()
     name: str | None = None
     """What the cluster is called. It counts at a node's first start, and has to stay what it was then."""
+    allowed_hosts: tuple[str, ...] = ()
+    """The names and addresses, without ports, that a client may call a node by in a request's Host header. All where
+    there are none. A list keeps out pages that have their own name point to a node (DNS rebinding, hazard N7)."""
 
     def __attrs_post_init__(self) -> None:
         if not self.cluster:
@@ -252,6 +269,12 @@ def _members(value: Any, _: type) -> tuple[Member, ...]:
     return tuple(_converter.structure(value, list[Member]))
 
 
+def _texts(value: Any, _: type) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise SettingsError(f'must be a list of texts in quotes (["..."]), not {_shown(value)}')
+    return tuple(_text(each, str) for each in value)
+
+
 def _table_hook(cls: type) -> Callable[[Any, type], Any]:
     structure = cast(Any, cattrs.gen.make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True))
 
@@ -270,6 +293,7 @@ _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(Address, _address)
 _converter.register_structure_hook_func(lambda type_: type_ == tuple[Member, ...], _members)
+_converter.register_structure_hook_func(lambda type_: type_ == tuple[str, ...], _texts)
 
 
 def _problems(error: ClassValidationError | IterableValidationError, path: str) -> Iterator[str]:

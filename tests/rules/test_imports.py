@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {*TYPES, "errors", "interfaces"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces"},
-    "web": {"settings.SizeLimits", "errors", "interfaces", "kv"},
+    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv"},
     "node": {"core", "errors", "interfaces"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests

@@ -13,6 +13,7 @@ from txraft.kv import Result
 from txraft.settings import SizeLimits
 
 CHANGES = ("/set?key=k&val=v", "/delete?key=k", "/cas?key=k&old=o&val=v", "/transfer?to=1")
+"""By POST; all but the last by GET too."""
 
 
 class ApiTestCase(SynchronousTestCase):
@@ -44,7 +45,7 @@ class KeyValueTests(ApiTestCase):
         """200 where the value was the old one, 409 where it was not, or where there was none."""
         self.check(self.wire.get("/cas?key=k&old=&val=w"), 409, "no such key")
         self.wire.get("/set?key=k&val=v")
-        self.check(self.wire.get("/cas?key=k&old=x&val=w"), 409, "another")
+        self.check(self.wire.get("/cas?key=k&old=x&val=w"), 409, "^the value is not `old`$")
         self.check(self.wire.get("/cas?key=k&old=v&val=w"), 200, "^set value$")
         self.check(self.wire.get("/get?key=k"), 200, "^w$")
 
@@ -54,6 +55,14 @@ class KeyValueTests(ApiTestCase):
             escaped = "".join(f"%{byte:02X}" for byte in value)
             self.check(self.wire.get(f"/set?key=%FF%00&val={escaped}"), 200)
             self.assertEqual(self.wire.get("/get?key=%FF%00").body, value)
+
+    def test_types(self) -> None:
+        """A value is text where it is UTF-8; a browser is told never to guess."""
+        text = "text/plain; charset=utf-8"
+        for value, kind in (("%FF", "application/octet-stream"), ("%C2%B5", text), ("%00", text), ("", text)):
+            self.wire.get(f"/set?key=k&val={value}")
+            headers = self.wire.get("/get?key=k").headers
+            self.assertEqual((headers["content-type"], headers["x-content-type-options"]), (kind, "nosniff"))
 
     def test_transfer(self) -> None:
         """Leadership goes to the node that is named; what is no id, or no voter's, is refused with a line."""
@@ -171,13 +180,34 @@ class RefusalTests(ApiTestCase):
         self.check(response, 405, "this path takes GET, POST")
         self.assertEqual(response.headers["allow"], "GET, POST")
         self.assertEqual(self.wire.ask("DELETE", "/get?key=k").headers["allow"], "GET, HEAD, POST")
+        self.check(self.wire.get("/transfer?to=1"), 405, "^this path takes POST$")
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_cross_site(self) -> None:
-        """A page of another site may not change anything, whatever the method."""
+        """A page of another site may not change anything, whatever the method (hazard N7)."""
         for target in CHANGES:
             for method in ("GET", "POST"):
-                self.check(self.wire.ask(method, target, Sec_Fetch_Site="cross-site"), 403, "another site")
+                if not (method == "GET" and "transfer" in target):
+                    self.check(self.wire.ask(method, target, Sec_Fetch_Site="cross-site"), 403, "another site")
+
+    def test_other_pages(self) -> None:
+        """The same where the browser does not say so, but says which page it is (hazard N7)."""
+        for page in (
+            "http://evil.example",
+            "http://localhost:1",
+            "https://localhost.evil",
+            "null",
+            "",
+            "localhost",
+            "http://",
+        ):
+            for header in ("Origin", "Referer"):
+                for target in CHANGES:
+                    self.check(self.wire.ask("POST", target, b"", **{header: page}), 403, "may not change anything")
+                self.check(self.wire.ask("GET", CHANGES[0], b"", **{header: page}), 403)
+        own, other = "http://localhost/page", "http://other/page"
+        self.check(self.wire.ask("POST", CHANGES[0], Origin=own, Referer=other), 403)
+        self.check(self.wire.ask("POST", CHANGES[0], Origin="x" * 10_000), 403, "^a page of 'x{60}'... may not")
 
 
 class SameSiteTests(ApiTestCase):
@@ -186,6 +216,9 @@ class SameSiteTests(ApiTestCase):
         self.check(self.wire.ask("GET", "/get?key=k", Sec_Fetch_Site="cross-site"), 404)
         for where in ("same-origin", "same-site", "none"):
             self.check(self.wire.ask("GET", "/set?key=k&val=v", Sec_Fetch_Site=where), 200)
+        self.check(self.wire.ask("GET", "/get?key=k", Origin="http://evil.example"), 200)
+        own = "http://LOCALHOST"
+        self.check(self.wire.ask("POST", "/set?key=k&val=v", Origin=own, Referer=f"{own}/page?q=http://x/"), 200)
 
 
 class UndecidedTests(ApiTestCase):
@@ -194,7 +227,7 @@ class UndecidedTests(ApiTestCase):
         for error in (NotApplied("no\nleader"), NotLeader(2), Overloaded("too much waits")):
             self.replica.failure = error
             for target in (*CHANGES, "/get?key=k"):
-                response = self.wire.get(target)
+                response = self.wire.post(target, b"")
                 self.check(response, 503, " ".join(str(error).split()))
                 self.assertEqual(response.headers["x-txraft-outcome"], "not-applied")
                 self.assertEqual(response.headers["retry-after"], "1")
@@ -203,7 +236,7 @@ class UndecidedTests(ApiTestCase):
         """503 and unknown where it may have had one (hazard C5)."""
         self.replica.failure = OutcomeUnknown("the leader went away")
         for target in CHANGES:
-            response = self.wire.get(target)
+            response = self.wire.post(target, b"")
             self.check(response, 503, "^the leader went away$")
             self.assertEqual(response.headers["x-txraft-outcome"], "unknown")
             self.assertEqual(response.headers["retry-after"], "1")
@@ -212,7 +245,7 @@ class UndecidedTests(ApiTestCase):
         """500, the failure in the log and not in the answer; where something may have changed, unknown (hazard C5)."""
         self.replica.failure = ZeroDivisionError("secret")
         for target in (*CHANGES, "/get?key=k"):
-            response = self.wire.get(target)
+            response = self.wire.post(target, b"")
             self.check(response, 500, "^(?!.*secret)")
             self.assertEqual(response.headers.get("x-txraft-outcome"), "unknown" if target in CHANGES else None)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

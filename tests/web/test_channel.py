@@ -1,24 +1,21 @@
 """Requests that are too long, or no requests at all."""
 
 from collections.abc import Generator
-from io import StringIO
 from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IReactorTCP, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.protocol import Protocol
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from zope.interface import implementer
 
-from tests.web.wire import FakeReplica, Wire
+from tests.web.wire import FakeReplica, HalfClosing, Wire
 from txraft.settings import SizeLimits
 from txraft.web import site
-from txraft.web.channel import LINGER_SECONDS, MAX_HEADERS, MAX_LINE, ApiChannel
+from txraft.web.channel import LINGER_SECONDS, MAX_HEADER_NAME, MAX_HEADERS, MAX_LINE, ApiChannel
 from txraft.web.parameters import body_limit
 
 SMALL = SizeLimits(key_size=100, value_size=1000)
@@ -34,13 +31,16 @@ class ChannelTests(SynchronousTestCase):
         response = wire.response()
         self.assertEqual(response.code, code)
         self.assertRegex(response.body.decode(), body)
+        self.assertNotIn("\n", response.body.decode())
         self.assertEqual(response.headers["cache-control"], "no-store")
+        self.assertEqual(response.headers["x-content-type-options"], "nosniff")
         self.assertEqual(response.headers["connection"], "close")
         self.assertEqual(wire.transport.value(), b"")
         self.assertTrue(wire.transport.disconnecting)
         self.assertEqual(wire.replica.proposals, 0)
         wire.disconnect()
         self.assertEqual(wire.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_long_url(self) -> None:
         """414, and what to do instead, whether or not the line has ended."""
@@ -62,9 +62,126 @@ class ChannelTests(SynchronousTestCase):
         self.refused(start + b"X: %b\r\n" % (b"x" * 1000) * (MAX_HEADERS // 1000 + 1) + b"\r\n", 400, "headers")
 
     def test_no_http(self) -> None:
-        """Anything else than HTTP is a 400 with a line."""
-        for sent in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\nX: y\r\n\r\n", b"GET / FTP/1\r\n\r\n"):
-            self.refused(sent, 400, "not a valid HTTP request")
+        """Anything else than HTTP/1.1 or 1.0 is a 400 with a line."""
+        for sent in (
+            b"hello\r\n\r\n",
+            b"GET /status\r\n",  # HTTP/0.9
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"GET / FTP/1\r\n\r\n",
+            b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n",  # TLS
+            b"GET / HTTP/1.1\r\nno colon\r\nX: y\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA b: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\0\r\n\r\n",
+        ):
+            self.refused(sent, 400, "not a valid HTTP/1.1 request")
+        for sent in (
+            b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
+            b" GET / HTTP/1.1\r\n",
+            b"GET / HTTP/1.1\r\n\tHost: x\r\n",
+        ):
+            self.refused(sent, 400, "begins with a space")
+
+    def test_long_names_of_headers(self) -> None:
+        """Twisted keeps the names of 10,000 headers for good, so they may not be long."""
+        self.refused(b"GET / HTTP/1.1\r\n%b: x\r\n\r\n" % (b"x" * (MAX_HEADER_NAME + 1)), 431, "name of a header")
+        wire = Wire()
+        wire.send(b"GET /status HTTP/1.1\r\nHost: x\r\n%b: x\r\n\r\n" % (b"x" * MAX_HEADER_NAME))
+        self.assertEqual(wire.response().code, 200)
+
+    def test_host(self) -> None:
+        """There is one, except in HTTP/1.0, where there may be none."""
+        self.refused(b"GET / HTTP/1.1\r\n\r\n", 400, "one Host")
+        self.refused(b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400, "one Host")
+        self.refused(b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400, "one Host")
+        wire = Wire()
+        wire.send(b"GET /status HTTP/1.0\r\n\r\n")
+        self.assertEqual(wire.response().code, 200)
+
+    def test_targets(self) -> None:
+        """A path, or the URL that a proxy is sent, whose host counts; nothing else."""
+        for start in (
+            b"OPTIONS *",
+            b"CONNECT localhost:80",
+            b"GET status",
+            b"GET ftp://x/status",
+            b"GET http:///status",
+        ):
+            self.refused(start + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target")
+        wire = Wire()
+        self.assertEqual(wire.get("HTTP://other:80/status").code, 200)
+        self.assertEqual(wire.get("http://other").code, 404)
+        self.assertEqual(wire.get("http://other?key=k").code, 404)
+        self.assertEqual(wire.ask("GET", "http://other/set?key=k&val=v", Origin="http://localhost").code, 403)
+        self.assertEqual(wire.ask("GET", "http://other/set?key=k&val=v", Origin="http://other").code, 200)
+
+    def test_lengths(self) -> None:
+        """What says how long the body is must say it once, and in a way that all understand."""
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\n"
+        self.refused(head + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000), 400, "Content-Length")
+        self.refused(head + b"content-length:%b\r\n\r\n" % (b"9" * 21), 400, "Content-Length")
+        self.refused(head + b"Content-Length: %b\r\n\r\n" % (b"9" * 19), 413, "longer than")
+        for length in (b"-1", b"+1", b"1,1", b"0x1", b"", b"\xb2"):
+            self.refused(head + b"Content-Length: %b\r\n\r\nxxxx" % length, 400, "not a valid")
+        chunked = b"Transfer-Encoding: chunked\r\n"
+        for twice in (b"Content-Length: 1\r\nContent-Length: 1\r\n", b"Content-Length: 1\r\n" + chunked, chunked * 2):
+            self.refused(head + twice + b"\r\n", 400, "not a valid")
+        for coding in (b"gzip", b"gzip, chunked", b"identity", b"chunked;q=1", b"x" * 5000):
+            self.refused(head + b"Transfer-Encoding: %b\r\n\r\n" % coding, 501, "chunked")
+        self.refused(b"POST /set HTTP/1.0\r\n" + chunked + b"\r\n", 400, "HTTP/1.0")
+
+    def test_chunks(self) -> None:
+        """Chunks that are none."""
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for chunk in (
+            b"x\r\n",
+            b"-1\r\n",
+            b"0x1\r\n",
+            b" 1\r\n",
+            b"\r\n",
+            b"1\r\nxx\r\n",
+            b"1;\0\r\n",
+            b"1" * 1100,
+            b"0\r\n" + b"x" * 70_000,
+            b"0\r\n" + b"x: y\r\n" * 20_000,
+        ):
+            self.refused(head + chunk, 400, "not a valid")
+        self.refused(head + b"F" * 1000 + b"\r\n" + b"x" * 30_000, 413, "longer")
+
+    def test_encoded(self) -> None:
+        """A body that is not sent as it is, and expectations that nobody knows."""
+        self.refused(b"POST /set HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n\r\n", 415, "Content-Encoding")
+        self.refused(b"POST /set HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\n\r\n", 417, "100-continue")
+        wire = Wire()
+        response = wire.ask(
+            "POST", "/set", b"key=k&val=v", Content_Type=FORM[14:-2].decode(), Content_Encoding="Identity"
+        )
+        self.assertEqual(response.code, 200)
+        wire.request("POST", "/set", b"", Expect="100-Continue", Content_Length="1")
+        self.assertEqual(wire.transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def test_methods(self) -> None:
+        """Methods are case-sensitive."""
+        for method in ("get", "OPTIONS", "TRACE", "X" * 10_000):
+            response = Wire().ask(method, "/get?key=k")
+            self.assertEqual((response.code, response.headers["allow"]), (405, "GET, HEAD, POST"))
+
+    def test_allowed_hosts(self) -> None:
+        """With a list of names, requests for others are refused, reads too (hazard N7)."""
+        names = ("kv.example", "::1", "10.0.0.1")
+        for host in ("kv.example", "KV.example:80", "[::1]:27004", "[::1]", "10.0.0.1:1"):
+            wire = Wire(allowed_hosts=names)
+            wire.send(b"GET /get?key=k HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
+            self.assertEqual(wire.response().code, 404, host)
+        for host in ("evil.example", "kv.example.evil", "", ":80", "1"):
+            wire = Wire(allowed_hosts=names)
+            wire.send(b"GET /get?key=k HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
+            response = wire.response()
+            self.assertEqual((response.code, response.headers["connection"]), (403, "close"), host)
+            self.assertIn(b"allowed_hosts", response.body)
+        wire = Wire(allowed_hosts=names)
+        self.assertEqual(wire.get("http://evil.example/get?key=k").code, 403)
 
     def test_announced_body(self) -> None:
         """A body that is announced as too long is refused before it comes, and is not invited with a 100."""
@@ -89,36 +206,6 @@ class ChannelTests(SynchronousTestCase):
         wire.send(b"POST /get HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%b\r\n" % FORM)
         wire.send(b"4\r\nkey=\r\n64\r\n%b\r\n0\r\n\r\n" % key)
         self.assertEqual(wire.response().body, value)
-
-    def test_no_access_log(self) -> None:
-        """A request leaves no line in the log, even where there is one."""
-        wire = Wire()
-        lines = StringIO()
-        wire.site.logFile = lines
-        wire.get("/status")
-        self.assertEqual(lines.getvalue(), "")
-
-
-@implementer(ITCPTransport)
-class HalfClosing(StringTransport):
-    """A transport that can close the half that it writes to."""
-
-    half_closed = False
-
-    def loseWriteConnection(self) -> None:
-        self.half_closed = True
-
-    def getTcpNoDelay(self) -> bool:
-        return True
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        pass
-
-    def getTcpKeepAlive(self) -> bool:
-        return False
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        pass
 
 
 class LingerTests(SynchronousTestCase):
@@ -179,7 +266,7 @@ class LoopbackTests(TestCase):
 
         self.patch(ApiChannel, "connectionLost", connection_lost)
         replica = FakeReplica()
-        factory = site(replica, replica.store, SizeLimits(), cast(IReactorTime, reactor))
+        factory = site(replica, replica.store, cast(IReactorTime, reactor))
         port = yield TCP4ServerEndpoint(tcp, 0, interface="127.0.0.1").listen(factory)
         self.addCleanup(port.stopListening)
         client = Uploader(320)

@@ -72,7 +72,7 @@ class FormTests(SynchronousTestCase):
     def test_file(self) -> None:
         """`curl -F val=@file` adds a file's name and type; they change nothing."""
         body = (
-            b'preamble\r\n--XX \r\nContent-Disposition: form-data; filename="name=\\"key\\""; name="val"\r\n'
+            b'preamble\r\n--XX\r\nContent-Disposition: form-data; filename="name=\\"key\\""; name="val"\r\n'
             b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: binary\r\n\r\nSubject: x\r\n\r\ny\r\n--XX--"
         )
         self.assertEqual(parse_form(b"multipart/form-data; boundary=XX", body), [(b"val", b"Subject: x\r\n\r\ny")])
@@ -90,11 +90,11 @@ class FormTests(SynchronousTestCase):
             (b"application/json", b"{}", "'application/json'"),
             (b"", b"x", "send a form"),
             (b"multipart/form-data", whole, "no boundary"),
-            (b"multipart/form-data; boundary=YY", whole, "cut off"),
-            (form, whole[:-8], "cut off"),
-            (form, b"--XX\r\n\r\na\r\n--XX--", "no name"),
-            (form, b'--XX\r\nContent-Disposition: form-data; name="key"\r\n--XX--', "no name"),
+            (b"multipart/form-data; boundary=YY", whole, "cannot be read"),
+            (form, whole[:-8], "cannot be read"),
+            (form, b"--XX\r\nContent-Disposition: form-data\r\n\r\na\r\n--XX--", "no name"),
+            (form, b'--XX\r\nContent-Disposition: form-data; name="key"\r\n--XX--', "cannot be read"),
             (form, whole.replace(b"\r\n\r\na", b"\r\nContent-Transfer-Encoding: base64\r\n\r\na"), "encoded"),
-            (form, multipart([(b"a", b"")] * 100), "more than"),
+            (form, multipart([(b"a", b"")] * 100), "count exceeded"),
         ):
             self.assertIn(line, str(self.assertRaises(BadRequest, parse_form, content_type, body)))

@@ -1,8 +1,11 @@
 """The API without a port: what would be sent to it, and what it would send."""
 
+from collections.abc import Collection
+
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -10,7 +13,7 @@ from zope.interface import implementer
 from tests.clock import Clock
 from txraft.interfaces import IReplica, MemberStatus, Status
 from txraft.kv import KeyValueStore
-from txraft.settings import SizeLimits
+from txraft.settings import SizeLimits, Timing
 from txraft.web import site
 
 STATUS = Status(
@@ -59,6 +62,33 @@ class FakeReplica:
         return STATUS
 
 
+@implementer(ITCPTransport)
+class HalfClosing(StringTransport):
+    """A transport that can close the half that it writes to."""
+
+    half_closed = False
+    disconnected = False
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def abortConnection(self) -> None:
+        self.disconnected = True
+        super().abortConnection()
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def getTcpKeepAlive(self) -> bool:
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
+
 @frozen
 class Response:
     """What came back."""
@@ -76,11 +106,13 @@ class Wire:
         replica: FakeReplica | None = None,
         limits: SizeLimits | None = None,
         transport: StringTransport | None = None,
+        timing: Timing | None = None,
+        allowed_hosts: Collection[str] = (),
     ) -> None:
         self.replica = replica or FakeReplica()
         self.clock = Clock()
         self.transport = transport or StringTransport()
-        self.site = site(self.replica, self.replica.store, limits or SizeLimits(), self.clock)
+        self.site = site(self.replica, self.replica.store, self.clock, limits, timing, allowed_hosts)
         protocol = self.site.buildProtocol(None)
         assert protocol is not None
         self.protocol = protocol

@@ -8,7 +8,6 @@ import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
 
 from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
@@ -18,10 +17,11 @@ from txraft.web import outcomes
 from txraft.web.forms import shown
 from txraft.web.outcomes import Answer, of_failure, respond
 from txraft.web.parameters import Route, read_parameters
+from txraft.web.request import ApiRequest
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
 Handler: TypeAlias = "Callable[[WebApplication, Parameters], Answer | Deferred[Answer]]"
-Endpoint: TypeAlias = "Callable[[WebApplication, IRequest], bytes | Deferred[bytes]]"
+Endpoint: TypeAlias = "Callable[[WebApplication, ApiRequest], bytes | Deferred[bytes]]"
 
 
 class Values(Protocol):
@@ -36,7 +36,7 @@ def _serve(app: Klein, routes: dict[bytes, Route], route: Route) -> Callable[[Ha
     """Make a handler the endpoint of its route. Nothing leaves the endpoint but a body."""
 
     def decorate(handler: Handler) -> Endpoint:
-        def endpoint(self: "WebApplication", request: IRequest) -> "bytes | Deferred[bytes]":
+        def endpoint(self: "WebApplication", request: ApiRequest) -> "bytes | Deferred[bytes]":
             try:
                 answer = handler(self, read_parameters(request, route, self.limits))
             except Exception:
@@ -93,7 +93,7 @@ class WebApplication:
             case other:
                 raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
 
-    @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True))
+    @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True, methods=frozenset([b"POST"])))
     def transfer(self, given: Parameters) -> "Deferred[Answer]":
         """Make another node lead."""
         to = given[b"to"]

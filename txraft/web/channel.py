@@ -1,4 +1,12 @@
-"""HTTP as Twisted reads it, with limits of its own, and a line of text for whoever goes beyond them.
+"""HTTP as Twisted reads it, with bounds on what one connection may cost, and a line of text where one is passed.
+
+What bounds it (the hazards N1, N2 and N6):
+
+- A request line, a header, all headers and a body have each a greatest size, and a header's name too, because Twisted
+  remembers 10,000 of them for ever.
+- A client has `receive_seconds` for the whole of a request, from its first byte on, and as long again to take what is
+  answered. Between requests it may be silent for `idle_seconds`.
+- One request is served at a time. While one is being decided, or its answer waits to be taken, the next is not read.
 
 A request that is refused before all of it has been read is a matter of some care. To close the connection while the
 client still sends makes its kernel drop what it has received, the answer included. So the answer is written, our half
@@ -9,20 +17,29 @@ over (RFC 9112 §9.6).
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
-from io import BytesIO
+from math import inf
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import ITCPTransport
+from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web import http, server
-from twisted.web.resource import IResource
+from twisted.web import http
 
-from txraft.web.outcomes import TEXT
+from txraft.web.outcomes import ON_EVERY_ANSWER, TEXT
+from txraft.web.request import ApiRequest
+
+if TYPE_CHECKING:
+    from txraft.web.site import ApiSite
 
 MAX_LINE = 64 * 1024
 """Of the request line, and of a header. In bytes."""
 MAX_HEADERS = MAX_LINE + 16 * 1024
 """Of the request line and all headers. In bytes."""
+MAX_HEADER_NAME = 100
+"""In bytes."""
 LINGER_SECONDS = 5.0
+
+_NOT_HTTP = f"this is not a valid HTTP/1.1 request, or its headers have more than {MAX_HEADERS} bytes"
 
 
 class ApiChannel(http.HTTPChannel):
@@ -30,37 +47,57 @@ class ApiChannel(http.HTTPChannel):
 
     MAX_LENGTH = MAX_LINE
     totalHeadersSize = MAX_HEADERS
-    site: "ApiSite"
+    requestFactory = ApiRequest
+    timeOut = None  # its timer is one for each request; `deadline` costs less
     refused = False
-    _lingering: IDelayedCall | None = None
+    """A request was refused, or the client was too slow: nothing that comes is looked at any more."""
+    _idle = True
+    """Nothing of the next request has come."""
 
-    def refuse(self, status: int, line: str) -> None:
+    def __init__(self, site: "ApiSite") -> None:
+        super().__init__()
+        self.site = site
+        self.deadline = site.now() + site.idle_seconds
+        """When `expire` is to be called, by the site's clock; infinite while a request is being decided."""
+
+    # What the client may not do
+
+    def refuse(self, status: int, line: str, *headers: tuple[bytes, bytes]) -> None:
         """Answer the request that is being read, and read no more of it, or of any other."""
         if self.refused:
             return
+        body = line.encode()
+        head = [b"HTTP/1.1 %d %b\r\n" % (status, http.RESPONSES.get(status, b"Refused"))]
+        for name, value in (
+            (b"Content-Type", TEXT),
+            (b"Content-Length", b"%d" % len(body)),
+            *ON_EVERY_ANSWER,
+            *headers,
+            (b"Connection", b"close"),
+        ):
+            head.append(b"%b: %b\r\n" % (name, value))
+        assert self.transport is not None
+        self.transport.writeSequence([*head, b"\r\n", body])
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close our half of the connection once everything is sent, and all of it LINGER_SECONDS from now."""
         self.refused = True
         self.paused = True  # ends LineReceiver's loop over what is buffered
-        body = line.encode()
-        reason = http.RESPONSES.get(status, b"Refused")
-        assert self.transport is not None
-        self.transport.writeSequence(
-            [
-                b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n" % (status, reason, TEXT, len(body)),
-                b"Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-                body,
-            ]
-        )
+        self.deadline = self.site.now() + LINGER_SECONDS
         if ITCPTransport.providedBy(self.transport):
             self.transport.loseWriteConnection()
-            self.setTimeout(None)
-            self._lingering = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
         else:
             self.loseConnection()
 
-    def dataReceived(self, data: bytes) -> None:
-        """Bytes from the client."""
-        if not self.refused:
-            super().dataReceived(data)
+    def expire(self) -> None:
+        """The deadline is over."""
+        if self.refused or self._waitingForTransport:
+            self.forceAbortClient()
+        elif self._idle:
+            self._hang_up()
+        else:
+            self.refuse(408, f"the request did not come within {self.site.receive_seconds:g} s")
 
     def lineLengthExceeded(self, _: bytes) -> None:
         """The request line, or a header, is longer than MAX_LINE."""
@@ -69,71 +106,95 @@ class ApiChannel(http.HTTPChannel):
         else:
             self.refuse(414, f"the URL is longer than {MAX_LINE} bytes; send it as POST form fields")
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
-        """The connection is closed."""
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
-        super().connectionLost(reason)
-
     def _respondToBadRequestAndDisconnect(self) -> None:
         # Twisted's name for what it does with anything that is not HTTP; its own answer is a bare status line.
-        self.refuse(400, f"this is not a valid HTTP request, or its headers have more than {MAX_HEADERS} bytes")
+        self.refuse(400, _NOT_HTTP)
 
+    # What the client sends
 
-class ApiRequest(server.Request):
-    """A request. Its body stays in memory, for it is bounded; query string and form are left to `web.forms`."""
-
-    channel: ApiChannel
-    content: BytesIO
-    lost = False
-    """The client has gone: there is nobody to write to."""
-    _received = 0
-
-    def gotLength(self, length: int | None) -> None:
-        """The headers have been read; `length` is the body's, None where it comes in chunks."""
-        self.content = BytesIO()
-        if length is not None:
-            self._check_length(length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """A piece of the body."""
-        self._received += len(data)
-        self._check_length(self._received)
-        if not self.channel.refused:
-            self.content.write(data)
-
-    def _check_length(self, length: int) -> None:
-        limit = self.channel.site.body_limit
-        if length > limit:
-            self.requestHeaders.removeHeader(b"expect")  # or Twisted goes on to invite the body
-            self.channel.refuse(413, f"the body is longer than {limit} bytes, which is more than key and values take")
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of the request is here."""
-        if self.channel.refused:
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client. The first of a request set its deadline; the others do not move it (hazard N6)."""
+        if self.refused:
             return
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        self.args = {}
-        self.content.seek(0)
-        self.responseHeaders.setRawHeaders(b"Cache-Control", [b"no-store"])
-        self.process()
+        if self._idle:
+            self._idle = False
+            self.deadline = self.site.now() + self.site.receive_seconds
+        LineReceiver.dataReceived(self, data)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The client has gone."""
-        self.lost = True
+    def lineReceived(self, line: bytes) -> None:
+        """The request line, a header, or the empty line behind them."""
+        if line[:1] in (b" ", b"\t"):  # a header that goes on: nobody sends it, and to join the lines is quadratic
+            self.refuse(400, "a header, or the request, begins with a space")
+        else:
+            super().lineReceived(line)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A header. False where the request has been refused for it."""
+        name, colon, value = line[: MAX_HEADER_NAME + 1].partition(b":")
+        if not colon and len(line) > MAX_HEADER_NAME:
+            self.refuse(431, f"the name of a header is longer than {MAX_HEADER_NAME} bytes")
+            return False
+        if len(name) == 14 and name.lower() == b"content-length" and len(value) > 20:  # int() has a limit of its own
+            self.refuse(400, "the Content-Length is no number of bytes")
+            return False
+        if len(name) == 17 and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            self.refuse(501, "the only Transfer-Encoding here is chunked")
+            return False
+        received: bool = super().headerReceived(line)
+        return received
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """A piece of a body; or, while a request is being decided, of the next one, which waits (hazard N2)."""
+        if self._handlingRequest:
+            self._dataBuffer.append(data)
+            self._networkProducer.pauseProducing()
+        else:
+            super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:
+        """All of a request is here."""
+        if not self.refused:
+            self.deadline = inf
+        super().allContentReceived()
+
+    # What the client is sent
+
+    def requestDone(self, request: http.Request) -> None:
+        """A request has been answered."""
+        if not self._waitingForTransport:
+            self._wait_for_request()
+        super().requestDone(request)
+
+    def pauseProducing(self) -> None:
+        """The transport holds more than it likes: until the client has taken it, nothing is read, and no request that
+        has been read is begun (hazard N2)."""
+        super().pauseProducing()
+        self._networkProducer.pauseProducing()
+        self.paused = True
+        self.deadline = self.site.now() + self.site.receive_seconds
+
+    def resumeProducing(self) -> None:
+        """The client has taken everything."""
+        if self.refused:
+            return
+        self.paused = False
+        self._wait_for_request()
+        super().resumeProducing()
+        if self._buffer:
+            self.dataReceived(b"")
+
+    def _wait_for_request(self) -> None:
+        self._idle = True
+        self.deadline = self.site.now() + self.site.idle_seconds
+
+    # The connection
+
+    def connectionMade(self) -> None:
+        """A client has connected."""
+        super().connectionMade()
+        self.site.opened(self)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
+        """The connection is closed."""
+        self.site.closed(self)
         super().connectionLost(reason)
-
-
-class ApiSite(server.Site):
-    """Listens, and serves one resource. No request is logged."""
-
-    protocol = ApiChannel  # type: ignore[assignment]  # declared as the wrapper that switches to HTTP/2
-    noisy = False
-
-    def __init__(self, resource: IResource, body_limit: int, reactor: IReactorTime) -> None:
-        super().__init__(resource, requestFactory=ApiRequest, reactor=reactor)
-        self.body_limit = body_limit
-
-    def log(self, request: http.Request) -> None:
-        """Log nothing."""

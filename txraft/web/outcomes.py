@@ -19,12 +19,13 @@ from collections.abc import Iterable, Mapping
 from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
+from twisted.web import http
 
 from txraft.errors import BadRequest, CrossSite, NoSuchVoter, NotApplied, OutcomeUnknown, TooLarge, Undecided
 from txraft.kv.commands import Result, decode_result
 
 TEXT = b"text/plain; charset=utf-8"
+BYTES = b"application/octet-stream"
 JSON = b"application/json"
 
 _log = Logger()
@@ -49,8 +50,10 @@ DELETE = {Result.DONE: Answer(200, b"deleted value"), Result.NOT_FOUND: NO_SUCH_
 COMPARE_AND_SET = {
     Result.DONE: Answer(200, b"set value"),
     Result.NOT_FOUND: Answer(409, b"there is no such key"),
-    Result.MISMATCH: Answer(409, b"the value is another one than old"),
+    Result.MISMATCH: Answer(409, b"the value is not `old`"),
 }
+
+ON_EVERY_ANSWER = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
 
 _RETRY = (b"Retry-After", b"1")
 _NOT_APPLIED = (b"X-Txraft-Outcome", b"not-applied")
@@ -68,7 +71,19 @@ def of_result(data: bytes, answers: Mapping[Result, Answer]) -> Answer:
 
 def of_value(value: bytes | None) -> Answer:
     """The answer for what a key holds; None where there is no such key."""
-    return NO_SUCH_KEY if value is None else Answer(200, value)
+    if value is None:
+        return NO_SUCH_KEY
+    return Answer(200, value, content_type=TEXT if _is_text(value) else BYTES)
+
+
+def _is_text(value: bytes) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def of_failure(failure: Failure, changes: bool) -> Answer:
@@ -101,14 +116,15 @@ def no_such_method(methods: Iterable[bytes]) -> Answer:
     return Answer(405, b"this path takes " + allowed, ((b"Allow", allowed),))
 
 
-def respond(answer: Answer, request: IRequest) -> bytes:
+def respond(answer: Answer, request: http.Request) -> bytes:
     """Set the response's status and headers; gives its body, which is the caller's to write."""
     if answer.status != 200:
         request.setResponseCode(answer.status)
     set_header = request.responseHeaders.setRawHeaders
     set_header(b"Content-Type", [answer.content_type])
     set_header(b"Content-Length", [b"%d" % len(answer.body)])
-    set_header(b"Cache-Control", [b"no-store"])
+    for name, value in ON_EVERY_ANSWER:
+        set_header(name, [value])
     for name, value in answer.headers:
         set_header(name, [value])
     return answer.body

@@ -1,11 +1,12 @@
 """What each route takes, and what is refused before it reaches a node."""
 
 from attrs import field, frozen
-from twisted.web.iweb import IRequest
+from twisted.web.http_headers import Headers
 
 from txraft.errors import BadRequest, CrossSite, TooLarge
 from txraft.settings import SizeLimits
 from txraft.web.forms import Fields, parse_form, parse_urlencoded, shown
+from txraft.web.request import ApiRequest
 
 
 @frozen
@@ -16,9 +17,9 @@ class Route:
     required: tuple[bytes, ...] = ()
     optional: tuple[bytes, ...] = ()
     changes: bool = False
-    """Whether its requests change something: then pages of other sites may not drive it."""
+    """Whether its requests change something: then pages of other sites may not make them."""
     names: frozenset[bytes] = field(init=False)
-    methods: frozenset[bytes] = field(init=False)
+    methods: frozenset[bytes] = field()
 
     @names.default
     def _names(self) -> frozenset[bytes]:
@@ -34,12 +35,12 @@ def body_limit(limits: SizeLimits) -> int:
     return 3 * (limits.key_size + 2 * limits.value_size) + 16 * 1024
 
 
-def read_parameters(request: IRequest, route: Route, limits: SizeLimits) -> dict[bytes, bytes]:
+def read_parameters(request: ApiRequest, route: Route, limits: SizeLimits) -> dict[bytes, bytes]:
     """The parameters of a request, from its query string and, for a POST, from its form too.
 
     Raises BadRequest, TooLarge or CrossSite."""
-    if route.changes and request.getHeader(b"sec-fetch-site") == b"cross-site":
-        raise CrossSite("a page of another site may not change anything here")
+    if route.changes:
+        check_site(request.requestHeaders)
     given: dict[bytes, bytes] = {}
     for name, value in _fields(request):
         if name not in route.names:
@@ -55,7 +56,28 @@ def read_parameters(request: IRequest, route: Route, limits: SizeLimits) -> dict
     return given
 
 
-def _fields(request: IRequest) -> Fields:
+def check_site(headers: Headers) -> None:
+    """Raise CrossSite where a page of another site made a browser send these headers (hazard N7).
+
+    Browsers send Sec-Fetch-Site over TLS and to localhost only; Origin with every POST, `null` where they will not say;
+    Referer with a GET, unless the page forbids it. Programs send none of the three.
+    """
+    if b"cross-site" in headers.getRawHeaders(b"sec-fetch-site", ()):
+        raise CrossSite("a page of another site may not change anything here")
+    pages = [*headers.getRawHeaders(b"origin", ()), *headers.getRawHeaders(b"referer", ())]
+    if pages:
+        host = headers.getRawHeaders(b"host", (b"",))[0].lower()
+        for page in pages:
+            if _authority(page) != host:
+                raise CrossSite(f"a page of {shown(page)} may not change anything here")
+
+
+def _authority(url: bytes) -> bytes | None:
+    """The `host:port` of a URL. None where it has none."""
+    return url.partition(b"://")[2].partition(b"/")[0].lower() or None
+
+
+def _fields(request: ApiRequest) -> Fields:
     fields = parse_urlencoded(request.uri.partition(b"?")[2])
     if request.method == b"POST":
         body = request.content.read()

@@ -3,51 +3,129 @@
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
+from collections.abc import Collection
+from typing import cast
+
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.web import resource, server
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
 
 from txraft.interfaces import IReplica
-from txraft.settings import SizeLimits
+from txraft.settings import SizeLimits, Timing
 from txraft.web.application import Values, WebApplication
-from txraft.web.channel import ApiRequest, ApiSite
+from txraft.web.channel import ApiChannel
 from txraft.web.outcomes import no_such_method, no_such_path, respond
 from txraft.web.parameters import body_limit
+from txraft.web.request import ApiRequest
+
+_log = Logger()
+
+CHECK_INTERVAL = 1.0
+"""Seconds between two looks for connections whose deadline is over."""
+SILENCE = 60.0
+"""Seconds in which refused connections are one line in the log."""
 
 
-class ApiResource(resource.Resource):
-    """The application's routes have no variable parts, so a dict finds them.
+class ApiSite(ServerFactory):
+    """Takes connections, ends those that are too slow, and brings each request to its route. No request is logged."""
 
-    Klein's own resource takes longer for that than all of the rest of a request takes. It would also cancel what the
-    endpoint waits for when the client goes, but what was proposed goes its way, and a barrier may be shared."""
+    noisy = False
 
-    isLeaf = True
-
-    def __init__(self, application: WebApplication) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        application: WebApplication,
+        reactor: IReactorTime,
+        limits: SizeLimits,
+        timing: Timing,
+        allowed_hosts: Collection[str],
+    ) -> None:
+        self.body_limit = body_limit(limits)
+        self.receive_seconds = timing.receive_seconds
+        self.idle_seconds = timing.idle_seconds
+        self.now = reactor.seconds
         self._app = application.app
         self._routes = application.routes
+        self._allowed_hosts = {host.strip("[]").lower().encode() for host in allowed_hosts}
+        self._max_connections = limits.connections
+        self._channels: set[ApiChannel] = set()
+        self._refused_at: float | None = None
+        self._watch = LoopingCall(self._expire)
+        self._watch.clock = reactor
 
-    def render(self, request: ApiRequest) -> object:
-        """Answer a request: the body, or NOT_DONE_YET."""
+    # Connections
+
+    def buildProtocol(self, addr: IAddress | None) -> ApiChannel | None:  # noqa: ARG002  ServerFactory's signature
+        """A channel for a new connection. None, which closes it, where there are too many."""
+        if len(self._channels) < self._max_connections:
+            return ApiChannel(self)
+        if self._refused_at is None or self.now() >= self._refused_at + SILENCE:
+            self._refused_at = self.now()
+            _log.warn(
+                "{count} clients are connected, which is as many as may be; more are turned away. limits.connections"
+                " and the limit of open files (ulimit -n) of this process say how many",
+                count=len(self._channels),
+            )
+        return None
+
+    def opened(self, channel: ApiChannel) -> None:
+        """A channel has its connection."""
+        self._channels.add(channel)
+        if not self._watch.running:
+            self._watch.start(CHECK_INTERVAL, now=False)
+
+    def closed(self, channel: ApiChannel) -> None:
+        """A channel has lost it."""
+        self._channels.discard(channel)
+        if not self._channels and self._watch.running:
+            self._watch.stop()
+
+    def _expire(self) -> None:
+        now = self.now()
+        for channel in [channel for channel in self._channels if channel.deadline <= now]:
+            channel.expire()
+
+    # Requests
+
+    def serves(self, host: bytes) -> bool:
+        """Whether requests with this Host are answered: all, unless there is a list (hazard N7)."""
+        return not self._allowed_hosts or _name(host.lower()) in self._allowed_hosts
+
+    def serve(self, request: ApiRequest) -> None:
+        """Answer a request, now or later.
+
+        The application's routes have no variable parts, so a dict finds them. Klein's own resource takes longer for
+        that than all of the rest of a request takes. It would also cancel what the endpoint waits for when the client
+        goes, but what was proposed goes its way, and a barrier may be shared."""
         route = self._routes.get(request.path)
         if route is None:
-            return respond(no_such_path(self._routes), request)
-        if request.method not in route.methods:
-            return respond(no_such_method(route.methods), request)
-        body = self._app.execute_endpoint(route.path, request)
-        if isinstance(body, Deferred):
-            body.addCallback(_finish, request)
-            return server.NOT_DONE_YET
-        return body
+            request.answer(respond(no_such_path(self._routes), request))
+        elif request.method not in route.methods:
+            request.answer(respond(no_such_method(route.methods), request))
+        else:
+            body = cast("bytes | Deferred[bytes]", self._app.execute_endpoint(route.path, cast(IRequest, request)))
+            if isinstance(body, Deferred):
+                body.addCallback(request.answer)
+            else:
+                request.answer(body)
 
 
-def _finish(body: bytes, request: ApiRequest) -> None:
-    if not request.lost:
-        request.write(body)
-        request.finish()
+def _name(host: bytes) -> bytes:
+    """A Host header without its port, and without the brackets of an IPv6 address."""
+    return host[1:].partition(b"]")[0] if host.startswith(b"[") else host.partition(b":")[0]
 
 
-def site(replica: IReplica, values: Values, limits: SizeLimits, reactor: IReactorTime) -> ApiSite:
-    """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds."""
-    return ApiSite(ApiResource(WebApplication(replica, values, limits)), body_limit(limits), reactor)
+def site(
+    replica: IReplica,
+    values: Values,
+    reactor: IReactorTime,
+    limits: SizeLimits | None = None,
+    timing: Timing | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> ApiSite:
+    """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds; the rest is as in
+    `Settings`."""
+    limits = limits or SizeLimits()
+    return ApiSite(WebApplication(replica, values, limits), reactor, limits, timing or Timing(), allowed_hosts)

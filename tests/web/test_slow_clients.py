@@ -1,0 +1,213 @@
+"""Clients that send slowly, or do not take what they asked for (hazards N2 and N6)."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.web.wire import HalfClosing, Wire
+from txraft.kv import Result
+from txraft.settings import SizeLimits, Timing
+from txraft.web.channel import LINGER_SECONDS
+
+TIMING = Timing(receive_timeout=30_000, idle_timeout=60_000)
+GET = b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class SlowTransport(HalfClosing):
+    """Holds what is written until the test lets the client take it, and tells its producer when that is too much."""
+
+    FULL: ClassVar = 1 << 16
+    producer: IPushProducer | None
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None and len(self.value()) > self.FULL:
+            self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def take(self) -> bytes:
+        """The client takes everything."""
+        taken = self.value()
+        self.clear()
+        if self.producer is not None:
+            self.producer.resumeProducing()
+        return taken
+
+
+class NeverReadTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.transport = SlowTransport()
+        self.wire = Wire(transport=self.transport, timing=TIMING)
+        self.wire.ask("POST", "/set?key=k", b"val=" + b"v" * 100_000, Content_Type="application/x-www-form-urlencoded")
+
+    def test_pipelined(self) -> None:
+        """One answer is held, however many are asked for in one packet or more; the others come as it is taken."""
+        barriers = self.wire.replica.barriers
+        self.wire.send(GET * 5)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.wire.send(GET * 5)  # was on its way
+        self.assertEqual(self.wire.replica.barriers, barriers + 1)
+        answers = b""
+        for count in range(1, 11):
+            self.assertEqual(self.wire.replica.barriers, barriers + count)
+            answers += self.transport.take()
+        self.assertEqual((answers.count(b"HTTP/1.1 200 OK"), self.transport.value()), (10, b""))
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual(self.wire.get("/get?key=x").code, 404)
+
+    def test_pipelined_while_waiting(self) -> None:
+        """While a request is being decided, what follows it is left in the socket, and then read."""
+        self.wire.replica.waiting = []
+        self.wire.request("POST", "/set?key=k&val=w")
+        self.assertEqual(self.transport.producerState, "producing")
+        status = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
+        self.wire.send(status[:10])
+        self.assertEqual(self.transport.producerState, "paused")
+        self.wire.send(status[10:] * 2)  # was on its way
+        self.assertEqual(self.transport.value(), b"")
+        self.wire.replica.waiting.pop().callback(Result.DONE.value)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.assertEqual([self.wire.response().code for _ in range(2)], [200, 200])
+
+    def test_dropped(self) -> None:
+        """Who takes nothing of an answer is dropped, and what was asked for behind it is never looked at."""
+        self.wire.send(GET * 3)
+        self.wire.clock.pump([1] * 29)
+        self.assertFalse(self.transport.disconnecting)
+        self.wire.clock.advance(1)
+        self.assertTrue(self.transport.disconnected)
+        self.wire.disconnect()
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+
+    def test_dropped_when_closing(self) -> None:
+        """The same after a request that asks to close."""
+        self.wire.send(GET.replace(b"Host: x", b"Host: x\r\nConnection: close"))
+        self.wire.clock.pump([1] * 29)
+        self.assertFalse(self.transport.disconnected)
+        self.wire.clock.advance(1)
+        self.assertTrue(self.transport.disconnected)
+
+
+class SlowSenderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.transport = SlowTransport()
+        self.wire = Wire(transport=self.transport, timing=TIMING)
+
+    def drip(self, data: bytes) -> int:
+        """Send a byte every second. Gives how many went before the connection was given up."""
+        count = 0
+        while not self.transport.half_closed:
+            self.wire.send(data[count : count + 1])
+            self.wire.clock.advance(1)
+            count += 1
+        self.assertLess(count, len(data))
+        return count
+
+    def test_head(self) -> None:
+        """A head that comes a byte a second is answered 408 when its time is over, and the connection closed."""
+        self.assertEqual(self.drip(b"GET /get?key=" + b"k" * 100), 30)
+        self.assertEqual(self.wire.response().code, 408)
+        self.wire.clock.pump([1] * int(LINGER_SECONDS))
+        self.assertTrue(self.transport.disconnected)
+
+    def test_body(self) -> None:
+        """So is a body, whose head does not make its time any longer."""
+        self.wire.send(b"POST /set?key=k HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n")
+        self.wire.clock.pump([1] * 20)
+        self.wire.send(b"\r\n")
+        self.assertEqual(self.drip(b"x" * 100), 10)
+        self.assertEqual(self.wire.response().code, 408)
+
+    def test_chunks(self) -> None:
+        """So are chunks, and the trailer behind them."""
+        self.wire.send(b"POST /set?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        self.assertEqual(self.drip(b"x" * 100), 30)
+
+    def test_slow_decision(self) -> None:
+        """A request that is here may take as long as it takes: that is not the client's fault."""
+        self.wire.replica.waiting = []
+        self.wire.request("POST", "/set?key=k&val=w")
+        self.wire.clock.pump([1] * 1000)
+        self.wire.replica.waiting.pop().callback(Result.DONE.value)
+        self.assertEqual(self.wire.response().code, 200)
+
+
+class IdleTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.transport = SlowTransport()
+        self.wire = Wire(transport=self.transport, timing=TIMING)
+
+    def is_idle_for(self, seconds: int) -> bool:
+        """Whether the connection is closed, without a word, after this many seconds and no earlier."""
+        self.wire.clock.pump([1] * (seconds - 1))
+        self.assertFalse(self.transport.half_closed)
+        self.wire.clock.advance(1)
+        self.assertEqual(self.transport.value(), b"")
+        return self.transport.half_closed
+
+    def test_no_request(self) -> None:
+        """A connection on which no request comes is closed."""
+        self.assertTrue(self.is_idle_for(60))
+        self.wire.clock.pump([1] * int(LINGER_SECONDS))
+        self.assertTrue(self.transport.disconnected)
+
+    def test_kept_alive(self) -> None:
+        """One that is kept open has all of the time after each answer, and is served until then."""
+        for _ in range(3):
+            self.wire.clock.pump([1] * 59)
+            self.assertEqual(self.wire.get("/status").code, 200)
+        self.assertTrue(self.is_idle_for(60))
+
+    def test_after_a_large_answer(self) -> None:
+        """The time counts from when the answer was taken."""
+        self.wire.get("/set?key=k&val=" + "v" * 60_000)
+        self.wire.send(GET * 2)
+        self.wire.clock.pump([1] * 20)
+        while self.transport.take():
+            pass
+        self.assertTrue(self.is_idle_for(60))
+
+    def test_watch_ends(self) -> None:
+        """Nobody looks for slow clients where there are none at all, and somebody does when one comes again."""
+        self.wire.disconnect()
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+        protocol = self.wire.site.buildProtocol(None)
+        assert protocol is not None
+        protocol.makeConnection(SlowTransport())
+        self.assertEqual(len(self.wire.clock.getDelayedCalls()), 1)
+
+
+class KeepAliveTests(SynchronousTestCase):
+    def test_who_closes(self) -> None:
+        """HTTP/1.1 keeps the connection open unless told to close it; HTTP/1.0 does not."""
+        for head, closed in (
+            (b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n", False),
+            (b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", False),
+            (b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: Close\r\n\r\n", True),
+            (b"GET /status HTTP/1.0\r\n\r\n", True),
+            (b"GET /status HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
+        ):
+            wire = Wire()
+            wire.send(head + GET)
+            response = wire.response()
+            self.assertEqual(response.code, 200)
+            self.assertEqual(wire.transport.disconnecting, closed, head)
+            self.assertEqual(wire.transport.value() == b"", closed, head)
+
+
+class TooManyTests(SynchronousTestCase):
+    def test_turned_away(self) -> None:
+        """Beyond limits.connections nobody is let in, and the log says so once a minute (hazard N4)."""
+        wire = Wire(limits=SizeLimits(connections=2))
+        second = wire.site.buildProtocol(None)
+        assert second is not None
+        second.makeConnection(SlowTransport())
+        for _ in range(50):
+            self.assertIsNone(wire.site.buildProtocol(None))
+        self.assertEqual(wire.get("/status").code, 200)
+        wire.disconnect()
+        self.assertIsNotNone(wire.site.buildProtocol(None))

@@ -1,0 +1,103 @@
+"""A request: what its head must be like, its body, and the way to its answer."""
+
+# mypy: allow-untyped-calls
+# (Most of Twisted's HTTP classes have no annotations.)
+
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING, TypeAlias
+
+from twisted.python.failure import Failure
+from twisted.web import http
+
+if TYPE_CHECKING:
+    from txraft.web.channel import ApiChannel
+
+_ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE | re.DOTALL)
+"""A target with scheme and host, as proxies are sent it. Its host counts, not the Host header (RFC 9112 §3.2.2)."""
+Refusal: TypeAlias = tuple[int, str]
+"""The status, and a line that says why."""
+
+
+class ApiRequest(http.Request):
+    """A request. Its body stays in memory, since it is bounded; query string and form are left to `web.forms`."""
+
+    channel: "ApiChannel"
+    content: BytesIO
+    lost = False
+    """The client has gone: there is nobody to write to."""
+    _received = 0
+
+    def parseCookies(self) -> None:
+        """Nothing here has a use for them."""
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers have been read; `length` is the body's, None where it comes in chunks."""
+        self.content = BytesIO()
+        refusal = self._wrong_target() or self._wrong_body()
+        if refusal is not None:
+            self.requestHeaders.removeHeader(b"expect")  # or Twisted goes on to invite the body
+            self.channel.refuse(*refusal)
+        elif length is not None:
+            self._check_length(length)
+
+    def _wrong_target(self) -> Refusal | None:
+        """What is wrong with whom and what the request asks; None where nothing is."""
+        headers, channel = self.requestHeaders, self.channel
+        hosts = headers.getRawHeaders(b"host", ())
+        if len(hosts) != 1 and (hosts or channel._version == b"HTTP/1.1"):
+            return 400, "a request has one Host header"
+        if channel._path[:1] != b"/":
+            target = _ABSOLUTE.fullmatch(channel._path)
+            if target is None:
+                return 400, "the target of a request is a path, as in GET /status"
+            hosts, channel._path = (target[1],), target[2] or b"/"
+            headers.setRawHeaders(b"host", hosts)
+        if not channel.site.serves(hosts[0] if hosts else b""):
+            return 403, "the Host of this request is not in allowed_hosts of this node's configuration"
+        return None
+
+    def _wrong_body(self) -> Refusal | None:
+        """What is wrong with how the body is to come; None where nothing is."""
+        headers = self.requestHeaders
+        if self.channel._version != b"HTTP/1.1" and headers.hasHeader(b"transfer-encoding"):
+            return 400, "HTTP/1.0 has no Transfer-Encoding"
+        if any(each.lower() != b"identity" for each in headers.getRawHeaders(b"content-encoding", ())):
+            return 415, "the body is encoded; send it without a Content-Encoding"
+        if any(each.lower() != b"100-continue" for each in headers.getRawHeaders(b"expect", ())):
+            return 417, "the only thing to Expect here is 100-continue"
+        return None
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._received += len(data)
+        self._check_length(self._received)
+        if not self.channel.refused:
+            self.content.write(data)
+
+    def _check_length(self, length: int) -> None:
+        limit = self.channel.site.body_limit
+        if length > limit:
+            self.requestHeaders.removeHeader(b"expect")  # or Twisted goes on to invite the body
+            self.channel.refuse(413, f"the body is longer than {limit} bytes, which is more than key and values take")
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of the request is here."""
+        if self.channel.refused:
+            return
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.content.seek(0)
+        self.channel.site.serve(self)
+
+    def answer(self, body: bytes) -> None:
+        """Send the answer, whose status and headers have been set, if there is still somebody to send it to."""
+        if not self.lost:
+            self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
+            self.write(body)
+            self.finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has gone."""
+        self.lost = True
+        super().connectionLost(reason)
