@@ -109,6 +109,13 @@ class Overloaded(NotApplied):
     """As much is waiting to be committed as this node will hold (hazard C9)."""
 
 
+class CommandTooLong(NotApplied):
+    """A command is longer than an entry can be, whatever the limits are set to."""
+
+    def __init__(self, length: int, longest: int) -> None:
+        super().__init__(f"a command of {length} bytes is too long; an entry holds {longest}")
+
+
 class OutcomeUnknown(Undecided):
     """The request may have taken effect, or may yet."""
 

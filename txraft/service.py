@@ -88,7 +88,8 @@ def make_node_service(
         for other in settings.cluster
         if other.id != node_id
     }
-    peers = Network(reactor, storage.identity, endpoints, random.Random())
+    addresses = {other.id: str(other.address) for other in settings.cluster}
+    peers = Network(reactor, storage.identity, endpoints, addresses, random.Random())
     node = Node(
         node_id=node_id,
         configuration=Configuration(voters=storage.identity.voters),

@@ -3,9 +3,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, entries_of
-from txraft.core.messages import AppendEntries, NodeId
+from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, NodeId
 from txraft.core.state import RaftOptions
-from txraft.errors import NotLeader, Overloaded
+from txraft.errors import CommandTooLong, NotLeader, Overloaded
 
 ONE_ENTRY_A_MESSAGE = RaftOptions(max_message_size=1)
 
@@ -288,6 +288,15 @@ class OverloadTests(SynchronousTestCase):
         cluster.settle()
         self.assertIn(entry, leader.applied)
         leader.propose(bytes(300))
+
+    def test_longer_than_an_entry_can_be(self) -> None:
+        """What followers could not take in enters no log; the longest that they can, does (hazard R20)."""
+        leader = self.cluster().win(1)
+        before = leader.view.last_index
+        with self.assertRaises(CommandTooLong):
+            leader.propose(bytes(MAX_COMMAND_SIZE + 1))
+        self.assertEqual(leader.view.last_index, before)
+        self.assertEqual(leader.propose(bytes(MAX_COMMAND_SIZE)).index, before + 1)
 
     def test_one_larger_than_the_limit_at_once(self) -> None:
         """hazard R16: the entry that a new leader appends by itself is not in the way of it."""

@@ -142,7 +142,8 @@ class Machine:
         self.failures = []
         identity = Identity(self.id, "test", frozenset(world.ids))
         dials = {peer: Dial(world, (self.id, peer)) for peer in world.ids if peer != self.id}
-        self.network = Network(world.clock, identity, dials, random.Random(world.random.random()))
+        addresses = {peer: f"raft{peer}" for peer in dials}
+        self.network = Network(world.clock, identity, dials, addresses, random.Random(world.random.random()))
         self.node = Node(
             node_id=self.id,
             configuration=Configuration(voters=tuple(world.ids)),

@@ -1,6 +1,8 @@
 """Networks joined in memory, and a handler that remembers."""
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from random import Random
 
 import attrs
@@ -144,7 +146,14 @@ class Cluster:
         self.handlers = [Recorder(), Recorder()]
         self.endpoints = [MemoryEndpoint(self.clock), MemoryEndpoint(self.clock)]
         self.networks = [
-            Network(self.clock, identity, {1 - me: self.endpoints[me]}, Random(me), self.limits)
+            Network(
+                self.clock,
+                identity,
+                {1 - me: self.endpoints[me]},
+                {1 - me: f"host{1 - me}:8080"},
+                Random(me),
+                self.limits,
+            )
             for me, identity in enumerate(self.identities)
         ]
 
@@ -191,6 +200,17 @@ def dial(network: Network) -> tuple[IProtocol, StringTransport]:
     assert protocol is not None
     protocol.makeConnection(transport)
     return protocol, transport
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Without garbage collection, as a node runs for most of its time."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def warnings(events: Iterable[LogEvent]) -> list[str]:

@@ -9,11 +9,11 @@ from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import Cluster, Recorder, SlowTransport, dial, hello_box, warnings
+from tests.rpc.memory import CLUSTER, Cluster, Recorder, SlowTransport, dial, hello_box, warnings
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 from txraft.rpc import LinkLimits, amp_commands
-from txraft.rpc.link import Caller
+from txraft.rpc.sides import Caller
 
 HEARTBEAT = Heartbeat(1, 2, 3)
 
@@ -61,24 +61,30 @@ class CalleeTests(SynchronousTestCase):
         self.assertEqual(self.handler.received, [(1, HEARTBEAT)])
 
     def test_refusals(self) -> None:
-        """Who is not meant is told why, and the connection ends; what it says after that is not heard."""
+        """Who is not meant is told so, and the connection ends; what it says after that is not heard. It learns nothing
+        of this node, whose log has one line of it: hazard N5."""
         for changes, word in (
-            ({"protocol_version": 99}, b"version"),
-            ({"cluster_id": "theirs"}, b"cluster"),
-            ({"voters": (0, 1, 2)}, b"voters"),
-            ({"to_id": 1}, b"addresses"),
-            ({"from_id": 0}, b"two nodes have one id"),
-            ({"from_id": 5}, b"configuration"),
+            ({"protocol_version": 99}, "version"),
+            ({"cluster_id": "theirs"}, "cluster"),
+            ({"cluster_id": "t" * 1024}, "cluster"),
+            ({"voters": (0, 1, 2)}, "voters"),
+            ({"to_id": 1}, "addresses"),
+            ({"from_id": 0}, "two nodes have one id"),
+            ({"from_id": 5}, "configuration"),
         ):
+            self.clock.advance(LinkLimits().repeat_after)
             self.protocol, self.transport = dial(self.cluster.networks[0])
             with capturedLogs() as events:
                 self.protocol.dataReceived(hello_box(**changes) + message_box(HEARTBEAT))
             (answer,) = self.answers()
             self.assertEqual(answer[b"_error_code"], b"HANDSHAKE_REFUSED")
-            self.assertIn(word, answer[b"_error_description"])
+            self.assertIn(word, answer[b"_error_description"].decode())
+            self.assertNotIn(CLUSTER.encode(), self.transport.value())
             self.assertTrue(self.transport.disconnecting)
             (line,) = warnings(events)
-            self.assertIn(answer[b"_error_description"].decode(), line)
+            self.assertIn("refused a stranger at 127.0.0.1:8080", line)
+            self.assertIn(word, line)
+            self.assertLess(len(line), 200)
         self.assertEqual(self.handler.received, [])
 
     def test_refused_caller_that_stays(self) -> None:
@@ -151,6 +157,7 @@ class CalleeTests(SynchronousTestCase):
 
     def check_ends(self, noise: bytes, before: bytes) -> None:
         """`noise`, said after `before`, ends a connection."""
+        self.clock.advance(LinkLimits().repeat_after)
         protocol, transport = dial(self.cluster.networks[0])
         with capturedLogs() as events:
             protocol.dataReceived(before + noise)
@@ -226,7 +233,7 @@ class CallerTests(SynchronousTestCase):
         """A connection that node 0 dialled and on which nothing was answered yet."""
         network, handler, transport = Cluster().networks[0], Recorder(), StringTransport()
         network.handler = handler
-        caller = Caller(network, 1)
+        caller = Caller(network, 1, "host1:8080")
         caller.makeConnection(transport)
         return caller, transport, handler
 
@@ -259,7 +266,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.network, self.clock, self.handler = cluster.networks[0], cluster.clock, cluster.handlers[0]
         self.network.handler = self.handler
         self.transport = SlowTransport()
-        self.caller = Caller(self.network, 1)
+        self.caller = Caller(self.network, 1, "host1:8080")
         self.caller.makeConnection(self.transport)
         self.caller.dataReceived(amp.Box({b"_answer": b"1"}).serialize())
 
@@ -359,7 +366,7 @@ class SlowPeerTests(SynchronousTestCase):
     def test_stop_while_stuck(self) -> None:
         """A network with a connection that is stuck stops in time all the same."""
         transport = StringTransport()
-        caller = Caller(self.network, 1)
+        caller = Caller(self.network, 1, "host1:8080")
         caller.makeConnection(transport)
         assert transport.producer is not None
         transport.producer.pauseProducing()

@@ -43,7 +43,8 @@ class LoopbackTests(TestCase):
         """Let both listen and dial."""
         ports = [Port(), Port()]
         self.networks = [
-            Network(reactor, Identity(me, CLUSTER, VOTERS), {1 - me: ports[me]}, Random(me), LIMITS) for me in (0, 1)
+            Network(reactor, Identity(me, CLUSTER, VOTERS), {1 - me: ports[me]}, {1 - me: "there"}, Random(me), LIMITS)
+            for me in (0, 1)
         ]
         self.handlers = [Recorder(), Recorder()]
         for me in (0, 1):

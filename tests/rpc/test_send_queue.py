@@ -7,11 +7,11 @@ from zope.interface.verify import verifyObject
 
 from tests.clock import Clock
 from tests.rpc.memory import SlowTransport
-from txraft.rpc.send_queue import PIECE, SendQueue
+from txraft.rpc.send_queue import PIECE, PIECE_OVERHEAD, SendQueue
 
 
-class BacklogTests(SynchronousTestCase):
-    """A send_queue that is full at 100 bytes, and stuck after 10 seconds."""
+class SendQueueTests(SynchronousTestCase):
+    """A queue that is full at 100 bytes, and stuck after 10 seconds."""
 
     def setUp(self) -> None:
         """Make one."""
@@ -37,14 +37,16 @@ class BacklogTests(SynchronousTestCase):
         for part in parts:
             self.queue.write(part)
         while self.transport.held:
-            self.assertEqual(self.queue.size, sum(map(len, parts)) - len(self.transport.sent) - self.transport.held)
+            waiting = sum(map(len, parts)) - len(self.transport.sent) - self.transport.held
+            self.assertLessEqual(waiting, self.queue.size)
+            self.assertLessEqual(self.queue.size, waiting + (waiting // PIECE + len(parts)) * PIECE_OVERHEAD)
             self.assertLessEqual(self.transport.held, 2 * PIECE)
             self.transport.take(10_000)
         self.assertTrue(self.transport.sent == b"".join(parts))
 
     def test_full(self) -> None:
         """From the limit on it is full, until less waits."""
-        self.queue.write(bytes(2 * PIECE + 99))
+        self.queue.write(bytes(2 * PIECE + 99 - PIECE_OVERHEAD))
         self.assertFalse(self.queue.full)
         self.queue.write(bytes(1))
         self.assertTrue(self.queue.full)
@@ -79,13 +81,27 @@ class BacklogTests(SynchronousTestCase):
             end()
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_overflows(self) -> None:
+        """What is written although it is full is bounded too; small pieces count for the memory that they take."""
+        for _ in range(100):
+            self.queue.write(bytes(3 * PIECE))
+            self.transport.take(4 * PIECE)
+        self.assertFalse(self.queue.overflows)
+        self.queue.write(bytes(10 * PIECE))  # as much as it likes, while it was not full
+        self.assertTrue(self.queue.full)
+        self.assertFalse(self.queue.overflows)
+        self.queue.write(b"x")
+        self.assertFalse(self.queue.overflows)
+        self.queue.write(b"x")
+        self.assertTrue(self.queue.overflows)
+
     def test_release(self) -> None:
         """A transport that is to close gets everything, and waits for nobody."""
         transport = StringTransport()
-        send_queue = SendQueue(transport, self.clock, 100, 10, self.fail)
-        send_queue.pauseProducing()
-        send_queue.write(bytes(3 * PIECE))
+        queue = SendQueue(transport, self.clock, 100, 10, self.fail)
+        queue.pauseProducing()
+        queue.write(bytes(3 * PIECE))
         self.assertEqual(transport.value(), b"")
-        send_queue.release()
+        queue.release()
         self.assertEqual(len(transport.value()), 3 * PIECE)
         self.assertIsNone(transport.producer)

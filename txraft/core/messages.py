@@ -6,11 +6,15 @@ R19), so every reply names the request that it answers.
 """
 
 import enum
-from typing import TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from attrs import frozen
 
 NodeId: TypeAlias = int
+
+MAX_COMMAND_SIZE: Final = 64 << 20
+"""Bytes of the longest command. It is the same on every node, whatever is set there: what one node takes in, all others
+must be able to take in, also after somebody has lowered a limit."""
 
 
 class EntryKind(enum.IntEnum):

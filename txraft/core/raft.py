@@ -94,7 +94,7 @@ class Raft:
         """Append a command to the leader's log. It took effect when the entry given back is committed: that very one,
         of that index and that term (hazard C6).
 
-        Raises NotLeader, Overloaded or TransferUnderWay; then it never takes effect.
+        Raises NotLeader, Overloaded, CommandTooLong or TransferUnderWay; then it never takes effect.
         """
         return self._lead_or_refuse().propose(data)
 

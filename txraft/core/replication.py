@@ -2,6 +2,7 @@
 
 from txraft.core.log import ENTRY_OVERHEAD, size_of
 from txraft.core.messages import (
+    MAX_COMMAND_SIZE,
     AppendEntries,
     AppendEntriesReply,
     Entry,
@@ -12,7 +13,7 @@ from txraft.core.messages import (
 from txraft.core.progress import Progress, ProgressState
 from txraft.core.quorum import committed_index
 from txraft.core.state import State
-from txraft.errors import Overloaded
+from txraft.errors import CommandTooLong, Overloaded
 
 
 class Replication:
@@ -31,7 +32,11 @@ class Replication:
     # The leader's log
 
     def propose(self, data: bytes) -> Entry:
-        """Append a command to the log. Raises Overloaded where too much waits to be committed already (hazard C9)."""
+        """Append a command to the log. Raises Overloaded where too much waits to be committed already (hazard C9), and
+        CommandTooLong where followers could not take it in: then nothing after it would be committed either.
+        """
+        if len(data) > MAX_COMMAND_SIZE:
+            raise CommandTooLong(len(data), MAX_COMMAND_SIZE)
         size, limit = len(data) + ENTRY_OVERHEAD, self._state.options.max_uncommitted_size
         # One alone is always taken, or a command larger than the limit could never be (hazard R16).
         if self._uncommitted_size and self._uncommitted_size + size > limit:

@@ -11,7 +11,7 @@ from twisted.protocols import amp
 from txraft.core import messages
 from txraft.core.messages import Message
 from txraft.errors import HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
-from txraft.rpc.encoding import LongBytes, PackedMessage
+from txraft.rpc.encoding import LongBytes, Number, PackedMessage
 
 PROTOCOL_VERSION: Final = 1
 """Goes up whenever nodes of the old and the new version could misunderstand each other."""
@@ -101,11 +101,11 @@ class Hello(amp.Command):
     """The first command of whoever dialled; nothing else may come before its answer, which is empty."""
 
     arguments: ClassVar[Arguments] = [
-        (b"protocol_version", amp.Integer()),
+        (b"protocol_version", Number()),
         (b"cluster_id", amp.Unicode()),
         (b"voters", VoterIds()),
-        (b"from_id", amp.Integer()),
-        (b"to_id", amp.Integer()),
+        (b"from_id", Number()),
+        (b"to_id", Number()),
     ]
     fatalErrors: ClassVar[dict[type[Exception], bytes]] = {HandshakeRefused: b"HANDSHAKE_REFUSED"}
 
@@ -132,15 +132,15 @@ class Propose(amp.Command):
 class ReadBarrier(amp.Command):
     """Asks the leader for a read index (thesis §6.4)."""
 
-    response: ClassVar[Arguments] = [(b"read_index", amp.Integer())]
+    response: ClassVar[Arguments] = [(b"read_index", Number())]
     errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
 
 
 class Transfer(amp.Command):
     """Asks the leader to hand leadership over (thesis §3.10); the answer is who leads then."""
 
-    arguments: ClassVar[Arguments] = [(b"target", amp.Integer())]
-    response: ClassVar[Arguments] = [(b"leader_id", amp.Integer())]
+    arguments: ClassVar[Arguments] = [(b"target", Number())]
+    response: ClassVar[Arguments] = [(b"leader_id", Number())]
     errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {NoSuchVoter: b"NO_SUCH_VOTER"}
 
 

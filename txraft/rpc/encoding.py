@@ -27,11 +27,25 @@ Whoever takes over a term at the end of what can be sent leaves the cluster with
 for good. This bound is such an end too, but counting does not lead there, and noise of 64 bits is seldom below it."""
 
 
+class Number(amp.Integer):
+    """A whole number from 0 to MAX_INTEGER."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.protocols.amp has no annotations
+
+    def fromString(self, inString: bytes) -> int:  # type: ignore[override]  # AMP has `int` itself here
+        """Raises MalformedMessage, or ValueError."""
+        number = int(inString)
+        if not 0 <= number <= MAX_INTEGER:
+            raise MalformedMessage("a number is out of range")
+        return number
+
+
 class LongBytes(amp.Argument):
     """Bytes of any length, under the keys `name`, `name-2`, `name-3` and so on of one box (hazard R20)."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # twisted.protocols.amp has no annotations
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
 
     def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:  # noqa: ARG002  AMP's signature
         """Cut the object into values."""

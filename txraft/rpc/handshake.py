@@ -1,27 +1,57 @@
 """Who may talk to whom: the checks behind `Hello`."""
 
 import enum
-from collections.abc import Hashable
+from types import SimpleNamespace
 
-from attrs import Factory, define, frozen
+import attrs
+from attrs import frozen
 
 from txraft.core.messages import NodeId
 from txraft.interfaces import Identity
 from txraft.rpc.amp_commands import PROTOCOL_VERSION
+from txraft.rpc.limited_log import shown
 
 
 class Refusal(enum.Enum):
-    """Why a handshake is refused; the value is the line that the caller and the log get."""
+    """Why a handshake is refused: what the caller is told, and what the log says of the caller.
 
-    VERSION = "the RPC protocol here is version {here.protocol_version}, the caller's is {hello.protocol_version}"
-    CLUSTER = "this node belongs to cluster {here.cluster_id!r}, the caller to {hello.cluster_id!r}"
-    VOTERS = (
-        "the voters here are {here.voters}, the caller's are {hello.voters}: start both with the members that the"
-        " cluster was first started with"
+    A caller is told nothing of this node. One that does not know the name of the cluster learns that this is another
+    cluster, and no more.
+    """
+
+    VERSION = (
+        "another version of txraft's protocol is spoken here",
+        "speaks version {hello.protocol_version} of txraft's protocol, and this node version {here.protocol_version}",
     )
-    NOT_MEANT = "this is node {here.to_id}, the caller meant node {hello.to_id}: check the addresses"
-    MYSELF = "this is node {here.to_id}, and the caller says that it is the same: two nodes have one id"
-    STRANGER = "the caller says that it is node {hello.from_id}, which is not in this cluster's configuration"
+    CLUSTER = (
+        "this is another cluster",
+        "belongs to cluster '{hello.cluster_id}', and this node to '{here.cluster_id}'",
+    )
+    VOTERS = (
+        "the voters here are others: start both nodes with the members that the cluster was first started with",
+        "has the voters {hello.voters}, and this node {here.voters}: start both with the members that the cluster was"
+        " first started with",
+    )
+    NOT_MEANT = (
+        "this is not the node that was meant: check the addresses",
+        "meant node {hello.to_id}, and this is node {here.from_id}: check the addresses",
+    )
+    MYSELF = (
+        "two nodes have one id",
+        "has the id of this node, {hello.from_id}: two nodes have one id",
+    )
+    STRANGER = (
+        "the caller is not in this cluster's configuration",
+        "says that it is node {hello.from_id}, which is not in this cluster's configuration",
+    )
+
+    def __init__(self, told: str, logged: str) -> None:
+        self.told = told
+        self._logged = logged
+
+    def describe(self, here: Identity, hello: "Greeting") -> str:
+        """For the log of the node `here`: what the caller said, and what would have been right."""
+        return self._logged.format(hello=hello.shown(), here=greeting(here, here.node_id).shown())
 
 
 @frozen
@@ -34,6 +64,10 @@ class Greeting:
     """In ascending order."""
     from_id: NodeId
     to_id: NodeId
+
+    def shown(self) -> SimpleNamespace:
+        """The same, each field as a line of the log may have it."""
+        return SimpleNamespace(**{field.name: shown(getattr(self, field.name)) for field in attrs.fields(Greeting)})
 
 
 def greeting(here: Identity, peer: NodeId) -> Greeting:
@@ -55,25 +89,3 @@ def check(here: Identity, hello: Greeting) -> Refusal | None:
         Refusal.STRANGER: hello.from_id not in here.voters,
     }
     return next((refusal for refusal, holds in reasons.items() if holds), None)
-
-
-def describe(refusal: Refusal, here: Identity, hello: Greeting) -> str:
-    """The refusal in one line."""
-    return refusal.value.format(here=greeting(here, here.node_id), hello=hello)
-
-
-@define(eq=False)
-class News:
-    """Tells what is new from what was said already, so that a retry every second does not fill the log."""
-
-    _last: dict[Hashable, object] = Factory(dict)
-
-    def is_new(self, subject: Hashable, value: object) -> bool:
-        """Whether `value` differs from the last one of `subject`."""
-        known = self._last.get(subject)
-        self._last[subject] = value
-        return known != value
-
-    def forget(self, subject: Hashable) -> None:
-        """Let the next value of `subject` be new."""
-        self._last.pop(subject, None)

@@ -3,23 +3,22 @@
     connected ──Hello──> up: messages and questions, both ways ──> closed
         └─────refused, late, anything else but Hello─────────────────^
 
-`Caller` dialled and says `Hello`, `Callee` answers it; after that the two are the same. A link that is closed is closed
-for good: its owner does not use it any more, and what still comes in on it is not looked at.
+`Caller` dialled and says `Hello`, `Callee` answers it (`txraft.rpc.sides`); after that the two are the same. What is
+closed is closed for good: its owner does not use it any more, and what still comes in on it is not looked at.
 """
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import attrs
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from txraft.core.messages import AppendEntries, Message, NodeId
+from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Message, NodeId
 from txraft.errors import (
-    HandshakeRefused,
+    CommandTooLong,
     MalformedMessage,
     NoSuchVoter,
     NotApplied,
@@ -30,14 +29,13 @@ from txraft.errors import (
 )
 from txraft.interfaces import Identity, IPeerHandler
 from txraft.rpc import amp_commands
-from txraft.rpc.handshake import Greeting, check, describe, greeting
+from txraft.rpc.boxes import MALFORMED, BoxProtocol
+from txraft.rpc.handshake import Greeting
+from txraft.rpc.limited_log import shown
 from txraft.rpc.link_limits import LinkLimits, tune
 from txraft.rpc.send_queue import SendQueue
 
 _log = Logger()
-
-_MALFORMED = (MalformedMessage, ValueError, KeyError, amp.AmpError)
-"""What decoding raises for a box that makes no sense."""
 
 
 class Owner(Protocol):
@@ -57,23 +55,25 @@ class Owner(Protocol):
     def link_closed(self, link: "Link") -> None:
         """The link is of no more use. Called once; the transport may still be sending what was written."""
 
-    def handshake_failed(self, link: "Link", peer: NodeId | None, kind: object, line: str) -> None:
-        """The handshake failed for the reason in `line`; equal reasons have an equal `kind`."""
+    def complain(self, link: "Link", kind: object, line: str) -> None:
+        """Something is wrong with the connection: `line` says it for the log. Complaints of one `kind` are alike."""
+
+    def reject(self, link: "Link", kind: object, line: str) -> None:
+        """As `complain`, where the other side is no peer, or does not behave like one: dialling it again at once would
+        not help."""
 
 
-class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
-    """What `Caller` and `Callee` share. It is `amp.AMP` without its table of responders and its logging."""
+class Link(BoxProtocol):
+    """What `Caller` and `Callee` share."""
 
     peer: NodeId | None = None
     """Who is on the other side; None until it is known."""
     up: bool = False
-    closed: bool = False
     transport: Any
     """Several of Twisted's interfaces at once; None once the connection is lost."""
 
     def __init__(self, owner: Owner) -> None:
-        amp.BoxDispatcher.__init__(self, self)
-        amp.BinaryBoxProtocol.__init__(self, self)
+        super().__init__()
         self.owner = owner
         self.lost: Deferred[None] = Deferred()
         """Fires when the transport is gone."""
@@ -83,16 +83,21 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._watch: IDelayedCall | None = None
         self._heard = True
         """Whether anything has come since the last Ping."""
+        self._answering: set[Deferred[Any]] = set()
+        """Questions of the peer that wait for their answers."""
 
     # To the peer
 
     def send(self, message: Message) -> None:
-        """Send a message. Where the send_queue is full, entries are dropped: no other message is large."""
+        """Send a message. Where too much waits to be sent, entries are dropped: no other message is large."""
         if not (self._send_queue.full and isinstance(message, AppendEntries)):
-            self._call(amp_commands.COMMAND_OF[type(message)], message=message)
+            self.call(amp_commands.COMMAND_OF[type(message)], message=message)
 
     def propose(self, command: bytes) -> Deferred[bytes]:
-        """As IPeers.propose, to this link's peer. Fails with Overloaded where the send_queue is full."""
+        """As IPeers.propose, to this link's peer. Fails with Overloaded where too much waits to be sent, and with
+        CommandTooLong where the peer would close the connection over it."""
+        if len(command) > MAX_COMMAND_SIZE:
+            return fail(CommandTooLong(len(command), MAX_COMMAND_SIZE))
         if self._send_queue.full:
             return fail(Overloaded(f"too much waits to be sent to node {self.peer}; try again later"))
         return self._ask(amp_commands.Propose, {"command": command}, "result", OutcomeUnknown)
@@ -112,39 +117,30 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         result: Deferred[Any] = Deferred()
 
         def failed(failure: Failure) -> None:
-            if failure.check(*_MALFORMED) and not failure.check(amp.RemoteAmpError):
-                self._malformed(failure.value)
+            if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
+                self.malformed(failure.value)
             if not failure.check(NotApplied, NoSuchVoter, if_lost):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
             result.errback(failure)
 
-        asked = self._call(command, **arguments)
-        asked.addCallbacks(lambda answer: result.callback(answer[key]), failed)
+        self.call(command, **arguments).addCallbacks(lambda answer: result.callback(answer[key]), failed)
         return result
-
-    def _call(self, command: type[amp.Command], /, **arguments: Any) -> Any:
-        return self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]  # AMP has no annotations
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Write a box. Everything that AMP sends goes through here; once the transport is gone, nowhere."""
-        if self.transport is not None:
-            self._send_queue.write(box.serialize())
+        if self.transport is None:
+            return
+        self._send_queue.write(box.serialize())
+        if self._send_queue.overflows and not self.closed:
+            self.owner.complain(self, "greedy", f"aborting the connection to {self.name}, which asks and does not read")
+            self.abort()
 
     # From the peer
 
     def dataReceived(self, data: bytes) -> None:
         """Something came."""
         self._heard = True
-        super().dataReceived(data)  # type: ignore[no-untyped-call]  # AMP has no annotations
-
-    def ampBoxReceived(self, box: amp.AmpBox) -> None:
-        """A whole box arrived. One that makes no sense ends the connection."""
-        if self.closed:
-            return
-        try:
-            super().ampBoxReceived(box)  # type: ignore[no-untyped-call]  # the same
-        except _MALFORMED as error:
-            self._malformed(error)
+        super().dataReceived(data)
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """Do as the command in `box` says. Fires with the box of the answer, if there is to be one."""
@@ -175,22 +171,38 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
             _log.failure("a message from node {peer} made the node fail", peer=self.peer)
 
     def _answer(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
-        def failed(failure: Failure) -> Failure:
-            if not failure.check(Undecided, NoSuchVoter):
-                _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
-            return Failure(amp_commands.on_the_wire(failure.value))
-
         handler = self.owner.handler
         handlers: dict[type[amp.Command], tuple[Callable[..., Deferred[Any]], str]] = {
             amp_commands.Propose: (handler.propose, "result"),
             amp_commands.ReadBarrier: (handler.read_index, "read_index"),
             amp_commands.Transfer: (handler.transfer_leadership, "leader_id"),
         }
+        if len(self._answering) >= self.owner.limits.questions:
+            refusal = Overloaded("too many questions of this node wait for their answers; try again later")
+            return fail(amp_commands.on_the_wire(refusal))
         handle, key = handlers[command]
         answer: Deferred[Any] = maybeDeferred(handle, **arguments)
-        return answer.addCallback(lambda value: command.makeResponse({key: value}, self)).addErrback(failed)
+        self._answering.add(answer)
+
+        def answered(result: Any) -> amp.AmpBox:
+            self._answering.discard(answer)
+            box: amp.AmpBox = command.makeResponse({key: result}, self)
+            return box
+
+        def failed(failure: Failure) -> Failure:
+            self._answering.discard(answer)
+            if not failure.check(Undecided, NoSuchVoter, CancelledError):
+                _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
+            return Failure(amp_commands.on_the_wire(failure.value))
+
+        return answer.addCallback(answered).addErrback(failed)
 
     # Opening and closing
+
+    @property
+    def name(self) -> str:
+        """The other side, for the log."""
+        raise NotImplementedError
 
     def connectionMade(self) -> None:
         """The connection is open; the handshake has a time limit."""
@@ -204,6 +216,7 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         self._no_deadline()
         self.peer = peer
         self.up = True
+        self.trust()
         self._watch = self.owner.reactor.callLater(self.owner.limits.silence, self._look_for_life)
         self.owner.link_up(self, peer)
 
@@ -215,16 +228,16 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         if self._heard or self._send_queue.size:
             self._heard = False
             self._watch = self.owner.reactor.callLater(silence, self._look_for_life)
-            self._call(amp_commands.Ping).addErrback(lambda _: None)
+            self.call(amp_commands.Ping).addErrback(lambda _: None)
             return
-        _log.warn("aborting the connection to node {peer}: silent for {silence:g} s", peer=self.peer, silence=silence)
+        self.owner.complain(self, "silent", f"aborting the connection to {self.name}: silent for {silence:g} s")
         self.abort()
 
     def _late(self) -> None:
-        self._deadline = None
         if not self.closed:
-            limit = self.owner.limits.handshake
-            self.owner.handshake_failed(self, self.peer, "late", f"no handshake within {limit:g} s")
+            self.owner.reject(
+                self, "late", f"{self.name} did not finish its handshake within {self.owner.limits.handshake:g} s"
+            )
         self.abort()
 
     def close(self) -> None:
@@ -250,78 +263,37 @@ class Link(amp.BinaryBoxProtocol, amp.BoxDispatcher):
                 self._watch.cancel()
             self.owner.link_closed(self)
 
-    def _malformed(self, error: BaseException | None) -> None:
+    def malformed(self, error: BaseException | None) -> None:
+        """What came cannot be read: end the connection. What does not get as far as a handshake is no node at all."""
         if not self.closed:
-            sender = self.transport.getPeer() if self.peer is None else f"node {self.peer}"
-            _log.warn("closing the connection of {sender}, which sent nonsense: {error}", sender=sender, error=error)
+            if self.up:
+                line = f"closing the connection to {self.name}, which sent nonsense: {shown(error)}"
+            else:
+                line = f"{self.name} does not speak txraft's protocol"
+            self.owner.reject(self, "nonsense", line)
             self.abort()
 
     def _stuck(self) -> None:
-        _log.warn("aborting the connection to node {peer}, which takes nothing in", peer=self.peer)
+        self.owner.complain(self, "stuck", f"aborting the connection to {self.name}, which takes nothing in")
         self.abort()
-
-    def lengthLimitExceeded(self, length: int) -> None:
-        """A key is longer than AMP allows: the other side does not speak AMP."""
-        self._malformed(MalformedMessage(f"a key of {length} bytes"))
 
     def unhandledError(self, failure: Failure) -> None:
         """Something that must not happen did, between AMP and this class."""
         _log.failure("closing the connection to node {peer}", failure, peer=self.peer)
         self.abort()
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default is for callers only
-        """The transport is gone. The owner hears of it before those who wait for answers, lest they ask here again."""
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # as BoxProtocol's
+        """The transport is gone. The owner hears of it before those who wait for answers: they might ask here again."""
         self._finish()
         self._no_deadline()
         self._send_queue.stopProducing()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # AMP has no annotations
-        self.transport = None
+        del self._send_queue  # it refers to this object
+        super().connectionLost(reason)
+        for answer in tuple(self._answering):  # nobody waits for it any more
+            answer.cancel()
         self.lost.callback(None)
 
     def _no_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-
-
-class Caller(Link):
-    """The side that dialled."""
-
-    def __init__(self, owner: Owner, peer: NodeId) -> None:
-        super().__init__(owner)
-        self.peer: NodeId = peer
-
-    def connectionMade(self) -> None:
-        """Say Hello."""
-        super().connectionMade()
-        hello = attrs.asdict(greeting(self.owner.identity, self.peer))
-        asked = self._call(amp_commands.Hello, **hello)
-        asked.addCallbacks(lambda _: self._become_up(self.peer), self._refused)
-
-    def _refused(self, failure: Failure) -> None:
-        if not self.closed:
-            line = f"refused: {failure.getErrorMessage()}"
-            self.owner.handshake_failed(self, self.peer, line, line)
-            self.close()
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # as above
-        """As Link's. Whoever hangs up instead of answering Hello is not a node of this cluster."""
-        if not self.closed and not self.up:
-            self.owner.handshake_failed(self, self.peer, "lost", "the connection was closed during the handshake")
-        super().connectionLost(reason)
-
-
-class Callee(Link):
-    """The side that was dialled."""
-
-    def greeted(self, hello: Greeting) -> Deferred[amp.AmpBox]:
-        """Let the caller in, or refuse it; the deadline of the handshake sees to it that a refused caller goes."""
-        identity = self.owner.identity
-        refusal = check(identity, hello)
-        if refusal is None:
-            self._become_up(hello.from_id)
-            return succeed(amp.Box())
-        line = describe(refusal, identity, hello)
-        self.owner.handshake_failed(self, hello.from_id if hello.from_id in identity.voters else None, refusal, line)
-        self._finish()
-        code = amp_commands.Hello.fatalErrors[HandshakeRefused]
-        return fail(amp.RemoteAmpError(code, line, fatal=True))
+        self._deadline = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -16,9 +17,10 @@ from zope.interface import implementer
 from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import Unreachable
 from txraft.interfaces import Identity, IPeerHandler, IPeers
-from txraft.rpc.handshake import News
-from txraft.rpc.link import Callee, Caller, Link
+from txraft.rpc.limited_log import LimitedLog
+from txraft.rpc.link import Link
 from txraft.rpc.link_limits import LinkLimits
+from txraft.rpc.sides import Callee, Caller
 
 _log = Logger()
 
@@ -28,17 +30,19 @@ _log = Logger()
 class Network:
     """A node's peers. Made before the node, which takes it as an argument, and started with the node:
 
-        network = Network(reactor, identity, endpoints, random)
+        network = Network(reactor, identity, endpoints, addresses, random)
         node = ...(peers=network)
         network.start(node)
         listening_endpoint.listen(network.server_factory())
 
     `endpoints` says how to dial each peer; each must give up connecting after a time of its own (some seconds).
+    `addresses` are the same for people, who read them in the log.
     """
 
     reactor: IReactorTime
     identity: Identity
     endpoints: Mapping[NodeId, IStreamClientEndpoint]
+    addresses: Mapping[NodeId, str]
     random: Random
     limits: LinkLimits = field(factory=LinkLimits)
     handler: IPeerHandler = field(init=False)
@@ -49,14 +53,22 @@ class Network:
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
     _unwelcome: set[NodeId] = field(init=False, factory=set)
     """Peers that were reached last time, without a handshake that succeeded."""
-    _news: News = field(init=False, factory=News)
+    _strangers: dict[Link, None] = field(init=False, factory=dict)
+    """Connections that were dialled by others and have not completed their handshake, the oldest first."""
+    _warnings: LimitedLog = field(init=False)
+    _comings: LimitedLog = field(init=False)
+    """Connections that open and close. After the burst, one line a minute and peer says what was last."""
+
+    def __attrs_post_init__(self) -> None:
+        self._warnings = LimitedLog(_log, self.reactor, burst=1, interval=self.limits.repeat_after)
+        self._comings = LimitedLog(_log, self.reactor, burst=10, interval=60)
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and let peers in. `handler` is told of what comes from now on."""
         self.handler = handler
         self.running = True
         for peer, endpoint in self.endpoints.items():
-            factory = _Factory(partial(Caller, self, peer))
+            factory = _Factory(partial(self._dialled, peer))
             self._dialling.append(_Dialling(endpoint, factory, self._retry_policy(peer), self.reactor))
         for service in self._dialling:
             service.startService()
@@ -64,6 +76,8 @@ class Network:
     def stop(self) -> Deferred[None]:
         """Close every connection. Fires when the last is gone, which takes `limits.close` seconds at most."""
         self.running = False
+        self._warnings.stop()
+        self._comings.stop()
         for link in list(self._links):
             link.close()
         over: list[Deferred[Any]] = [link.lost for link in self._links]
@@ -73,7 +87,10 @@ class Network:
 
     def server_factory(self) -> IProtocolFactory:
         """What the node listens with. Until `start` and after `stop`, connections are closed at once."""
-        return _Factory(lambda: Callee(self) if self.running else None)
+        return _Factory(lambda caller: Callee(self, caller) if self.running else None)
+
+    def _dialled(self, peer: NodeId, _resolved: str) -> Link:
+        return Caller(self, peer, self.addresses[peer])
 
     def _retry_policy(self, peer: NodeId) -> Callable[[int], float]:
         limits = self.limits
@@ -113,9 +130,23 @@ class Network:
     # Owner of the links
 
     def link_made(self, link: Link) -> None:
-        """As Owner.link_made."""
+        """As Owner.link_made. Where too many have not said who they are, the oldest goes: a peer says it at once, so it
+        gets in however many strangers call."""
         self._links.add(link)
-        link.lost.addCallback(lambda _: self._links.discard(link))
+        link.lost.addCallback(lambda _: self._forget(link))
+        if isinstance(link, Callee):
+            self._strangers[link] = None
+            if len(self._strangers) > self.limits.strangers:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                self.complain(
+                    oldest, "many", f"more than {self.limits.strangers} strangers call: hung up on the oldest"
+                )
+                oldest.abort()
+
+    def _forget(self, link: Link) -> None:
+        self._links.discard(link)
+        self._strangers.pop(link, None)
 
     def link_up(self, link: Link, peer: NodeId) -> None:
         """As Owner.link_up. A newer connection replaces the older."""
@@ -124,12 +155,14 @@ class Network:
         ways[peer] = link
         if older is not None:
             older.abort()
-        self._news.forget((type(link), peer))
+        self._strangers.pop(link, None)
         if isinstance(link, Caller):
             self._unwelcome.discard(peer)
-            _log.info("connected to node {peer}", peer=peer)
+            for kind in ("refused", "late", "lost"):  # so that the next time is news
+                self._warnings.forget((Caller, peer, kind))
+            self._comings.info(peer, "connected to node {peer}", peer=peer)
         else:
-            _log.info("node {peer} has connected", peer=peer)
+            self._comings.info(peer, "node {peer} has connected", peer=peer)
         self._tell_if_changed(peer, used)
 
     def link_closed(self, link: Link) -> None:
@@ -140,19 +173,20 @@ class Network:
         used = self._link_to(peer)
         del ways[peer]
         if isinstance(link, Caller):
-            _log.info("lost the connection to node {peer}", peer=peer)
+            self._comings.info(peer, "lost the connection to node {peer}", peer=peer)
         else:
-            _log.info("node {peer} has disconnected", peer=peer)
+            self._comings.info(peer, "node {peer} has disconnected", peer=peer)
         self._tell_if_changed(peer, used)
 
-    def handshake_failed(self, link: Link, peer: NodeId | None, kind: object, line: str) -> None:
-        """As Owner.handshake_failed. Logged unless the last failure was the same."""
+    def complain(self, link: Link, kind: object, line: str) -> None:
+        """As Owner.complain."""
+        self._warnings.warn((type(link), link.peer, kind), "{line}", line=line)
+
+    def reject(self, link: Link, kind: object, line: str) -> None:
+        """As Owner.reject."""
         if isinstance(link, Caller):
             self._unwelcome.add(link.peer)
-        if self._news.is_new((type(link), peer), kind):
-            way = "the connection to" if isinstance(link, Caller) else "a connection from"
-            who = "a stranger" if peer is None else f"node {peer}"
-            _log.warn("{way} {who} failed: {line}", way=way, who=who, line=line)
+        self.complain(link, kind, line)
 
     def _ways(self, link: Link) -> dict[NodeId, Link]:
         return self._outgoing if isinstance(link, Caller) else self._incoming
@@ -179,11 +213,12 @@ class _Dialling(ClientService):
 class _Factory(Factory):
     noisy = False
 
-    def __init__(self, make: Callable[[], Link | None]) -> None:
+    def __init__(self, make: Callable[[str], Link | None]) -> None:
+        """`make` is given the address of the other side."""
         self._make = make
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002  Factory's signature
-        return self._make()
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return self._make(f"{addr.host}:{addr.port}" if isinstance(addr, IPv4Address | IPv6Address) else str(addr))
 
 
 def _unreachable(peer: NodeId) -> Deferred[Any]:

@@ -12,7 +12,8 @@ up, and with it what waits. The same happens to one that takes in less than a pi
 about 10 kB/s). One that is merely slow is left in peace, also over a message that takes minutes. Toward that one,
 whatever is large stops at `limit`: entries, which Raft sends again, are dropped, and proposals are refused (`Link`).
 The message that passes the limit still goes, however large (hazard R20). The rest is small, and no more than one for
-each heartbeat interval and for each message or question that came in.
+each heartbeat interval and for each message or question that came in. A peer that goes on asking without reading the
+answers makes as much wait again, and is given up (`overflows`).
 """
 
 from collections import deque
@@ -25,6 +26,8 @@ from zope.interface import implementer
 
 PIECE: Final = 64 * 1024
 """Bytes that are handed to a transport at once."""
+PIECE_OVERHEAD: Final = 64
+"""Bytes that a piece takes beside its own, about: many small ones are not to take more memory than they count for."""
 
 
 @implementer(IPushProducer)
@@ -38,6 +41,9 @@ class SendQueue:
     _stuck_after: float
     _on_stuck: Callable[[], None]
     size: int = 0
+    """Bytes that wait here, with `PIECE_OVERHEAD` for each piece."""
+    _beyond_limit: int = 0
+    """Bytes that were written since it is full."""
     _pieces: deque[bytes] = Factory(deque)
     _deadline: IDelayedCall | None = None
     """Set while the transport is paused."""
@@ -47,13 +53,21 @@ class SendQueue:
 
     @property
     def full(self) -> bool:
-        """Whether what can be dropped or refused is to be."""
+        """Whether entries are to be dropped, and proposals refused."""
         return self.size >= self._limit
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the peer is to be given up: it makes this node write, and does not read."""
+        return self._beyond_limit > self._limit
 
     def write(self, data: bytes) -> None:
         """Write `data` when all that was written before it has gone."""
-        self._pieces.extend(data[start : start + PIECE] for start in range(0, len(data), PIECE))
-        self.size += len(data)
+        self._beyond_limit = self._beyond_limit + len(data) + PIECE_OVERHEAD if self.full else 0
+        for start in range(0, len(data), PIECE):
+            piece = data[start : start + PIECE]
+            self._pieces.append(piece)
+            self.size += len(piece) + PIECE_OVERHEAD
         self._hand_over()
 
     def release(self) -> None:
@@ -72,15 +86,16 @@ class SendQueue:
         self._hand_over()
 
     def stopProducing(self) -> None:
-        """The connection is over."""
+        """The connection is over. What waits is dropped, and nothing refers to this any more."""
         self._no_deadline()
+        self._transport.unregisterProducer()
         self._pieces.clear()
         self.size = 0
 
     def _hand_over(self) -> None:
         while self._pieces and self._deadline is None:
             piece = self._pieces.popleft()
-            self.size -= len(piece)
+            self.size -= len(piece) + PIECE_OVERHEAD
             self._transport.write(piece)
 
     def _no_deadline(self) -> None:

@@ -182,7 +182,8 @@ class Streams:
     def __attrs_post_init__(self) -> None:
         identity = Identity(self.station.id, "simulation", frozenset(self.stations))
         dials = {peer: Dial(self, peer) for peer in self.stations if peer != self.station.id}
-        self.peers = Network(self.process, identity, dials, self.random)
+        addresses = {peer: f"node {peer}'s" for peer in dials}
+        self.peers = Network(self.process, identity, dials, addresses, self.random)
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and listen."""

@@ -1,0 +1,137 @@
+"""What a connection may make a node hold: hazard N3."""
+
+import weakref
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.logger import capturedLogs
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.rpc.memory import Cluster, dial, hello_box, no_collections, warnings
+from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Entry, EntryKind
+from txraft.rpc import amp_commands
+from txraft.rpc.boxes import GREETING_KEYS, GREETING_VALUE, MAX_KEYS
+from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE
+
+
+def pair(key: bytes, value: bytes) -> bytes:
+    """A key and its value, on the wire."""
+    return b"".join(len(part).to_bytes(2, "big") + part for part in (key, value))
+
+
+def held(protocol: Any) -> int:
+    """Bytes that the parser of AMP holds."""
+    box = protocol._currentBox or {}
+    return len(protocol._unprocessed) + sum(len(key) + len(value) for key, value in box.items())
+
+
+class StrangerTests(SynchronousTestCase):
+    """Before the handshake."""
+
+    def setUp(self) -> None:
+        """Node 0 listens, and a stranger has dialled it."""
+        self.cluster = Cluster().start(1)
+        self.protocol, self.transport = dial(self.cluster.networks[0])
+
+    def send(self, data: bytes, most: int) -> int:
+        """Send byte by byte until the node hangs up, and how many it took; it holds at most `most` of them."""
+        for count, byte in enumerate(data):
+            if self.transport.disconnected:
+                return count
+            self.protocol.dataReceived(bytes([byte]))
+            self.assertLessEqual(held(self.protocol), most)
+        return len(data)
+
+    def test_box_without_end(self) -> None:
+        """A box that never ends is given up after a few KiB, with one line."""
+        most = GREETING_KEYS * (GREETING_VALUE + 10)
+        box = b"".join(pair(b"k%d" % number, bytes(GREETING_VALUE)) for number in range(100))
+        with capturedLogs() as events:
+            self.assertLess(self.send(box, most), most + 100)
+        self.assertLess(most, 16 * 1024)
+        self.assertEqual(warnings(events), ["a stranger at 127.0.0.1:8080 does not speak txraft's protocol"])
+
+    def test_the_same_key_for_ever(self) -> None:
+        """A key that comes again and again holds nothing, and does not go on all the same."""
+        self.assertLess(self.send(pair(b"k", b"v") * 1000, 10_000), 100)
+
+    def test_long_value(self) -> None:
+        """A value is refused when its length arrives, before it does."""
+        self.assertEqual(self.send(b"\0\1k" + (GREETING_VALUE + 1).to_bytes(2, "big") + bytes(70_000), 10), 5)
+
+    def test_longest_greeting(self) -> None:
+        """The longest Hello that a node could say is let in."""
+        name = "\U0001f600" * 255
+        longest = {"protocol_version": MAX_INTEGER, "cluster_id": name, "from_id": MAX_INTEGER, "to_id": MAX_INTEGER}
+        self.protocol.dataReceived(hello_box(**longest))
+        (answer,) = amp.parseString(self.transport.value())
+        self.assertEqual(answer[b"_error_code"], b"HANDSHAKE_REFUSED")
+        self.assertLessEqual(len(amp.parseString(hello_box(**longest))[0]) + 3, GREETING_KEYS)
+
+    def test_after_the_handshake(self) -> None:
+        """A peer's box is bounded, too."""
+        self.protocol.dataReceived(hello_box())
+        with capturedLogs() as events:
+            for number in range(MAX_KEYS + 1):
+                self.assertFalse(self.transport.disconnected)
+                self.protocol.dataReceived(pair(b"k%d" % number, b"v"))
+        self.assertTrue(self.transport.disconnected)
+        (line,) = warnings(events)
+        self.assertIn("node 1, which sent nonsense: a box of more than", line)
+
+    def test_many_strangers(self) -> None:
+        """Strangers who say nothing are hung up on when more of them come, the oldest first, with one line; peers get
+        in meanwhile."""
+        limit = self.cluster.networks[0].limits.strangers
+        with capturedLogs() as events:
+            strangers = [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
+            peer, transport = dial(self.cluster.networks[0])
+            peer.dataReceived(hello_box())
+            strangers += [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
+        open_ = [not transport.disconnected for _, transport in strangers]
+        self.assertEqual(open_, [False] * 19 * limit + [True] * limit)
+        self.assertFalse(transport.disconnected)
+        self.assertEqual(len(warnings(events)), 1)
+
+    def test_strangers_who_come_and_go(self) -> None:
+        """Those who have gone do not count."""
+        _, transport = dial(self.cluster.networks[0])
+        for _ in range(1000):
+            protocol, _ = dial(self.cluster.networks[0])
+            protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertFalse(transport.disconnected)
+
+
+class LargestTests(SynchronousTestCase):
+    """The largest boxes that nodes send."""
+
+    def test_largest(self) -> None:
+        """A proposal, and entries, of the longest command have no more keys than a peer takes: hazard R20."""
+        longest = bytes(MAX_COMMAND_SIZE)
+        entry = Entry(MAX_INTEGER, MAX_TERM, EntryKind.COMMAND, longest)
+        message = AppendEntries(MAX_TERM, MAX_INTEGER, MAX_INTEGER - 1, MAX_TERM, (entry,), MAX_INTEGER)
+        for command, arguments in (
+            (amp_commands.Propose, {"command": longest}),
+            (amp_commands.AppendEntries, {"message": message}),
+        ):
+            self.assertLessEqual(len(command.makeArguments(arguments, None)) + 2, MAX_KEYS)
+        self.assertLess(MAX_KEYS * MAX_VALUE, 1.02 * MAX_COMMAND_SIZE)
+
+
+class NothingStaysTests(SynchronousTestCase):
+    """When a connection has closed, nothing of it is left."""
+
+    def test_stranger(self) -> None:
+        """Also where half a box had come, and whoever hung up."""
+        cluster = Cluster().start(1)
+        endless = b"".join(pair(b"k%d" % number, bytes(GREETING_VALUE)) for number in range(100))
+        with no_collections():
+            for said in (b"", b"\0\1k\0\5abc", endless, b"GET / HTTP/1.0\r\n\r\n", hello_box(to_id=1), hello_box()):
+                protocol, transport = dial(cluster.networks[0])
+                protocol.dataReceived(said)
+                protocol.connectionLost(Failure(ConnectionDone()))
+                gone = weakref.ref(protocol)
+                del protocol, transport
+                self.assertIsNone(gone(), said[:20])

@@ -1,0 +1,106 @@
+"""AMP's boxes, with a bound on what one may hold before anybody has looked at it (hazard N3).
+
+A box is a list of keys, each with a value of 65,535 bytes at most, and AMP lets it go on for as long as it likes. Here
+the number of keys is bounded, and thereby the bytes. Until the handshake both bounds are those of a greeting: a
+stranger makes a node hold `GREETING_KEYS * GREETING_VALUE` bytes, and what one read of the socket gives. A value that
+is too long is refused when its length arrives.
+"""
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from txraft.core.messages import MAX_COMMAND_SIZE
+from txraft.errors import MalformedMessage
+from txraft.rpc.encoding import MAX_VALUE
+
+GREETING_KEYS: Final = 12
+GREETING_VALUE: Final = 1024
+MAX_KEYS: Final = GREETING_KEYS + -(-MAX_COMMAND_SIZE // MAX_VALUE)
+"""For the longest command, and what else belongs to a box."""
+
+MALFORMED: Final = (MalformedMessage, ValueError, KeyError, amp.AmpError)
+"""What decoding raises for a box that makes no sense."""
+
+
+class _Itself:
+    """An attribute whose value is the object that has it, and which is not stored: it would be a cycle, and keep what
+    the object holds until the next collection, which comes rarely (`txraft.cli`)."""
+
+    def __get__(self, instance: Any, owner: object) -> Any:
+        return instance
+
+    def __set__(self, instance: object, value: object) -> None:
+        pass
+
+
+class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
+    """It is `amp.AMP` without its table of responders and its logging. Nothing of it outlives its connection."""
+
+    locator = boxReceiver = boxSender = _Itself()
+    closed = False
+    """What comes in is not looked at any more."""
+    _max_keys = GREETING_KEYS
+    _max_value = GREETING_VALUE
+    _keys = 0
+    """Of the box that is coming in."""
+
+    def __init__(self) -> None:
+        amp.BoxDispatcher.__init__(self, self)
+        amp.BinaryBoxProtocol.__init__(self, self)
+
+    def trust(self) -> None:
+        """From the next box on, take what a peer may send."""
+        self._max_keys, self._max_value = MAX_KEYS, MAX_VALUE
+
+    def malformed(self, error: Exception) -> None:
+        """What came cannot be read: end the connection."""
+        raise NotImplementedError
+
+    def call(self, command: type[amp.Command], /, **arguments: Any) -> Deferred[Any]:
+        """Send a command. Fires with its answer; None comes back where it has none."""
+        asked: Deferred[Any] = self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]  # AMP has no annotations
+        return asked
+
+    def dataReceived(self, data: bytes) -> None:
+        """Something came."""
+        if not self.closed:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]  # the same
+
+    def proto_init(self, string: bytes) -> str:
+        """A box begins."""
+        self._keys = 0
+        state: str = super().proto_init(string)  # type: ignore[no-untyped-call]  # the same
+        return state
+
+    def proto_key(self, string: bytes) -> str:
+        """A key of a box came, or its end."""
+        state: str = super().proto_key(string)  # type: ignore[no-untyped-call]  # the same
+        if string:
+            self._keys += 1
+            self.MAX_LENGTH = self._max_value
+            if self._keys > self._max_keys:
+                self.malformed(MalformedMessage(f"a box of more than {self._max_keys} keys"))
+        return state
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """A key or a value is too long."""
+        self.malformed(MalformedMessage(f"a key or value of {length} bytes"))
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """A whole box arrived. One that makes no sense ends the connection."""
+        if self.closed:
+            return
+        try:
+            super().ampBoxReceived(box)  # type: ignore[no-untyped-call]  # the same
+        except amp.NoEmptyBoxes:  # its text is the whole box
+            self.malformed(MalformedMessage("a box that asks and answers nothing"))
+        except MALFORMED as error:
+            self.malformed(error)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default is for nobody
+        """The transport is gone."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # the same
+        self.transport = None
