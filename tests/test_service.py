@@ -175,7 +175,9 @@ class WholeNodeTests(TestCase):
         yield deferLater(reactor, 0)  # for what the client still has to close
 
         self.assertEqual(failures, [])
-        self.assertEqual({path.name for path in directory.iterdir()}, {"raft.sqlite", "kv.sqlite", "lock"})
+        self.assertEqual(
+            {path.name for path in directory.iterdir()}, {"raft.sqlite", "raft.sqlite-durable", "kv.sqlite", "lock"}
+        )
         lock = DirectoryLock(directory)
         lock.acquire()
         lock.release()

@@ -1,11 +1,11 @@
 """The SQLite file: what is written is what is read, or nothing is."""
 
-import os
 import sqlite3
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.descriptors import open_files
 from txraft.errors import CorruptLog, StorageError, WriteFailed
 from txraft.kv.data_file import ROWS_PER_STATEMENT, DataFile
 
@@ -50,11 +50,8 @@ class DataFileTests(SynchronousTestCase):
 
     def test_load_leaves_nothing_open(self) -> None:
         """The process may fork between the load and the first write."""
-        before = os.listdir("/proc/self/fd") if Path("/proc/self/fd").exists() else []
-        file = self.open()
-        after = os.listdir("/proc/self/fd") if before else []
-        self.assertEqual(len(before), len(after))
-        self.assertIsNone(file._connection)
+        DataFile(self.path).load()
+        self.assertEqual(open_files(self.path.parent), set())
 
     def test_all_or_nothing(self) -> None:
         """Data and applied index change together or not at all (hazard S5)."""

@@ -1,5 +1,6 @@
 """A node's directory, for the tests of what is in it."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -46,6 +47,12 @@ class SQLiteTestCase(SynchronousTestCase):
         stored = storage.load()
         self.successResultOf(storage.close())
         return stored
+
+    def copy(self) -> Path:
+        """What is on the disk now, in another place, as after `kill -9`."""
+        copy = Path(self.mktemp())
+        shutil.copytree(self.directory, copy, ignore=shutil.ignore_patterns("lock", "*-shm"))
+        return copy
 
     def execute(self, sql: str, *parameters: object) -> None:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:

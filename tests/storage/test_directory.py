@@ -86,6 +86,16 @@ class DirectoryTests(SQLiteTestCase):
         self.successResultOf(first.close())
         self.assertEqual(self.load(), self.stored)
 
+    def test_locked_by_nobody_known(self) -> None:
+        """The one that holds the lock has not written its process id down yet, or had no room for it."""
+        first = storage_in(self.directory)
+        first.load()
+        for content in (b"", b"not a number", b"99999999999"):
+            (self.directory / "lock").write_bytes(content)
+            line = str(self.assertRaises(DirectoryLocked, storage_in(self.directory).load))
+            self.assertIn(f"{self.directory} is in use by another process: ", line)
+        self.successResultOf(first.close())
+
     def test_locked_by_another_process(self) -> None:
         """A process that became a daemon between load and its first save, as twistd does, still holds the lock."""
         script = (

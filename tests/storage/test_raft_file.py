@@ -1,7 +1,14 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 from tests.storage.contract import entries, entry, save_of
 from tests.storage.disk import SQLiteTestCase
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CorruptLog
+from txraft.interfaces import Stored
+from txraft.storage.durable import DurableRecord, SaveNumbers
+from txraft.storage.raft_rows import checksum_of_vote
 
 
 class DamageTests(SQLiteTestCase):
@@ -85,6 +92,26 @@ class DamageTests(SQLiteTestCase):
         self.path.rename(self.path.with_name("raft.sqlite-wal"))
         self.assertRefused(CorruptLog, "missing")
 
+    def test_only_what_was_durable_is_left(self) -> None:
+        """The file is gone, while saves are known to have been in it: not a new directory."""
+        self.path.unlink()
+        self.assertRefused(CorruptLog, "missing")
+
+    def test_tables(self) -> None:
+        """A bit of a table's definition, which SQLite may still make sense of."""
+        for old, new in (("INTEGER NOT NULL", "INTEGES NOT NULL"), ("data BLOB", "data TEXT")):
+            with self.subTest(new=new):
+                self.setUp()
+                with closing(sqlite3.connect(self.path)) as connection, connection:
+                    connection.execute("PRAGMA writable_schema = ON")
+                    connection.execute("UPDATE sqlite_schema SET sql = replace(sql, ?, ?)", (old, new))
+                self.assertRefused(CorruptLog, "its tables are not those that were made")
+
+    def test_text_that_is_none(self) -> None:
+        """A value that SQLite itself cannot read, with a line break in what it says of it: one line all the same."""
+        self.execute("UPDATE identity SET cluster_id = CAST(? AS TEXT)", b"\xff\n\xfe")
+        self.assertRefused(CorruptLog, "Could not decode")
+
     def test_no_identity(self) -> None:
         """Nobody's."""
         self.execute("DELETE FROM identity")
@@ -97,3 +124,92 @@ class DamageTests(SQLiteTestCase):
                 self.setUp()
                 self.execute(f"UPDATE identity SET {column} = ?", value)
                 self.assertRefused(CorruptLog, "whose it is does not match its checksum")
+
+
+class LostTests(SQLiteTestCase):
+    """A start that finds less than was durable is refused (hazard S15)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.before = self.path.read_bytes()
+        storage = self.start()
+        for save in (Save(TermAndVote(3, 1), ()), save_of(entry(6, term=3)), Save(TermAndVote(4, 0), ())):
+            self.successResultOf(storage.save([save]))
+        self.killed = self.copy()
+        self.successResultOf(storage.close())
+
+    def crash(self) -> Path:
+        """Take the directory back to where the process was killed, with all that it saved in the -wal."""
+        self.directory = Path(self.mktemp())
+        self.killed.rename(self.directory)
+        self.path = self.directory / "raft.sqlite"
+        self.killed = self.copy()
+        return self.directory / "raft.sqlite-wal"
+
+    def evidence(self) -> list[bytes]:
+        """What there is to find out what happened."""
+        return [
+            (self.directory / name).read_bytes() for name in ("raft.sqlite", "raft.sqlite-wal", "raft.sqlite-durable")
+        ]
+
+    def test_whole(self) -> None:
+        """Nothing is lost."""
+        self.crash()
+        self.assertEqual(self.load(), Stored(TermAndVote(4, 0), (*entries(1, 5), entry(6, term=3))))
+
+    def test_damaged_log_of_writes(self) -> None:
+        """hazard S15: a bit of the -wal, wherever it is, which SQLite takes for its end. What there is stays as it is,
+        so that every later start is refused too, and somebody can look into it."""
+        size = self.crash().stat().st_size
+        for offset in range(0, size, 499):
+            wal = self.crash()
+            content = bytearray(wal.read_bytes())
+            content[offset] ^= 16
+            wal.write_bytes(content)
+            before = self.evidence()
+            self.assertRefused(CorruptLog, "lost: it ", "replace it by a node with an id never used before")
+            self.assertEqual(self.evidence(), before)
+
+    def test_no_log_of_writes(self) -> None:
+        """hazard S15: the -wal is gone, or cut short by a whole save."""
+        self.crash().unlink()
+        self.assertRefused(CorruptLog, "its last entries are lost: it ends with save 1, and save 3 was durable")
+        wal = self.crash()
+        wal.write_bytes(wal.read_bytes()[:-4096])
+        self.assertRefused(CorruptLog, "its last vote is lost: it is of save 2, and save 4 was durable")
+
+    def test_older_file(self) -> None:
+        """hazard S15: after a clean end too."""
+        self.path.write_bytes(self.before)
+        self.assertRefused(CorruptLog, "lost: it ends with save 1, and save 3 was durable")
+
+    def test_older_vote(self) -> None:
+        """hazard S15: the vote alone is an old one, whole in itself, as where pages of two times are mixed."""
+        checksum = checksum_of_vote(3, 1, 2)
+        self.execute("UPDATE term_and_vote SET (current_term, voted_for, save, checksum) = (3, 1, 2, ?)", checksum)
+        self.assertRefused(CorruptLog, "its last vote is lost: it is of save 2, and save 4 was durable")
+
+    def test_older_entry(self) -> None:
+        """An entry in the middle is an old one, whole in itself, as where pages of two times are mixed."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            old = connection.execute("SELECT * FROM log WHERE idx = 5").fetchone()
+        self.save(save_of(*entries(5, 7, term=4)))
+        self.execute("UPDATE log SET (term, kind, data, save, checksum) = (?, ?, ?, ?, ?) WHERE idx = 5", *old[1:])
+        self.assertRefused(CorruptLog, "entry 6 does not match its checksum")
+
+    def test_record(self) -> None:
+        """What says what was durable is missing, or damaged in both of its places."""
+        record = self.directory / "raft.sqlite-durable"
+        record.write_bytes(bytes(record.stat().st_size))
+        self.assertRefused(CorruptLog, "raft.sqlite-durable, which says what it has to hold, is missing or damaged")
+        record.unlink()
+        self.assertRefused(CorruptLog, "raft.sqlite-durable, which says what it has to hold, is missing or damaged")
+
+    def test_record_is_behind(self) -> None:
+        """hazard S3: a power cut may take the record back, and then it asks for less; the saves count on from the
+        file's own numbers."""
+        record = self.directory / "raft.sqlite-durable"
+        DurableRecord(record).create()
+        self.save(save_of(entry(7, term=4)))
+        numbers = DurableRecord(record).read()
+        self.assertEqual(numbers, SaveNumbers(vote=4, log=5))

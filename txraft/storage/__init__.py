@@ -15,7 +15,10 @@ The rooms, from the bottom up:
 
 - `merging`    several saves made one, so that a group costs one transaction
 - `directory`  a data directory that outlasts a power cut, and the lock on it
-- `raft_file`  the SQLite file: how it is made, checked, read and written. Blocks
+- `identity`   whose a directory is, and what becomes of a configuration that says otherwise
+- `durable`    the record of what is known to be on the disk
+- `raft_rows`  the tables of the SQLite file and their checksums; `raft_reading` checks and reads them
+- `raft_file`  the SQLite file: how it is made and written. Blocks
 - `sqlite`     `SQLiteStorage`: lock, file and worker as an `IStorage`
 - `worker`     the thread on which files are written
 - `memory`     `MemoryStorage`, its simple twin, under the same tests
@@ -25,14 +28,16 @@ What holds:
 - Term, vote and entries of one call are one transaction: after a crash all of it is there, or none (hazard E1).
 - `raft.sqlite` is made under another name and renamed when it is whole. So a file of that name without its tables, or
   without term and vote, is damage, and is never taken for a new server that has promised nothing.
-- Every entry, and term and vote, carry a CRC-32; what does not match, and a gap, end the start with a line that names
-  the place (hazard S4). There is no repair: a server that forgot part of its log or its vote can make the cluster lose
-  what it acknowledged, so it is replaced under an id never used before (hazard S6).
+- Every row carries a CRC-32, and those of the entries are a chain. What does not match, and a gap, end the start with a
+  line that names the place (hazard S4).
+- A start that finds less than was durable is refused: SQLite takes a bit that flipped in its write-ahead log for the
+  log's end (hazard S15). Saves are numbered, the rows carry the number of their save, and `raft.sqlite-durable` says
+  which were done. It is written after each save and not synced, which costs some microseconds. So it is exact after a
+  crash of the process, and may be older after a power cut, which may also have torn the last write.
+- A start changes nothing in a file that it refuses. There is no repair: a server that forgot part of its log or its
+  vote can make the cluster lose what it acknowledged, so it is replaced under an id never used before (hazard S6).
 - The first write that fails is the last: after a failed fsync nobody knows what the disk has, and a second fsync would
   say that all is well (hazard S1). The node ends. Started again, it reads what is really there.
 - Between `load` and the first save no connection and no thread exists: a process that becomes a daemon forks there,
   and an SQLite connection does not cross a fork. The lock does.
-
-What SQLite cannot tell: the end of its write-ahead log after a crash from a bit that flipped in it. Both end the replay
-there. The window is what has not been checkpointed into the file itself, the last 1,000 pages or so.
 """

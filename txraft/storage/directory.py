@@ -80,7 +80,7 @@ def _name_of(pid: bytes) -> str:
     """Who the lock file says holds it, where that process is alive: after a fork it is, for a moment, a dead parent."""
     try:
         os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+    except (ValueError, OverflowError, ProcessLookupError):  # it may be empty, or damaged
         return "another process"
     except PermissionError:
         pass

@@ -1,42 +1,32 @@
-"""The SQLite file: how it is made, checked, read and written. Every call blocks.
+"""The SQLite file: how it is made, read and written. Every call blocks.
 
 Each SQL statement gives up the interpreter's lock and takes it again, which beside a busy reactor costs more than the
 work it does. So a write is as few statements as can be: many rows each, and `executemany`, a statement a row, never.
 """
 
 import sqlite3
-import struct
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeAlias
-from zlib import crc32
+from typing import TypeAlias
 
-from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import CorruptLog, StorageError, WriteFailed
+from txraft.errors import CorruptLog, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Stored
 from txraft.storage.directory import sync_directory
-from txraft.storage.identity import columns_of, identity_of, require_same
+from txraft.storage.durable import DurableRecord, SaveNumbers
+from txraft.storage.identity import require_same
 from txraft.storage.merging import require_no_gap
-
-FORMAT = 2
-
-ROWS_PER_STATEMENT = 500
-"""Five parameters a row; SQLite takes 32,766 (999 before 3.32 of 2020)."""
-
-SCHEMA = """
-CREATE TABLE identity (
-    format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL, voters TEXT NOT NULL,
-    checksum INTEGER NOT NULL
-);
-CREATE TABLE term_and_vote (
-    id INTEGER PRIMARY KEY CHECK (id = 0), current_term INTEGER NOT NULL, voted_for INTEGER, checksum INTEGER NOT NULL
-);
-CREATE TABLE log (
-    idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL
-);
-"""
+from txraft.storage.raft_reading import (
+    Contents,
+    Damage,
+    OtherFormat,
+    connect_to_read,
+    read_contents,
+    read_identity,
+    require_durable,
+)
+from txraft.storage.raft_rows import FORMAT, TABLES, Statement, insert_entries, insert_identity, write_vote
 
 CANNOT_USE = {
     sqlite3.SQLITE_BUSY,
@@ -49,7 +39,6 @@ CANNOT_USE = {
 }
 """Codes that blame the place a file is in; all others, while it is read, blame the file."""
 
-Statement: TypeAlias = tuple[str, tuple[object, ...]]
 Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
 
 
@@ -70,7 +59,7 @@ class RaftFile:
     """The file at `path`. `load` is called once and leaves nothing open; the calls after it all come from one thread.
 
     `identity` is the configuration's until `load` has read what the disk has. `named` says whether its cluster id is a
-    name, which has to be that of the disk. `connect` is for tests."""
+    name, which has to be that of the disk. `connect`, with which the file is written, is for tests."""
 
     def __init__(self, path: Path, identity: Identity, named: bool, connect: Connect = connect) -> None:
         self.identity = identity
@@ -78,132 +67,121 @@ class RaftFile:
         self._named = named
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
+        self._durable = DurableRecord(Path(f"{path}-durable"))
+        # Of what the file holds: the numbers of its last saves, its last entry and the checksum of that.
+        self._saves = SaveNumbers()
         self._last_index = 0
+        self._checksum = 0
 
     def load(self) -> Stored:
-        """Read everything and check it; make the file where there is none.
+        """Read everything and check it; make the file where there is none. A file that is refused is left as it was,
+        so the next start is refused too.
 
         Raises CorruptLog, WrongDirectory, or StorageError where the file cannot be used for another reason."""
         try:
             if not self._path.exists():
                 self._create()
-            connection = self._connect(self._path)
-            try:
-                stored = self._read(connection)
-            finally:
-                connection.close()
+            contents = self._read()
+        except TxraftError:
+            raise
+        except OtherFormat as error:
+            raise StorageError(
+                f"{self._path} is in format {error}, this txraft reads format {FORMAT}: start the txraft that wrote it"
+            ) from error
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in CANNOT_USE:
                 raise StorageError(
                     f"cannot use {self._path}: {error}; see that this user may write it, that the disk is well and"
                     " has room, and that no other program has it open"
                 ) from error
-            raise self._corrupt(str(error)) from error
+            raise self._corrupt(error) from error
         except OSError as error:
-            raise StorageError(f"cannot make {self._path}: {error.strerror}; see to the disk and its room") from error
-        self._last_index = len(stored.entries)
-        return stored
+            raise StorageError(f"cannot use {self._path}: {error.strerror}; see to the disk and its room") from error
+        except Exception as error:  # a bit that flipped has made something else of a value
+            raise self._corrupt(error) from error
+        self._saves = contents.saves
+        self._last_index = len(contents.stored.entries)
+        self._checksum = contents.checksum
+        return contents.stored
 
     def write(self, save: Save) -> None:
         """Write `save` in one transaction, durably.
 
         Raises InvariantViolated before it does anything where the entries would leave a gap, and WriteFailed."""
         require_no_gap(save.entries, self._last_index)
-        statements = list(self._statements(save))
-        if len(statements) > 1:  # one statement is a transaction by itself
-            statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
+        number = self._saves.last + 1
         try:
             if self._connection is None:
                 self._connection = self._connect(self._path)
+            statements, checksum = self._statements(self._connection, save, number)
             for sql, parameters in statements:
                 self._connection.execute(sql, parameters)
+            self._saves = SaveNumbers(
+                vote=self._saves.vote if save.term_and_vote is None else number,
+                log=number if save.entries else self._saves.log,
+            )
+            self._durable.write(self._saves)
         except (sqlite3.Error, OSError) as error:
             raise WriteFailed(f"cannot write {self._path}: {error}; {_remedy(error)}") from error
+        self._checksum = checksum
         if save.entries:
             self._last_index = save.entries[-1].index
 
     def close(self) -> None:
-        """Let go of the file, and of a transaction that failed: SQLite rolls it back."""
+        """Let go of the file, and of a transaction that failed: SQLite rolls it back. Raises WriteFailed."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        try:
+            self._durable.close()
+        except OSError as error:
+            raise WriteFailed(f"cannot write {self._durable.path}: {error}; {_remedy(error)}") from error
 
     def _create(self) -> None:
-        """Make the file under another name, whole, then give it its own."""
-        if Path(f"{self._path}-wal").exists():
-            raise self._corrupt("it is missing, while its -wal file is there")
+        """Make the file under another name, whole, then give it its own. What is durable in it is said first."""
+        if Path(f"{self._path}-wal").exists() or (self._durable.read() or SaveNumbers()).last > 0:
+            raise Damage("it is missing, while the files beside it are there")
+        self._durable.create()
         new = Path(f"{self._path}.new")
         new.unlink(missing_ok=True)  # from a start that was cut off
-        connection = sqlite3.connect(new, isolation_level=None)
-        try:
+        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = MEMORY")  # no second file that a crash could leave behind
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA}")
-            connection.execute("INSERT INTO identity VALUES (?, ?, ?, ?, ?)", (FORMAT, *columns_of(self.identity)))
-            connection.execute(*_write_term_and_vote(TermAndVote(0, None)))
+            connection.execute("BEGIN IMMEDIATE")
+            for table in TABLES.values():
+                connection.execute(table)
+            connection.execute(*insert_identity(self.identity))
+            connection.execute(*write_vote(TermAndVote(0, None), save=0))
             connection.execute("COMMIT")
-        finally:
-            connection.close()
         new.rename(self._path)
         sync_directory(self._path.parent)
 
-    def _read(self, connection: sqlite3.Connection) -> Stored:
-        self._check_identity(connection)
-        ((report,),) = connection.execute("PRAGMA quick_check(1)")
-        if report != "ok":
-            raise self._corrupt(report.splitlines()[-1])
-        return Stored(self._read_term_and_vote(connection), tuple(self._read_entries(connection)))
+    def _read(self) -> Contents:
+        with closing(connect_to_read(self._path)) as connection:
+            found = read_identity(connection)
+            require_same(self._path.parent, found, self.identity, self._named)
+            self.identity = found
+            contents = read_contents(connection)
+        require_durable(contents.saves, self._durable.read())
+        return contents
 
-    def _check_identity(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT format FROM identity").fetchone()
-        if row is None:
-            raise self._corrupt("it does not say whose it is")
-        if row != (FORMAT,):
-            raise StorageError(
-                f"{self._path} is in format {row[0]}, this txraft reads format {FORMAT}: start the txraft that wrote it"
-            )
-        columns = connection.execute("SELECT node_id, cluster_id, voters, checksum FROM identity").fetchone()
-        found = identity_of(*columns)
-        if found is None:
-            raise self._corrupt("what it says of whose it is does not match its checksum")
-        require_same(self._path.parent, found, self.identity, self._named)
-        self.identity = found
-
-    def _read_term_and_vote(self, connection: sqlite3.Connection) -> TermAndVote:
-        row = connection.execute("SELECT current_term, voted_for, checksum FROM term_and_vote").fetchone()
-        if row is None:
-            raise self._corrupt("term and vote are missing")
-        current_term, voted_for, checksum = row
-        if not _matches(checksum, _checksum_of_vote, current_term, voted_for):
-            raise self._corrupt("term and vote do not match their checksum")
-        return TermAndVote(current_term, voted_for)
-
-    def _read_entries(self, connection: sqlite3.Connection) -> Iterator[Entry]:
-        last_index = last_term = 0
-        for index, term, kind, data, checksum in connection.execute("SELECT * FROM log ORDER BY idx"):
-            if index != last_index + 1:
-                raise self._corrupt(f"entries are missing between {last_index} and {index}")
-            if not _matches(checksum, checksum_of_entry, index, term, kind, data):
-                raise self._corrupt(f"entry {index} does not match its checksum")
-            if term < last_term:
-                raise self._corrupt(f"entry {index} is of term {term}, entry {last_index} of term {last_term}")
-            try:
-                yield Entry(index, term, EntryKind(kind), data)
-            except ValueError as error:
-                raise self._corrupt(f"entry {index} is of kind {kind}, which does not exist") from error
-            last_index, last_term = index, term
-
-    def _statements(self, save: Save) -> Iterator[Statement]:
-        if save.term_and_vote is not None:
-            yield _write_term_and_vote(save.term_and_vote)
-        entries = save.entries
+    def _statements(self, connection: sqlite3.Connection, save: Save, number: int) -> tuple[list[Statement], int]:
+        """What writes `save`, and the checksum of the last entry then."""
+        statements = [] if save.term_and_vote is None else [write_vote(save.term_and_vote, number)]
+        checksum, entries = self._checksum, save.entries
         if entries and entries[0].index <= self._last_index:
-            yield "DELETE FROM log WHERE idx >= ?", (entries[0].index,)
-        for start in range(0, len(entries), ROWS_PER_STATEMENT):
-            chunk = entries[start : start + ROWS_PER_STATEMENT]
-            yield _insert_of(len(chunk)), tuple(column for entry in chunk for column in _row_of(entry))
+            first = entries[0].index
+            row = connection.execute("SELECT checksum FROM log WHERE idx = ?", (first - 1,)).fetchone()
+            checksum = row[0] if row else 0
+            statements.append(("DELETE FROM log WHERE idx >= ?", (first,)))
+        inserts, checksum = insert_entries(entries, checksum, number)
+        statements += inserts
+        if len(statements) > 1:  # one statement is a transaction by itself
+            statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
+        return statements, checksum
 
-    def _corrupt(self, reason: str) -> CorruptLog:
+    def _corrupt(self, error: Exception) -> CorruptLog:
+        reason = "".join(character if character.isprintable() else "?" for character in str(error))
         return CorruptLog(
             f"{self._path} is damaged: {reason}; node {self.identity.node_id} may not go on without what it promised,"
             " not even emptied or from a backup: see to its disk, and replace it by a node with an id never used before"
@@ -214,40 +192,3 @@ def _remedy(error: Exception) -> str:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return "make room on the disk and start the node again"
     return "the disk may be failing: see to it before the node is started again"
-
-
-def _write_term_and_vote(value: TermAndVote) -> Statement:
-    checksum = _checksum_of_vote(value.current_term, value.voted_for)
-    return "INSERT OR REPLACE INTO term_and_vote VALUES (0, ?, ?, ?)", (value.current_term, value.voted_for, checksum)
-
-
-def _row_of(entry: Entry) -> tuple[object, ...]:
-    kind = int(entry.kind)
-    checksum = checksum_of_entry(entry.index, entry.term, kind, entry.data)
-    return entry.index, entry.term, kind, entry.data, checksum
-
-
-@cache
-def _insert_of(rows: int) -> str:
-    return f"INSERT INTO log VALUES {','.join(['(?,?,?,?,?)'] * rows)}"
-
-
-_ENTRY = struct.Struct(">qqq")
-_VOTE = struct.Struct(">q?q")
-
-
-def checksum_of_entry(index: int, term: int, kind: int, data: bytes) -> int:
-    """CRC-32 of index, term and kind, eight bytes each, high byte first, and the data."""
-    return crc32(data, crc32(_ENTRY.pack(index, term, kind)))
-
-
-def _checksum_of_vote(current_term: int, voted_for: NodeId | None) -> int:
-    return crc32(_VOTE.pack(current_term, voted_for is not None, voted_for or 0))
-
-
-def _matches(checksum: object, compute: Callable[..., int], *columns: Any) -> bool:
-    """Whether columns are what was written. A flipped bit may also have changed a column's type."""
-    try:
-        return compute(*columns) == checksum
-    except (TypeError, struct.error):
-        return False

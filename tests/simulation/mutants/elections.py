@@ -151,7 +151,7 @@ MUTANTS = (
     Mutant(
         "term-and-vote-never-replaced",
         "E1",
-        "txraft.storage.raft_file",
+        "txraft.storage.raft_rows",
         "INSERT OR REPLACE INTO term_and_vote",
         "INSERT OR IGNORE INTO term_and_vote",
         what="the log file keeps the first term and vote that it was given",

@@ -73,6 +73,16 @@ MUTANTS = (
         only={"files": True},
     ),
     Mutant(
+        "chain-goes-on-from-what-was-truncated",
+        "S15",
+        "txraft.storage.raft_file",
+        "checksum = row[0] if row else 0",
+        "pass",
+        what="the checksums of entries that replace others go on from the last of those, and the next start is refused",
+        budget=200,
+        only={"files": True},
+    ),
+    Mutant(
         "heartbeat-carries-commit-index",
         "R7",
         "txraft.core.replication",

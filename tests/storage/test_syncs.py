@@ -1,0 +1,73 @@
+"""What is synced at a first start, and in which order: a power cut may lose any name that was not (hazard S3)."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.storage.disk import storage_in
+from txraft.storage.directory import make_directory
+
+events: list[tuple[str, ...]] = []
+"""What was done to which path."""
+
+
+class RecordingConnection(sqlite3.Connection):
+    """Tells of each commit, and whether it is synced."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            ((_, _, path),) = super().execute("PRAGMA database_list")
+            ((synchronous,),) = super().execute("PRAGMA synchronous")
+            events.append(("sync" if synchronous == 2 else "write", path))
+        return super().execute(sql, parameters)
+
+
+class SyncTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        events.clear()
+        fsync, rename, connect = os.fsync, os.rename, sqlite3.connect
+
+        def recording_fsync(descriptor: int) -> None:
+            events.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
+            fsync(descriptor)
+
+        def recording_rename(old: Path, new: Path) -> None:
+            events.append(("rename", str(old), str(new)))
+            rename(old, new)
+
+        self.patch(os, "fsync", recording_fsync)
+        self.patch(os, "rename", recording_rename)
+        self.patch(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=RecordingConnection, **kwargs))
+
+    def test_parents(self) -> None:
+        """Each directory that is made is a name in its parent, and the parent is synced; not those that were there."""
+        top = Path(self.mktemp()).absolute()
+        top.mkdir()
+        make_directory(top / "data" / "0")
+        self.assertEqual(set(events), {("sync", str(top)), ("sync", str(top / "data"))})
+        events.clear()
+        make_directory(top / "data" / "0")
+        self.assertEqual(events, [])
+
+    def test_first_start(self) -> None:
+        """A file has its name once it is whole and synced, and the name is synced after that: a vote in a file that
+        nobody finds is a forgotten vote (hazard E1). What says what was durable is there before."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        storage_in(directory).load()
+        record, new, file = (
+            str(directory / name) for name in ("raft.sqlite-durable", "raft.sqlite.new", "raft.sqlite")
+        )
+        self.assertEqual(
+            events,
+            [
+                ("sync", record),
+                ("sync", str(directory)),
+                ("sync", new),
+                ("rename", new, file),
+                ("sync", str(directory)),
+            ],
+        )

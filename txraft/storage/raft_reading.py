@@ -1,0 +1,119 @@
+"""Reads `raft.sqlite`, and believes nothing in it that it has not checked.
+
+A flipped bit may have changed anything: a value, its type, a table's definition, where a page belongs. Whatever is not
+as it was written is `Damage`, and no entry after the place is used.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from txraft.core.messages import Entry, EntryKind
+from txraft.core.ready import TermAndVote
+from txraft.interfaces import Identity, Stored
+from txraft.storage.durable import SaveNumbers
+from txraft.storage.identity import identity_of
+from txraft.storage.raft_rows import FORMAT, TABLES, checksum_of_entry, checksum_of_vote
+
+
+class Damage(Exception):
+    """What is wrong with the file; `RaftFile` makes a CorruptLog of it."""
+
+
+class OtherFormat(Exception):
+    """The file is in another format, which is the argument."""
+
+
+@frozen
+class Contents:
+    """What the file holds."""
+
+    stored: Stored
+    checksum: int
+    """Of the last entry; 0 where there is none."""
+    saves: SaveNumbers
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file so that closing it changes nothing: SQLite would move what is in the write-ahead log into the file,
+    up to where it is damaged, and remove the rest, which is evidence."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
+def read_identity(connection: sqlite3.Connection) -> Identity:
+    """Whose the file is. Raises Damage, OtherFormat, or what SQLite raises."""
+    row = connection.execute("SELECT format FROM identity").fetchone()
+    if row is None:
+        raise Damage("it does not say whose it is")
+    if row != (FORMAT,):
+        raise OtherFormat(row[0])
+    tables = dict(connection.execute("SELECT name, sql FROM sqlite_schema"))
+    if tables != TABLES:
+        raise Damage("its tables are not those that were made")
+    identity = identity_of(*connection.execute("SELECT node_id, cluster_id, voters, checksum FROM identity").fetchone())
+    if identity is None:
+        raise Damage("what it says of whose it is does not match its checksum")
+    return identity
+
+
+def read_contents(connection: sqlite3.Connection) -> Contents:
+    """All the rest. Raises Damage, or what SQLite raises."""
+    ((report,),) = connection.execute("PRAGMA quick_check(1)")
+    if report != "ok":
+        raise Damage(report.splitlines()[-1])
+    term_and_vote, vote_save = _read_vote(connection)
+    entries: list[Entry] = []
+    checksum = log_save = 0
+    for entry, checksum, log_save in _read_entries(connection):  # noqa: B007  the last ones are used
+        entries.append(entry)
+    return Contents(Stored(term_and_vote, tuple(entries)), checksum, SaveNumbers(vote_save, log_save))
+
+
+def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
+    """Raises Damage where a file that holds the saves `found` has lost some that were `durable` (hazard S15)."""
+    if durable is None:
+        raise Damage("raft.sqlite-durable, which says what it has to hold, is missing or damaged itself")
+    if found.log < durable.log:
+        raise Damage(f"its last entries are lost: it ends with save {found.log}, and save {durable.log} was durable")
+    if found.vote < durable.vote:
+        raise Damage(f"its last vote is lost: it is of save {found.vote}, and save {durable.vote} was durable")
+
+
+def _read_vote(connection: sqlite3.Connection) -> tuple[TermAndVote, int]:
+    row = connection.execute("SELECT current_term, voted_for, save, checksum FROM term_and_vote").fetchone()
+    if row is None:
+        raise Damage("term and vote are missing")
+    current_term, voted_for, save, checksum = row
+    if not _matches(checksum, checksum_of_vote, current_term, voted_for, save):
+        raise Damage("term and vote do not match their checksum")
+    return TermAndVote(current_term, voted_for), save
+
+
+def _read_entries(connection: sqlite3.Connection) -> Iterator[tuple[Entry, int, int]]:
+    """Each entry, its checksum and the number of its save."""
+    last_index = last_term = before = 0
+    for index, term, kind, data, save, checksum in connection.execute("SELECT * FROM log ORDER BY idx"):
+        if index != last_index + 1:
+            raise Damage(f"entries are missing between {last_index} and {index}")
+        if not _matches(checksum, checksum_of_entry, before, index, term, kind, data, save):
+            raise Damage(f"entry {index} does not match its checksum")
+        if term < last_term:
+            raise Damage(f"entry {index} is of term {term}, entry {last_index} of term {last_term}")
+        try:
+            entry = Entry(index, term, EntryKind(kind), data)
+        except ValueError as error:
+            raise Damage(f"entry {index} is of kind {kind}, which does not exist") from error
+        yield entry, checksum, save
+        last_index, last_term, before = index, term, checksum
+
+
+def _matches(checksum: object, compute: Callable[..., int], *columns: Any) -> bool:
+    """Whether columns are what was written. A flipped bit may also have changed a column's type."""
+    try:
+        return compute(*columns) == checksum
+    except (TypeError, struct.error):
+        return False

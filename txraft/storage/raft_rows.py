@@ -1,0 +1,85 @@
+"""The tables of `raft.sqlite` and what goes into their rows, each with its checksum.
+
+A row says which save it is from, so the last entry and the vote say which saves the file holds (`durable`).
+
+The checksums of entries are a chain: each is seeded with the one of the entry before it, as in etcd's write-ahead log.
+So the last one stands for the whole log, and pages of different times do not make up a log that never was. A suffix
+that replaces another goes on from the entry before it. The first entry's seed is 0; a log that begins later, once there
+is compaction, has to keep the checksum of the entry that it begins after.
+"""
+
+import struct
+from functools import cache
+from typing import TypeAlias
+from zlib import crc32
+
+from txraft.core.messages import Entry
+from txraft.core.ready import TermAndVote
+from txraft.interfaces import Identity
+from txraft.storage.identity import columns_of
+
+FORMAT = 2
+
+ROWS_PER_STATEMENT = 500
+"""Six parameters a row; SQLite takes 32,766 (999 before 3.32 of 2020)."""
+
+TABLES = {
+    "identity": """CREATE TABLE identity (
+    format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL, voters TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
+    "term_and_vote": """CREATE TABLE term_and_vote (
+    id INTEGER PRIMARY KEY CHECK (id = 0), current_term INTEGER NOT NULL, voted_for INTEGER, save INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
+    "log": """CREATE TABLE log (
+    idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL, save INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
+}
+"""The statements as SQLite keeps them, which are compared at each start."""
+
+Statement: TypeAlias = tuple[str, tuple[object, ...]]
+
+_ENTRY = struct.Struct(">qqqq")
+_VOTE = struct.Struct(">q?qq")
+
+
+def checksum_of_entry(before: int, index: int, term: int, kind: int, data: bytes, save: int) -> int:
+    """CRC-32, seeded with the checksum of the entry before, of the four numbers, eight bytes each, and the data."""
+    return crc32(data, crc32(_ENTRY.pack(index, term, kind, save), before))
+
+
+def checksum_of_vote(current_term: int, voted_for: int | None, save: int) -> int:
+    """CRC-32 of the numbers, and of whether there is a vote at all."""
+    return crc32(_VOTE.pack(current_term, voted_for is not None, voted_for or 0, save))
+
+
+def insert_identity(identity: Identity) -> Statement:
+    """Say whose the file is."""
+    return "INSERT INTO identity VALUES (?, ?, ?, ?, ?)", (FORMAT, *columns_of(identity))
+
+
+def write_vote(value: TermAndVote, save: int) -> Statement:
+    """Take the place of the term and vote that are there."""
+    columns = (value.current_term, value.voted_for, save)
+    return "INSERT OR REPLACE INTO term_and_vote VALUES (0, ?, ?, ?, ?)", (*columns, checksum_of_vote(*columns))
+
+
+def insert_entries(entries: tuple[Entry, ...], before: int, save: int) -> tuple[list[Statement], int]:
+    """Append to the entry whose checksum is `before`. Gives the checksum of the last one too."""
+    statements = []
+    for start in range(0, len(entries), ROWS_PER_STATEMENT):
+        columns: list[object] = []
+        chunk = entries[start : start + ROWS_PER_STATEMENT]
+        for entry in chunk:
+            kind = int(entry.kind)
+            before = checksum_of_entry(before, entry.index, entry.term, kind, entry.data, save)
+            columns += (entry.index, entry.term, kind, entry.data, save, before)
+        statements.append((_insert_of(len(chunk)), tuple(columns)))
+    return statements, before
+
+
+@cache
+def _insert_of(rows: int) -> str:
+    return f"INSERT INTO log VALUES {','.join(['(?,?,?,?,?,?)'] * rows)}"
