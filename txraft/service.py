@@ -6,17 +6,19 @@ read are; the database connections and threads are not, and the worker makes the
 """
 
 import random
+import resource
 import socket
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
@@ -27,13 +29,18 @@ from txraft.kv.write_behind import WriteBehind
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
-from txraft.settings import Address, Settings
+from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
 from txraft.web import site
 
 CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
+RESERVED_FILES = 256
+"""How many of the files that the process may open are not for clients, but for the disk, for peers, and for strangers
+at the Raft port, who may come by the hundred in one turn of the reactor (hazard N4)."""
+
+_log = Logger()
 
 
 @frozen
@@ -121,7 +128,7 @@ def make_node_service(
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_serve(reactor, ports.raft, peers.server_factory()))
-    api = site(replica, store, reactor, limits, timing, settings.allowed_hosts)
+    api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts)
     service.addService(_serve(reactor, ports.kv, api))
     return service
 
@@ -178,6 +185,22 @@ def _bind(address: Address, key: str) -> socket.socket:
             f"cannot listen on {address}: {error.strerror}; end what listens there, or give this node another {key}"
         ) from error
     return port
+
+
+def _within_open_files(limits: SizeLimits) -> SizeLimits:
+    """The limits, with no more clients than the process may open files for."""
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(open_files // 4, open_files - RESERVED_FILES)
+    if open_files == resource.RLIM_INFINITY or limits.connections <= room:
+        return limits
+    _log.warn(
+        "this process may open {open_files} files, so it serves {room} clients at once and not {connections}; raise its"
+        " limit (ulimit -n, LimitNOFILE in a systemd unit), or lower limits.connections",
+        open_files=open_files,
+        room=room,
+        connections=limits.connections,
+    )
+    return evolve(limits, connections=room)
 
 
 def _serve(reactor: Any, port: socket.socket, factory: IProtocolFactory) -> StreamServerEndpointService:

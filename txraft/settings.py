@@ -150,7 +150,7 @@ class SizeLimits:
     value_size: int = field(default=1024 * 1024, validator=_positive)
     uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_positive)
     """What may wait to be committed; a request beyond it is refused as not applied (hazard C9)."""
-    connections: int = field(default=1000, validator=_positive)
+    connections: int = field(default=700, validator=_positive)
     """How many clients may be connected. Fewer where the process may not open so many files (hazard N4)."""
 
     def __attrs_post_init__(self) -> None:

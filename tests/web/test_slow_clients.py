@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.wire import HalfClosing, Wire
@@ -199,15 +200,109 @@ class KeepAliveTests(SynchronousTestCase):
             self.assertEqual(wire.transport.value() == b"", closed, head)
 
 
+class HalfClosedTests(SynchronousTestCase):
+    """A client that closes its half still gets what it asked for, and then the other half is closed."""
+
+    def setUp(self) -> None:
+        self.transport = SlowTransport()
+        self.wire = Wire(transport=self.transport)
+        self.wire.get("/set?key=k&val=" + "v" * 60_000)
+
+    def close(self) -> None:
+        """The client will send nothing more."""
+        self.wire.protocol.readConnectionLost()
+
+    def test_between_requests(self) -> None:
+        """Nothing is owed; half a request is none."""
+        self.wire.send(GET[:10])
+        self.close()
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_while_deciding(self) -> None:
+        """A request that is being decided, and the one behind it, are answered first."""
+        self.wire.replica.waiting = []
+        self.wire.request("POST", "/set?key=k&val=w")
+        self.wire.send(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.close()
+        self.assertFalse(self.transport.disconnecting)
+        self.wire.replica.waiting.pop().callback(Result.DONE.value)
+        self.assertEqual([self.wire.response().code for _ in range(2)], [200, 200])
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_while_nobody_reads(self) -> None:
+        """So is what waits for its client to take the answers before it."""
+        self.wire.send(GET * 5)
+        self.close()
+        answers = b""
+        while not self.transport.disconnecting:
+            answers += self.transport.take()
+        self.assertEqual((answers + self.transport.value()).count(b"HTTP/1.1 200 OK"), 5)
+
+    def test_after_a_refusal(self) -> None:
+        """When both have closed their half, the connection is over before its deadline."""
+        self.wire.send(b"hello\r\n")
+        self.assertFalse(self.transport.disconnecting)
+        self.close()
+        self.assertTrue(self.transport.disconnecting)
+
+
 class TooManyTests(SynchronousTestCase):
     def test_turned_away(self) -> None:
         """Beyond limits.connections nobody is let in, and the log says so once a minute (hazard N4)."""
-        wire = Wire(limits=SizeLimits(connections=2))
+        wire = Wire(limits=SizeLimits(connections=2), timing=Timing(idle_timeout=1e6))
         second = wire.site.buildProtocol(None)
         assert second is not None
         second.makeConnection(SlowTransport())
-        for _ in range(50):
-            self.assertIsNone(wire.site.buildProtocol(None))
+        with capturedLogs() as events:
+            for _ in range(70):
+                self.assertIsNone(wire.site.buildProtocol(None))
+                wire.clock.advance(1)
+        self.assertEqual(len(events), 2)
+        self.assertIn("2 clients are connected", formatEvent(events[0]))
         self.assertEqual(wire.get("/status").code, 200)
         wire.disconnect()
         self.assertIsNotNone(wire.site.buildProtocol(None))
+
+
+class HeldTests(SynchronousTestCase):
+    """What all clients together hold is bounded, and who began longest ago goes first (hazard N2)."""
+
+    def setUp(self) -> None:
+        self.first = SlowTransport()
+        self.wire = Wire(transport=self.first)
+        self.patch(self.wire.site, "_max_held", 250_000)
+        self.wire.ask("POST", "/set?key=k", b"val=" + b"v" * 100_000, Content_Type="application/x-www-form-urlencoded")
+
+    def another(self, sends: bytes) -> SlowTransport:
+        """One more client, and what it sends."""
+        transport = SlowTransport()
+        protocol = self.wire.site.buildProtocol(None)
+        assert protocol is not None
+        protocol.makeConnection(transport)
+        protocol.dataReceived(sends)
+        return transport
+
+    def test_answers(self) -> None:
+        """Answers that are taken do not count."""
+        self.wire.send(GET)
+        second = self.another(GET)
+        self.assertIn(b"200 OK", second.take())
+        third, fourth = self.another(GET), self.another(GET)
+        self.assertEqual(
+            [each.disconnected for each in (self.first, second, third, fourth)], [True, False, False, False]
+        )
+        fifth = self.another(GET)
+        self.assertEqual([each.disconnected for each in (second, third, fourth, fifth)], [False, True, False, False])
+
+    def test_bodies(self) -> None:
+        """Bodies count until they are whole, or their client has gone."""
+        body = b"POST /get HTTP/1.1\r\nHost: x\r\nContent-Length: 100001\r\n\r\n" + b"x" * 100_000
+        self.wire.send(body)
+        self.wire.send(b"x")
+        self.assertEqual(self.wire.response().code, 400)
+        self.wire.send(body)
+        self.wire.disconnect()
+        second, third = self.another(body), self.another(body)
+        self.assertEqual([each.disconnected for each in (second, third)], [False, False])
+        self.another(GET)
+        self.assertEqual([each.disconnected for each in (second, third)], [True, False])

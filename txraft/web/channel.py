@@ -7,6 +7,7 @@ What bounds it (the hazards N1, N2 and N6):
 - A client has `receive_seconds` for the whole of a request, from its first byte on, and as long again to take what is
   answered. Between requests it may be silent for `idle_seconds`.
 - One request is served at a time. While one is being decided, or its answer waits to be taken, the next is not read.
+- What all connections together keep of bodies that are not whole and answers that are not taken is bounded by the site.
 
 A request that is refused before all of it has been read is a matter of some care. To close the connection while the
 client still sends makes its kernel drop what it has received, the answer included. So the answer is written, our half
@@ -18,12 +19,13 @@ over (RFC 9112 §9.6).
 # (Most of Twisted's HTTP classes have no annotations.)
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import http
+from zope.interface import implementer
 
 from txraft.web.outcomes import ON_EVERY_ANSWER, TEXT
 from txraft.web.request import ApiRequest
@@ -42,6 +44,7 @@ LINGER_SECONDS = 5.0
 _NOT_HTTP = f"this is not a valid HTTP/1.1 request, or its headers have more than {MAX_HEADERS} bytes"
 
 
+@implementer(IHalfCloseableProtocol)
 class ApiChannel(http.HTTPChannel):
     """The server's side of one connection."""
 
@@ -49,10 +52,16 @@ class ApiChannel(http.HTTPChannel):
     totalHeadersSize = MAX_HEADERS
     requestFactory = ApiRequest
     timeOut = None  # its timer is one for each request; `deadline` costs less
+    transport: Any
+    """Several of Twisted's interfaces at once."""
     refused = False
     """A request was refused, or the client was too slow: nothing that comes is looked at any more."""
     _idle = True
     """Nothing of the next request has come."""
+    _half_closed = False
+    """The client will send nothing more."""
+    _answer_size = 0
+    """Of the last answer's body, in bytes."""
 
     def __init__(self, site: "ApiSite") -> None:
         super().__init__()
@@ -62,7 +71,7 @@ class ApiChannel(http.HTTPChannel):
 
     # What the client may not do
 
-    def refuse(self, status: int, line: str, *headers: tuple[bytes, bytes]) -> None:
+    def refuse(self, status: int, line: str) -> None:
         """Answer the request that is being read, and read no more of it, or of any other."""
         if self.refused:
             return
@@ -72,11 +81,9 @@ class ApiChannel(http.HTTPChannel):
             (b"Content-Type", TEXT),
             (b"Content-Length", b"%d" % len(body)),
             *ON_EVERY_ANSWER,
-            *headers,
             (b"Connection", b"close"),
         ):
             head.append(b"%b: %b\r\n" % (name, value))
-        assert self.transport is not None
         self.transport.writeSequence([*head, b"\r\n", body])
         self._hang_up()
 
@@ -93,11 +100,16 @@ class ApiChannel(http.HTTPChannel):
     def expire(self) -> None:
         """The deadline is over."""
         if self.refused or self._waitingForTransport:
-            self.forceAbortClient()
+            self.abort()
         elif self._idle:
             self._hang_up()
         else:
             self.refuse(408, f"the request did not come within {self.site.receive_seconds:g} s")
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever waits to be sent."""
+        self.refused = True
+        self.transport.abortConnection()
 
     def lineLengthExceeded(self, _: bytes) -> None:
         """The request line, or a header, is longer than MAX_LINE."""
@@ -120,6 +132,8 @@ class ApiChannel(http.HTTPChannel):
             self._idle = False
             self.deadline = self.site.now() + self.site.receive_seconds
         LineReceiver.dataReceived(self, data)
+        if self._half_closed:
+            self._close_if_done()
 
     def lineReceived(self, line: bytes) -> None:
         """The request line, a header, or the empty line behind them."""
@@ -155,15 +169,23 @@ class ApiChannel(http.HTTPChannel):
         """All of a request is here."""
         if not self.refused:
             self.deadline = inf
+            self.site.release(self)
         super().allContentReceived()
 
     # What the client is sent
+
+    def write(self, data: bytes) -> None:
+        """Send an answer's body. Its head went before it."""
+        self._answer_size = len(data)
+        self.transport.write(data)
 
     def requestDone(self, request: http.Request) -> None:
         """A request has been answered."""
         if not self._waitingForTransport:
             self._wait_for_request()
         super().requestDone(request)
+        if self._half_closed:
+            self._close_if_done()
 
     def pauseProducing(self) -> None:
         """The transport holds more than it likes: until the client has taken it, nothing is read, and no request that
@@ -172,15 +194,17 @@ class ApiChannel(http.HTTPChannel):
         self._networkProducer.pauseProducing()
         self.paused = True
         self.deadline = self.site.now() + self.site.receive_seconds
+        self.site.hold(self, self._answer_size)
 
     def resumeProducing(self) -> None:
         """The client has taken everything."""
         if self.refused:
             return
         self.paused = False
+        self.site.release(self)
         self._wait_for_request()
         super().resumeProducing()
-        if self._buffer:
+        if self._buffer or self._half_closed:
             self.dataReceived(b"")
 
     def _wait_for_request(self) -> None:
@@ -193,6 +217,20 @@ class ApiChannel(http.HTTPChannel):
         """A client has connected."""
         super().connectionMade()
         self.site.opened(self)
+
+    def readConnectionLost(self) -> None:
+        """The client has closed its half, and may still wait for what it asked for."""
+        self._half_closed = True
+        self._close_if_done()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is closed, as `_hang_up` wanted it."""
+
+    def _close_if_done(self) -> None:
+        """Close where nothing more is to be answered, once everything is sent."""
+        busy = self._busyReceiving or self._handlingRequest or self._waitingForTransport
+        if (self.refused or not busy) and not self.transport.disconnecting:
+            self.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
         """The connection is closed."""

@@ -74,6 +74,7 @@ class ApiRequest(http.Request):
         self._check_length(self._received)
         if not self.channel.refused:
             self.content.write(data)
+            self.channel.site.hold(self.channel, self._received)
 
     def _check_length(self, length: int) -> None:
         limit = self.channel.site.body_limit

@@ -25,6 +25,9 @@ _log = Logger()
 
 CHECK_INTERVAL = 1.0
 """Seconds between two looks for connections whose deadline is over."""
+MAX_HELD = 256 * 1024 * 1024
+"""What all clients together may have sent of bodies that are not whole, and not taken of their answers, in bytes; or
+four bodies, if that is more."""
 SILENCE = 60.0
 """Seconds in which refused connections are one line in the log."""
 
@@ -50,7 +53,11 @@ class ApiSite(ServerFactory):
         self._routes = application.routes
         self._allowed_hosts = {host.strip("[]").lower().encode() for host in allowed_hosts}
         self._max_connections = limits.connections
+        self._max_held = max(MAX_HELD, 4 * self.body_limit)
         self._channels: set[ApiChannel] = set()
+        self._held: dict[ApiChannel, int] = {}
+        """What each channel keeps for its client, in bytes; the one that began longest ago comes first."""
+        self._held_size = 0
         self._refused_at: float | None = None
         self._watch = LoopingCall(self._expire)
         self._watch.clock = reactor
@@ -79,8 +86,22 @@ class ApiSite(ServerFactory):
     def closed(self, channel: ApiChannel) -> None:
         """A channel has lost it."""
         self._channels.discard(channel)
+        self.release(channel)
         if not self._channels and self._watch.running:
             self._watch.stop()
+
+    def hold(self, channel: ApiChannel, size: int) -> None:
+        """A channel keeps this many bytes for its client. Where all together keep too many, the slowest clients go."""
+        self._held_size += size - self._held.get(channel, 0)
+        self._held[channel] = size
+        while self._held_size > self._max_held:
+            slowest = next(iter(self._held))
+            self.release(slowest)
+            slowest.abort()
+
+    def release(self, channel: ApiChannel) -> None:
+        """It keeps nothing any more."""
+        self._held_size -= self._held.pop(channel, 0)
 
     def _expire(self) -> None:
         now = self.now()
