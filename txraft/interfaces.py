@@ -74,6 +74,10 @@ class IStateMachine(Interface):
         that makes no sense has a result that says so. Results are to be small, some kilobytes at most: they share a
         connection with heartbeats."""
 
+    def skip(index: int) -> None:
+        """The entry at `index` is not a command but one of Raft's own, and changes nothing. A machine that keeps its
+        data counts it as applied; others have nothing to do. Every entry comes here or to `apply`, in their order."""
+
 
 class IStorage(Interface):
     """A server's log, term and vote."""

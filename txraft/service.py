@@ -8,7 +8,7 @@ read are; the database connections and threads are not, and the worker makes the
 import random
 import resource
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
 from txraft.errors import ListenError, TxraftError
-from txraft.interfaces import Identity
+from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.node.driver import Node
@@ -86,7 +86,8 @@ def make_node_service(
     bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
     storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
     stored = storage.load()
-    data_on_disk = WriteBehind(directory / "kv.sqlite", worker, reactor, on_failure)
+    data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
+    data_on_disk = WriteBehind(directory / "kv.sqlite", data_worker, reactor, on_failure)
     store = KeyValueStore(data_on_disk)
     store.load()
 
@@ -124,7 +125,7 @@ def make_node_service(
     )
 
     service = MultiService()
-    service.addService(_Disk(data_on_disk, storage, worker))
+    service.addService(_Disk(data_on_disk, storage, (data_worker, worker)))
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_serve(reactor, ports.raft, peers.server_factory()))
@@ -134,20 +135,26 @@ def make_node_service(
 
 
 class _Disk(Service):
-    """What is closed last, when the others have stopped, and in this order."""
+    """What is opened first, in the process that stays, and closed last, when the others have stopped."""
 
-    def __init__(self, data: WriteBehind, storage: SQLiteStorage, worker: ThreadWorker) -> None:
+    def __init__(self, data: WriteBehind, storage: SQLiteStorage, workers: Iterable[IWorker]) -> None:
         self._data = data
         self._storage = storage
-        self._worker = worker
+        self._workers = workers
+
+    def startService(self) -> None:
+        """Open every file that will be written (hazard S19)."""
+        Service.startService(self)
+        self._data.start()
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[None], Any, None]:
-        """Write what is left, close the files, and end the thread."""
+        """Write what is left, close the files, and end the threads."""
         Service.stopService(self)
         yield self._data.stop()
         yield self._storage.close()
-        yield self._worker.stop()
+        for worker in self._workers:
+            yield worker.stop()
 
 
 class _Peers(Service):

@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.clock import Clock
-from txraft.errors import WriteFailed
+from txraft.errors import StorageError, WriteFailed
 from txraft.interfaces import IWorker
 from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode
-from txraft.kv.write_behind import FLUSH_KEYS, FLUSH_SECONDS
+from txraft.kv.write_behind import FLUSH_KEYS, FLUSH_SECONDS, FLUSH_SIZE
 
 
 @implementer(IWorker)
@@ -30,8 +30,12 @@ class HandWorker:
     def work(self) -> None:
         """Run everything, and what comes of it."""
         while self.waiting:
-            done, function, args = self.waiting.pop(0)
-            execute(function, *args).chainDeferred(done)
+            self.work_once()
+
+    def work_once(self) -> None:
+        """Run what has waited longest, and what comes of it."""
+        done, function, args = self.waiting.pop(0)
+        execute(function, *args).chainDeferred(done)
 
     def stop(self) -> "Deferred[None]":
         return succeed(None)
@@ -44,10 +48,12 @@ class WriteBehindTests(SynchronousTestCase):
         self.path = directory / "kv.sqlite"
         self.clock = Clock()
         self.worker = HandWorker()
-        self.errors: list[WriteFailed] = []
+        self.errors: list[StorageError] = []
         self.disk = WriteBehind(self.path, self.worker, self.clock, self.errors.append)
         self.store = KeyValueStore(self.disk)
         self.store.load()
+        self.disk.start()
+        self.worker.work()
         self.addCleanup(self.stop)
 
     def stop(self) -> None:
@@ -84,14 +90,57 @@ class WriteBehindTests(SynchronousTestCase):
         self.assertEqual(len(self.worker.waiting), 1)
 
     def test_one_at_a_time(self) -> None:
-        """What changes during a flush waits for its end, and then goes in one flush with its own index (hazard S5)."""
+        """What changes during a flush waits for its end, and goes in flushes no larger, each with its own index (hazard
+        S5)."""
         self.set_many(FLUSH_KEYS)
         self.set_many(2 * FLUSH_KEYS, FLUSH_KEYS + 1)
         self.clock.advance(10 * FLUSH_SECONDS)
-        self.assertEqual(len(self.worker.waiting), 1)
-        self.worker.work()
-        index, values = self.on_disk()
-        self.assertEqual((index, len(values)), (3 * FLUSH_KEYS, 3 * FLUSH_KEYS))
+        for flush in (1, 2, 3):
+            self.assertEqual(len(self.worker.waiting), 1)
+            self.worker.work_once()
+            index, values = self.on_disk()
+            self.assertEqual((index, len(values)), (flush * FLUSH_KEYS, flush * FLUSH_KEYS))
+        self.assertEqual(self.worker.waiting, [])
+
+    def test_when_they_are_large(self) -> None:
+        """FLUSH_SIZE bytes are handed over at once, and no flush is much larger."""
+        large = bytes(FLUSH_SIZE // 4)
+        for index in range(1, 10):
+            self.store.apply(index, encode(Set(b"%d" % index, large)))
+            self.assertEqual(len(self.worker.waiting), index >= 4)
+        for index in (4, 8):
+            self.worker.work_once()
+            self.assertEqual(self.on_disk()[0], index)
+        self.assertEqual(self.worker.waiting, [])
+
+    def test_whole_entries(self) -> None:
+        """An entry that changes several keys is in the file whole, or not at all (hazard S17)."""
+        for index in range(1, FLUSH_KEYS + 1):
+            self.disk.applied(index, {b"%d %d" % (index, key): b"v" for key in range(7)})
+        flushes = 0
+        while self.worker.waiting:
+            self.worker.work_once()
+            index, values = self.on_disk()
+            self.assertEqual(len(values), 7 * index)
+            flushes += 1
+        self.assertGreater(flushes, 5)
+
+    def test_entries_that_change_nothing(self) -> None:
+        """The index of the file moves with the log: a cas that is refused, what cannot be understood, Raft's own."""
+        for index, apply in enumerate(
+            (
+                lambda index: self.store.apply(index, encode(CompareAndSet(b"k", b"old", b"new"))),
+                lambda index: self.store.apply(index, encode(Delete(b"k"))),
+                lambda index: self.store.apply(index, b"nonsense"),
+                self.store.skip,
+            ),
+            1,
+        ):
+            apply(index)
+            self.clock.advance(FLUSH_SECONDS)
+            self.worker.work()
+            self.assertEqual(self.on_disk(), (index, {}))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_few_during_a_flush(self) -> None:
         """A few changes during a flush are written FLUSH_SECONDS after its end."""
@@ -155,6 +204,22 @@ class WriteBehindTests(SynchronousTestCase):
         self.stop()
         self.assertEqual([str(error) for error in self.errors], ["cannot write kv.sqlite: disk full"])
         self.assertEqual(self.on_disk(), (0, {}))
+
+    def test_cannot_be_opened(self) -> None:
+        """A file that cannot be opened after the start is told at once, and never written (hazard S19)."""
+        self.stop()
+        self.path.unlink()
+        self.path.mkdir()
+        disk = WriteBehind(self.path, self.worker, self.clock, self.errors.append)
+        disk.start()
+        self.worker.work()
+        self.assertIn(f"cannot open {self.path}: unable to open database file; see that ", str(self.errors[0]))
+        disk.applied(1, {b"k": b"v"})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        stopped = disk.stop()
+        self.worker.work()
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.errors), 1)
 
     def fail_to_write(self) -> None:
         """What a full disk does."""

@@ -1,130 +1,210 @@
 """The data in an SQLite file: read as a whole at the start, then written in batches. Every call blocks.
 
-WAL with `synchronous=NORMAL`: a power cut may lose the last transactions, each of them whole, and the log has what
-they did. Every row carries a checksum, for a wrong value here would be served as a right one.
+A power cut may lose the last batches, each of them whole, and the log has what they did. What is damaged is refused at
+the start (hazards S4, S14). A key stands in one place only, the b-tree of `data`, so that there is no second copy which
+could differ. Each row has a checksum. The row of `applied`, which changes with every batch, has a checksum too, and
+says how many rows there are and what their checksums add up to: pages of two different moments, which a damaged `-wal`
+can leave, do not match it. What is left is checked by SQLite.
 
-Each SQL statement gives up the interpreter's lock and takes it again, which beside a busy reactor costs more than the
-work it does; so a batch is few statements of many rows each, and never `executemany`.
+Each SQL statement gives up the interpreter's lock and takes it again, and so does each row that it gives back, which
+beside a busy reactor costs more than the work it does. So a batch is few statements of many rows each, which give back
+one row or none.
 """
 
 import sqlite3
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
 
+from txraft import wal
 from txraft.errors import CorruptLog, StorageError, WriteFailed
 
 T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
 """The `user_version` of the file; 0 is a new file."""
 
 ROWS_PER_STATEMENT = 300
 """Three parameters a row, and older SQLite takes 999."""
 
-SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS data (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS applied (id INTEGER PRIMARY KEY CHECK (id = 0), last_applied INTEGER, checksum INTEGER);
-PRAGMA user_version = {FORMAT};
-COMMIT;
-"""
+SCHEMA = [
+    ("data", "CREATE TABLE data (key BLOB PRIMARY KEY, checksum INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID"),
+    (
+        "applied",
+        "CREATE TABLE applied (id INTEGER PRIMARY KEY CHECK (id = 0), last_applied INTEGER NOT NULL,"
+        " row_count INTEGER NOT NULL, row_checksums INTEGER NOT NULL, checksum INTEGER NOT NULL)",
+    ),
+]
+"""Name and text of each table, as SQLite keeps them."""
+
+REMEDY = "remove it and the -wal and -shm files beside it, and it is rebuilt from the log"
+
+APPLIED = struct.Struct(">qqq")
 
 
 class DataFile:
     """The file at `path`. `load` is called once and leaves nothing open, so that the process may fork after it; the
-    other calls all come from one thread."""
+    other calls, from `open` to `close`, all come from one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._row_count = 0
+        self._row_checksums = 0
+        self._not_checkpointed = 0
+        """Bytes in the `-wal`, roughly."""
 
     def load(self) -> tuple[int, dict[bytes, bytes]]:
         """The applied index and the data as of it; 0 and nothing where there is no file yet: it is made.
 
         Raises CorruptLog where the file is damaged, StorageError where it cannot be used for another reason."""
         try:
-            connection = _connect(self._path)
+            connection = wal.connect(self._path, "NORMAL")
             try:
-                return self._read(connection)
+                index, values = self._read(connection)
+                self._write_applied(connection, index)  # a file that cannot be written is found out now
+                wal.checkpoint(connection, "TRUNCATE")
             finally:
                 connection.close()
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        except sqlite3.Error as error:
+            if wal.is_damage(error):
                 raise self._corrupt(str(error)) from error
-            raise StorageError(f"cannot use {self._path}: {error}") from error
+            raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+        return index, values
+
+    def open(self) -> None:
+        """Open everything that `write` needs (hazard S19). Raises StorageError."""
+        try:
+            self._connection = wal.connect(self._path, "NORMAL")
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
 
     def write(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
-        """Bring the data to entry `index`: new values, and None for keys that are gone. One transaction (hazard S5).
+        """Bring the data to entry `index`: new values, and None for keys that are gone. One transaction (hazard S5),
+        and now and then a checkpoint after it (hazard S16).
 
-        Raises WriteFailed."""
+        Raises WriteFailed; the file is closed then (hazard S1)."""
+        assert self._connection is not None
         try:
-            if self._connection is None:
-                self._connection = _connect(self._path)
             self._connection.execute("BEGIN IMMEDIATE")
-            _store(self._connection, [(key, value) for key, value in changes.items() if value is not None])
-            _remove(self._connection, [key for key, value in changes.items() if value is None])
-            self._connection.execute("INSERT OR REPLACE INTO applied VALUES (0, ?, ?)", (index, _checksum_of(index)))
+            self._forget_rows(self._connection, list(changes))
+            self._store(self._connection, [(key, value) for key, value in changes.items() if value is not None])
+            self._remove(self._connection, [key for key, value in changes.items() if value is None])
+            self._write_applied(self._connection, index)
             self._connection.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise WriteFailed(f"cannot write {self._path}: {error}") from error
+            self._not_checkpointed += sum(len(value or b"") + wal.PAGE_SIZE for value in changes.values())
+            if self._not_checkpointed >= wal.CHECKPOINT_SIZE:
+                wal.checkpoint(self._connection)
+                self._not_checkpointed = 0
+        except sqlite3.Error as error:
+            self._connection.close()  # and with it the transaction
+            self._connection = None
+            raise self._cannot_write(error) from error
 
     def close(self) -> None:
-        """Let go of the file, and of a transaction that failed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Let go of the file, with nothing left in its `-wal`, if it is open. Raises WriteFailed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                wal.close(connection)
+            except sqlite3.Error as error:
+                raise self._cannot_write(error) from error
+
+    # Reading
 
     def _read(self, connection: sqlite3.Connection) -> tuple[int, dict[bytes, bytes]]:
         ((version,),) = connection.execute("PRAGMA user_version")
-        if version == 0:
-            connection.executescript(SCHEMA)
+        schema = connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
+        if version == 0 and not schema:
+            self._create(connection)
         elif version != FORMAT:
-            raise StorageError(f"{self._path} is in format {version}, of another txraft; this one reads {FORMAT}")
+            raise StorageError(
+                f"{self._path} is in format {version}, and this txraft reads format {FORMAT}: start the txraft that"
+                f" wrote it, or {REMEDY}"
+            )
+        elif schema != SCHEMA:
+            raise self._corrupt("its tables are not as they were made")
         ((report,),) = connection.execute("PRAGMA quick_check(1)")
         if report != "ok":
             raise self._corrupt(report.splitlines()[-1])
+        values = self._read_rows(connection)
+        return self._read_applied(connection), values
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for _, table in SCHEMA:
+            connection.execute(table)
+        self._write_applied(connection, 0)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+
+    def _read_rows(self, connection: sqlite3.Connection) -> dict[bytes, bytes]:
         values: dict[bytes, bytes] = {}
-        for key, value, checksum in connection.execute("SELECT key, value, checksum FROM data"):
-            if crc32(value, crc32(key)) != checksum:
-                raise self._corrupt(f"the value of key {key[:60]!r} does not match its checksum")
+        last = None
+        # In the order of the b-tree, which an ORDER BY might mend: only where keys ascend are they found one by one.
+        for key, checksum, value in connection.execute("SELECT key, checksum, value FROM data"):
+            if not isinstance(key, bytes) or not isinstance(value, bytes) or checksum != checksum_of(key, value):
+                raise self._corrupt(f"the row of key {key!r:.60} does not match its checksum")
+            if last is not None and key <= last:
+                raise self._corrupt(f"key {key!r:.60} is out of order")
             values[key] = value
-        row = connection.execute("SELECT last_applied, checksum FROM applied").fetchone()
-        if row is None and values:
-            raise self._corrupt("the applied index is missing")
-        index, checksum = row or (0, _checksum_of(0))
-        if _checksum_of(index) != checksum:
-            raise self._corrupt("the applied index does not match its checksum")
-        return index, values
+            last = key
+            self._row_checksums += checksum
+        self._row_count = len(values)
+        return values
+
+    def _read_applied(self, connection: sqlite3.Connection) -> int:
+        match rows := connection.execute("SELECT * FROM applied").fetchall():
+            case [(_, int() as index, *_)] if rows == [self._applied_row(index)]:
+                return index
+        raise self._corrupt("the data and their applied index do not match, or not their checksums")
 
     def _corrupt(self, reason: str) -> CorruptLog:
-        remedy = "remove it and the -wal and -shm files beside it, and it is rebuilt from the log"
-        return CorruptLog(f"{self._path} is damaged: {reason}; {remedy}")
+        return CorruptLog(f"{self._path} is damaged: {reason}; {REMEDY}")
+
+    # Writing
+
+    def _forget_rows(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+        """Take the rows of `keys`, as they are in the file, out of count and sum."""
+        for batch in _batches(keys):
+            ((count, checksums),) = connection.execute(
+                f"SELECT count(*), ifnull(sum(checksum), 0) FROM data WHERE key IN ({','.join('?' * len(batch))})",
+                batch,
+            ).fetchall()
+            self._row_count -= count
+            self._row_checksums -= checksums
+
+    def _store(self, connection: sqlite3.Connection, items: Sequence[tuple[bytes, bytes]]) -> None:
+        for batch in _batches(items):
+            rows = [(key, checksum_of(key, value), value) for key, value in batch]
+            connection.execute(
+                f"INSERT OR REPLACE INTO data VALUES {','.join(['(?,?,?)'] * len(rows))}",
+                [column for row in rows for column in row],
+            )
+            self._row_count += len(rows)
+            self._row_checksums += sum(checksum for _, checksum, _ in rows)
+
+    def _remove(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+        for batch in _batches(keys):
+            connection.execute(f"DELETE FROM data WHERE key IN ({','.join('?' * len(batch))})", batch)
+
+    def _write_applied(self, connection: sqlite3.Connection, index: int) -> None:
+        connection.execute("INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)", self._applied_row(index))
+
+    def _applied_row(self, index: int) -> tuple[int, int, int, int, int]:
+        columns = (index, self._row_count, self._row_checksums)
+        return 0, *columns, crc32(APPLIED.pack(*columns))
+
+    def _cannot_write(self, error: sqlite3.Error) -> WriteFailed:
+        return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
-def _store(connection: sqlite3.Connection, items: Sequence[tuple[bytes, bytes]]) -> None:
-    for batch in _batches(items):
-        rows = ",".join(["(?,?,?)"] * len(batch))
-        parameters = [column for key, value in batch for column in (key, value, crc32(value, crc32(key)))]
-        connection.execute(f"INSERT OR REPLACE INTO data VALUES {rows}", parameters)
-
-
-def _remove(connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
-    for batch in _batches(keys):
-        connection.execute(f"DELETE FROM data WHERE key IN ({','.join('?' * len(batch))})", batch)
+def checksum_of(key: bytes, value: bytes) -> int:
+    """CRC-32 of a row. It begins with the key's length, so that a byte cannot move from the key to the value."""
+    return crc32(value, crc32(key, len(key)))
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + ROWS_PER_STATEMENT] for start in range(0, len(items), ROWS_PER_STATEMENT))
-
-
-def _checksum_of(index: int) -> int:
-    return crc32(b"%d" % index)

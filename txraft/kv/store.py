@@ -1,15 +1,21 @@
 """The data: a dict of bytes to bytes, changed by commands alone."""
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 from zope.interface import implementer
 
 from txraft.interfaces import IStateMachine
-from txraft.kv.commands import CompareAndSet, Delete, Result, Set, decode
+from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, decode
 from txraft.kv.write_behind import WriteBehind
+
+Changes: TypeAlias = Mapping[bytes, bytes | None]
+"""The new values of keys; None where a key is removed."""
 
 
 @implementer(IStateMachine)
 class KeyValueStore:
-    """The state machine. `disk`, where given, is told of every change; without it the data live in memory alone."""
+    """The state machine. `disk`, where given, is told of every entry; without it the data live in memory alone."""
 
     def __init__(self, disk: WriteBehind | None = None) -> None:
         self.last_applied = 0
@@ -29,28 +35,36 @@ class KeyValueStore:
 
     def apply(self, index: int, command: bytes) -> bytes:
         """Apply the command of entry `index`; gives the value of a `Result`."""
-        self.last_applied = index
-        match decode(command):
+        result, changes = self._outcome(decode(command))
+        self._applied(index, changes)
+        return result.value
+
+    def skip(self, index: int) -> None:
+        """Entry `index` is Raft's own."""
+        self._applied(index, {})
+
+    def _outcome(self, command: Command | None) -> tuple[Result, Changes]:
+        """What comes of a command, and what it changes."""
+        match command:
             case Set(key, value):
-                result = self._change(index, key, value)
+                return Result.DONE, {key: value}
             case Delete(key):
-                result = self._change(index, key, None) if key in self._values else Result.NOT_FOUND
+                return (Result.DONE, {key: None}) if key in self._values else (Result.NOT_FOUND, {})
             case CompareAndSet(key, old, value):
                 current = self._values.get(key)
                 if current is None:
-                    result = Result.NOT_FOUND
-                else:
-                    result = self._change(index, key, value) if current == old else Result.MISMATCH
+                    return Result.NOT_FOUND, {}
+                return (Result.DONE, {key: value}) if current == old else (Result.MISMATCH, {})
             case None:
-                result = Result.INVALID
-        return result.value
+                return Result.INVALID, {}
 
-    def _change(self, index: int, key: bytes, value: bytes | None) -> Result:
-        """Give `key` its new value, or remove it where that is None."""
-        if value is None:
-            del self._values[key]
-        else:
-            self._values[key] = value
+    def _applied(self, index: int, changes: Changes) -> None:
+        """Entry `index` changes this and nothing else."""
+        self.last_applied = index
+        for key, value in changes.items():
+            if value is None:
+                del self._values[key]
+            else:
+                self._values[key] = value
         if self._disk is not None:
-            self._disk.changed(index, key, value)
-        return Result.DONE
+            self._disk.applied(index, changes)

@@ -1,29 +1,53 @@
 """When the copy on disk is written: behind the state machine's back.
 
-Changed keys collect in a dict until there are FLUSH_KEYS of them, or FLUSH_SECONDS have passed since the first. Then
-all of them, and the index of the last change, go to the worker's thread as one batch, while the next ones collect. One
-flush is under way at most. Nothing waits for a flush but `stop`.
+What each entry changed collects in a batch, which is full when it has FLUSH_KEYS keys or FLUSH_SIZE bytes, and ends
+with an entry: none is torn between two batches (hazard S17). A batch is written, with the index of its last entry, when
+it is full, or FLUSH_SECONDS after it was begun. It is written on the worker's thread, while the next ones collect; one
+at a time. Nothing waits for that but `stop`.
 """
 
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from txraft.errors import WriteFailed
+from txraft.errors import StorageError, WriteFailed
 from txraft.interfaces import IWorker
 from txraft.kv.data_file import DataFile
 
 FLUSH_KEYS = 500
+FLUSH_SIZE = 4 << 20
 FLUSH_SECONDS = 1.0
 
 
 class OnFailure(Protocol):
     """Called once, with what ended the writing; the node is to end too."""
 
-    def __call__(self, error: WriteFailed, /) -> object: ...
+    def __call__(self, error: StorageError, /) -> object: ...
+
+
+@define
+class Batch:
+    """What entries changed, the last of them being `index`."""
+
+    index: int = 0
+    """0 where there is no entry yet."""
+    changes: dict[bytes, bytes | None] = field(factory=dict)
+    size: int = 0
+    """Bytes of all keys and values that came in, also of those that later ones took the place of."""
+
+    def add(self, index: int, changes: Mapping[bytes, bytes | None]) -> bool:
+        """Add what entry `index` changed. Gives whether the batch is full."""
+        self.index = index
+        for key, value in changes.items():
+            self.changes[key] = value
+            self.size += len(key) + (len(value) if value is not None else 0)
+        return len(self.changes) >= FLUSH_KEYS or self.size >= FLUSH_SIZE
 
 
 class WriteBehind:
@@ -34,8 +58,8 @@ class WriteBehind:
         self._worker = worker
         self._clock = clock
         self._on_failure = on_failure
-        self._changes: dict[bytes, bytes | None] = {}
-        self._index = 0
+        self._full: deque[Batch] = deque()
+        self._batch = Batch()
         self._timer: IDelayedCall | None = None  # set only while no flush is under way
         self._flush: Deferred[None] | None = None  # the one under way
         self._failed = False
@@ -47,10 +71,16 @@ class WriteBehind:
         Raises StorageError where the file cannot be used."""
         return self._file.load()
 
-    def changed(self, index: int, key: bytes, value: bytes | None) -> None:
-        """Entry `index` gave `key` this value, or removed it (None). Returns at once."""
-        self._changes[key] = value
-        self._index = index
+    def start(self) -> None:
+        """Open the file, in the process that will write it. Called once, before `applied`."""
+        self._worker.run(self._file.open).addErrback(self._fail)
+
+    def applied(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
+        """Entry `index` gave these keys these values, and removed those whose value is None. Called for every entry,
+        in their order, also for those that change nothing. Returns at once."""
+        if self._batch.add(index, changes):
+            self._full.append(self._batch)
+            self._batch = Batch()
         self._schedule()
 
     def stop(self) -> "Deferred[None]":
@@ -59,20 +89,19 @@ class WriteBehind:
 
     async def _stop(self) -> None:
         self._stopping = True
-        if self._flush is not None:
-            await self._flush
         self._begin_flush()
-        if self._flush is not None:
+        while self._flush is not None:
             await self._flush
-        await self._worker.run(self._file.close)
+            self._begin_flush()
+        await self._worker.run(self._file.close).addErrback(self._fail)
 
     def _schedule(self) -> None:
         """Flush if there is enough; otherwise see to it that there will be a flush."""
         if self._flush is not None or self._failed or self._stopping:
             return
-        if len(self._changes) >= FLUSH_KEYS:
+        if self._full:
             self._begin_flush()
-        elif self._timer is None and self._changes:
+        elif self._timer is None and self._batch.index:
             self._timer = self._clock.callLater(FLUSH_SECONDS, self._timer_fired)
 
     def _timer_fired(self) -> None:
@@ -80,28 +109,32 @@ class WriteBehind:
         self._begin_flush()
 
     def _begin_flush(self) -> None:
+        """Write the oldest batch, if there is one and no other is being written."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._failed or not self._changes:
+        if self._flush is not None or self._failed:
             return
-        changes, self._changes = self._changes, {}
-        self._flush = Deferred()
-        self._worker.run(self._file.write, self._index, changes).addCallbacks(self._flushed, self._flush_failed)
+        if not self._full and self._batch.index:
+            self._full.append(self._batch)
+            self._batch = Batch()
+        if self._full:
+            batch = self._full.popleft()
+            written = self._worker.run(self._file.write, batch.index, batch.changes)
+            self._flush = Deferred()
+            written.addErrback(self._fail).addCallback(self._flushed)
 
     def _flushed(self, _: object) -> None:
-        self._end_flush()
-        self._schedule()
-
-    def _flush_failed(self, failure: Failure) -> None:
-        self._failed = True
-        error = failure.value
-        if not isinstance(error, WriteFailed):
-            error = WriteFailed(f"cannot write the key-value data: {failure.getErrorMessage()}")
-        self._end_flush()
-        self._on_failure(error)
-
-    def _end_flush(self) -> None:
         flush, self._flush = self._flush, None
         assert flush is not None
         flush.callback(None)
+        self._schedule()
+
+    def _fail(self, failure: Failure) -> None:
+        """Write nothing any more, and say so once."""
+        error = failure.value
+        if not isinstance(error, StorageError):
+            error = WriteFailed(f"cannot write the key-value data: {failure.getErrorMessage()}")
+        if not self._failed:
+            self._failed = True
+            self._on_failure(error)

@@ -309,9 +309,12 @@ class Node(Service):
             if not self._to_apply or not self.running:  # whoever is told may stop the node
                 break
             entry = self._to_apply.popleft()
-            is_command = entry.kind is EntryKind.COMMAND
+            result = b""
             try:
-                result = self._state_machine.apply(entry.index, entry.data) if is_command else b""
+                if entry.kind is EntryKind.COMMAND:
+                    result = self._state_machine.apply(entry.index, entry.data)
+                else:
+                    self._state_machine.skip(entry.index)
             except Exception as error:
                 self._fail(error)
                 return

@@ -1,7 +1,7 @@
 """The state machine of a simulated node: the real key-value store, over a copy on disk that lags behind the log."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import cast
 
@@ -31,23 +31,23 @@ class Copy:
     random: Random
     last_applied: int = 0
     _values: dict[bytes, bytes] = field(factory=dict)
-    _changes: list[tuple[bytes, bytes | None]] = field(factory=list)
+    _changes: dict[bytes, bytes | None] = field(factory=dict)
 
     def load(self) -> tuple[int, dict[bytes, bytes]]:
         """As WriteBehind. What was not written is lost; the log has it."""
         self._changes.clear()
         return self.last_applied, dict(self._values)
 
-    def changed(self, index: int, key: bytes, value: bytes | None) -> None:
+    def applied(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
         """As WriteBehind."""
-        self._changes.append((key, value))
+        self._changes.update(changes)
         if self.random.random() < 0.05:
             self.last_applied = index
-            for changed, to in self._changes:
-                if to is None:
-                    del self._values[changed]
+            for key, value in self._changes.items():
+                if value is None:
+                    self._values.pop(key, None)
                 else:
-                    self._values[changed] = to
+                    self._values[key] = value
             self._changes.clear()
 
 
@@ -67,6 +67,11 @@ class Data:
         self._on_apply(index, command)
         self.last_applied = index
         return self.store.apply(index, command[_NUMBER.size :])
+
+    def skip(self, index: int) -> None:
+        """As IStateMachine."""
+        self.last_applied = index
+        self.store.skip(index)
 
     def fingerprint(self, keys: int) -> tuple[bytes | None, ...]:
         """The values of the first `keys` keys, to compare states by."""

@@ -1,0 +1,95 @@
+"""SQLite files with a write-ahead log: how they are opened, checkpointed and closed, and what their errors mean.
+
+A commit appends to the log, the `-wal` file. A checkpoint copies it into the file itself, after which the next commit
+begins the log again. SQLite checkpoints by itself after a commit and when the last connection closes, and swallows
+what goes wrong there: fsync can fail for as long as it likes while the `-wal` grows (hazard S16). So its own
+checkpoints are switched off, and its last one finds nothing to do.
+
+An explicit checkpoint raises whatever fails in it. It is not complete where another program is reading the file: that
+is no error, and the next one goes on from there.
+"""
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+CHECKPOINT_SIZE = 4 << 20
+"""Bytes in a `-wal` at which it is time for a checkpoint."""
+
+PAGE_SIZE = 4096
+"""Bytes of a page, SQLite's default. A commit writes every page that it touches, and a small change touches one."""
+
+LITTLE_ROOM = 1 << 20
+"""Bytes left on a disk that is as good as full: SQLite then reports errors that do not say why."""
+
+CANNOT_USE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+"""Codes that blame the place a file is in. All others, while it is read, blame the file."""
+
+
+def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
+    """Open a file, its `-wal` and its `-shm`: no other is ever opened for it (hazard S19). No transaction begins by
+    itself. A commit is durable when it returns (FULL), or after the next checkpoint (NORMAL).
+
+    Raises sqlite3.Error."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")  # a large statement's journal would be another file
+        connection.execute("PRAGMA user_version").fetchall()  # a first look at the file opens the other two
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def checkpoint(connection: sqlite3.Connection, mode: Literal["PASSIVE", "TRUNCATE"] = "PASSIVE") -> None:
+    """Copy the `-wal` into the file, as far as nobody else needs it. TRUNCATE also empties it, and waits for others.
+
+    Raises sqlite3.Error where a write or an fsync fails."""
+    connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+
+def close(connection: sqlite3.Connection) -> None:
+    """Checkpoint and close; the `-wal` is gone then. Raises sqlite3.Error; the connection is closed all the same."""
+    try:
+        checkpoint(connection, "TRUNCATE")
+    finally:
+        connection.close()
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error, met while a file was read, is the file's fault and not its surroundings'."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in CANNOT_USE
+
+
+def remedy_for_start(path: Path) -> str:
+    """What to do where the file at `path` cannot be used, though it is not damaged."""
+    if _is_full(path):
+        return "the disk is full: make room on it and start the node again"
+    return "see that this user may write it, that the disk is well, and that no other program has it open"
+
+
+def remedy_for_write(path: Path, error: Exception) -> str:
+    """What to do where the file at `path` could not be written."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path):
+        return "make room on the disk and start the node again"
+    return "the disk may be failing: see to it before the node is started again"
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < LITTLE_ROOM
+    except OSError:  # there is no such directory, say
+        return False
