@@ -138,14 +138,22 @@ class PortTests(SynchronousTestCase):
 
     def test_taken(self) -> None:
         """The line names the address and the key; the other port is free again."""
-        for key in ("address", "kvaddr"):
+        for key, bind in (("address", "bind"), ("kvaddr", "kvbind")):
             node = member(0)
             address: Address = getattr(node, key)
             with closing(socket.create_server((address.host, address.port))):
                 line = str(self.assertRaises(ListenError, service.bind_ports, Settings((node,)), 0))
-            self.assertIn(f"cannot listen on {address}: Address already in use; ", line)
-            self.assertIn(f"another {key}", line)
+            advice = f"end what listens there, or give this node another {key}, or listen elsewhere ({bind})"
+            self.assertEqual(line, f"cannot listen on {address}: Address already in use; {advice}")
             self.bind(node)
+
+    def test_not_of_this_machine(self) -> None:
+        """Nothing listens there that could be ended."""
+        for host, reason in (("203.0.113.1", "Cannot assign requested address"), ("a.invalid", "")):
+            node = evolve(member(0), kvaddr=Address(host, 1234))
+            line = str(self.assertRaises(ListenError, service.bind_ports, Settings((node,)), 0))
+            self.assertTrue(line.startswith(f"cannot listen on {host}:1234: {reason}"), line)
+            self.assertTrue(line.endswith("; give this node another kvaddr, or listen elsewhere (kvbind)"), line)
 
     def test_not_of_this_cluster(self) -> None:
         self.assertRaises(SettingsError, service.bind_ports, Settings((member(0),)), 1)

@@ -17,7 +17,11 @@ class SettingsError(TxraftError):
 
 
 class ListenError(TxraftError):
-    """An address cannot be listened on: it is taken, or not one of this machine's."""
+    """An address cannot be listened on: it is taken, or not one of this machine's. `what` leaves out the advice."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what = what
 
 
 class HandshakeRefused(TxraftError):

@@ -5,6 +5,7 @@ process goes into the background. Nothing that may not cross a fork is open by t
 read are; the database connections and threads are not, and the worker makes them at first use.
 """
 
+import errno
 import random
 import resource
 import socket
@@ -50,6 +51,11 @@ class Ports:
     raft: socket.socket
     kv: socket.socket
 
+    def close(self) -> None:
+        """Where no node is made that would own them."""
+        self.raft.close()
+        self.kv.close()
+
 
 def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) -> Ports:
     """Listen, for `make_node_service`. `kvaddr`, where given, is served in place of the configuration's.
@@ -57,9 +63,9 @@ def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) 
     Raises SettingsError or ListenError.
     """
     member = settings.member(node_id)
-    raft = _bind(member.listens_on, "address")
+    raft = _bind(member.listens_on, "address", "bind")
     try:
-        return Ports(raft, _bind(kvaddr or member.kv_listens_on, "kvaddr"))
+        return Ports(raft, _bind(kvaddr or member.kv_listens_on, "kvaddr", "kvbind"))
     except ListenError:
         raft.close()
         raise
@@ -175,7 +181,7 @@ class _Peers(Service):
         return self._peers.stop()
 
 
-def _bind(address: Address, key: str) -> socket.socket:
+def _bind(address: Address, key: str, bind: str) -> socket.socket:
     """Listen. Raises ListenError with one line."""
     try:
         family, kind, protocol, _, where = min(
@@ -188,9 +194,10 @@ def _bind(address: Address, key: str) -> socket.socket:
         port.listen(128)
         port.setblocking(False)
     except OSError as error:
-        raise ListenError(
-            f"cannot listen on {address}: {error.strerror}; end what listens there, or give this node another {key}"
-        ) from error
+        advice = f"give this node another {key}, or listen elsewhere ({bind})"
+        if error.errno == errno.EADDRINUSE:
+            advice = f"end what listens there, or {advice}"
+        raise ListenError(f"cannot listen on {address}: {error.strerror}", advice) from error
     return port
 
 

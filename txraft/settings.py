@@ -1,41 +1,68 @@
-"""What an operator sets: TOML in, frozen attrs values out.
+"""What an operator sets, as frozen attrs values. `txraft.settings_file` reads them from a file.
 
-Whatever is wrong in a file is told in one line, with the file, the key and what to do, as a `SettingsError`. The rules
-for a value stand beside the field they are about and hold for settings built in code as well. `etc/txraft.toml` shows
-every key with its default.
+The rules for a value stand beside the field they are about, and hold for settings built in code as well: what breaks
+one is a `SettingsError`, one line with the key and what to do. `etc/txraft.toml` shows every key with its default.
 """
 
-import difflib
 import hashlib
+import ipaddress
 import json
 import math
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeVar, cast
+import re
+from collections.abc import Callable
+from typing import Any, Final, Self, TypeVar
 
-import attrs
-import cattrs
-from attrs import Attribute, field, frozen
-from cattrs.errors import (
-    AttributeValidationNote,
-    ClassValidationError,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-)
+from attrs import Attribute, field, fields, frozen
 
 from txraft.errors import SettingsError
 
 MILLISECOND = 0.001
 
+MAX_ID: Final = 2**63 - 1
+"""What SQLite holds."""
+MAX_MEMBERS: Final = 100
+"""Far more than have ever made sense: a majority of them has to answer before anything is decided."""
+SHORTEST: Final = 1.0
+LONGEST: Final = 24 * 3600 * 1000.0
+"""Milliseconds: what a reactor's timers keep to, and what they and sockets take at all."""
+MAX_KEY_SIZE: Final = 1024 * 1024
+MAX_VALUE_SIZE: Final = 64 * 1024 * 1024
+"""One entry holds at most one key and two values; SQLite takes 1 GB, and a line has to carry it in one message."""
+MAX_UNCOMMITTED_SIZE: Final = 2**40
+MAX_CONNECTIONS: Final = 2**20
+LONGEST_LINE: Final = 1000
+"""Characters in which everything that is wrong with a file is told."""
+
+LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+
 T = TypeVar("T")
+
+
+def _check_host(_: object, __: "Attribute[str]", host: str) -> None:
+    """An IP address, or a host name as DNS has it."""
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise SettingsError(f"{shown(host)} is not an IPv6 address") from None
+    elif not (len(host) <= 253 and all(map(LABEL.fullmatch, host.removesuffix(".").split(".")))):
+        raise SettingsError(
+            f"{shown(host)} is not a host name; write letters, digits and hyphens, at most 63 between two dots"
+        )
+
+
+def _check_port(_: object, __: "Attribute[int]", port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise SettingsError(f"{port} is not a port; give one from 1 to 65535")
 
 
 @frozen
 class Address:
-    """A TCP address: a host name or IP address, and a port of 1 to 65535."""
+    """A TCP address."""
 
-    host: str
-    port: int
+    host: str = field(validator=_check_host)
+    """In lower case; IPv6 without brackets."""
+    port: int = field(validator=_check_port)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -45,10 +72,10 @@ class Address:
             host = host[1:-1]
         elif ":" in host:
             host = ""
-        if not host or set(host) & set("[]/@") or any(character.isspace() for character in host):
-            raise SettingsError(f"{_shown(text)} is not host:port; write localhost:8080, or [::1]:8080 for IPv6")
+        if not host or set(host) & set("[]/@"):
+            raise SettingsError(f"{shown(text)} is not host:port; write localhost:8080, or [::1]:8080 for IPv6")
         if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-            raise SettingsError(f"{_shown(text)} does not end in a port; give one from 1 to 65535")
+            raise SettingsError(f"{shown(text)} does not end in a port; give one from 1 to 65535")
         return cls(host.lower(), int(port))
 
     def __str__(self) -> str:
@@ -62,16 +89,19 @@ def _positive(_: object, attribute: "Attribute[Any]", value: float) -> None:
         raise SettingsError(f"{attribute.name}: must be above 0, not {value}")
 
 
-def _not_negative(_: object, attribute: "Attribute[Any]", value: int) -> None:
-    if value < 0:
-        raise SettingsError(f"{attribute.name}: must be 0 or above, not {value}")
+def _between(least: int, most: int) -> Callable[[object, "Attribute[int]", int], None]:
+    def check(_: object, attribute: "Attribute[int]", value: int) -> None:
+        if not least <= value <= most:
+            raise SettingsError(f"{attribute.name}: must be {least} to {most}, not {shown(value)}")
+
+    return check
 
 
 @frozen
 class Member:
     """A node of the cluster, as its configuration file describes it."""
 
-    id: int = field(validator=_not_negative)
+    id: int = field(validator=_between(0, MAX_ID))
     address: Address
     """Raft: where the other nodes reach it."""
     kvaddr: Address
@@ -120,6 +150,12 @@ class Timing:
                 f"heartbeat_interval: must be at most a third of election_timeout ({self.election_timeout:g}), "
                 f"not {self.heartbeat_interval:g}"
             )
+        for time in fields(Timing)[1:]:
+            product = getattr(self, time.name) * self.slow_coefficient
+            if not SHORTEST <= product <= LONGEST:
+                raise SettingsError(
+                    f"{time.name}: times slow_coefficient it must be {SHORTEST:g} to {LONGEST:.0f} ms, not {product:g}"
+                )
 
     @property
     def election_seconds(self) -> float:
@@ -146,11 +182,11 @@ class Timing:
 class SizeLimits:
     """How much a node takes in. All are bytes, except for `connections`."""
 
-    key_size: int = field(default=4 * 1024, validator=_positive)
-    value_size: int = field(default=1024 * 1024, validator=_positive)
-    uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_positive)
+    key_size: int = field(default=4 * 1024, validator=_between(1, MAX_KEY_SIZE))
+    value_size: int = field(default=1024 * 1024, validator=_between(1, MAX_VALUE_SIZE))
+    uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_between(1, MAX_UNCOMMITTED_SIZE))
     """What may wait to be committed; a request beyond it is refused as not applied (hazard C9)."""
-    connections: int = field(default=700, validator=_positive)
+    connections: int = field(default=700, validator=_between(1, MAX_CONNECTIONS))
     """How many clients may be connected. Fewer where the process may not open so many files (hazard N4)."""
 
     def __attrs_post_init__(self) -> None:
@@ -177,8 +213,10 @@ class Settings:
     def __attrs_post_init__(self) -> None:
         if not self.cluster:
             raise SettingsError("cluster: has no nodes; add a [[cluster]] table for each")
+        if len(self.cluster) > MAX_MEMBERS:
+            raise SettingsError(f"cluster: has {len(self.cluster)} nodes; {MAX_MEMBERS} are the most")
         if self.name is not None and not (0 < len(self.name) <= 255 and self.name.isprintable()):
-            raise SettingsError(f"name: must be 1 to 255 printable characters, not {_shown(self.name)}")
+            raise SettingsError(f"name: must be 1 to 255 printable characters, not {shown(self.name)}")
         ids: dict[int, str] = {}
         addresses: dict[Address, str] = {}
         for number, member in enumerate(self.cluster):
@@ -221,112 +259,13 @@ BUILT_IN = Settings(
 """The cluster that serves where no configuration file is given."""
 
 
-def load(path: str) -> Settings:
-    """Read a configuration file. Raises SettingsError with one line that names the file and each wrong key."""
-    try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what absurd numbers and nesting end in
-        raise SettingsError(f"{path}: is not TOML: {_one_line(str(error))}") from error
-    try:
-        return _converter.structure(table, Settings)
-    except ClassValidationError as error:
-        raise SettingsError(f"{path}: {_one_line('; '.join(_problems(error, '')))}") from error
-
-
-# From TOML's types to ours: no conversions that TOML does not make, so that `port = "8080"` and `id = true` are errors
-
-
-def _integer(value: Any, _: type) -> int:
-    if type(value) is not int:
-        raise SettingsError(f"must be a whole number, not {_shown(value)}")
-    return value
-
-
-def _number(value: Any, _: type) -> float:
-    if type(value) not in (int, float):
-        raise SettingsError(f"must be a number, not {_shown(value)}")
-    return float(value)
-
-
-def _text(value: Any, _: type) -> str:
-    if type(value) is not str:
-        raise SettingsError(f'must be text in quotes ("..."), not {_shown(value)}')
-    return value
-
-
-def _address(value: Any, _: type) -> Address:
-    return Address.parse(_text(value, str))
-
-
-def _members(value: Any, _: type) -> tuple[Member, ...]:
-    if type(value) is not list:
-        raise SettingsError("must be a list of tables, each under [[cluster]]")
-    return tuple(_converter.structure(value, list[Member]))
-
-
-def _texts(value: Any, _: type) -> tuple[str, ...]:
-    if type(value) is not list:
-        raise SettingsError(f'must be a list of texts in quotes (["..."]), not {_shown(value)}')
-    return tuple(_text(each, str) for each in value)
-
-
-def _table_hook(cls: type) -> Callable[[Any, type], Any]:
-    structure = cast(Any, cattrs.gen.make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True))
-
-    def hook(value: Any, type_: type) -> Any:
-        if not isinstance(value, Mapping):
-            raise SettingsError(f"must be a table, not {_shown(value)}")
-        return structure(value, type_)
-
-    return hook
-
-
-_converter = cattrs.Converter(detailed_validation=True)
-_converter.register_structure_hook_factory(attrs.has, _table_hook)
-_converter.register_structure_hook(int, _integer)
-_converter.register_structure_hook(float, _number)
-_converter.register_structure_hook(str, _text)
-_converter.register_structure_hook(Address, _address)
-_converter.register_structure_hook_func(lambda type_: type_ == tuple[Member, ...], _members)
-_converter.register_structure_hook_func(lambda type_: type_ == tuple[str, ...], _texts)
-
-
-def _problems(error: ClassValidationError | IterableValidationError, path: str) -> Iterator[str]:
-    """Flatten cattrs' tree of errors into lines, each `key: what is wrong`, outermost key first.
-
-    An error that cattrs ties to a field or an index is about that value; one that it does not comes from the checks of
-    the class, and begins with the key that it is about.
-    """
-    tied, untied = error.group_exceptions()
-    for inner, note in tied:
-        step = f".{note.name}" if isinstance(note, AttributeValidationNote) else f"[{note.index}]"
-        key = f"{path}{step}".lstrip(".")
-        if isinstance(inner, ClassValidationError | IterableValidationError):
-            yield from _problems(inner, key)
-        else:
-            yield f"{key}: is missing; add it" if isinstance(inner, KeyError) else f"{key}: {inner}"
-    for inner in untied:
-        for problem in _unknown_keys(inner) if isinstance(inner, ForbiddenExtraKeysError) else [str(inner)]:
-            yield f"{path}.{problem}".lstrip(".")
-
-
-def _unknown_keys(error: ForbiddenExtraKeysError) -> Iterator[str]:
-    known = [attribute.name for attribute in attrs.fields(error.cl)]
-    for key in sorted(error.extra_fields):
-        close = difflib.get_close_matches(key, known, n=1)
-        yield f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as TOML would write it, near enough, in one short line."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+def one_line(text: str) -> str:
+    """What somebody else wrote, so that it is one line and does no harm to a terminal."""
+    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "..."

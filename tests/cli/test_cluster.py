@@ -16,7 +16,7 @@ from txraft.settings import BUILT_IN, Settings
 GREETING = [
     "node 2 leads. To try it:",
     "  curl 'http://localhost:27004/set?key=greeting&val=hello'",
-    "  curl 'http://localhost:27005/get?key=greeting'",
+    "  curl 'http://localhost:27006/get?key=greeting'",
 ]
 
 
@@ -124,14 +124,27 @@ class LocalClusterTests(SynchronousTestCase):
     # Nodes that end by themselves
 
     def test_a_node_that_cannot_start_takes_the_others_down(self) -> None:
-        self.children[1].end(status=1)
+        """Why it could not is said last, below all that the others write while they end."""
+        zero, one, two = self.children
+        one.protocol.childDataReceived(2, b"a warning\ntxraft: data/1 is in use\n")
+        one.protocol.childDataReceived(1, b"main loop terminated\n")
+        self.said.clear()
+        one.end(status=1)
         self.assertEqual(self.said, ["node 1 ended with status 1 while the cluster was starting; ending the others"])
         self.assertEqual(self.signals(), [["TERM"], [], ["TERM"]])
         self.assertNoResult(self.ended)
-        for child in (self.children[0], self.children[2]):
-            child.end(by=Signals.SIGTERM)
+        zero.protocol.childDataReceived(2, b"stopping\n")
+        zero.end(status=0)
+        two.protocol.childDataReceived(1, b"stopping")
+        two.end(status=0)
         self.successResultOf(self.ended)
         self.assertEqual(self.cluster.exit_status, 1)
+        self.assertEqual(self.said[-2:], ["[2] stopping", "node 1 could not start: data/1 is in use"])
+
+    def test_a_node_that_cannot_start_and_says_nothing(self) -> None:
+        for child in reversed(self.children):
+            child.end(status=3)
+        self.assertEqual(self.said[-1], "node 2 could not start: ended with status 3")
 
     def test_a_node_that_cannot_start_is_one_also_when_the_others_have_elected(self) -> None:
         self.elect()

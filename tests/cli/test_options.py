@@ -22,17 +22,25 @@ class MainTests(SynchronousTestCase):
         return status, output.getvalue(), errors.getvalue()
 
     def test_help_names_the_commands(self) -> None:
-        status, output, errors = self.run_main("--help")
-        self.assertEqual((status, errors), (0, ""))
-        self.assertTrue(output.startswith("Usage: txraft COMMAND [options]\n"), output)
-        self.assertIn(" up ", output)
+        for word in ("--help", "-h", "help"):
+            status, output, errors = self.run_main(word)
+            self.assertEqual((status, errors), (0, ""))
+            self.assertTrue(output.startswith("Usage: txraft COMMAND [options]\n"), output)
+            for command in ("transfer", "up"):
+                self.assertIn(f" {command} ", output)
 
     def test_help_of_a_command_names_its_options(self) -> None:
-        status, output, errors = self.run_main("up", "--help")
-        self.assertEqual((status, errors), (0, ""))
-        self.assertTrue(output.startswith("Usage: txraft up [options]\n"), output)
-        for option in ("--config=", "--data-dir="):
-            self.assertIn(option, output)
+        for words in (["up", "--help"], ["up", "-h"], ["help", "up"]):
+            status, output, errors = self.run_main(*words)
+            self.assertEqual((status, errors), (0, ""))
+            self.assertTrue(output.startswith("Usage: txraft up [options]\n"), output)
+            for option in ("--nodes=", "--base-port=", "--config=", "--data-dir="):
+                self.assertIn(option, output)
+
+    def test_the_command_line_of_the_process(self) -> None:
+        with patch("sys.argv", ["txraft", "help", "transfer"]), redirect_stdout(StringIO()) as output:
+            self.assertRaises(SystemExit, main)
+        self.assertTrue(output.getvalue().startswith("Usage: txraft transfer [options]\n"))
 
     def test_version(self) -> None:
         with patch("importlib.metadata.version", {"txraft": "1.2.3"}.__getitem__):
@@ -43,6 +51,7 @@ class MainTests(SynchronousTestCase):
         for arguments, problem in [
             ([], "no command was given"),
             (["down"], "Unknown command: down"),
+            (["help", "down"], "Unknown command: down"),
             (["--verbose"], "option --verbose not recognized"),
             (["up", "now"], "Wrong number of arguments"),
             (["up", "--config"], "option --config requires argument"),
@@ -57,8 +66,8 @@ class MainTests(SynchronousTestCase):
         )
 
     def test_any_error_of_a_command_is_one_line(self) -> None:
-        with patch.object(Up, "run", side_effect=ListenError("localhost:8080 is taken")):
-            self.assertEqual(self.run_main("up"), (1, "", "txraft: localhost:8080 is taken\n"))
+        with patch.object(Up, "run", side_effect=ListenError("localhost:8080 is taken", "end it")):
+            self.assertEqual(self.run_main("up"), (1, "", "txraft: localhost:8080 is taken; end it\n"))
 
     def test_the_status_of_the_command_is_the_status(self) -> None:
         with patch.object(Up, "run", return_value=7):

@@ -104,9 +104,9 @@ class TransferTests(SynchronousTestCase):
         return line
 
     def test_first_node_that_takes_a_connection(self) -> None:
-        """One where nobody listens is passed over, and so is a name that cannot be one."""
+        """One where nobody listens is passed over, and so is one whose name is unknown."""
         with node() as address:
-            transfer(2, [NOBODY, Address("a..b", 80), Address("\x01", 80), address, address], LONG)
+            transfer(2, [NOBODY, Address("a.invalid", 80), address, address], LONG)
         self.assertEqual(asked, [THE_REQUEST])
 
     def test_no_other_is_asked_after_an_answer(self) -> None:
@@ -118,7 +118,7 @@ class TransferTests(SynchronousTestCase):
 
     def test_nobody_there(self) -> None:
         """Nothing was sent, and the line says so, and why the last one was not asked."""
-        line = self.fails(Unreachable, Address("a..b", 80), NOBODY)
+        line = self.fails(Unreachable, Address("a.invalid", 80), NOBODY)
         self.assertIn("nothing was asked; the last one asked, 127.0.0.1:1: ", line)
 
     def test_no_answer(self) -> None:
@@ -197,14 +197,14 @@ class CommandTests(SynchronousTestCase):
         return status, output.getvalue(), errors.getvalue()
 
     def test_waits_as_long_as_the_node_may_take(self) -> None:
-        """Which is its request_timeout; the defaults ten times as slow take 50 s, and these more than a socket can."""
+        """Which is its request_timeout; the defaults ten times as slow take 50 s, and a day is the longest."""
         with patch.object(txraft.cli.transfer, "transfer") as asked_for:
             self.run_main("--to", "2", "--config", self.config(NOBODY, timing="slow_coefficient = 10"))
         target, addresses, patience = asked_for.call_args.args
         self.assertEqual((target, addresses), (2, [NOBODY]))
         self.assertGreater(patience, 50)
         with node() as address:
-            config = self.config(address, timing="request_timeout = 1e30")
+            config = self.config(address, timing="request_timeout = 86_400_000")
             self.assertEqual(self.run_main("--to", "2", "--config", config), (0, "node 2 leads\n", ""))
 
     def test_unknown_is_a_failure(self) -> None:

@@ -1,20 +1,25 @@
-"""`txraft up`: its end is the reactor's, and the reactor's is its."""
+"""`txraft up`: which cluster it starts, and that its end is the reactor's, and the reactor's is its."""
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from signal import Signals
 from typing import Any, cast
 
 from treq.testing import RequestTraversalAgent
 from twisted.internet.error import ReactorNotRunning
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IAgent
 
 from tests.cli.fakes import FakeNodes, FakeProcesses
 from tests.clock import Clock
+from txraft.cli import up
 from txraft.cli.cluster import LocalCluster
-from txraft.cli.up import run_until_ended
-from txraft.settings import BUILT_IN
+from txraft.cli.up import Up, run_until_ended
+from txraft.errors import ListenError, SettingsError
+from txraft.settings import BUILT_IN, Address, Settings
+from txraft.settings_file import load
 
 
 class FakeReactor:
@@ -85,3 +90,114 @@ class RunTests(SynchronousTestCase):
             self.successResultOf(reactor.waits_for)
 
         self.assertEqual(run_until_ended(self.cluster, FakeReactor(script)), 1)
+
+
+class OptionsTests(SynchronousTestCase):
+    """Up to the point at which the processes start."""
+
+    def setUp(self) -> None:
+        self.patch(up, "run_until_ended", self.run_until_ended)
+        self.bound: list[Ports] = []
+        self.patch(up, "bind_ports", self.bind_ports)
+        self.data = Path(self.mktemp())
+
+    def run_until_ended(self, cluster: LocalCluster, _: object) -> int:
+        self.cluster = cluster
+        return 7
+
+    def bind_ports(self, settings: Settings, id: int) -> "Ports":
+        self.bound.append(Ports(settings, id))
+        return self.bound[-1]
+
+    def run_up(self, *arguments: str) -> tuple[Settings, tuple[str, ...]]:
+        """The settings of the cluster that would be started, and what each of its nodes is told."""
+        options = Up()
+        options.parseOptions(["--data-dir", str(self.data), *arguments])
+        self.assertEqual(options.run(), 7)
+        return self.cluster.settings, self.cluster.arguments
+
+    def test_built_in(self) -> None:
+        """Its nodes need no file, and none is written."""
+        self.assertEqual(self.run_up(), (BUILT_IN, ("--data-dir", str(self.data))))
+        self.assertFalse(self.data.exists())
+
+    def test_config(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text('[[cluster]]\nid = 5\naddress = "h:1"\nkvaddr = "h:2"\n')
+        settings, arguments = self.run_up("--config", str(path))
+        self.assertEqual([(each.id, each.kvaddr) for each in settings.cluster], [(5, Address("h", 2))])
+        self.assertEqual(arguments, ("--data-dir", str(self.data), "--config", str(path)))
+
+    def test_nodes_and_base_port(self) -> None:
+        """What their nodes read is what is meant."""
+        for given, raft, kv, nodes in [
+            (["--nodes", "5"], 8080, 27004, 5),
+            (["--base-port", "9000"], 9000, 9100, 3),
+            (["--base-port", "65336", "--nodes", "100"], 65336, 65436, 100),
+            (["--nodes=1", "--base-port=1"], 1, 101, 1),
+        ]:
+            settings, arguments = self.run_up(*given)
+            self.assertEqual(
+                [(each.id, str(each.address), str(each.kvaddr)) for each in settings.cluster],
+                [(id, f"localhost:{raft + id}", f"localhost:{kv + id}") for id in range(nodes)],
+            )
+            path = str(self.data / "cluster.toml")
+            self.assertEqual(arguments, ("--data-dir", str(self.data), "--config", path))
+            self.assertEqual(load(path), settings)
+
+    def test_three_nodes_are_the_built_in_cluster(self) -> None:
+        self.assertEqual(self.run_up("--nodes", "3")[0], BUILT_IN)
+
+    def test_wrong_options(self) -> None:
+        for arguments, problem in [
+            (["--nodes", "0"], "--nodes takes a whole number from 1 to 100, not '0'"),
+            (["--nodes", "101"], "--nodes takes a whole number from 1 to 100, not '101'"),
+            (["--nodes", "9" * 5000], "--nodes takes a whole number from 1 to 100, not '9"),
+            (["--nodes", "\N{SUPERSCRIPT TWO}"], "--nodes takes a whole number from 1 to 100, not"),
+            (["--base-port", "-1"], "--base-port takes a whole number from 1 to 65336, not '-1'"),
+            (["--base-port", "65337"], "--base-port takes a whole number from 1 to 65336, not '65337'"),
+            (["--config", ""], "--config is empty"),
+            (["--data-dir", ""], "--data-dir is empty"),
+            (["--config", "f", "--nodes", "3"], "--config says which nodes there are"),
+            (["--config", "f", "--base-port", "3"], "--config says which nodes there are"),
+        ]:
+            error = self.assertRaises(UsageError, Up().parseOptions, arguments)
+            self.assertTrue(str(error).startswith(problem), error)
+
+    def test_directory_that_cannot_be_written(self) -> None:
+        self.data.write_text("a file")
+        line = str(self.assertRaises(SettingsError, self.run_up, "--nodes", "3"))
+        self.assertEqual(line, f"cannot write {self.data}/cluster.toml: File exists; give another --data-dir")
+
+    # Ports, tried before anything starts
+
+    def test_ports_are_free_again_for_the_nodes(self) -> None:
+        self.run_up("--nodes", "2")
+        self.assertEqual([(each.id, each.closed) for each in self.bound], [(0, True), (1, True)])
+
+    def test_port_that_is_taken(self) -> None:
+        """The line names the option that helps, where it does, and no port stays bound."""
+        self.patch(up, "bind_ports", self.bind_the_first)
+        for arguments, hint in [
+            ([], "; end what listens there, or move all nodes elsewhere: --base-port P"),
+            (["--base-port", "9000"], "; end what listens there, or move all nodes elsewhere: --base-port P"),
+            (["--config", str(Path(__file__).parents[2] / "etc" / "txraft.toml")], "; do something"),
+        ]:
+            line = str(self.assertRaises(ListenError, self.run_up, *arguments))
+            self.assertEqual(line, "it is taken" + hint)
+        self.assertEqual([(each.id, each.closed) for each in self.bound], [(0, True)] * 3)
+
+    def bind_the_first(self, settings: Settings, id: int) -> "Ports":
+        if id == 1:
+            raise ListenError("it is taken", "do something")
+        return self.bind_ports(settings, id)
+
+
+class Ports:
+    """Of a node, not really bound."""
+
+    def __init__(self, settings: Settings, id: int) -> None:
+        self.settings, self.id, self.closed = settings, id, False
+
+    def close(self) -> None:
+        self.closed = True

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {*TYPES, "errors"},
     "settings": {"errors"},
     "wal": set(),
+    "settings_file": {"errors", "settings"},
     "storage": {*TYPES, "errors", "interfaces"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces", "wal"},
@@ -28,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "node": {"core", "errors", "interfaces"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
-    "cli": {"errors", "interfaces", "service", "settings", "storage.directory"},
+    "cli": {"errors", "interfaces", "service", "settings", "settings_file", "storage.directory"},
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted
 }

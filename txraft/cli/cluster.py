@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from signal import Signals
 
-from attrs import Factory, define, field
+from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReactorProcess, IReactorTime
@@ -22,8 +22,8 @@ STARTING = 10.0
 """A node that exits within as many seconds could not start: its configuration is wrong, or its port is taken."""
 POLL = 0.25
 """Seconds between two questions for who leads, until one does."""
-PATIENCE = 5.0
-"""Seconds that a node has to end in after SIGTERM; SIGKILL follows."""
+PATIENCE = 15.0
+"""Seconds that a node has to end in after SIGTERM; SIGKILL follows. Before that it ends by force itself."""
 
 
 class NodeProcess(ProcessProtocol):
@@ -33,6 +33,8 @@ class NodeProcess(ProcessProtocol):
     """
 
     transport: IProcessTransport
+    complaint: str | None = None
+    """What it wrote to stderr last: why it could not start."""
 
     def __init__(self, on_line: Callable[[str], None], on_end: Callable[[str, bool], None]) -> None:
         self._on_line = on_line
@@ -42,16 +44,23 @@ class NodeProcess(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, self._partial[childFD] = (self._partial[childFD] + data).split(b"\n")
         for line in lines:
-            self._on_line(line.decode(errors="replace"))
+            self._has_written(childFD, line)
 
     def processEnded(self, reason: Failure) -> None:
-        for line in filter(None, self._partial.values()):
-            self._on_line(line.decode(errors="replace"))
+        for descriptor, line in self._partial.items():
+            if line:
+                self._has_written(descriptor, line)
         number = getattr(reason.value, "signal", None)
         if number is None:
             self._on_end(f"ended with status {getattr(reason.value, 'exitCode', None)}", True)
         else:
             self._on_end(f"was ended by {Signals(number).name}", False)
+
+    def _has_written(self, descriptor: int, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        if descriptor == 2:
+            self.complaint = text.removeprefix("txraft: ")
+        self._on_line(text)
 
     def signal(self, name: str) -> None:
         with suppress(ProcessExitedAlready):
@@ -76,11 +85,14 @@ class LocalCluster:
     _has_led: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
     _waiting: "list[Deferred[None]]" = field(factory=list, init=False)
-    _poll: LoopingCall = field(
-        default=Factory(lambda self: LoopingCall(lambda: Deferred.fromCoroutine(self._look_for_leader())), True),
-        init=False,
-    )
+    _why: str | None = field(default=None, init=False)
+    """Why a node could not start."""
+    _poll: LoopingCall = field(init=False)
     _killer: IDelayedCall | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._poll = LoopingCall(self._look_for_leader)
+        self._poll.clock = self.clock
 
     def start(self) -> "Deferred[None]":
         """Start every node. Fires when, for whatever reason, all have ended."""
@@ -89,7 +101,6 @@ class LocalCluster:
             self.say(f"node {member.id}: http://{member.kvaddr}")
         for member in self.settings.cluster:
             self._spawn(member)
-        self._poll.clock = self.clock
         self._poll.start(POLL, now=False)
         return self._all_ended()
 
@@ -122,11 +133,12 @@ class LocalCluster:
         self.processes.spawnProcess(process, sys.executable, [*command, *self.arguments], env=None)
 
     def _ended(self, id: int, how: str, exited: bool) -> None:
-        del self._running[id]
+        process = self._running.pop(id)
         if not self._stopping:
             starting = not self._has_led or self.clock.seconds() < self._started_at + STARTING
             if exited and starting:
                 self.say(f"node {id} {how} while the cluster was starting; ending the others")
+                self._why = f"node {id} could not start: {process.complaint or how}"
                 self.exit_status = 1
                 self.stop()
             else:
@@ -140,6 +152,8 @@ class LocalCluster:
             self.stop()
         if self._killer is not None and self._killer.active():
             self._killer.cancel()
+        if self._why is not None:
+            self.say(self._why)  # last, below what the others wrote while they ended
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)
@@ -173,7 +187,7 @@ class LocalCluster:
         return leader if isinstance(leader, int) else None
 
     def _greet(self, leader: int) -> None:
-        first, second = (self.settings.cluster * 2)[:2]
+        first, last = self.settings.cluster[0], self.settings.cluster[-1]
         self.say(f"node {leader} leads. To try it:")
         self.say(f"  curl 'http://{first.kvaddr}/set?key=greeting&val=hello'")
-        self.say(f"  curl 'http://{second.kvaddr}/get?key=greeting'")
+        self.say(f"  curl 'http://{last.kvaddr}/get?key=greeting'")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from twisted.python.usage import Options
+from twisted.python.usage import Options, UsageError
+
+from txraft.settings import MAX_ID
 
 
 class VersionedOptions(Options):
@@ -20,6 +22,23 @@ class VersionedOptions(Options):
         Options.parseOptions(self, options)
 
     opt_h = Options.opt_help
+
+    def to_whole_number(self, name: str, least: int = 0, most: int = MAX_ID) -> None:
+        """Make the option a number, where it is given. Raises UsageError."""
+        text = self[name]
+        if text is None:
+            return
+        # The length first: to read ten thousand digits takes Python too long, and it refuses.
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            which = "" if most == MAX_ID else f" from {least} to {most}"
+            raise UsageError(f"--{name} takes a whole number{which}, not {text!r}")
+        self[name] = int(text)
+
+    def refuse_empty(self, *names: str) -> None:
+        """What a script gives that meant to give something. Raises UsageError."""
+        for name in names:
+            if self[name] == "":
+                raise UsageError(f"--{name} is empty: give it a value, or leave it out")
 
     def opt_version(self) -> NoReturn:
         """Display txraft's version and exit."""

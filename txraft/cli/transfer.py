@@ -14,14 +14,13 @@ from twisted.python.usage import UsageError
 
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import OutcomeUnknown, TransferFailed, Unreachable
-from txraft.settings import BUILT_IN, Address, load
+from txraft.settings import BUILT_IN, Address
+from txraft.settings_file import load
 
 CONNECT_TIMEOUT = 5.0
 """Seconds in which a node must take the connection; its kernel does, however busy the node is."""
 MARGIN = 5.0
 """Seconds for an answer to arrive in, after the time that the node has for it."""
-LONGEST = 24 * 3600.0
-"""Seconds to wait at most; a socket refuses to wait much longer."""
 SHOWN = 300
 """Characters of an answer that are shown; a node's is one short line."""
 
@@ -38,10 +37,8 @@ class Transfer(Subcommand):
     def postOptions(self) -> None:
         if self["to"] is None:
             raise UsageError("--to is missing: which node is to lead")
-        try:
-            self["to"] = int(self["to"])
-        except ValueError:
-            raise UsageError(f"--to takes a whole number, not {self['to']!r}") from None
+        self.to_whole_number("to")
+        self.refuse_empty("config")
 
     def run(self) -> int:
         settings = BUILT_IN if self["config"] is None else load(self["config"])
@@ -62,7 +59,7 @@ def transfer(target: int, addresses: Iterable[Address], patience: float) -> None
         try:
             connection = HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT)
             connection.connect()
-        except (OSError, HTTPException, ValueError) as error:  # the last two: a name that cannot be one
+        except OSError as error:
             reason = f"the last one asked, {address}: {_line(str(error))}"
             continue
         try:
@@ -74,7 +71,7 @@ def transfer(target: int, addresses: Iterable[Address], patience: float) -> None
 
 
 def _ask(connection: HTTPConnection, target: int, address: Address, patience: float) -> None:
-    connection.sock.settimeout(min(patience, LONGEST))
+    connection.sock.settimeout(patience)
     try:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/transfer", urlencode({"to": target}), headers)
@@ -91,7 +88,7 @@ def _what_happened(error: BaseException, patience: float) -> str:
     """What a node did in place of answering."""
     match error:
         case TimeoutError():
-            return f"did not answer within {min(patience, LONGEST):g} s"
+            return f"did not answer within {patience:g} s"
         case KeyboardInterrupt():
             return "had not answered yet"
         case ConnectionError():

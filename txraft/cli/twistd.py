@@ -12,12 +12,12 @@ from typing import Any, ClassVar, NoReturn
 from twisted.application.service import IService
 from twisted.python import usage
 
-from txraft import settings
 from txraft.cli.process import Ending, acting_as, run_on_monotonic_time, spare_the_log_from_collection
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import SettingsError, TxraftError
 from txraft.service import bind_ports, make_node_service
-from txraft.settings import Address
+from txraft.settings import BUILT_IN, Address
+from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
 
 STOP_WITHIN = 10.0
@@ -52,13 +52,8 @@ class Options(VersionedOptions):
         """Check the id, and give twistd file names that nodes in one directory do not share."""
         if self["id"] is None:
             raise usage.UsageError("--id is missing: which node of the cluster this is")
-        try:
-            self["id"] = int(self["id"])
-        except ValueError:
-            raise usage.UsageError(f"--id takes a whole number, not {self['id']!r}") from None
-        for name in ("kvaddr", "config", "data-dir"):
-            if self[name] == "":
-                raise usage.UsageError(f"--{name} is empty: give it a value, or leave it out")
+        self.to_whole_number("id")
+        self.refuse_empty("kvaddr", "config", "data-dir")
         runner = self.runner
         if runner.get("pidfile") == "twistd.pid":
             runner["pidfile"] = f"txraft-{self['id']}.pid"
@@ -111,7 +106,7 @@ def makeService(options: Options) -> IService:
 
     run_on_monotonic_time(reactor)
     try:
-        cluster = settings.BUILT_IN if options["config"] is None else settings.load(options["config"])
+        cluster = BUILT_IN if options["config"] is None else load(options["config"])
         kvaddr = None if options["kvaddr"] is None else Address.parse(options["kvaddr"])
         ending = Ending(reactor, STOP_WITHIN + cluster.timing.election_seconds)
         ports = bind_ports(cluster, options["id"], kvaddr)  # some are only root's to bind

@@ -1,43 +1,126 @@
 """`txraft up`: a whole cluster on this machine, in the foreground."""
 
+import json
 import signal
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.python.usage import UsageError
 from twisted.web.client import Agent
 
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.subcommand import Subcommand
-from txraft.settings import BUILT_IN, load
+from txraft.errors import ListenError, SettingsError
+from txraft.service import bind_ports
+from txraft.settings import BUILT_IN, Address, Member, Settings
+from txraft.settings_file import load
+
+RAFT_PORTS: Final = 8080
+KV_PORTS: Final = 27004
+"""From which on the built-in cluster listens, a port a node."""
+APART: Final = 100
+"""How far the HTTP ports are above those of Raft, where --base-port says where these are; and the most nodes."""
+CONFIGURATION: Final = "cluster.toml"
+"""Where the cluster that --nodes and --base-port describe is written down, in the data directory."""
 
 
 class Up(Subcommand):
     """The options of `txraft up`."""
 
     optParameters = [  # noqa: RUF012 - how Twisted has it
-        ["config", None, None, "A TOML file that describes the cluster; without it, three nodes on localhost."],
+        ["nodes", None, None, f"How many nodes, 1 to {APART} [default: 3]."],
+        [
+            "base-port",
+            None,
+            None,
+            f"Port P of the first node's Raft; the others follow it, and HTTP is from P+{APART} on"
+            f" [default: Raft from {RAFT_PORTS} and HTTP from {KV_PORTS} on].",
+        ],
+        ["config", None, None, "A TOML file that describes the cluster, in place of these two."],
         ["data-dir", None, "data", "Where node N keeps its data, in a directory N."],
     ]
-    longdesc = "Starts every node of the cluster as a process of its own, and ends all of them at Ctrl-C."
+    longdesc = (
+        "Starts every node of the cluster as a process of its own, and ends all of them at Ctrl-C. With --nodes or"
+        f" --base-port, the cluster's configuration is written to {CONFIGURATION} in the data directory."
+    )
+
+    def postOptions(self) -> None:
+        """Check the numbers."""
+        self.to_whole_number("nodes", 1, APART)
+        self.to_whole_number("base-port", 1, 65536 - 2 * APART)
+        self.refuse_empty("config", "data-dir")
+        if self["config"] is not None and (self["nodes"], self["base-port"]) != (None, None):
+            raise UsageError("--config says which nodes there are, so --nodes and --base-port go without it")
 
     def run(self) -> int:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-        arguments = ["--data-dir", self["data-dir"]]
-        if self["config"] is not None:
-            arguments += ["--config", self["config"]]
+        settings, path = self._settings()
+        self._check_ports(settings)
         cluster = LocalCluster(
-            settings=BUILT_IN if self["config"] is None else load(self["config"]),
-            arguments=tuple(arguments),
+            settings=settings,
+            arguments=("--data-dir", self["data-dir"], *([] if path is None else ["--config", path])),
             processes=reactor,
             clock=reactor,
             agent=Agent(reactor, connectTimeout=1),
             say=partial(print, flush=True),
         )
         return run_until_ended(cluster, reactor)
+
+    def _settings(self) -> tuple[Settings, str | None]:
+        """The cluster's, and the file that they are in; None for the built-in one. Raises SettingsError."""
+        if self["config"] is not None:
+            return load(self["config"]), self["config"]
+        if (self["nodes"], self["base-port"]) == (None, None):
+            return BUILT_IN, None
+        settings = local_cluster(self["nodes"] or len(BUILT_IN.cluster), self["base-port"])
+        path = Path(self["data-dir"], CONFIGURATION)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_toml(settings), encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"cannot write {path}: {error.strerror}; give another --data-dir") from error
+        return settings, str(path)
+
+    def _check_ports(self, settings: Settings) -> None:
+        """Find out before any node starts whether a port is taken. Raises ListenError."""
+        bound = []
+        try:
+            for member in settings.cluster:
+                bound.append(bind_ports(settings, member.id))
+        except ListenError as error:
+            if self["config"] is not None:
+                raise
+            raise ListenError(
+                error.what, "end what listens there, or move all nodes elsewhere: --base-port P"
+            ) from error
+        finally:
+            for ports in bound:
+                ports.close()
+
+
+def local_cluster(nodes: int, base_port: int | None) -> Settings:
+    """As many nodes on this machine, from `base_port` on, or where the built-in cluster is."""
+    raft, kv = (RAFT_PORTS, KV_PORTS) if base_port is None else (base_port, base_port + APART)
+    return Settings(
+        tuple(Member(id, Address("localhost", raft + id), Address("localhost", kv + id)) for id in range(nodes))
+    )
+
+
+def _toml(settings: Settings) -> str:
+    """The members, as `load` reads them."""
+    lines = [
+        "# Written by txraft up. A single node: twistd -n txraft --id N --config THIS-FILE --data-dir ITS-DIRECTORY"
+    ]
+    for member in settings.cluster:
+        # A string of JSON is one of TOML.
+        addresses = [f"{key} = {json.dumps(str(getattr(member, key)))}" for key in ("address", "kvaddr")]
+        lines += ["", "[[cluster]]", f"id = {member.id}", *addresses]
+    return "\n".join(lines) + "\n"
 
 
 def run_until_ended(cluster: LocalCluster, reactor: Any) -> int:
