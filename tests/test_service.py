@@ -87,6 +87,7 @@ class WiringTests(SynchronousTestCase):
         self.assertEqual(options.max_uncommitted_size, 12_345)
         self.assertIs(given["clock"], reactor)
 
+        self.assertIn(self.settings.cluster_id, replica.call_args.args)
         given = replica.call_args.kwargs
         addresses = {each.id: (str(each.address), str(each.kvaddr)) for each in self.settings.cluster}
         self.assertEqual(given["addresses"], addresses)

@@ -47,10 +47,23 @@ class MemberStatus:
 
 
 @frozen
+class FollowerStatus:
+    """What a leader knows of another member, as `/status` shows it."""
+
+    id: NodeId
+    match_index: int
+    """Everything up to here is on its disk."""
+    last_contact: float
+    """Seconds since it last answered; since the election, where it has not."""
+
+
+@frozen
 class Status:
     """What `/status` shows of a node."""
 
     id: NodeId
+    cluster: str
+    """What identifies the cluster."""
     role: str
     term: int
     leader_id: NodeId | None
@@ -59,6 +72,8 @@ class Status:
     last_log_index: int
     first_log_index: int
     members: tuple[MemberStatus, ...]
+    followers: tuple[FollowerStatus, ...]
+    """On the node that leads; empty on others."""
 
 
 class IStateMachine(Interface):

@@ -123,6 +123,7 @@ def make_node_service(
     replica = Replica(
         node,
         peers,
+        storage.identity.cluster_id,
         addresses={member.id: (str(member.address), str(member.kvaddr)) for member in settings.cluster},
         clock=reactor,
         request_timeout=timing.request_seconds,

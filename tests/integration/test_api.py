@@ -1,6 +1,7 @@
 """The HTTP API of a whole cluster, asked with curl: any node takes any request."""
 
 import json
+from importlib import metadata
 
 from tests.integration.cluster import ProcessCluster
 from tests.integration.conftest import Curl, process_test
@@ -55,7 +56,15 @@ async def test_status(cluster: ProcessCluster, curl: Curl) -> None:
         status = json.loads(body)
         assert code == "200"
         assert status.pop("term") >= 1
+        followers = status.pop("followers")
+        assert [follower["id"] for follower in followers] == (
+            [other.id for other in cluster.others(leader)] if node is leader else []
+        )
+        assert {follower["match_index"] for follower in followers} <= {applied}
+        assert all(0 <= follower["last_contact"] < 5 for follower in followers)
+        assert len(status.pop("cluster")) == 16
         assert status == {
+            "version": metadata.version("txraft"),
             "id": node.id,
             "role": "leader" if node is leader else "follower",
             "leader_id": leader.id,

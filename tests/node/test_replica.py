@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.clock import Clock
+from tests.node.world import WorldTestCase
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Unreachable
@@ -79,6 +80,33 @@ class FakePeers:
         return self._ask("transfer", leader)
 
 
+class StatusTests(WorldTestCase):
+    """What a node says of the others while it leads."""
+
+    def test_followers(self) -> None:
+        """How far each is, and how long ago it answered: one that is cut off falls behind in both."""
+        world, leader = self.begun()
+        cut_off, follower = world.followers()
+        world.isolate(cut_off.id)
+        leader.replica.propose(b"a")
+        world.run(3)
+        expected = {follower.id: 2, cut_off.id: 1}
+        followers = {each.id: each for each in leader.replica.status().followers}
+        self.assertEqual({id: each.match_index for id, each in followers.items()}, expected)
+        self.assertEqual([*followers], sorted(followers))
+        self.assertLess(followers[follower.id].last_contact, 0.2)
+        self.assertAlmostEqual(followers[cut_off.id].last_contact, 3, delta=0.2)
+        self.assertEqual(leader.replica.status().cluster, "test")
+
+    def test_nothing_of_others_where_it_does_not_lead(self) -> None:
+        world, leader = self.begun()
+        for machine in world.followers():
+            self.assertEqual(machine.replica.status().followers, ())
+        world.isolate(leader.id)
+        world.run(3)
+        self.assertEqual(leader.replica.status().followers, ())
+
+
 class LateNewsTests(SynchronousTestCase):
     """A follower whose leader answers late: the replica alone, between a node and peers of the test's own."""
 
@@ -87,7 +115,14 @@ class LateNewsTests(SynchronousTestCase):
         self.node = FakeNode()
         self.peers = FakePeers()
         self.replica = Replica(
-            cast(Node, self.node), self.peers, {}, self.clock, request_timeout=5.0, patience=0.5, max_held_size=1000
+            cast(Node, self.node),
+            self.peers,
+            "test",
+            {},
+            self.clock,
+            request_timeout=5.0,
+            patience=0.5,
+            max_held_size=1000,
         )
         self.requests: tuple[Callable[[], Deferred[Any]], ...] = (
             lambda: self.replica.propose(b"a"),

@@ -163,6 +163,7 @@ class Machine:
         self.replica = Replica(
             self.node,
             self.network,
+            "test",
             {peer: (f"raft{peer}", f"kv{peer}") for peer in world.ids},
             clock=world.clock,
             request_timeout=5.0,

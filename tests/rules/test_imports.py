@@ -19,17 +19,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
     "interfaces": {*TYPES, "errors"},
+    "version": set(),
     "settings": {"errors"},
-    "wal": set(),
     "settings_file": {"errors", "settings"},
+    "wal": set(),
     "storage": {*TYPES, "errors", "interfaces"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces", "wal"},
-    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv"},
+    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "version"},
     "node": {"core", "errors", "interfaces"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
-    "cli": {"errors", "interfaces", "service", "settings", "settings_file", "storage.directory"},
+    "cli": {"errors", "interfaces", "service", "settings", "settings_file", "storage.directory", "version"},
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted
 }

@@ -11,6 +11,7 @@ from tests.web.wire import STATUS, Response, Wire
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, TransferFailed
 from txraft.kv import Result
 from txraft.settings import SizeLimits
+from txraft.version import version
 
 CHANGES = ("/set?key=k&val=v", "/delete?key=k", "/cas?key=k&old=o&val=v", "/transfer?to=1")
 """By POST; all but the last by GET too."""
@@ -114,8 +115,8 @@ class KeyValueTests(ApiTestCase):
         response = self.wire.get("/status")
         self.assertEqual((response.code, response.headers["content-type"]), (200, "application/json"))
         self.assertEqual(response.headers["cache-control"], "no-store")
-        expected = asdict(STATUS)
-        expected["members"] = list(expected["members"])
+        expected = {"version": version(), **asdict(STATUS)}
+        expected |= {key: list(expected[key]) for key in ("members", "followers")}
         self.assertEqual(json.loads(response.body), expected)
         self.assertIsNone(json.loads(response.body)["leader_id"])
 

@@ -11,13 +11,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.clock import Clock
-from txraft.interfaces import IReplica, MemberStatus, Status
+from txraft.interfaces import FollowerStatus, IReplica, MemberStatus, Status
 from txraft.kv import KeyValueStore
 from txraft.settings import SizeLimits, Timing
 from txraft.web import site
 
 STATUS = Status(
     id=1,
+    cluster="a cluster",
     role="follower",
     term=7,
     leader_id=None,
@@ -26,6 +27,7 @@ STATUS = Status(
     last_log_index=6,
     first_log_index=1,
     members=(MemberStatus(0, "localhost:8080", "localhost:27004", True),),
+    followers=(FollowerStatus(0, 5, 0.25),),
 )
 
 

@@ -3,12 +3,12 @@
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
 from twisted.python.usage import Options, UsageError
 
 from txraft.settings import MAX_ID
+from txraft.version import version
 
 
 class VersionedOptions(Options):
@@ -42,11 +42,7 @@ class VersionedOptions(Options):
 
     def opt_version(self) -> NoReturn:
         """Display txraft's version and exit."""
-        try:
-            version = metadata.version("txraft")
-        except metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"txraft {version}")
+        print(f"txraft {version()}")
         sys.exit(0)
 
 

@@ -1,5 +1,6 @@
 """One server: inputs in, `Ready` out. What each input means is in the modules that it is handed to."""
 
+from collections.abc import Mapping
 from random import Random
 
 from txraft.core import follower
@@ -20,6 +21,7 @@ from txraft.core.messages import (
     RequestVoteReply,
     TimeoutNow,
 )
+from txraft.core.progress import Progress
 from txraft.core.ready import Ready, Save, TermAndVote
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions, State
@@ -171,6 +173,11 @@ class Raft:
     def log(self) -> RaftLog:
         """The log, to be read only."""
         return self._state.log
+
+    @property
+    def followers(self) -> Mapping[NodeId, Progress]:
+        """What this server knows of each other member while it leads, to be read only. Empty otherwise."""
+        return self._leader.replication.progress if self._leader is not None else {}
 
     @property
     def configuration(self) -> Configuration:

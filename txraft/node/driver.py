@@ -14,7 +14,7 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
 
 import random
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
@@ -29,6 +29,7 @@ from txraft.core import invariants
 from txraft.core.configuration import Configuration
 from txraft.core.log import RaftLog
 from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId, RequestVoteReply
+from txraft.core.progress import Progress
 from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
 from txraft.core.state import RaftOptions
@@ -185,6 +186,11 @@ class Node(Service):
     def configuration(self) -> Configuration:
         """The membership in force."""
         return self._raft.configuration
+
+    @property
+    def followers(self) -> Mapping[NodeId, Progress]:
+        """What this node knows of each other one while it leads; see `Raft.followers`."""
+        return self._raft.followers
 
     @property
     def changes(self) -> int:

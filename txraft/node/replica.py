@@ -18,7 +18,7 @@ from zope.interface import implementer
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
-from txraft.interfaces import IPeers, IReplica, MemberStatus, Status
+from txraft.interfaces import FollowerStatus, IPeers, IReplica, MemberStatus, Status
 from txraft.node.driver import Node
 from txraft.node.pending_requests import SharedBarriers
 
@@ -49,13 +49,14 @@ class Replica:
         self,
         node: Node,
         peers: IPeers,
+        cluster_id: str,
         addresses: Mapping[NodeId, tuple[str, str]],
         clock: IReactorTime,
         request_timeout: float,
         patience: float,
         max_held_size: int,
     ) -> None:
-        """`addresses` are the members' Raft and key-value addresses, for `status`.
+        """`cluster_id`, and the members' Raft and key-value `addresses`, are for `status`.
 
         In seconds: `request_timeout`, within which a request is answered one way or the other, and `patience`, after
         which a barrier, or a leader that took nothing in, is asked anew, about an election timeout. In bytes:
@@ -63,6 +64,7 @@ class Replica:
         """
         self._node = node
         self._peers = peers
+        self._cluster_id = cluster_id
         self._addresses = addresses
         self._clock = clock
         self._request_timeout = request_timeout
@@ -97,12 +99,13 @@ class Replica:
 
     def status(self) -> Status:
         """Where this node stands; see `IReplica.status`."""
-        view, configuration = self._node.view, self._node.configuration
+        view, configuration, now = self._node.view, self._node.configuration, self._clock.seconds()
         role = "candidate" if view.role is Role.PRE_CANDIDATE else view.role.value
         if view.role is Role.FOLLOWER and not configuration.is_voter(view.node_id):
             role = "learner"
         return Status(
             id=view.node_id,
+            cluster=self._cluster_id,
             role=role,
             term=view.current_term,
             leader_id=view.leader_id,
@@ -113,6 +116,10 @@ class Replica:
             members=tuple(
                 MemberStatus(member, *self._addresses[member], configuration.is_voter(member))
                 for member in sorted(configuration.members)
+            ),
+            followers=tuple(
+                FollowerStatus(member, progress.match_index, round(now - progress.last_contact, 3))
+                for member, progress in sorted(self._node.followers.items())
             ),
         )
 

@@ -123,6 +123,7 @@ class Machine:
         self.replica = Replica(
             self.node,
             Departures(self),
+            "simulated",
             dict.fromkeys(around.ids, ("", "")),
             process,
             request_timeout=around.request_timeout,

@@ -13,6 +13,7 @@ from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
 from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, encode
 from txraft.settings import SizeLimits
+from txraft.version import version
 from txraft.web import outcomes
 from txraft.web.forms import shown
 from txraft.web.outcomes import Answer, of_failure, respond
@@ -64,6 +65,7 @@ class WebApplication:
         self.limits = limits
         self._replica = replica
         self._values = values
+        self._version = version()  # once: it is read from a file
 
     @_serve(app, routes, Route("/set", required=(b"key", b"val"), changes=True))
     def set(self, given: Parameters) -> "Deferred[Answer]":
@@ -104,8 +106,8 @@ class WebApplication:
     @_serve(app, routes, Route("/status"))
     def status(self, _: Parameters) -> Answer:
         """Where this node stands."""
-        body = json.dumps(attrs.asdict(self._replica.status())).encode()
-        return Answer(200, body, content_type=outcomes.JSON)
+        status = {"version": self._version, **attrs.asdict(self._replica.status())}
+        return Answer(200, json.dumps(status).encode(), content_type=outcomes.JSON)
 
     def _propose(self, command: Command, answers: Mapping[Result, Answer]) -> "Deferred[Answer]":
         return self._replica.propose(encode(command)).addCallback(outcomes.of_result, answers)

@@ -1,0 +1,45 @@
+"""What an operator is given beside the code: the unit of systemd."""
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.cli.twistd import STOP_WITHIN
+from txraft.settings import BUILT_IN
+
+UNIT = Path(__file__).parents[2] / "etc" / "txraft@.service"
+
+
+class UnitTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        parser = configparser.ConfigParser(strict=False, interpolation=None)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]  # as its documentation says
+        parser.read(UNIT)
+        self.service, self.unit = parser["Service"], parser["Unit"]
+
+    def test_starts_for_as_long_as_it_takes(self) -> None:
+        """A name that DNS does not know yet is a failed start."""
+        self.assertEqual((self.unit["StartLimitIntervalSec"], self.service["Restart"]), ("0", "on-failure"))
+
+    def test_lets_a_node_stop_by_itself(self) -> None:
+        """Before systemd kills it, it has ended by force, and said why."""
+        longest = STOP_WITHIN + BUILT_IN.timing.election_seconds
+        self.assertGreater(int(self.service["TimeoutStopSec"]), 2 * longest)
+
+    def test_what_others_may_read(self) -> None:
+        self.assertEqual((self.service["UMask"], self.service["StateDirectoryMode"]), ("0077", "0700"))
+
+    def test_what_it_may_do(self) -> None:
+        """As systemd judges it, from 0, nothing, to 10, everything: 2 at most."""
+        program = shutil.which("systemd-analyze")
+        if program is None:
+            raise SkipTest("systemd-analyze is not installed")
+        command = [program, "security", "--offline=true", "--threshold=20", str(UNIT)]
+        judged = subprocess.run(command, capture_output=True, text=True, check=False)
+        if "nrecognized option" in judged.stderr:
+            raise SkipTest("this systemd-analyze does not judge files")
+        self.assertEqual(judged.returncode, 0, judged.stdout + judged.stderr)
