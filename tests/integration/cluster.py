@@ -98,7 +98,7 @@ class NodeProcess:
         self.send_signal(signal.SIGCONT)
         self.paused = False
 
-    async def ended(self, timeout: float = 10.0) -> int:
+    async def ended(self, timeout: float = 120.0) -> int:
         """Wait for the end of the process. Gives its exit status; -N where signal N ended it."""
         process = self._process
         assert process is not None
@@ -108,7 +108,7 @@ class NodeProcess:
 
         return await until(self._cluster.reactor, f"node {self.id} ends", status, timeout)
 
-    async def ended_cleanly(self, timeout: float = 5.0) -> None:
+    async def ended_cleanly(self, timeout: float = 120.0) -> None:
         """Wait for its end after SIGTERM, with everything shut down, and nothing to complain of."""
         assert await self.ended(timeout) == 0
         log = self.stdout.read_text()
@@ -219,7 +219,7 @@ class ProcessCluster:
 
         return await until(self.reactor, "the nodes agree on a leader", agreed)
 
-    async def wait_until_equal(self, timeout: float = 60.0) -> int:
+    async def wait_until_equal(self, timeout: float = 240.0) -> int:
         """Wait until every node has applied everything that is in any log. Gives the index."""
 
         async def equal() -> int | None:

@@ -18,9 +18,17 @@ Curl = Callable[..., Awaitable[str]]
 
 
 def process_test(test: Test) -> Test:
-    """Marks a test that starts processes; it is a coroutine function, and runs in the reactor."""
-    marked: Test = pytest.mark.processes(pytest_twisted.ensureDeferred(test))
-    return marked
+    """Makes a test of a coroutine function, which runs in the reactor."""
+    made: Test = pytest_twisted.ensureDeferred(test)
+    return made
+
+
+@pytest.hookimpl(tryfirst=True)  # before what `-m` leaves out is left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test in this directory, so that none is forgotten."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.processes)
 
 
 def do_without(reason: str) -> NoReturn:

@@ -19,7 +19,7 @@ async def test_a_session(cluster: ProcessCluster, curl: Curl) -> None:
             assert await curl(other.url(f"/get?key={key}")) == f"{value} 200"
 
     follower, another = cluster.others(leader)
-    assert await curl(follower.url("/cas?key=from-0&old=other&val=new")) == "the value is another one than old 409"
+    assert await curl(follower.url("/cas?key=from-0&old=other&val=new")) == "the value is not `old` 409"
     assert await curl(follower.url("/cas?key=nothing&old=a&val=b")) == "there is no such key 409"
     assert await curl(follower.url("/set?key=count&val=1")) == "set value 200"
     assert await curl(another.url("/cas?key=count&old=1&val=2")) == "set value 200"

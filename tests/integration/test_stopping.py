@@ -89,7 +89,7 @@ async def test_while_the_disk_hangs(make_cluster: MakeCluster, tmp_path: Path) -
     undecided = node.ask("/set", key="a", val="2")
     undecided.addErrback(lambda _: None)  # the node may end first
     node.terminate()
-    assert await node.ended(timeout=60) == 1
+    assert await node.ended() == 1
     assert "did not stop within" in node.stdout.read_text()
     assert "Traceback" not in node.stdout.read_text()
     (patched / "hang").unlink()

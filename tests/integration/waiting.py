@@ -12,8 +12,9 @@ PAUSE = 0.03
 """Seconds between two looks."""
 
 
-async def until(reactor: IReactorTime, what: str, look: Callable[[], Awaitable[T | None]], timeout: float = 20.0) -> T:
-    """Look again and again until there is something to see. Fails with AssertionError after `timeout` seconds."""
+async def until(reactor: IReactorTime, what: str, look: Callable[[], Awaitable[T | None]], timeout: float = 120.0) -> T:
+    """Look again and again until there is something to see. Fails with AssertionError after `timeout` seconds, which
+    are many: they are for what never happens, and not for what is slow."""
     deadline = reactor.seconds() + timeout
     while True:
         seen = await look()

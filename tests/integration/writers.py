@@ -59,7 +59,7 @@ class Writers:
                 await self._running
             return len(self.keys("acknowledged")) >= goal or None
 
-        await until(self.cluster.reactor, f"{count} more acknowledged writes", reached, timeout=40)
+        await until(self.cluster.reactor, f"{count} more acknowledged writes", reached, timeout=240)
 
     def keys(self, outcome: Outcome) -> list[str]:
         """The keys whose write had this outcome."""

@@ -1,4 +1,3 @@
-import time
 from random import Random
 
 from attrs import evolve
@@ -206,11 +205,9 @@ class SizeTests(SynchronousTestCase):
         self.history = random_history(Random(1), 10_000, clients=200, values=None, doubt=0.1, keys=20)
 
     def test_fast(self) -> None:
-        """Ten thousand operations, ten at a time on each key, in less than two seconds and with little search."""
-        start = time.process_time()
+        """Ten thousand operations, ten at a time on each key, with little search."""
         verdict = check(self.history)
         self.assertTrue(verdict.ok, str(verdict))
-        self.assertLess(time.process_time() - start, 2)
         self.assertLess(verdict.steps, 20_000)
 
     def test_needle(self) -> None:
