@@ -17,6 +17,8 @@ from txraft.storage.durable import SLOT_SIZE
 SECTOR = 512
 SYNCED = ("raft.sqlite", "raft.sqlite-wal")
 RECORD = "raft.sqlite-durable"
+RECORD_SIZE = 20
+"""Bytes of a slot that are not always the same."""
 
 WAL_HEADER = 32
 """Bytes. SQLite begins a `-wal` again by a new header, and syncs that before it overwrites what is behind it."""
@@ -75,7 +77,8 @@ class Disk:
             image[name] = mixture(old, new, self.random)
         slots = [self._slot(number) for number in (0, 1)]
         torn = self.random.randrange(2)  # writes are one after the other, so one of the two is under way
-        slots[torn] = mixture(slots[torn], self._slot(torn), self.random)
+        written = self.random.randint(0, RECORD_SIZE)
+        slots[torn] = self._slot(torn)[:written] + slots[torn][written:]
         return image | {RECORD: b"".join(slots)}
 
     def sync(self, after: Files) -> None:
