@@ -62,6 +62,7 @@ class Disk:
     synced: Files
     records: list[bytes] = Factory(list)
     """All that the record may be: it is not synced."""
+    _record_written: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.records.append(self.synced[RECORD])
@@ -84,6 +85,9 @@ class Disk:
     def sync(self, after: Files) -> None:
         """The step is done, and `after` is synced but for the record."""
         self.synced = after
+        if not self._record_written and after[RECORD] != self.records[0]:
+            self._record_written = True
+            self.records.clear()  # the first write of a process is synced
         self.records.append(after[RECORD])
 
     def _slot(self, number: int) -> bytes:

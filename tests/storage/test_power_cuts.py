@@ -11,6 +11,7 @@ import pytest
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.quick_disk import quick_directory
 from tests.storage.contract import NOTHING
 from tests.storage.disk import IDENTITY
 from tests.storage.power import Disk, Files, files_in, write_files
@@ -105,26 +106,26 @@ class PowerCuts:
         return connection
 
 
-def cut_power(directory: Path, keys: int) -> PowerCuts:
+def cut_power(keys: int) -> PowerCuts:
     """Write them. The seed is printed, and can be given as POWER_SEED."""
     seed = int(os.environ.get("POWER_SEED", "0")) or Random().randrange(1, 2**32)
     print(f"POWER_SEED={seed}")
-    directory.mkdir(exist_ok=True)
-    cuts = PowerCuts(directory, keys, Random(seed))
-    cuts.run()
+    with quick_directory() as directory:
+        cuts = PowerCuts(Path(directory), keys, Random(seed))
+        cuts.run()
     return cuts
 
 
 class PowerTests(SynchronousTestCase):
     def test_some_keys(self) -> None:
         """A torn tail starts, and everything that was acknowledged is there."""
-        cuts = cut_power(Path(self.mktemp()), keys=500)
+        cuts = cut_power(keys=1000)
         self.assertGreater(cuts.cuts, 10)
 
 
 @pytest.mark.simulation
-def test_ten_thousand_keys(tmp_path: Path) -> None:
+def test_ten_thousand_keys() -> None:
     """The same with many more. Some of the cuts take back what was under way, so there is something to lose."""
-    cuts = cut_power(tmp_path, keys=10_000)
+    cuts = cut_power(keys=10_000)
     assert cuts.cuts > 200
     assert cuts.lost > 20

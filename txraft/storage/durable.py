@@ -10,7 +10,8 @@ still take away. After a crash of the process, or a clean end, they are exact. A
 earlier save, and then less is checked.
 
 There are two slots, and writes alternate between them: a write that the power cut tears leaves the other slot whole.
-Each has a block of the file to itself, since a disk writes nothing smaller than a sector.
+Each has a block of the file to itself, since a disk writes nothing smaller than a sector. A torn slot is the first that
+the next process writes, and that write alone is synced: it is whole again before the other slot can be torn.
 """
 
 import os
@@ -74,10 +75,13 @@ class DurableRecord:
         return found[ages.index(max(ages))]
 
     def write(self, numbers: SaveNumbers) -> None:
-        """Overwrite the older slot."""
+        """Overwrite the older slot. The first write is synced."""
+        first = self._descriptor is None
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
         os.pwrite(self._descriptor, _encode(numbers), self._slot * SLOT_SIZE)
+        if first:
+            os.fsync(self._descriptor)
         self._slot = (self._slot + 1) % SLOTS
 
     def close(self) -> None:
