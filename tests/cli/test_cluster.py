@@ -152,6 +152,12 @@ class LocalClusterTests(SynchronousTestCase):
         self.children[1].end(status=1)
         self.assertEqual((self.signals(), self.cluster.exit_status), ([["TERM"], [], ["TERM"]], 1))
 
+    def test_a_node_that_ends_before_anyone_leads_could_not_start(self) -> None:
+        """However long that takes."""
+        self.clock.advance(2 * STARTING)
+        self.children[1].end(status=1)
+        self.assertEqual((self.signals(), self.cluster.exit_status), ([["TERM"], [], ["TERM"]], 1))
+
     def test_the_others_go_on_without_a_node_that_ends_later(self) -> None:
         self.elect()
         self.clock.advance(STARTING)
