@@ -70,10 +70,12 @@ class MemberTests(SynchronousTestCase):
 
 class TimingTests(SynchronousTestCase):
     def test_properties_are_seconds_and_slowed(self) -> None:
-        timing = Timing(slow_coefficient=10, election_timeout=150, heartbeat_interval=30, request_timeout=2000)
+        timing = Timing(10, 150, 30, 2000, receive_timeout=3000, idle_timeout=4000)
         self.assertAlmostEqual(timing.election_seconds, 1.5)
         self.assertAlmostEqual(timing.heartbeat_seconds, 0.3)
         self.assertAlmostEqual(timing.request_seconds, 20)
+        self.assertAlmostEqual(timing.receive_seconds, 30)
+        self.assertAlmostEqual(timing.idle_seconds, 40)
 
     def test_a_third_of_the_election_timeout_is_the_longest_heartbeat(self) -> None:
         Timing(election_timeout=300, heartbeat_interval=100)

@@ -1,8 +1,11 @@
+import errno
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from attrs import evolve
 
@@ -10,6 +13,7 @@ from tests.storage.contract import NOTHING
 from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
 from txraft.core.ready import TermAndVote
 from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirectory
+from txraft.storage.directory import make_directory
 
 
 class DirectoryTests(SQLiteTestCase):
@@ -57,6 +61,17 @@ class DirectoryTests(SQLiteTestCase):
             error = self.assertRaises(StorageError, storage_in(directory).load)
             self.assertIn(f"cannot use {directory}: ", str(error))
             self.assertNotIsInstance(error, CorruptLog)
+
+    def test_cannot_be_made(self) -> None:
+        """A disk that is full says so, and one that may not be written to says for whom."""
+        for number, advice in [
+            (errno.ENOSPC, "No space left on device; make room there"),
+            (errno.EDQUOT, "Disk quota exceeded; make room there"),
+            (errno.EROFS, f"Read-only file system; it has to be a directory that user {os.geteuid()} may write"),
+        ]:
+            with patch.object(Path, "mkdir", side_effect=OSError(number, os.strerror(number))):
+                line = str(self.assertRaises(StorageError, make_directory, Path("here")))
+            self.assertEqual(line, f"cannot use here: {advice}")
 
     def test_cannot_open(self) -> None:
         """SQLite cannot open the file: that says nothing of what is in it."""

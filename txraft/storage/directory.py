@@ -1,5 +1,6 @@
 """The data directory: that it outlasts a power cut, and that one process at a time has it."""
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -31,9 +32,10 @@ def sync_directory(directory: Path) -> None:
 
 def unusable(directory: Path, error: OSError) -> StorageError:
     """The line for a directory that the operating system refuses."""
-    reason = error.strerror or str(error)
-    who = f"user {os.geteuid()}"
-    return StorageError(f"cannot use {directory}: {reason}; it has to be a directory that {who} may write")
+    advice = f"it has to be a directory that user {os.geteuid()} may write"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "make room there"
+    return StorageError(f"cannot use {directory}: {error.strerror or error}; {advice}")
 
 
 class DirectoryLock:
