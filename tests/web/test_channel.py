@@ -32,6 +32,7 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(response.code, code)
         self.assertRegex(response.body.decode(), body)
         self.assertNotIn("\n", response.body.decode())
+        self.assertEqual(response.headers["content-type"], "text/plain; charset=utf-8")
         self.assertEqual(response.headers["cache-control"], "no-store")
         self.assertEqual(response.headers["x-content-type-options"], "nosniff")
         self.assertEqual(response.headers["connection"], "close")
@@ -45,7 +46,7 @@ class ChannelTests(SynchronousTestCase):
     def test_long_url(self) -> None:
         """414, and what to do instead, whether or not the line has ended."""
         url = b"GET /set?key=k&val=" + b"v" * MAX_LINE
-        self.refused(url, 414, "POST")
+        self.refused(url, 414, f"^the URL is longer than {MAX_LINE} bytes; send it as POST form fields$")
         self.refused(url + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "POST")
 
     def test_url_below_the_limit(self) -> None:
@@ -58,7 +59,7 @@ class ChannelTests(SynchronousTestCase):
     def test_long_headers(self) -> None:
         """One header that is too long, or all of them together."""
         start = b"GET / HTTP/1.1\r\n"
-        self.refused(start + b"X: " + b"x" * MAX_LINE, 431, "header")
+        self.refused(start + b"X: " + b"x" * MAX_LINE, 431, f"^a header is longer than {MAX_LINE} bytes$")
         self.refused(start + b"X: %b\r\n" % (b"x" * 1000) * (MAX_HEADERS // 1000 + 1) + b"\r\n", 400, "headers")
 
     def test_no_http(self) -> None:
@@ -75,17 +76,21 @@ class ChannelTests(SynchronousTestCase):
             b"GET / HTTP/1.1\r\nA b: x\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: x\0\r\n\r\n",
         ):
-            self.refused(sent, 400, "not a valid HTTP/1.1 request")
+            self.refused(sent, 400, "^this is not a valid HTTP/1.1 request, or its headers have more than 81920 bytes$")
         for sent in (
             b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
             b" GET / HTTP/1.1\r\n",
             b"GET / HTTP/1.1\r\n\tHost: x\r\n",
         ):
-            self.refused(sent, 400, "begins with a space")
+            self.refused(sent, 400, "^a header, or the request, begins with a space$")
 
     def test_long_names_of_headers(self) -> None:
         """Twisted keeps the names of 10,000 headers for good, so they may not be long."""
-        self.refused(b"GET / HTTP/1.1\r\n%b: x\r\n\r\n" % (b"x" * (MAX_HEADER_NAME + 1)), 431, "name of a header")
+        self.refused(
+            b"GET / HTTP/1.1\r\n%b: x\r\n\r\n" % (b"x" * (MAX_HEADER_NAME + 1)),
+            431,
+            "^the name of a header is longer than 100 bytes$",
+        )
         wire = Wire()
         wire.send(b"GET /status HTTP/1.1\r\nHost: x\r\n%b: x\r\n\r\n" % (b"x" * MAX_HEADER_NAME))
         self.assertEqual(wire.response().code, 200)
@@ -119,7 +124,9 @@ class ChannelTests(SynchronousTestCase):
     def test_lengths(self) -> None:
         """What says how long the body is must say it once, and in a way that all understand."""
         head = b"POST /set HTTP/1.1\r\nHost: x\r\n"
-        self.refused(head + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000), 400, "Content-Length")
+        self.refused(
+            head + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000), 400, "^the Content-Length is no number of bytes$"
+        )
         self.refused(head + b"content-length:%b\r\n\r\n" % (b"9" * 21), 400, "Content-Length")
         self.refused(head + b"Content-Length: %b\r\n\r\n" % (b"9" * 19), 413, "longer than")
         for length in (b"-1", b"+1", b"1,1", b"0x1", b"", b"\xb2"):
@@ -158,7 +165,9 @@ class ChannelTests(SynchronousTestCase):
             "POST", "/set", b"key=k&val=v", Content_Type=FORM[14:-2].decode(), Content_Encoding="Identity"
         )
         self.assertEqual(response.code, 200)
-        wire.request("POST", "/set", b"", Expect="100-Continue", Content_Length="1")
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n"
+        self.refused(head + b"Content-Encoding: gzip\r\n\r\n", 415, "Content-Encoding")
+        wire.request("POST", "/set", b"", Expect="100-Continue", Content_Length=str(body_limit(SizeLimits())))
         self.assertEqual(wire.transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def test_methods(self) -> None:
@@ -187,7 +196,7 @@ class ChannelTests(SynchronousTestCase):
         """A body that is announced as too long is refused before it comes, and is not invited with a 100."""
         length = body_limit(SMALL) + 1
         head = b"POST /set HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n%bContent-Length: %d\r\n\r\n" % (FORM, length)
-        self.refused(head, 413, f"longer than {length - 1} bytes")
+        self.refused(head, 413, f"^the body is longer than {length - 1} bytes, which is more than key and values take$")
         self.refused(head + b"x" * length, 413, "longer")
 
     def test_chunked_body(self) -> None:
@@ -196,6 +205,13 @@ class ChannelTests(SynchronousTestCase):
         chunks = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
         self.refused(head + chunks * 4, 413, "longer")
         self.refused(head + chunks * 4 + b"0\r\n\r\n", 413, "longer")
+
+    def test_two_values_fit(self) -> None:
+        """The longest request there is: a key, the old value and the new one, all of them escaped."""
+        size = 100_000
+        wire = Wire(limits=SizeLimits(value_size=size))
+        form = b"key=%6b&old=" + b"%76" * size + b"&val=" + b"%76" * size
+        self.assertEqual(wire.ask("POST", "/cas", form, Content_Type=FORM[14:-2].decode()).code, 409)
 
     def test_bodies_below_the_limit(self) -> None:
         """The longest key and value, with every byte escaped, fit; so they do in chunks."""

@@ -111,7 +111,8 @@ class SlowSenderTests(SynchronousTestCase):
     def test_head(self) -> None:
         """A head that comes a byte a second is answered 408 when its time is over, and the connection closed."""
         self.assertEqual(self.drip(b"GET /get?key=" + b"k" * 100), 30)
-        self.assertEqual(self.wire.response().code, 408)
+        response = self.wire.response()
+        self.assertEqual((response.code, response.body), (408, b"the request did not come within 30 s"))
         self.wire.clock.pump([1] * int(LINGER_SECONDS))
         self.assertTrue(self.transport.disconnected)
 

@@ -2,13 +2,15 @@
 
 A request passes through, from the wire inwards:
 
-- `channel`: bytes to a request. What is too large is answered before it has been read.
+- `channel` and `request`: bytes to a request. What HTTP does not allow, what is too large, and who is too slow is
+  answered here, with a line, and before all of it has been read. What one client may cost is bounded here.
 - `application`: one Klein route a path. `Route` says which parameters it takes and whether it changes anything.
 - `forms` and `parameters`: query string and form to parameters, all bytes; what is missing, unknown, given twice or too
   large is answered here and reaches no node.
 - `outcomes`: the one place in which an outcome becomes a status code, a line of text and headers. Everything ends
   there: results, missing keys, refusals, requests that nobody could decide, and failures that nobody expected.
-- `site`: the way from the channel to the route, and the factory to listen with.
+- `site`: the factory to listen with, which bounds what all clients together cost, and the way from a request to its
+  route.
 
 The line between 503 `not-applied` and 503 `unknown` is drawn by the replica; here it is only passed on. What fails in
 an unexpected way in a request that changes something is `unknown` too.

@@ -1,4 +1,5 @@
-"""From an outcome to a status code: here and nowhere else.
+"""From an outcome to a status code: here and nowhere else. (What HTTP itself does not allow is refused by `channel` and
+`request` before there is an outcome.)
 
 | outcome | status | X-Txraft-Outcome |
 | --- | --- | --- |
