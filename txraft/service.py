@@ -131,7 +131,7 @@ def make_node_service(
         max_held_size=limits.uncommitted_size,
     )
 
-    service = MultiService()
+    service: MultiService = _WholeNode(node)
     service.addService(_Disk(data_on_disk, storage, (data_worker, worker)))
     service.addService(node)
     service.addService(_Peers(peers, node))
@@ -139,6 +139,20 @@ def make_node_service(
     api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts)
     service.addService(_serve(reactor, ports.kv, api))
     return service
+
+
+class _WholeNode(MultiService):
+    """All of a node. A stop begins with handing leadership over, which takes everything else in working order."""
+
+    def __init__(self, node: Node) -> None:
+        MultiService.__init__(self)
+        self._node = node
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """Hand over, if there is leadership to hand over, then stop everything."""
+        yield self._node.hand_over()
+        yield MultiService.stopService(self)
 
 
 class _Disk(Service):

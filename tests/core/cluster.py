@@ -128,7 +128,8 @@ class Server:
         self.take()
 
     def time_out(self) -> None:
-        """The election timer fires."""
+        """The election timer fires, when it is due."""
+        self.raft._elections.deadline = self._now()
         self.raft.election_timeout(self._now())
         self.take()
 

@@ -199,6 +199,14 @@ class CandidateTests(SynchronousTestCase):
             server.write_all()
             self.assertEqual((server.view.role, server.view.commit_index), (Role.LEADER, 1))
 
+    def test_alone_it_waits_for_nobody(self) -> None:
+        """Nor after a restart: there is no leader whose word it could miss."""
+        cluster = Cluster(1)
+        self.assertEqual(cluster[1].raft.election_deadline, cluster.now)
+        cluster.elect(1)
+        cluster[1].start()
+        self.assertEqual(cluster[1].raft.election_deadline, cluster.now)
+
     def test_another_leader_of_its_term_makes_it_follower(self) -> None:
         """ "If AppendEntries RPC received from new leader: convert to follower", and so for a heartbeat and a PreVote
         round; the vote stands."""

@@ -35,7 +35,7 @@ class RulesTests(SynchronousTestCase):
         """Figure 2, persistent state: it is the same after a restart, and not written again."""
         state = state_of(1, 2)
         self.assertEqual((state.current_term, state.voted_for), (3, None))
-        self.assertEqual(state.take_ready(), NOTHING)
+        self.assertEqual(state.take_ready(0.0), NOTHING)
 
     def test_the_term_only_rises(self) -> None:
         """§5.1; hazard E2: neither back nor again, for entering a term clears its vote."""
@@ -102,31 +102,31 @@ class SaveTests(SynchronousTestCase):
         state = state_of()
         state.change_term(4)
         state.vote_for(2)
-        self.assertEqual(state.take_ready().save, Save(TermAndVote(4, 2), ()))
-        self.assertIsNone(state.take_ready().save)
+        self.assertEqual(state.take_ready(0.0).save, Save(TermAndVote(4, 2), ()))
+        self.assertIsNone(state.take_ready(0.0).save)
 
     def test_every_change_is_saved(self) -> None:
         """hazard E1: also a vote given in a term whose save is under way already."""
         state = state_of()
         state.change_term(4)
-        state.take_ready()
+        state.take_ready(0.0)
         state.vote_for(2)
-        self.assertEqual(state.take_ready().save, Save(TermAndVote(4, 2), ()))
+        self.assertEqual(state.take_ready(0.0).save, Save(TermAndVote(4, 2), ()))
 
     def test_entries(self) -> None:
         """A burst is one save, and only what is new goes into it."""
         state = state_of(1, 2)
         state.log.append(entries_of(1, 2, 3)[2:])
         state.log.append(entries_of(1, 2, 3, 3)[3:])
-        self.assertEqual(state.take_ready().save, Save(None, entries_of(1, 2, 3, 3)[2:]))
-        self.assertEqual(state.take_ready(), NOTHING)
+        self.assertEqual(state.take_ready(0.0).save, Save(None, entries_of(1, 2, 3, 3)[2:]))
+        self.assertEqual(state.take_ready(0.0), NOTHING)
 
     def test_entries_that_replace_others(self) -> None:
         """A save starts where the log on the disk is to be cut off."""
         state = state_of(1, 2, 2, 2)
         state.log.truncate_from(2)
         state.log.append(entries_of(1, 3)[1:])
-        self.assertEqual(state.take_ready().save, Save(None, entries_of(1, 3)[1:]))
+        self.assertEqual(state.take_ready(0.0).save, Save(None, entries_of(1, 3)[1:]))
 
 
 class AnswerTests(SynchronousTestCase):
@@ -134,7 +134,7 @@ class AnswerTests(SynchronousTestCase):
 
     def assert_waits(self, state: State, reply: Reply, waits: bool) -> Ready:
         state.answer(2, reply)
-        ready = state.take_ready()
+        ready = state.take_ready(0.0)
         at_once = [envelope.message for envelope in ready.messages]
         later = [envelope.message for envelope in ready.messages_after_save]
         self.assertEqual((at_once, later), ([], [reply]) if waits else ([reply], []))
@@ -180,7 +180,7 @@ class AnswerTests(SynchronousTestCase):
         """A doubled request is answered after the save that the first one began, though there is no new one."""
         state = state_of(1, 2)
         state.log.append(entries_of(1, 2, 3)[2:])
-        state.take_ready()
+        state.take_ready(0.0)
         ready = self.assert_waits(state, AppendEntriesReply(3, 2, True, 3, 0), waits=True)
         self.assertIsNone(ready.save)
 
@@ -190,9 +190,9 @@ class AnswerTests(SynchronousTestCase):
         state.send(2, Heartbeat(3, 0, 0))
         state.send_after_save(2, Heartbeat(3, 0, 0))
         state.lost_reads.append(7)
-        ready = state.take_ready()
+        ready = state.take_ready(0.0)
         self.assertEqual((len(ready.messages), len(ready.messages_after_save), ready.lost_reads), (1, 1, (7,)))
-        self.assertEqual(state.take_ready(), NOTHING)
+        self.assertEqual(state.take_ready(0.0), NOTHING)
 
 
 class CommittedTests(SynchronousTestCase):
@@ -201,18 +201,18 @@ class CommittedTests(SynchronousTestCase):
     def test_in_order_and_once(self) -> None:
         """Figure 2, Rules for Servers: commit_index > last_applied: apply what lies between."""
         state = state_of(1, 2, 3)
-        self.assertEqual(state.take_ready().committed, ())
+        self.assertEqual(state.take_ready(0.0).committed, ())
         state.commit_to(1)
-        self.assertEqual(state.take_ready().committed, entries_of(1))
+        self.assertEqual(state.take_ready(0.0).committed, entries_of(1))
         state.commit_to(3)
-        self.assertEqual(state.take_ready().committed, entries_of(1, 2, 3)[1:])
-        self.assertEqual((state.last_applied, state.take_ready().committed), (3, ()))
+        self.assertEqual(state.take_ready(0.0).committed, entries_of(1, 2, 3)[1:])
+        self.assertEqual((state.last_applied, state.take_ready(0.0).committed), (3, ()))
 
     def test_not_before_it_is_on_this_disk(self) -> None:
         """hazard R10: a majority has it, this server does not yet; applied, it would be lost to it by a crash."""
         state = state_of(1, 2)
         state.log.append(entries_of(1, 2, 3)[2:])
         state.commit_to(3)
-        self.assertEqual(state.take_ready().committed, entries_of(1, 2))
+        self.assertEqual(state.take_ready(0.0).committed, entries_of(1, 2))
         state.log.mark_durable(3, 3)
-        self.assertEqual(state.take_ready().committed, entries_of(1, 2, 3)[2:])
+        self.assertEqual(state.take_ready(0.0).committed, entries_of(1, 2, 3)[2:])

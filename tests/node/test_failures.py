@@ -85,7 +85,7 @@ class FailureTests(WorldTestCase):
         for name, give in (
             ("receive", lambda node: node.receive(2, Heartbeat(1, 0, 0))),
             ("peer_connected", lambda node: node.peer_connected(2)),
-            ("heartbeat_timeout", lambda node: node._heartbeat_timer()),
+            ("heartbeat_timeout", lambda node: node._heartbeat_is_due()),
             ("propose", lambda node: self.assertRaises(KeyError, node.propose, b"a")),
             ("read", lambda node: self.assertRaises(KeyError, node.read_index)),
             ("transfer_leadership", lambda node: self.failureResultOf(node.transfer_leadership(2), KeyError)),

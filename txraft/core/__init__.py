@@ -27,6 +27,7 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `roles`          follower, pre-candidate, candidate, leader, and the table of legal changes between them
 - `progress`       what a leader knows of one follower
 - `state`          what a server knows, durable and not (Figure 2, "State"), and its outbox
+- `lateness`       timers that fire late
 - `elections`      the election timer, campaigns, votes, stepping down (§5.2, §5.4.1, thesis §9.6)
 - `terms`          what the term of a message means: the one place (§5.1)
 - `follower`       what a follower does with entries and heartbeats (§5.3)

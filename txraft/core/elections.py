@@ -4,8 +4,9 @@ A campaign first asks, in a PreVote round, whether it would win, and raises the 
 drawn anew for each: replies of an earlier one, also of one before a restart, do not count (hazard E3).
 """
 
+from txraft.core.lateness import Lateness
 from txraft.core.messages import NodeId, RequestVote, RequestVoteReply, refusal
-from txraft.core.quorum import VoteResult, vote_result
+from txraft.core.quorum import VoteResult, has_quorum, vote_result
 from txraft.core.roles import Role
 from txraft.core.state import State
 
@@ -15,13 +16,15 @@ class Elections:
 
     def __init__(self, state: State, now: float) -> None:
         self._state = state
-        self.deadline = 0.0
+        self.deadline = now
         """When the election timer fires. A leader does not look at it."""
+        self._lateness = Lateness(state.options)
         self._leader_heard_at = float("-inf")
         self._round = 0
         self._leadership_transfer = False
         self._votes: dict[NodeId, bool] = {}
-        self._restart_timer(now)
+        if not has_quorum(state.configuration.voter_sets, {state.node_id}):  # who is alone waits for nobody
+            self._restart_timer(now)
 
     def leader_heard(self, leader: NodeId, now: float) -> None:
         """The leader of the current term was heard: follow it."""
@@ -57,15 +60,23 @@ class Elections:
         # Above the base always, or the timeout could equal the time for which voters stick to a leader (hazard E7).
         self.deadline = now + self._state.options.election_timeout * (2 - self._state.random.random())
 
+    def time_out(self, now: float) -> None:
+        """The election timer fired: campaign, or look again soon where it fired late (hazard E13)."""
+        if self._lateness.passes_over(now - self.deadline):
+            self.deadline = now + self._lateness.allowance
+        else:
+            self.campaign(now)
+
     def campaign(self, now: float, leadership_transfer: bool = False) -> None:
-        """The election timer fired, or, with `leadership_transfer`, the leader wants this server to lead: campaign, if
-        this server votes and does not lead already (hazard E11). It wins later: its own vote is not durable yet.
+        """Campaign, if this server votes and does not lead already (hazard E11); with `leadership_transfer`, because
+        the leader wants it. It wins later: its own vote is not durable yet. While its disk hangs it could not win, and
+        a vote that it asked for too late would only disturb those who can (hazard S12).
         """
         state = self._state
         if state.role is Role.LEADER:
             return
         self._restart_timer(now)
-        if not state.configuration.is_voter(state.node_id):
+        if not state.configuration.is_voter(state.node_id) or state.disk_hangs(now):
             return
         self._leadership_transfer = leadership_transfer
         if state.options.pre_vote and not leadership_transfer:

@@ -27,6 +27,8 @@ class View:
     last_term: int
     transfer_target: NodeId | None = None
     """To whom leadership is being handed."""
+    is_overtaken: bool = False
+    """Whether it leads, and its disk hangs in a write that a majority of the others has had for an election timeout."""
 
 
 def check(view: View) -> None:

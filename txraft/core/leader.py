@@ -1,14 +1,16 @@
 """What a server has only while it leads (Figure 2, "Volatile state on leaders"), and what it does then.
 
 A `Leader` is made at an election won and thrown away when the server steps down. Its log's way to the followers is in
-`replication`; here is what it owes them by the clock: heartbeats, and to step down when a majority is out of contact.
+`replication`; here is what it owes them by the clock: heartbeats, stepping down when a majority is out of contact, and
+handing over when its own disk hangs.
 """
 
+from txraft.core.lateness import Lateness
 from txraft.core.messages import AppendEntriesReply, Entry, HeartbeatReply, NodeId
 from txraft.core.quorum import has_quorum
 from txraft.core.reads import Reads
 from txraft.core.replication import Replication
-from txraft.core.state import State
+from txraft.core.state import State, Write
 from txraft.core.transfer import Transfer
 from txraft.errors import NoSuchVoter, TargetSilent, TransferUnderWay
 
@@ -22,23 +24,30 @@ class Leader:
         self.replication = Replication(state, now)
         self.reads = Reads(state)
         self.transfer: Transfer | None = None
+        self.is_overtaken = False
+        """Whether this server's disk hangs in a write that a majority of the others has had for an election timeout."""
+        self._seen_overtaken: tuple[Write, float] | None = None
+        """That write, and when a beat first saw that the others have it."""
+        self._beat_at = now
+        self._lateness = Lateness(state.options)
         self.replication.send_heartbeats(self.reads.round)
 
     # Inputs
 
     def beat(self, now: float) -> bool:
-        """The heartbeat timer fired. Whether this server leads on: one that is out of contact with a majority does not
-        (CheckQuorum).
+        """The heartbeat timer fired. Whether this server leads on.
+
+        One that is out of contact with a majority does not (CheckQuorum). One whose disk hangs hands over; where nobody
+        takes over, it does not lead on either: heartbeats alone do not earn the right to lead (hazard S12).
         """
-        if not self._is_in_contact(now):
-            return False
+        late = now - self._beat_at - self._state.options.heartbeat_interval
+        self._beat_at = now
+        if not self._lateness.passes_over(late):
+            self.is_overtaken = self._others_have_what_it_writes(now)
+            if not self._is_in_contact(now) or not self._go_on_handing_over(now):
+                return False
         self.replication.retry_what_was_lost(now)
         self.replication.send_heartbeats(self.reads.round)
-        if self.transfer is not None:
-            if self.transfer.has_failed(now):
-                self.transfer = None
-            else:
-                self.transfer.ask_again()
         return True
 
     def on_append_entries_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> None:
@@ -67,10 +76,15 @@ class Leader:
             raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
         if not self._has_heard(target, now):
             raise TargetSilent(f"node {target} has not answered for an election timeout, so it was not asked to lead")
-        deadline = now + self._state.options.election_timeout
-        self.transfer = Transfer(self._state, self.replication, target, deadline)
+        self._hand_over(target, now)
 
     # Outputs
+
+    def successor(self, now: float) -> NodeId | None:
+        """The voter that is furthest ahead of those that have answered within an election timeout, if any have."""
+        progress = self.replication.progress
+        heard = [peer for peer in progress if self._state.configuration.is_voter(peer) and self._has_heard(peer, now)]
+        return max(heard, key=lambda peer: progress[peer].match_index, default=None)
 
     def send(self, now: float) -> None:
         """Send everything that the inputs so far have made due."""
@@ -90,3 +104,34 @@ class Leader:
         """CheckQuorum (thesis §6.2; hazard E8): whether a majority has answered within an election timeout."""
         recent = {peer for peer in self.replication.progress if self._has_heard(peer, now)}
         return has_quorum(self._state.configuration.voter_sets, recent | {self._state.node_id})
+
+    def _others_have_what_it_writes(self, now: float) -> bool:
+        """Whether what this server's disk is doing has been committed, and so is on the disks of a majority without it,
+        for an election timeout (hazard S12).
+
+        Where all disks are slow the others have not finished either, and leadership stays where it is.
+        """
+        write = self._state.write
+        if write is None or write.last_index > self._state.commit_index:
+            self._seen_overtaken = None
+            return False
+        if self._seen_overtaken is None or self._seen_overtaken[0] is not write:
+            self._seen_overtaken = write, now
+        return now - self._seen_overtaken[1] >= self._state.options.election_timeout
+
+    def _go_on_handing_over(self, now: float) -> bool:
+        """Begin a transfer where there must be one, repeat or end the one there is. Whether this server leads on."""
+        if self.transfer is None:
+            if self.is_overtaken and (successor := self.successor(now)) is not None:
+                self._hand_over(successor, now)
+        elif not self.transfer.has_failed(now):
+            self.transfer.ask_again()
+        elif self.is_overtaken:
+            return False
+        else:
+            self.transfer = None
+        return True
+
+    def _hand_over(self, target: NodeId, now: float) -> None:
+        deadline = now + self._state.options.election_timeout
+        self.transfer = Transfer(self._state, self.replication, target, deadline)

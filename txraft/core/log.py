@@ -44,7 +44,8 @@ class RaftLog:
         self.append(tuple(entries))
         self.durable_index = self.last_index
         """Everything up to here is on this server's disk. Goes back only when what it covers is truncated."""
-        self._given_out = self.last_index
+        self.given_out_index = self.last_index
+        """Everything up to here has been given out to be written."""
         self._writes: deque[_Write] = deque()
 
     @property
@@ -124,7 +125,7 @@ class RaftLog:
         """Remove the entry at `index`, which is held, and all that follow. The caller knows they are not committed."""
         del self._entries[index - self.first_index :]
         self.durable_index = min(self.durable_index, index - 1)
-        self._given_out = min(self._given_out, index - 1)
+        self.given_out_index = min(self.given_out_index, index - 1)
         for write in self._writes:
             write.kept = min(write.kept, index - 1)
 
@@ -136,10 +137,10 @@ class RaftLog:
 
     def take_unsaved(self) -> tuple[Entry, ...]:
         """What has not been given out to be written yet; from now on it counts as given out."""
-        if self._given_out == self.last_index:
+        if self.given_out_index == self.last_index:
             return ()
-        unsaved = self.between(self._given_out + 1, self.last_index)
-        self._given_out = self.last_index
+        unsaved = self.between(self.given_out_index + 1, self.last_index)
+        self.given_out_index = self.last_index
         self._writes.append(_Write(self.last_index, self.last_term, self.last_index))
         return unsaved
 

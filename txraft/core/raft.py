@@ -84,10 +84,12 @@ class Raft:
 
     def election_timeout(self, now: float) -> None:
         """The election timer fired: `election_deadline` has passed."""
-        self._elections.campaign(now)
+        self._elections.time_out(now)
 
     def heartbeat_timeout(self, now: float) -> None:
-        """The heartbeat timer fired. A leader that is out of contact with a majority steps down (CheckQuorum)."""
+        """The heartbeat timer fired. A leader that is out of contact with a majority steps down (CheckQuorum), and one
+        whose disk hangs hands over (hazard S12).
+        """
         if self._leader is not None and not self._leader.beat(now):
             self._elections.step_down(self._state.current_term, now)
             self._leave_leadership_if_lost()
@@ -122,13 +124,9 @@ class Raft:
 
     def saved(self, save: Save, now: float) -> None:
         """What `Ready.save` asked for is durable. Reported for every save, in the order in which they came."""
-        state = self._state
-        if save.entries:
-            state.log.mark_durable(save.entries[-1].index, save.entries[-1].term)
-        if save.term_and_vote is not None:
-            state.durable = save.term_and_vote
-            if self._elections.on_vote_durable(now):
-                self._lead(now)
+        self._state.saved(save, now)
+        if save.term_and_vote is not None and self._elections.on_vote_durable(now):
+            self._lead(now)
         if self._leader is not None:
             self._leader.replication.advance_commit_index()
 
@@ -143,7 +141,11 @@ class Raft:
         """Take everything that is to be done after the inputs so far, in one value."""
         if self._leader is not None:
             self._leader.send(now)
-        return self._state.take_ready()
+        return self._state.take_ready(now)
+
+    def successor(self, now: float) -> NodeId | None:
+        """Who should lead next, if this server leads: the voter in contact that is furthest ahead."""
+        return self._leader.successor(now) if self._leader is not None else None
 
     @property
     def election_deadline(self) -> float | None:
@@ -152,8 +154,8 @@ class Raft:
 
     def view(self) -> View:
         """Where this server stands."""
-        state, log = self._state, self._state.log
-        transfer = self._leader.transfer if self._leader is not None else None
+        state, log, leader = self._state, self._state.log, self._leader
+        transfer = leader.transfer if leader is not None else None
         return View(
             node_id=state.node_id,
             role=state.role,
@@ -167,6 +169,7 @@ class Raft:
             last_index=log.last_index,
             last_term=log.last_term,
             transfer_target=transfer.target if transfer is not None else None,
+            is_overtaken=leader is not None and leader.is_overtaken,
         )
 
     @property

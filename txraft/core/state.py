@@ -37,6 +37,16 @@ class RaftOptions:
     """Of what was proposed here and is not committed yet; more is refused (hazard C9)."""
 
 
+@frozen
+class Write:
+    """What the disk is doing."""
+
+    since: float
+    """When it began, in seconds: when the save was given out, or the one before it became durable."""
+    last_index: int
+    """The last entry that had been given out to be saved by then."""
+
+
 @define(eq=False)
 class State:
     """One server's state. Shared by the modules of the core, each of which changes its own part of it."""
@@ -62,7 +72,11 @@ class State:
     leader_id: NodeId | None = None
     """The leader of current_term, once known."""
 
+    write: Write | None = None
+    """What the disk is doing, if it has anything to do."""
+
     _given_out: TermAndVote = field(init=False)
+    _saves_under_way: int = field(init=False, default=0)
     _messages: list[Envelope] = field(init=False, factory=list)
     _messages_after_save: list[Envelope] = field(init=False, factory=list)
     reads: list[ReadReady] = field(init=False, factory=list)
@@ -115,6 +129,21 @@ class State:
             )
         self.commit_index = max(self.commit_index, index)
 
+    # The disk
+
+    def saved(self, save: Save, now: float) -> None:
+        """The oldest save that was given out is durable."""
+        if save.entries:
+            self.log.mark_durable(save.entries[-1].index, save.entries[-1].term)
+        if save.term_and_vote is not None:
+            self.durable = save.term_and_vote
+        self._saves_under_way -= 1
+        self.write = Write(now, self.log.given_out_index) if self._saves_under_way else None
+
+    def disk_hangs(self, now: float) -> bool:
+        """Whether a write has taken an election timeout, and goes on."""
+        return self.write is not None and now - self.write.since >= self.options.election_timeout
+
     # The outbox
 
     def send(self, to: NodeId, message: Message) -> None:
@@ -133,11 +162,11 @@ class State:
         else:
             self.send_after_save(to, reply)
 
-    def take_ready(self) -> Ready:
+    def take_ready(self, now: float) -> Ready:
         """Everything that has collected, in one value."""
         ready = Ready(
             messages=tuple(self._messages),
-            save=self._take_save(),
+            save=self._take_save(now),
             messages_after_save=tuple(self._messages_after_save),
             committed=self._take_committed(),
             reads=tuple(self.reads),
@@ -149,12 +178,15 @@ class State:
         self.lost_reads.clear()
         return ready
 
-    def _take_save(self) -> Save | None:
+    def _take_save(self, now: float) -> Save | None:
         term_and_vote = self.term_and_vote if self.term_and_vote != self._given_out else None
         entries = self.log.take_unsaved()
         if term_and_vote is None and not entries:
             return None
         self._given_out = self.term_and_vote
+        self._saves_under_way += 1
+        if self.write is None:
+            self.write = Write(now, self.log.given_out_index)
         return Save(term_and_vote, entries)
 
     def _take_committed(self) -> tuple[Entry, ...]:

@@ -7,7 +7,7 @@ from txraft.core.roles import Role
 
 
 def report_change(log: Logger, before: View, after: View) -> None:
-    """Log, at info, what a person who watches an election wants to see."""
+    """Log what a person who watches an election wants to see, and why a leader gives up."""
     if (before.role, before.current_term) != (after.role, after.current_term):
         log.info(
             "term {term}: this node is {role} (was {was} in term {was_term})",
@@ -23,6 +23,12 @@ def report_change(log: Logger, before: View, after: View) -> None:
         )
     if after.leader_id not in (before.leader_id, None) and after.role is not Role.LEADER:
         log.info("term {term}: node {leader} leads", term=after.current_term, leader=after.leader_id)
+    if after.is_overtaken and not before.is_overtaken:
+        log.warn(
+            "term {term}: this node's disk hangs: a write that the disks of a majority have finished has taken longer"
+            " than an election timeout; this node hands leadership over; see to its disk",
+            term=after.current_term,
+        )
     if after.transfer_target not in (before.transfer_target, None):
         log.info(
             "term {term}: this node hands leadership to node {target}",

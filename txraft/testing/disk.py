@@ -6,6 +6,7 @@ way is all of it or nothing: chance decides. What came before it stays, whatever
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -42,11 +43,15 @@ class Disk:
     delay: tuple[float, float] = FAST
     fails: bool = False
     """The next write fails."""
+    hangs: bool = False
+    """The write that is under way, or the next one, does not end, until `go_on`."""
     full: bool = False
     """Every write fails, until there is room again."""
     failures: int = 0
     under_way: tuple[Save, ...] | None = None
     _file: RaftFile | None = None
+    _held: Callable[[], None] | None = None
+    """The end of a write, while the disk hangs."""
 
     def load(self) -> Stored:
         """What a process finds when it starts. Raises Violation."""
@@ -80,11 +85,25 @@ class Disk:
             self._file.write(save)
         self.on_synced(saves, before, entries)
 
+    def finish(self, end: Callable[[], None]) -> None:
+        """A write has had its time: call `end`, now or when the disk goes on."""
+        if self.hangs:
+            self._held = end
+        else:
+            end()
+
+    def go_on(self) -> None:
+        """Hang no longer."""
+        self.hangs = False
+        held, self._held = self._held, None
+        if held is not None:
+            held()
+
     def lose_power(self) -> None:
         """The process, or the machine, stops in the middle of whatever it is doing."""
         if self.under_way is not None and self.random.random() < 0.5:
             self.sync()
-        self.under_way = None
+        self.under_way = self._held = None
 
 
 @implementer(IStorage)
@@ -108,7 +127,7 @@ class DiskStorage:
             assert self.disk.under_way is None, "one save at a time"
             self.disk.under_way = tuple(saves)
             delay = self.disk.random.uniform(*self.disk.delay)
-            self.process.schedule.after(delay, self.process.enter, self._written, done)
+            self.process.schedule.after(delay, self.disk.finish, partial(self.process.enter, self._written, done))
         return done
 
     def close(self) -> "Deferred[None]":

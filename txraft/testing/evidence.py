@@ -61,6 +61,10 @@ class Evidence:
     """The terms whose leader wanted this server to lead."""
     _leads: int = 0
     """The latest term that this process has led."""
+    _beat_passed_over: bool = False
+    """Whether the last heartbeat timer was not to count, because it was late."""
+    _election_passed_over: bool = False
+    """The same of the election timer."""
     _contact: dict[NodeId, float] = field(factory=dict)
     """When each peer has answered last, since this process leads."""
     _unanswered: "defaultdict[NodeId, list[int]]" = field(factory=lambda: defaultdict(list))
@@ -101,17 +105,37 @@ class Evidence:
         if sum(sizes) > limit and len(sizes) > 1:
             raise Violation("Bounded", f"node {self.node_id} holds {sum(sizes)} bytes that are not committed")
 
-    def beats(self, raft: "Raft", now: float) -> None:
-        """The heartbeat timer has fired. Whoever still leads then has heard from a majority within an election timeout
-        (CheckQuorum, thesis §6.2; hazard E8); the first is granted to who has just been elected."""
+    def beats(self, raft: "Raft", now: float, late: float, unread: int) -> None:
+        """The heartbeat timer of a leader has fired, `late` seconds after it was due. Who leads on has heard from a
+        majority within an election timeout (CheckQuorum, thesis §6.2; hazard E8), unless the timer was late; the first
+        is granted to who has just been elected."""
         view = raft.view()
-        if view.role is not Role.LEADER:
-            return
         if self._leads != view.current_term:
             self._leads, self._contact = view.current_term, dict.fromkeys(raft.configuration.voters, now)
+            self._beat_passed_over = False
+        self._beat_passed_over = self._is_late(late) and not self._beat_passed_over
+        if view.role is not Role.LEADER:
+            self._acts_on_time(self._beat_passed_over, late, unread)
+            return
         recent = {peer for peer, at in self._contact.items() if now - at < self.options.election_timeout}
-        if len(recent | {self.node_id}) < self.majority:
+        if len(recent | {self.node_id}) < self.majority and not self._beat_passed_over:
             raise Violation("CheckQuorum", f"node {self.node_id} leads on; it has heard from {recent}")
+
+    def times_out(self, acts: bool, late: float, unread: int) -> None:
+        """The election timer has fired, `late` seconds after it was due. Whether the node `acts` on that."""
+        self._election_passed_over = self._is_late(late) and not self._election_passed_over
+        if acts:
+            self._acts_on_time(self._election_passed_over, late, unread)
+
+    def _is_late(self, late: float) -> bool:
+        return late >= 2 * self.options.heartbeat_interval
+
+    def _acts_on_time(self, passed_over: bool, late: float, unread: int) -> None:
+        """Who stands down or campaigns because of a timer has looked at everything that was there to be read, and has
+        not been asleep; the next time it may have been (hazard E13)."""
+        if unread or passed_over:
+            what = f"acts on a timer that is {late:.3f} s late, with {unread} things unread"
+            raise Violation("Late timer", f"node {self.node_id} {what}")
 
     def asks(self, read_id: int) -> None:
         """Somebody wants to read."""

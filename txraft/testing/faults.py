@@ -77,21 +77,23 @@ class Nemesis:
     def _effect(self, fault: Fault, machine: Machine) -> End:
         """Begin a fault; gives back what ends it."""
         match fault.kind:
-            case Kind.CRASH | Kind.CRASH_SOON | Kind.CRASH_ALL | Kind.CRASH_VOTER | Kind.STOP | Kind.PAUSE:
+            case Kind.CRASH | Kind.CRASH_SOON | Kind.CRASH_ALL | Kind.CRASH_VOTER | Kind.STOP:
                 return self._on_process(fault, machine)
-            case Kind.SLOW_DISK | Kind.STALLED_DISK | Kind.FAILING_DISK | Kind.FULL_DISK:
+            case Kind.PAUSE | Kind.STUTTER:
+                return self._stop_and_go(fault, machine)
+            case Kind.SLOW_DISK | Kind.STALLED_DISK | Kind.HANGING_DISK | Kind.FAILING_DISK | Kind.FULL_DISK:
                 return self._on_disk(fault, machine)
             case Kind.CLOCK_SPEED | Kind.CLOCK_JUMP:
                 return self._on_clock(fault, machine)
-            case Kind.STRAND:
-                return self._strand(fault, machine)
-            case Kind.NOISE | Kind.BREAK | Kind.TRANSFER:
+            case Kind.STRAND | Kind.NOISE | Kind.BREAK | Kind.TRANSFER:
                 return self._on_traffic(fault, machine)
             case _:
                 return self._cut(self._ways(fault, machine.id))
 
     def _on_traffic(self, fault: Fault, machine: Machine) -> End:
         match fault.kind:
+            case Kind.STRAND:
+                return self._strand(fault, machine)
             case Kind.NOISE:
                 self.links.noise = Noise(0.3 * fault.detail, 0.3 * self.random.random(), 0.3 * self.random.random())
                 return self._calm_down
@@ -136,9 +138,6 @@ class Nemesis:
         if process is None:
             return _nothing_to_do
         match fault.kind:
-            case Kind.PAUSE:
-                process.pause()
-                return process.resume
             case Kind.CRASH_SOON:
                 machine.dies_after = int(fault.detail * 12)
             case Kind.CRASH_VOTER:
@@ -150,11 +149,33 @@ class Nemesis:
                 machine.crash("by chance")
         return machine.start
 
+    def _stop_and_go(self, fault: Fault, machine: Machine) -> End:
+        process = machine.process
+        if process is None:
+            return _nothing_to_do
+        if fault.kind is Kind.PAUSE:
+            process.pause()
+        else:
+            self._stutter(process, self.schedule.now + fault.lasts)
+        return process.resume
+
+    def _stutter(self, process: Process, until: float) -> None:
+        """Stand still for a few heartbeats, go on for about one, and so on."""
+        if self.healed or self.schedule.now >= until:
+            process.resume()
+        elif process.paused:
+            process.resume()
+            self.schedule.after(self.random.uniform(0.0, 0.06), self._stutter, process, until)
+        else:
+            process.pause()
+            self.schedule.after(self.random.uniform(0.05, 0.3), self._stutter, process, until)
+
     def _on_disk(self, fault: Fault, machine: Machine) -> End:
         disk = machine.disk
 
         def end() -> None:
             disk.delay, disk.full = FAST, False
+            disk.go_on()
             machine.start()
 
         match fault.kind:
@@ -162,6 +183,8 @@ class Nemesis:
                 disk.delay = (0.01, 0.01 + 0.2 * fault.detail)
             case Kind.STALLED_DISK:
                 disk.delay = _stall(fault)
+            case Kind.HANGING_DISK:
+                disk.hangs = True
             case Kind.FULL_DISK:
                 disk.full = True
             case _:

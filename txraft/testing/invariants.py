@@ -7,7 +7,7 @@ A rule that does not hold raises `Violation`; whoever calls from within the driv
 instead (`txraft.testing.simulation`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from attrs import define, field
 
@@ -44,8 +44,8 @@ class Observed:
 class Invariants:
     """Everything that has been seen of the cluster."""
 
-    synced_on: Callable[[int, int], int]
-    """On how many voters' disks the entry (index, term) is safe."""
+    synced_on: Callable[[int, int], Set[NodeId]]
+    """On which voters' disks the entry (index, term) is safe."""
     majority: int
     command_id: Callable[[bytes], int]
     """Which operation of a client a command belongs to; no two share one."""
@@ -76,6 +76,8 @@ class Invariants:
         known = before.commit_index if before is not None else 0
         if before is not None:
             self.never_back(before, view)
+        if view.is_overtaken and view.transfer_target is not None:
+            self.hands_over_well(view.node_id, view.transfer_target, log.entry(view.commit_index))
         if view.commit_index > known:
             self.only_by_its_own_term(before, view, log)
             self.state_machine_safety(view, log.between(known + 1, view.commit_index))
@@ -149,13 +151,18 @@ class Invariants:
         if led and view.role is Role.LEADER and log.term_at(view.commit_index) != view.current_term:
             raise Violation("Commitment", f"node {view.node_id} commits {log.entry(view.commit_index)} by counting")
 
+    def hands_over_well(self, leader: NodeId, target: NodeId, committed: Entry) -> None:
+        """Who takes over from a leader whose disk hangs has on its own what is committed (hazard S12)."""
+        if target not in self.synced_on(committed.index, committed.term):
+            raise Violation("Transfer", f"node {leader} hands over to node {target}, whose disk lacks {committed}")
+
     # What is promised to clients
 
     def on_a_majority_of_disks(self, entry: Entry, who: str) -> None:
         """What is committed is on the synced disks of a majority (§5.3; hazard R10), and stays there (hazard E1)."""
         safe = self.synced_on(entry.index, entry.term)
-        if safe < self.majority:
-            raise Violation("Durability", f"{who} {entry}, which {safe} disks hold; {self.majority} are a majority")
+        if len(safe) < self.majority:
+            raise Violation("Durability", f"{who} {entry}, which is on the disks of {safe} only")
 
     def once(self, entry: Entry) -> None:
         """A command is committed once (hazard C8), and never after it was said that it would not be (hazard C5)."""

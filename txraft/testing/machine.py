@@ -153,7 +153,7 @@ class Machine:
             node.apply_at_once = LITTLE_AT_ONCE
         evidence = Evidence(self.id, around.majority, self._options)
         seen = Observed(self.id, applied=self.data.last_applied)
-        self._watcher = node.watcher = Watcher(node, around.judges, self.disk, evidence, seen)
+        self._watcher = node.watcher = Watcher(node, around.judges, self.disk, evidence, seen, process)
         self.disk.on_synced = self._synced
         return node
 
@@ -166,6 +166,7 @@ class Machine:
         self.dies_after, self.dies_voting = None, False
         self.disk.full = self.disk.fails = False
         self.disk.delay = FAST
+        self.disk.go_on()
         self._end(self.process)
         if self.process is not None:
             self.process.resume()
@@ -173,12 +174,18 @@ class Machine:
         self.start()
 
     def stop(self) -> None:
-        """Ask the process to end (SIGTERM), if one runs. The node stops, and soon after the process ends."""
+        """Ask the process to end (SIGTERM), if one runs. The node hands over and stops, and soon the process ends."""
         if self.process is not None:
             self.say("STOP")
             self.stopping = True
-            self.process.enter(self.node.stopService)
-            self.around.schedule.after(self.around.random.random() * 0.02, self._end, self.process)
+            self.process.enter(self._stop, self.process)
+
+    def _stop(self, process: Process) -> None:
+        def stop(_: None) -> None:
+            self.node.stopService()
+            self.around.schedule.after(self.around.random.random() * 0.02, self._end, process)
+
+        self.node.hand_over().addCallback(stop)
 
     def _end(self, process: Process | None) -> None:
         """A process that was asked to end has ended."""

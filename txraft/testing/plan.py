@@ -18,6 +18,7 @@ class Kind(enum.Enum):
     CRASH_VOTER = "crash of a voter"
     STOP = "clean stop"
     PAUSE = "pause"
+    STUTTER = "stutter"
     ISOLATE = "isolation"
     STRAND = "stranding"
     DEAF = "deafness"
@@ -31,6 +32,7 @@ class Kind(enum.Enum):
     NOISE = "noise"
     SLOW_DISK = "slow disk"
     STALLED_DISK = "stalled disk"
+    HANGING_DISK = "hanging disk"
     FAILING_DISK = "failing disk"
     FULL_DISK = "full disk"
     CLOCK_SPEED = "clock speed"
@@ -45,6 +47,7 @@ WEIGHTS = {
     Kind.CRASH_VOTER: 4,
     Kind.STOP: 2,
     Kind.PAUSE: 3,
+    Kind.STUTTER: 2,
     Kind.ISOLATE: 4,
     Kind.STRAND: 4,
     Kind.DEAF: 2,
@@ -58,6 +61,7 @@ WEIGHTS = {
     Kind.NOISE: 5,
     Kind.SLOW_DISK: 3,
     Kind.STALLED_DISK: 2,
+    Kind.HANGING_DISK: 2,
     Kind.FAILING_DISK: 1,
     Kind.FULL_DISK: 1,
     Kind.CLOCK_SPEED: 2,
@@ -104,11 +108,13 @@ class Plan:
     lasts: float
     """Seconds until everything is healed."""
     faults: tuple[Fault, ...]
+    slow_disks: bool
+    """Whether all disks become slow then, for a while: no reason to change the leader (hazard S12)."""
     lasting: tuple[Fault, ...]
-    """Faults of a minority that begin then, and last until the others have shown that they serve without it."""
+    """Faults of a minority that begin after that, and last until the others have shown that they serve without it."""
 
 
-LASTING = (Kind.CRASH, Kind.PAUSE, Kind.ISOLATE, Kind.DEAF, Kind.MUTE, Kind.SLOW_DISK)
+LASTING = (Kind.CRASH, Kind.PAUSE, Kind.ISOLATE, Kind.DEAF, Kind.MUTE, Kind.SLOW_DISK, Kind.HANGING_DISK)
 """What a minority may suffer from without end."""
 
 
@@ -131,6 +137,7 @@ def plan_of(seed: int) -> Plan:
         noise=Noise(0.03 * random.random(), 0.05 * random.random(), 0.05 * random.random(), 0.3) if rough else Noise(),
         lasts=lasts,
         faults=_faults(random, nodes, lasts),
+        slow_disks=random.random() < 0.2,
         lasting=_lasting(random, nodes, without_pre_vote),
     )
 

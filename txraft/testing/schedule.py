@@ -70,6 +70,8 @@ class Process:
         self._random = random
         self._after_step = after_step
         self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.unread = 0
+        """How much of what came while it was paused it has not looked at yet, timers aside."""
         self._timers: dict[Timer, None] = {}
         self._set_at = schedule.now
         self._set_to = STARTS_AT
@@ -108,16 +110,26 @@ class Process:
         self._disturb()
 
     def resume(self) -> None:
-        """Let what has waited happen. The reactor looks at its timers first, or at its sockets."""
+        """Let what has waited happen. The reactor looks at its timers first, or at its sockets; in either case at its
+        sockets before a call that a timer makes for the next turn.
+        """
         if not self.paused:
             return
         self.paused = False
         self._disturb()
         held, self._held = self._held, []
-        if self._random.random() < 0.5:
-            held.sort(key=lambda event: not isinstance(getattr(event[0], "__self__", None), Timer))
+        timers_first = self._random.random() < 0.5
+        held.sort(key=lambda event: _rank(_timer_of(event[0]), timers_first))
         for function, args in held:
-            self.schedule.after(0, self.enter, function, *args)
+            if _timer_of(function) is None:
+                self.unread += 1
+                self.schedule.after(0, self._read, function, *args)
+            else:
+                self.schedule.after(0, self.enter, function, *args)
+
+    def _read(self, function: Callable[..., None], *args: Any) -> None:
+        self.unread -= 1
+        self.enter(function, *args)
 
     def kill(self) -> None:
         """Let nothing happen to it ever again."""
@@ -223,3 +235,17 @@ class Timer:
             raise AlreadyCalled
         if self.state == "cancelled":
             raise AlreadyCancelled
+
+
+def _timer_of(function: Callable[..., None]) -> Timer | None:
+    owner = getattr(function, "__self__", None)
+    return owner if isinstance(owner, Timer) else None
+
+
+def _rank(timer: Timer | None, timers_first: bool) -> int:
+    """When a process that goes on looks at something: the lower, the sooner."""
+    if timer is None:
+        return 1
+    if not timer.delayed:
+        return 2
+    return 0 if timers_first else 1

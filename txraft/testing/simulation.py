@@ -26,7 +26,7 @@ from txraft.errors import Undecided
 from txraft.kv import Set
 from txraft.testing.clients import Client, Ledger
 from txraft.testing.data import key_of, number_of
-from txraft.testing.disk import Disk
+from txraft.testing.disk import FAST, Disk
 from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
@@ -50,6 +50,7 @@ SETTLES_WITHIN = 12 * ELECTION_TIMEOUT
 clock that went back, and TCP's and the network's waiting to dial again take their part of it."""
 SERVES_WITHIN = 10 * ELECTION_TIMEOUT
 STABLE_FOR = 5 * ELECTION_TIMEOUT
+BEARS_FOR = 10 * ELECTION_TIMEOUT
 LOOK = 0.02
 """Seconds between two looks whether it has settled."""
 
@@ -139,6 +140,7 @@ class Simulation:
         """Run it all, or up to the first violation."""
         phases = (
             self._suffer,
+            self._bear_slow_disks,
             self._serve_without_a_minority,
             self._recover,
             self._hold_still,
@@ -185,8 +187,8 @@ class Simulation:
         random = Random(self.random.getrandbits(64))
         return Client(name, self.ledger, machines, random, self.plan.keys, self.plan.pause, patience=0.6)
 
-    def _synced_on(self, index: int, term: int) -> int:
-        return sum(machine.disk.has(index, term) for machine in self.machines.values())
+    def _synced_on(self, index: int, term: int) -> set[NodeId]:
+        return {machine.id for machine in self.machines.values() if machine.disk.has(index, term)}
 
     def _say(self, who: str, what: str) -> None:
         if self.transcript.on:
@@ -203,10 +205,30 @@ class Simulation:
         self.nemesis.start(self.plan.faults)
         self._until(self.plan.lasts)
 
+    def _bear_slow_disks(self) -> None:
+        """Every write takes longer than an election timeout, on every disk: nobody does better than the leader, and it
+        stays (hazard S12). The clients go on."""
+        if not self.plan.slow_disks:
+            return
+        self._heal()
+        everyone = list(self.machines.values())
+        # What is late may be an earlier leader's word to campaign.
+        self._until(self._healed_at + Noise().late_by)
+        self._require(SETTLES_WITHIN, lambda: self._leaderless(everyone) or self._transfers_go_on())
+        slow = ELECTION_TIMEOUT * self.random.choice((1, 2, 4))
+        for machine in everyone:
+            machine.disk.delay = slow, slow + ELECTION_TIMEOUT / 2
+        before = _leaders(everyone)
+        self._until(self.schedule.now + BEARS_FOR)
+        if self.violation is None and _leaders(everyone) != before:
+            self.violated(Violation("Stability", f"all disks are slow, and the leader changes: {self._states()}"))
+        for machine in everyone:
+            machine.disk.delay = FAST
+
     def _serve_without_a_minority(self) -> None:
-        """A minority is dead, slow, or cut off one way or both: the others agree on a leader, and serve (hazards E8 and
-        R18). The clients go on, and an earlier transfer may still come into effect, so a request may have to be sent
-        more than once."""
+        """A minority is dead, cut off one way or both, or has a disk that is slow or hangs: the others agree on a
+        leader, and serve (hazards E8, R18 and S12). The clients go on, and an earlier transfer may still come into
+        effect, so a request may have to be sent more than once."""
         if not self.plan.lasting:
             return
         self._heal()
@@ -280,8 +302,10 @@ class Simulation:
         """Why the cluster is not one, with one leader."""
         machines = list(self.machines.values())
         views = [machine.node.view for machine in machines]
-        if any(client.under_way is not None for client in self.clients) or self.nemesis.transfers_go_on():
+        if any(client.under_way is not None for client in self.clients):
             return "a request is still under way"
+        if why := self._transfers_go_on():
+            return why
         if why := self._leaderless(machines):
             return why
         lead = next(view for view in views if view.role is Role.LEADER)
@@ -290,6 +314,10 @@ class Simulation:
             if reached != {lead.last_index}:
                 return f"node {machine.id} has not caught up: {self._states()}"
         return ""
+
+    def _transfers_go_on(self) -> str:
+        """Why the leader may yet change."""
+        return "leadership is still being handed over" if self.nemesis.transfers_go_on() else ""
 
     def _leaderless(self, machines: Sequence[Machine]) -> str:
         """Why these nodes do not all follow one leader, which is one of them."""
@@ -343,3 +371,8 @@ class Simulation:
 
     def _states(self) -> str:
         return "; ".join(f"node {machine.id}: {state_of(machine)}" for machine in self.machines.values())
+
+
+def _leaders(machines: Sequence[Machine]) -> set[tuple[NodeId | None, int]]:
+    """Who leads, and in which term, as each of them sees it."""
+    return {(machine.node.view.leader_id, machine.node.view.current_term) for machine in machines}

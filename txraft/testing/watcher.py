@@ -14,6 +14,7 @@ from txraft.testing.disk import Disk
 from txraft.testing.durability import Durability
 from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Invariants, Observed, Violation
+from txraft.testing.schedule import Process
 from txraft.testing.transcript import Transcript, in_words, what_changed
 
 _P = ParamSpec("_P")
@@ -30,8 +31,8 @@ class Judges:
 
 
 class WatchedNode(Node):
-    """The node, seen from within: when somebody wants to read, when its heartbeat timer has fired, and when it carries
-    out what its core wants done."""
+    """The node, seen from within: when somebody wants to read, when its timers have fired, and when it carries out what
+    its core wants done."""
 
     watcher: "Watcher"
 
@@ -41,9 +42,11 @@ class WatchedNode(Node):
             self.watcher.asks(self._reads.last_id)
         return found
 
-    def _heartbeat_timer(self) -> None:
-        super()._heartbeat_timer()
-        self.watcher.beats()
+    def _heartbeat_is_due(self) -> None:
+        self.watcher.beats(super()._heartbeat_is_due)
+
+    def _election_is_due(self) -> None:
+        self.watcher.times_out(super()._election_is_due)
 
     def _carry_out(self, ready: Ready) -> None:
         self.watcher.carries_out(ready)
@@ -59,6 +62,7 @@ class Watcher:
     disk: Disk
     evidence: Evidence
     seen: Observed
+    process: Process
     _applied: list[tuple[int, bytes]] = field(init=False, factory=list)
 
     def say(self, what: str) -> None:
@@ -91,9 +95,22 @@ class Watcher:
         """Somebody wants to read."""
         self.evidence.asks(read_id)
 
-    def beats(self) -> None:
-        """The heartbeat timer has fired."""
-        self._hold(self.evidence.beats, self.node._raft, self.node._clock.seconds())
+    def beats(self, beat: Callable[[], None]) -> None:
+        """The heartbeat timer has fired: let the node act on it, and see what it does."""
+        raft, now, leader = self.node._raft, self.node._clock.seconds(), self.node._raft._leader
+        due = leader._beat_at + self.evidence.options.heartbeat_interval if leader is not None else None
+        beat()
+        if due is not None:
+            self._hold(self.evidence.beats, raft, now, now - due, self.process.unread)
+
+    def times_out(self, time_out: Callable[[], None]) -> None:
+        """The election timer has fired: let the node act on it, and see what it does."""
+        raft, now, due = self.node._raft, self.node._clock.seconds(), self.node._raft.election_deadline
+        before = raft.view()
+        time_out()
+        if due is not None and due <= now:
+            acts = raft.view() != before
+            self._hold(self.evidence.times_out, acts, now - due, self.process.unread)
 
     def carries_out(self, ready: Ready) -> None:
         """The core has said what it wants done."""

@@ -86,11 +86,8 @@ MUTANTS = (
         "transfer-without-end",
         "C4",
         "txraft.core.leader",
-        "            if self.transfer.has_failed(now):\n"
-        "                self.transfer = None\n"
-        "            else:\n"
-        "                self.transfer.ask_again()\n",
-        "            pass\n",
+        "elif not self.transfer.has_failed(now):\n            self.transfer.ask_again()",
+        "elif True:\n            pass",
         what="a transfer whose TimeoutNow is lost holds changes back for ever",
         budget=400,
     ),

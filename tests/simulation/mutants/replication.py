@@ -120,7 +120,7 @@ MUTANTS = (
         "R11",
         "txraft.core.log",
         "self.durable_index = max(self.durable_index, self._writes.popleft().kept)",
-        "self._writes.popleft()\n        self.durable_index = self._given_out",
+        "self._writes.popleft()\n        self.durable_index = self.given_out_index",
         what="a write that is durable counts for those that were given out after it",
     ),
     Mutant(
