@@ -1,4 +1,6 @@
-"""A leader that stands still for a while, and does not know it."""
+"""A node that stands still for a while, and does not know it."""
+
+import re
 
 from twisted.internet.task import deferLater
 
@@ -8,6 +10,10 @@ from tests.integration.waiting import until
 
 ELECTION_TIMEOUT = 0.5
 """The default; in seconds."""
+
+DEPOSED_ITSELF = re.compile(r"term (\d+): this node is follower \(was leader in term \1\)")
+CAMPAIGN = re.compile(r"this node is pre-candidate")
+"""In the log of a node."""
 
 
 @process_test
@@ -44,3 +50,32 @@ async def follows(cluster: ProcessCluster, node: NodeProcess) -> None:
 
     await until(cluster.reactor, "the old leader follows", following)
     assert await cluster.wait_for_leader() is not node
+
+
+@process_test
+async def test_a_short_pause_deposes_nobody(cluster: ProcessCluster) -> None:
+    """A leader that comes back after most of an election timeout asks the others before it concludes that they are
+    gone. Now and then their own timers are faster, which is as it should be. Hazard E13.
+    """
+    for _ in range(8):
+        leader = await cluster.wait_for_leader()
+        leader.pause()
+        await deferLater(cluster.reactor, 0.9 * ELECTION_TIMEOUT)
+        leader.resume()
+        assert (await leader.ask("/set", key="a", val="1")).status == 200
+    for node in cluster.nodes:
+        assert not DEPOSED_ITSELF.search(node.stdout.read_text())
+
+
+@process_test
+async def test_a_paused_follower_hears_its_leader_first(cluster: ProcessCluster) -> None:
+    """However long it was away: the leader's word waits in its sockets. Hazard E13."""
+    leader = await cluster.wait_for_leader()
+    follower = cluster.others(leader)[0]
+    campaigns = len(CAMPAIGN.findall(follower.stdout.read_text()))
+    for _ in range(4):
+        follower.pause()
+        await deferLater(cluster.reactor, 2.2 * ELECTION_TIMEOUT)
+        follower.resume()
+        assert (await follower.ask("/set", key="a", val="1")).status == 200
+    assert len(CAMPAIGN.findall(follower.stdout.read_text())) == campaigns

@@ -1,12 +1,17 @@
 """SIGTERM: a node ends cleanly and soon, and comes back with everything. SIGHUP does not end it."""
 
+import re
 import signal
 from pathlib import Path
 
 from tests.integration.cluster import ProcessCluster
 from tests.integration.conftest import MakeCluster, process_test
+from tests.integration.hanging_disk import go_on, hang, make_disks_hang
 from tests.integration.waiting import until
 from tests.integration.writers import Writers
+
+CAMPAIGN = re.compile("this node is pre-candidate")
+"""In the log of a node whose election timer has fired."""
 
 
 @process_test
@@ -45,6 +50,20 @@ async def test_one_after_the_other_under_load(cluster: ProcessCluster) -> None:
 
 
 @process_test
+async def test_a_leader_hands_over_first(cluster: ProcessCluster) -> None:
+    """Another leads before it is gone: nobody waits for an election timeout."""
+    old = await cluster.wait_for_leader()
+    assert (await old.ask("/set", key="a", val="1")).status == 200
+    others = cluster.others(old)
+    campaigns = [len(CAMPAIGN.findall(node.stdout.read_text())) for node in others]
+    old.terminate()
+    await old.ended_cleanly()
+    await cluster.wait_for_leader(others)
+    assert "this node hands leadership to node" in old.stdout.read_text()
+    assert [len(CAMPAIGN.findall(node.stdout.read_text())) for node in others] == campaigns
+
+
+@process_test
 async def test_sighup(make_cluster: MakeCluster) -> None:
     """It changes nothing, and the log says so."""
     cluster = make_cluster(size=1)
@@ -61,38 +80,21 @@ async def test_sighup(make_cluster: MakeCluster) -> None:
     await node.ended_cleanly()
 
 
-HANGING_DISK = """
-import os, sqlite3, time
-flag = os.path.join(os.path.dirname(__file__), "hang")
-class Connection(sqlite3.Connection):
-    def execute(self, *arguments):
-        while os.path.exists(flag):
-            time.sleep(0.01)
-        return super().execute(*arguments)
-connect = sqlite3.connect
-sqlite3.connect = lambda *arguments, **options: connect(*arguments, **options, factory=Connection)
-"""
-"""Python imports a module `sitecustomize` before all others."""
-
-
 @process_test
 async def test_while_the_disk_hangs(make_cluster: MakeCluster, tmp_path: Path) -> None:
     """The node does not wait for it for ever: it ends with status 1, and says why. It lost nothing."""
-    patched = tmp_path / "patched"
-    patched.mkdir()
-    (patched / "sitecustomize.py").write_text(HANGING_DISK)
-    cluster = make_cluster(size=1, python_path=[patched])
+    cluster = make_cluster(size=1, python_path=[make_disks_hang(tmp_path)])
     cluster.start()
     node = await cluster.wait_for_leader()
     assert (await node.ask("/set", key="a", val="1")).status == 200
-    (patched / "hang").touch()
+    hang(node)
     undecided = node.ask("/set", key="a", val="2")
     undecided.addErrback(lambda _: None)  # the node may end first
     node.terminate()
     assert await node.ended() == 1
     assert "did not stop within" in node.stdout.read_text()
     assert "Traceback" not in node.stdout.read_text()
-    (patched / "hang").unlink()
+    go_on(node)
     node.start()
     await cluster.wait_for_leader()
     assert (await node.ask("/get", key="a")).body in (b"1", b"2")
