@@ -1,5 +1,6 @@
 """How a node is wired: what its settings reach, and a whole one that serves and stops."""
 
+import resource
 import socket
 import sqlite3
 from collections.abc import Generator
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
 
@@ -158,6 +160,30 @@ class PortTests(SynchronousTestCase):
 
     def test_not_of_this_cluster(self) -> None:
         self.assertRaises(SettingsError, service.bind_ports, Settings((member(0),)), 1)
+
+
+class OpenFilesTests(SynchronousTestCase):
+    """How many clients a node serves follows from how many files its process may open (hazard N4)."""
+
+    def served(self, open_files: int) -> tuple[int, list[str]]:
+        """By a node that may serve 700, and the lines that it logs."""
+        with (
+            patch("resource.getrlimit", {resource.RLIMIT_NOFILE: (open_files, 1 << 20)}.__getitem__),
+            capturedLogs() as logged,
+        ):
+            limits = service._within_open_files(SizeLimits(connections=700))
+        return limits.connections, [str(formatEvent(event)) for event in logged]
+
+    def test_enough(self) -> None:
+        for open_files in (956, 1024, resource.RLIM_INFINITY):
+            self.assertEqual(self.served(open_files), (700, []))
+
+    def test_too_few(self) -> None:
+        """One line says what limit to raise."""
+        for open_files, clients in ((955, 699), (600, 344), (256, 64)):
+            connections, (line,) = self.served(open_files)
+            self.assertEqual(connections, clients)
+            self.assertIn(f"may open {open_files} files, so it serves {clients} clients at once and not 700", line)
 
 
 class WholeNodeTests(TestCase):

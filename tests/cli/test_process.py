@@ -1,6 +1,7 @@
 """What a node does to its process: the reactor's clock, its signals, its user, and its end."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import process
-from txraft.cli.process import Ending, acting_as, run_on_monotonic_time
+from txraft.cli.process import Ending, acting_as, run_on_monotonic_time, spare_the_log_from_collection
 from txraft.errors import SettingsError, WriteFailed
 
 MINUTE = 60.0
@@ -267,6 +268,17 @@ class EndingTests(SynchronousTestCase):
         self.assertEqual(last_resort, (process.LAST_WORDS, os._exit, (1,), True))
         self.assertIn("did not stop within 3600 s", line)
         self.assertEqual(status, 1)
+
+
+class CollectionTests(SynchronousTestCase):
+    def test_what_is_there_is_not_looked_through_again(self) -> None:
+        """And what comes, a hundred times more rarely than by default, or reactors stop for 100 ms."""
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
+        frozen = gc.get_freeze_count()
+        spare_the_log_from_collection()
+        self.assertGreater(gc.get_freeze_count(), frozen + 1000)
+        self.assertGreaterEqual(gc.get_threshold(), (50_000, 20, 100))
 
 
 NOBODY = 65534
