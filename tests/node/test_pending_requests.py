@@ -1,4 +1,4 @@
-"""Those who wait. What a node does with them is tested in `test_node`."""
+"""Those who wait. What a node does with them is tested in `test_driver`."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The replica alone, between a node and peers of the test's own; with real ones it is tested in `test_node`."""
+"""The replica alone, between a node and peers of the test's own; with real ones it is tested in `test_driver`."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -85,7 +85,7 @@ class Ending:
 
     reactor: Any
     patience: float
-    """Seconds in which a stop must be done. Then the process ends by force, for a disk may hang for ever."""
+    """Seconds in which a stop must be done. Then the process ends by force: a disk may hang for ever."""
     _failed: bool = field(default=False, init=False)
 
     def prepare(self) -> None:

@@ -3,7 +3,7 @@
 The rule is the nodes' own (`txraft.node.replica`): until the request is sent, nothing has happened, and another node
 may be asked. From then on no other is, whatever becomes of it (hazard C8); what is not answered is unknown.
 
-http.client, for urllib would ask for localhost through the proxy that `http_proxy` names, and follow redirects.
+It uses http.client: urllib would ask for localhost through the proxy that `http_proxy` names, and follow redirects.
 """
 
 from collections.abc import Iterable
