@@ -7,12 +7,12 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import treq
 from attrs import evolve
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
@@ -162,6 +162,16 @@ class PortTests(SynchronousTestCase):
         self.assertRaises(SettingsError, service.bind_ports, Settings((member(0),)), 1)
 
 
+class PeersTests(SynchronousTestCase):
+    def test_stops_when_all_have_hung_up(self) -> None:
+        """The disk, which is closed after the peers, is not closed before."""
+        peers, node = Mock(), Mock()
+        part = service._Peers(peers, node)
+        part.startService()
+        peers.start.assert_called_once_with(node)
+        self.assertIs(part.stopService(), peers.stop.return_value)
+
+
 class OpenFilesTests(SynchronousTestCase):
     """How many clients a node serves follows from how many files its process may open (hazard N4)."""
 
@@ -221,3 +231,21 @@ class WholeNodeTests(TestCase):
                 self.assertEqual(file.execute(query).fetchall(), [(2,)])  # the leader's own entry, and the value
         for address in (settings.cluster[0].address, settings.cluster[0].kvaddr):
             self.assertRaises(ConnectionRefusedError, socket.create_connection, (address.host, address.port))
+
+    @inlineCallbacks
+    def test_two_that_talk(self) -> Generator[Deferred[Any], Any, None]:
+        """They decide together, and when both have stopped, nothing of them is left on the reactor: trial looks."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        settings = Settings((member(0), member(1)), Timing(request_timeout=60_000))
+        nodes = []
+        for id in (0, 1):
+            ports = service.bind_ports(settings, id)
+            nodes.append(service.make_node_service(reactor, settings, id, ports, Path(self.mktemp()), self.fail))
+            nodes[-1].startService()
+        for each in settings.cluster:
+            url = f"http://{each.kvaddr}/set?key=a&val={each.id}"
+            answer = yield treq.get(url, agent=Agent(reactor), persistent=False)
+            self.assertEqual((answer.code, (yield answer.text())), (200, "set value"))
+        yield gatherResults([node.stopService() for node in nodes])
+        yield deferLater(reactor, 0)  # for what the clients still have to close
