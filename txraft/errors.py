@@ -48,11 +48,11 @@ class DirectoryLocked(StorageError):
 
 
 class WrongDirectory(StorageError):
-    """The data directory belongs to another node, or to another cluster."""
+    """The data directory belongs to another node, to another cluster, or to one that was started with other members."""
 
 
 class CorruptLog(StorageError):
-    """An entry, or term and vote, do not match their checksum, or entries are missing in the middle."""
+    """What is in a file is not what was written to it, or less than was durable."""
 
 
 class WriteFailed(StorageError):

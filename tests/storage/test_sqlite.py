@@ -1,8 +1,11 @@
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -171,6 +174,15 @@ class WritingTests(SQLiteTestCase):
             self.assertEqual(str(self.failureResultOf(storage.save(after), WriteFailed).value), line)
         self.successResultOf(storage.close())
         self.assertEqual(self.load(), self.stored)
+
+    def test_failure_at_close(self) -> None:
+        """A sync that fails at the end is told, and the lock is free all the same."""
+        storage = self.start()
+        self.successResultOf(storage.save([save_of(entry(6))]))
+        with patch.object(os, "fsync", side_effect=OSError(errno.EIO, "Input/output error")):
+            line = str(self.failureResultOf(storage.close(), WriteFailed).value)
+        self.assertIn("raft.sqlite-durable: ", line)
+        self.assertEqual(self.load(), Stored(TermAndVote(2, 1), entries(1, 6)))
 
     def test_closed(self) -> None:
         """Nothing is saved after close, which would be without the lock."""

@@ -61,7 +61,7 @@ class SQLiteStorage:
         return self._worker.run(self._save, saves)
 
     def close(self) -> "Deferred[None]":
-        """Finish the write that is under way, and let go of file and lock."""
+        """Finish the write that is under way, and let go of file and lock. Fails with WriteFailed."""
         return self._worker.run(self._close)
 
     def _save(self, saves: Sequence[Save]) -> None:
@@ -78,5 +78,7 @@ class SQLiteStorage:
 
     def _close(self) -> None:
         self._ended = self._ended or f"cannot write in {self._directory}: it has been closed"
-        self._file.close()
-        self._lock.release()
+        try:
+            self._file.close()
+        finally:
+            self._lock.release()
