@@ -204,6 +204,12 @@ class CommandTests(SynchronousTestCase):
             config = self.config(address, timing="request_timeout = 86_400_000")
             self.assertEqual(self.run_main("--to", "2", "--config", config), (0, "node 2 leads\n", ""))
 
+    def test_a_node_that_takes_no_connection_is_given_up(self) -> None:
+        """Its machine may be gone, and nobody says so."""
+        with node() as address, patch.object(socket, "create_connection", wraps=socket.create_connection) as connect:
+            transfer(2, [address], LONG)
+        self.assertEqual(connect.call_args.args[1], txraft.cli.transfer.CONNECT_TIMEOUT)
+
     def test_unknown_is_a_failure(self) -> None:
         """Status 1, and one line that ends with a node that may lead."""
         self.patch(txraft.cli.transfer, "MARGIN", 0.0)
