@@ -76,12 +76,13 @@ class Recorder:
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
 class MemoryEndpoint:
-    """Dials a factory in memory; refuses while there is none."""
+    """Dials a factory in memory; fails while there is none."""
 
     clock: Clock
     target: IProtocolFactory | None = None
     pumps: list[IOPump] = Factory(list)
     attempts: int = 0
+    error: Exception = Factory(Refused)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Join what the two factories build."""
@@ -89,7 +90,7 @@ class MemoryEndpoint:
         server = None if self.target is None else self.target.buildProtocol(ADDRESS)
         client = protocolFactory.buildProtocol(ADDRESS)
         if server is None or client is None:
-            return fail(Refused())
+            return fail(self.error)
         transports = FakeTransport(server, True), FakeTransport(client, False)
         self.pumps.append(connect(server, transports[0], client, transports[1], greet=False, clock=self.clock))
         return succeed(client)

@@ -37,7 +37,7 @@ class CalleeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A node that listens, and somebody who dials it."""
-        self.cluster = Cluster().start(1)
+        self.cluster = Cluster(LinkLimits(unreachable_after=1e9)).start(1)
         self.cluster.cut(1)
         self.handler, self.clock = self.cluster.handlers[0], self.cluster.clock
         self.protocol, self.transport = dial(self.cluster.networks[0])

@@ -1,6 +1,7 @@
 """Over real sockets."""
 
 import socket
+import weakref
 from random import Random
 from typing import Any, cast
 
@@ -14,10 +15,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from tests.rpc.memory import CLUSTER, VOTERS, Recorder
+from tests.rpc.memory import CLUSTER, VOTERS, Recorder, no_collections
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
 from txraft.interfaces import Identity
 from txraft.rpc import LinkLimits, Network
+from txraft.rpc.link import Link
 
 LIMITS = LinkLimits(retry_first=0.01, retry_most=0.05)
 
@@ -71,6 +73,25 @@ class LoopbackTests(TestCase):
         self.networks[0].send(1, Heartbeat(1, 2, 3))
         await self.until(lambda: self.handlers[1].received)
         self.assertEqual(self.handlers[1].received, [(0, Heartbeat(1, 2, 3))])
+
+    async def test_nothing_stays(self) -> None:
+        """Of connections that have closed nothing is left, without a garbage collection: hazard N3. Who dialled or was
+        dialled, with questions on the way, and with half a box that had come."""
+        self.handlers[0].on_propose = self.handlers[1].on_propose = Deferred
+        endless = b"\0\1k\xff\xff" + bytes(50_000)
+        with no_collections():
+            for end in (b"", endless, endless + bytes(50_000)):
+                await self.until(lambda: all(network._incoming and network._outgoing for network in self.networks))
+                links: weakref.WeakSet[Link] = weakref.WeakSet()
+                for me, network in enumerate(self.networks):
+                    links.update(network._links)
+                    network.propose(1 - me, b"question").addErrback(lambda _: None)
+                await self.until(lambda: all(handler.proposals for handler in self.handlers))
+                for me, network in enumerate(self.networks):
+                    network._outgoing[1 - me].transport.write(end)
+                    network._outgoing[1 - me].close()
+                    self.handlers[me].proposals.clear()
+                await self.until(lambda links=links: not links)
 
     async def test_large_entry(self) -> None:
         """An entry of 10 MiB arrives, and what follows when the transport has caught up: hazard R20."""

@@ -3,12 +3,16 @@
 from functools import partial
 
 import attrs
+from twisted.internet import error as dialling
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import LogLevel, capturedLogs
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.rpc.memory import VOTERS, Cluster, warnings
+from tests.rpc.memory import VOTERS, Cluster, dial, warnings
 from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
@@ -329,13 +333,22 @@ class ConnectionsTests(SynchronousTestCase):
         self.assertEqual(cluster.handlers[0].events, ["connected 1", "lost 1"])
 
 
+class WebServer(Protocol):
+    """Answers as one does to what is not HTTP."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: ARG002  Protocol's signature
+        """Refuse."""
+        assert self.transport is not None
+        self.transport.write(b"<!DOCTYPE HTML><title>Error response</title>")
+
+
 class WarningsTests(SynchronousTestCase):
-    """What the log says of handshakes."""
+    """What the log says of peers that are not reached, or not let in."""
 
     def test_refused(self) -> None:
         """A refused handshake is logged once on each side, however often it is tried, with the longest wait between.
         Only the side that refuses says what does not match."""
-        cluster = Cluster(LinkLimits(retry_first=0.01), identities=(OURS, THEIRS))
+        cluster = Cluster(LinkLimits(retry_first=0.01, unreachable_after=1e9), identities=(OURS, THEIRS))
         with capturedLogs() as events:
             cluster.start(0).advance(8)
         self.assertEqual(
@@ -363,7 +376,7 @@ class WarningsTests(SynchronousTestCase):
     def test_refused_no_longer(self) -> None:
         """Once a handshake succeeds, the next wait is short, and the next refusal is logged again where it was called.
         A caller cannot make the called say more by being let in between: hazard N5."""
-        cluster = Cluster(LinkLimits(retry_first=0.01), identities=(OURS, THEIRS)).start(0)
+        cluster = Cluster(LinkLimits(retry_first=0.01, unreachable_after=1e9), identities=(OURS, THEIRS)).start(0)
         cluster.networks[1].identity = attrs.evolve(THEIRS, cluster_id="ours")
         cluster.advance(2)
         cluster.cut(0)
@@ -374,6 +387,83 @@ class WarningsTests(SynchronousTestCase):
             cluster.cut(0)
             cluster.advance(5)
         self.assertEqual(warnings(events), ["node 1 at host1:8080 refused this node: this is another cluster"])
+
+    def test_unreachable(self) -> None:
+        """A peer that is not reached for some seconds is named with the reason; again rarely, however often it is
+        tried; and there is a line when it is back."""
+        cluster = Cluster()
+        cluster.networks[0].start(cluster.handlers[0])
+        with capturedLogs() as events:
+            cluster.advance(4.9)
+            self.assertEqual(warnings(events), [])
+            cluster.advance(1.5)
+            self.assertEqual(warnings(events), ["node 1 at host1:8080 cannot be reached: nothing listens there"])
+            cluster.advance(290)
+            self.assertEqual(len(warnings(events)), 1)
+            cluster.advance(620)
+            self.assertEqual(len(warnings(events)), 4)
+        cluster.endpoints[0].target = cluster.networks[1].server_factory()
+        cluster.networks[1].start(cluster.handlers[1])
+        with capturedLogs() as events:
+            cluster.advance(2)
+            self.assertIn("connected to node 1", [formatEvent(event) for event in events])
+        with capturedLogs() as events:
+            cluster.networks[1].stop()
+            cluster.endpoints[0].target = None
+            cluster.cut(0)
+            cluster.advance(4.9)
+            self.assertEqual(warnings(events), [])
+            cluster.advance(1.5)
+            self.assertEqual(len(warnings(events)), 1)
+
+    def test_reasons(self) -> None:
+        """What an operator reads of each way in which a peer cannot be reached."""
+        for problem, reason in (
+            (dialling.ConnectionRefusedError(), "nothing listens there"),
+            (
+                dialling.DNSLookupError("no results for hostname lookup: no-such-host.invalid"),
+                "the name does not resolve",
+            ),
+            (dialling.TimeoutError(), "no answer"),
+            (dialling.TCPTimedOutError(), "no answer"),
+            (dialling.NoRouteError(), "no route leads there"),
+            (ValueError("invalid hostname\n"), "invalid hostname\\n"),
+        ):
+            cluster = Cluster()
+            cluster.endpoints[0].error = problem
+            cluster.networks[0].start(cluster.handlers[0])
+            with capturedLogs() as events:
+                cluster.advance(6.5)
+            self.assertEqual(warnings(events), [f"node 1 at host1:8080 cannot be reached: {reason}"])
+
+    def test_start(self) -> None:
+        """Nodes that start within a few seconds of each other have nothing to complain of, nor have they when they
+        stop."""
+        cluster = Cluster()
+        with capturedLogs() as events:
+            cluster.networks[0].start(cluster.handlers[0])
+            cluster.advance(4)
+            cluster.start()
+            for network in cluster.networks:
+                network.stop()
+            cluster.advance(20)
+        self.assertEqual(warnings(events), [])
+
+    def test_no_node(self) -> None:
+        """What answers, and is no node, is named as what it is; and so is what calls, and is none."""
+        cluster = Cluster()
+        cluster.endpoints[0].target = Factory.forProtocol(WebServer)
+        with capturedLogs() as events:
+            cluster.networks[0].start(cluster.handlers[0])
+            cluster.advance(20)
+            self.assertEqual(warnings(events), ["what answers at host1:8080 does not speak txraft's protocol"])
+        self.assertLess(cluster.endpoints[0].attempts, 25)
+        with capturedLogs() as events:
+            for _ in range(1000):
+                protocol, _transport = dial(cluster.networks[0])
+                protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n")
+                protocol.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(warnings(events), ["a stranger at 127.0.0.1:8080 does not speak txraft's protocol"])
 
     def test_news_that_the_handler_cannot_bear(self) -> None:
         """A handler that fails at news of a peer is logged as critical, and the connection stays."""

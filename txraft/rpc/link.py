@@ -289,6 +289,7 @@ class Link(BoxProtocol):
         self._send_queue.stopProducing()
         del self._send_queue  # it refers to this object
         super().connectionLost(reason)
+        reason.cleanFailure()  # Twisted keeps it for ever, and its traceback would keep this object
         for answer in tuple(self._answering):  # nobody waits for it any more
             answer.cancel()
         self.lost.callback(None)

@@ -6,17 +6,18 @@ from random import Random
 from typing import Any
 
 from attrs import define, field
-from twisted.application.internet import ClientService, backoffPolicy
+from twisted.application.internet import backoffPolicy
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import Unreachable
 from txraft.interfaces import Identity, IPeerHandler, IPeers
+from txraft.rpc.dialling import Dialling, WatchedEndpoint
 from txraft.rpc.limited_log import LimitedLog
 from txraft.rpc.link import Link
 from txraft.rpc.link_limits import LinkLimits
@@ -47,7 +48,7 @@ class Network:
     limits: LinkLimits = field(factory=LinkLimits)
     handler: IPeerHandler = field(init=False)
     running: bool = field(init=False, default=False)
-    _dialling: list[ClientService] = field(init=False, factory=list)
+    _dialling: list[Dialling] = field(init=False, factory=list)
     _links: set[Link] = field(init=False, factory=set)
     _outgoing: dict[NodeId, Link] = field(init=False, factory=dict)
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
@@ -69,7 +70,10 @@ class Network:
         self.running = True
         for peer, endpoint in self.endpoints.items():
             factory = _Factory(partial(self._dialled, peer))
-            self._dialling.append(_Dialling(endpoint, factory, self._retry_policy(peer), self.reactor))
+            watched = WatchedEndpoint(
+                peer, self.addresses[peer], endpoint, self.reactor, self._warnings, self.limits.unreachable_after
+            )
+            self._dialling.append(Dialling(watched, factory, self._retry_policy(peer), self.reactor))
         for service in self._dialling:
             service.startService()
 
@@ -202,12 +206,6 @@ class Network:
             listener(peer)
         except Exception:
             _log.failure("the news about node {peer} made the node fail", peer=peer)
-
-
-class _Dialling(ClientService):
-    """It would log every attempt, one a second for each peer that is down; its log goes to nobody."""
-
-    _log = Logger(observer=LogPublisher())
 
 
 class _Factory(Factory):
