@@ -1,5 +1,6 @@
 """Values longer than AMP's, and messages as bytes."""
 
+import tracemalloc
 from typing import Any
 
 import attrs
@@ -10,7 +11,9 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.core import messages
-from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
+from txraft.core.log import ENTRY_OVERHEAD
+from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, Message
+from txraft.core.state import RaftOptions
 from txraft.errors import MalformedMessage
 from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS, Propose
 from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE, PackedMessage
@@ -184,6 +187,31 @@ class MessagesTests(SynchronousTestCase):
         except MalformedMessage:
             return
         self.assertEqual(packed.from_bytes(packed.to_bytes(message)), message)
+
+    def test_many_small_things(self) -> None:
+        """A long message cannot become many objects: what is longer than a batch has one entry. Measured by what is
+        allocated."""
+        for made_of in (b"\x90", b"\x91\x90", b"\x94\x0b\x03\x01\xc4\x02ab", b"\xcd\x01\x01", b"\x80", b"\xa2ab"):
+            count = 4 * MAX_BATCH_SIZE // len(made_of)
+            value = b"\x96\x03\x01\x0a\x02\xdd" + count.to_bytes(4, "big") + count * made_of + b"\x09"
+            tracemalloc.start()
+            try:
+                with self.assertRaises(MalformedMessage):
+                    PackedMessage(AppendEntries).from_bytes(value)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertLess(peak, len(value))
+
+    def test_largest_batch(self) -> None:
+        """The largest batch that a leader may send, of the smallest entries, is taken in."""
+        count = RaftOptions(max_message_size=MAX_BATCH_SIZE).max_message_size // ENTRY_OVERHEAD
+        first = MAX_INTEGER - count
+        entries = tuple(Entry(first + 1 + i, MAX_TERM, EntryKind.COMMAND, b"") for i in range(count))
+        message = AppendEntries(MAX_TERM, MAX_INTEGER, first, MAX_TERM, entries, MAX_INTEGER)
+        self.assertTrue(sent(message) == message)
+        with self.assertRaises(ValueError):
+            RaftOptions(max_message_size=MAX_BATCH_SIZE + 1)
 
     def test_bytes_left_over(self) -> None:
         """Two values where one belongs, and half a value, are refused."""

@@ -3,10 +3,12 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.rpc.memory import CLUSTER, Cluster, Recorder, SlowTransport, dial, hello_box, warnings
@@ -37,7 +39,7 @@ class CalleeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A node that listens, and somebody who dials it."""
-        self.cluster = Cluster(LinkLimits(unreachable_after=1e9)).start(1)
+        self.cluster = Cluster(LinkLimits(unreachable_after=1e9, questions=10)).start(1)
         self.cluster.cut(1)
         self.handler, self.clock = self.cluster.handlers[0], self.cluster.clock
         self.protocol, self.transport = dial(self.cluster.networks[0])
@@ -154,6 +156,30 @@ class CalleeTests(SynchronousTestCase):
             amp.Box({b"_error": b"77", b"_error_code": b"X", b"_error_description": b""}).serialize(),
         ):
             self.check_ends(noise + good, hello_box())
+
+    def test_more_questions_than_are_answered(self) -> None:
+        """Of one peer some questions wait; more are refused, as not applied. Those that wait when the connection closes
+        are let go: hazard C9."""
+        waiting: list[Deferred[Any]] = []
+
+        def ask() -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.handler.on_propose = self.handler.on_read = ask
+        limit = self.cluster.limits.questions
+        self.protocol.dataReceived(hello_box())
+        for number in range(limit):
+            self.protocol.dataReceived(box(b"Propose", command=b"x", _ask=b"%d" % number))
+        self.assertEqual(len(self.answers()), 1)
+        for question in (box(b"Propose", command=b"x", _ask=b"a"), box(b"ReadBarrier", _ask=b"b")):
+            self.protocol.dataReceived(question)
+            self.assertEqual(self.answers()[-1][b"_error_code"], b"NOT_APPLIED")
+        waiting[0].callback(b"done")
+        self.protocol.dataReceived(box(b"ReadBarrier", _ask=b"c"))
+        self.assertEqual(len(waiting), limit + 1)
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertTrue(all(question.called for question in waiting))
 
     def check_ends(self, noise: bytes, before: bytes) -> None:
         """`noise`, said after `before`, ends a connection."""
@@ -320,6 +346,19 @@ class SlowPeerTests(SynchronousTestCase):
         self.transport.take(100_000_000)
         self.assertEqual(self.taken()[-2:], [b"ReadBarrier", b"Heartbeat"])
         self.assertNoResult(self.network.propose(1, b"now"))
+
+    def test_asks_and_does_not_read(self) -> None:
+        """A peer that asks without end, and reads so slowly that it is not stuck, is given up, with one line."""
+        ping, asked = box(b"Ping", _ask=b"1"), 0
+        with capturedLogs() as events:
+            while not self.transport.disconnected and asked < 1_000_000:
+                self.caller.dataReceived(ping * 10_000)
+                self.transport.take(70_000)
+                self.clock.advance(9)
+                asked += 10_000
+        self.assertIn(asked, range(30_000, 90_000))
+        (line,) = warnings(events)
+        self.assertIn("asks and does not read", line)
 
     def test_stopped_for_hours(self) -> None:
         """A peer that takes nothing in gets heartbeats, and is given up when they no longer fit, with one line."""

@@ -6,11 +6,11 @@ them one durable record (hazard E1) and lets a vote be cleared only when the ter
 
 from random import Random
 
-from attrs import define, field, frozen
+from attrs import define, field, frozen, validators
 
 from txraft.core.configuration import Configuration
 from txraft.core.log import RaftLog
-from txraft.core.messages import AppendEntriesReply, Entry, Envelope, Message, NodeId, Reply
+from txraft.core.messages import MAX_BATCH_SIZE, AppendEntriesReply, Entry, Envelope, Message, NodeId, Reply
 from txraft.core.ready import ReadReady, Ready, Save, TermAndVote
 from txraft.core.roles import LEGAL_CHANGES, Role
 from txraft.errors import InvariantViolated
@@ -25,7 +25,7 @@ class RaftOptions:
     heartbeat_interval: float = 0.1
     pre_vote: bool = True
     """Clusters that mix servers with and without it still elect (hazard E5)."""
-    max_message_size: int = 64 << 10
+    max_message_size: int = field(default=64 << 10, validator=validators.le(MAX_BATCH_SIZE))
     """Entries in one AppendEntries; a single larger one still goes (hazard R20). Where a pair has only one connection,
     heartbeats wait behind entries, and a follower may hear its leader once a message only: then a line must carry one
     within an election timeout, 64 KiB in 0.5 s, or 131 kB/s. At 1 Gbit/s a message of this size takes 0.5 ms."""

@@ -5,6 +5,7 @@ an array again. What arrives is checked in full before a value is made of it, si
 the exact types, the range of the numbers, and entries that follow each other without a gap (hazard R12).
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, Final
@@ -13,7 +14,7 @@ import attrs
 import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
 from twisted.protocols import amp
 
-from txraft.core.messages import AppendEntries, Entry, EntryKind, Message
+from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, Message
 from txraft.errors import MalformedMessage
 
 MAX_VALUE: Final = 0xFFFF
@@ -140,8 +141,28 @@ def _entries(raw: Iterable[Any], index: int, term: int, last_term: int) -> tuple
     return tuple(entries)
 
 
+_LONGEST_BATCH: Final = MAX_BATCH_SIZE + 1024
+"""Bytes of the longest message with more than one entry."""
+_FIELDS: Final = 6
+"""Of AppendEntries, which has the most."""
+
+
 def _unpack(value: bytes) -> Any:
+    """What `value` stands for. It is as hostile as can be: a byte may become an object of 50. So what is longer than a
+    batch of entries may have no more arrays in it than a message of one entry has."""
+    more = {"list_hook": _at_most_arrays(3), "max_array_len": _FIELDS} if len(value) > _LONGEST_BATCH else {}
     try:
-        return msgpack.unpackb(value, use_list=False)
+        return msgpack.unpackb(value, use_list=False, max_map_len=0, max_ext_len=0, **more)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise MalformedMessage(f"it is not msgpack ({error})") from error
+
+
+def _at_most_arrays(most: int) -> Callable[[object], object]:
+    arrays = itertools.count(1)
+
+    def count(array: object) -> object:
+        if next(arrays) > most:
+            raise ValueError("too many arrays")
+        return array
+
+    return count
