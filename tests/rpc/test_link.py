@@ -358,7 +358,7 @@ class SlowPeerTests(SynchronousTestCase):
                 asked += 10_000
         self.assertIn(asked, range(30_000, 90_000))
         (line,) = warnings(events)
-        self.assertIn("asks and does not read", line)
+        self.assertIn("does not take in what it is sent", line)
 
     def test_stopped_for_hours(self) -> None:
         """A peer that takes nothing in gets heartbeats, and is given up when they no longer fit, with one line."""

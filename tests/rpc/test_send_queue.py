@@ -86,14 +86,13 @@ class SendQueueTests(SynchronousTestCase):
         for _ in range(100):
             self.queue.write(bytes(3 * PIECE))
             self.transport.take(4 * PIECE)
-        self.assertFalse(self.queue.overflows)
         self.queue.write(bytes(10 * PIECE))  # as much as it likes, while it was not full
         self.assertTrue(self.queue.full)
-        self.assertFalse(self.queue.overflows)
         self.queue.write(b"x")
-        self.assertFalse(self.queue.overflows)
+        self.assertEqual(self.stuck, [])
         self.queue.write(b"x")
-        self.assertTrue(self.queue.overflows)
+        self.assertEqual((len(self.stuck), self.queue.size), (1, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_release(self) -> None:
         """A transport that is to close gets everything, and waits for nobody."""

@@ -3,7 +3,7 @@
 A box is a list of keys, each with a value of 65,535 bytes at most, and AMP lets it go on for as long as it likes. Here
 the number of keys is bounded, and thereby the bytes. Until the handshake both bounds are those of a greeting: a
 stranger makes a node hold `GREETING_KEYS * GREETING_VALUE` bytes, and what one read of the socket gives. A value that
-is too long is refused when its length arrives.
+is too long is refused when its length arrives, and a box with too many keys when a read has been looked through.
 """
 
 from typing import Any, Final
@@ -43,9 +43,8 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
     closed = False
     """What comes in is not looked at any more."""
     _max_keys = GREETING_KEYS
-    _max_value = GREETING_VALUE
-    _keys = 0
-    """Of the box that is coming in."""
+    _MAX_VALUE_LENGTH = GREETING_VALUE
+    """As Twisted calls it."""
 
     def __init__(self) -> None:
         amp.BoxDispatcher.__init__(self, self)
@@ -53,7 +52,7 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def trust(self) -> None:
         """From the next box on, take what a peer may send."""
-        self._max_keys, self._max_value = MAX_KEYS, MAX_VALUE
+        self._max_keys, self._MAX_VALUE_LENGTH = MAX_KEYS, MAX_VALUE
 
     def malformed(self, error: Exception) -> None:
         """What came cannot be read: end the connection."""
@@ -66,24 +65,11 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def dataReceived(self, data: bytes) -> None:
         """Something came."""
-        if not self.closed:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]  # the same
-
-    def proto_init(self, string: bytes) -> str:
-        """A box begins."""
-        self._keys = 0
-        state: str = super().proto_init(string)  # type: ignore[no-untyped-call]  # the same
-        return state
-
-    def proto_key(self, string: bytes) -> str:
-        """A key of a box came, or its end."""
-        state: str = super().proto_key(string)  # type: ignore[no-untyped-call]  # the same
-        if string:
-            self._keys += 1
-            self.MAX_LENGTH = self._max_value
-            if self._keys > self._max_keys:
-                self.malformed(MalformedMessage(f"a box of more than {self._max_keys} keys"))
-        return state
+        if self.closed:
+            return
+        super().dataReceived(data)  # type: ignore[no-untyped-call]  # the same
+        if self._currentBox is not None and len(self._currentBox) > self._max_keys:
+            self.malformed(MalformedMessage(f"a box of more than {self._max_keys} keys"))
 
     def lengthLimitExceeded(self, length: int) -> None:
         """A key or a value is too long."""

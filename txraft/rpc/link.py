@@ -7,8 +7,7 @@
 closed is closed for good: its owner does not use it any more, and what still comes in on it is not looked at.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -36,6 +35,13 @@ from txraft.rpc.link_limits import LinkLimits, tune
 from txraft.rpc.send_queue import SendQueue
 
 _log = Logger()
+
+_HANDLED_BY: Final[dict[type[amp.Command], tuple[str, str]]] = {
+    amp_commands.Propose: ("propose", "result"),
+    amp_commands.ReadBarrier: ("read_index", "read_index"),
+    amp_commands.Transfer: ("transfer_leadership", "leader_id"),
+}
+"""The method of IPeerHandler that a question is for, and what its answer is called on the wire."""
 
 
 class Owner(Protocol):
@@ -128,12 +134,8 @@ class Link(BoxProtocol):
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Write a box. Everything that AMP sends goes through here; once the transport is gone, nowhere."""
-        if self.transport is None:
-            return
-        self._send_queue.write(box.serialize())
-        if self._send_queue.overflows and not self.closed:
-            self.owner.complain(self, "greedy", f"aborting the connection to {self.name}, which asks and does not read")
-            self.abort()
+        if self.transport is not None:
+            self._send_queue.write(box.serialize())
 
     # From the peer
 
@@ -171,17 +173,11 @@ class Link(BoxProtocol):
             _log.failure("a message from node {peer} made the node fail", peer=self.peer)
 
     def _answer(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
-        handler = self.owner.handler
-        handlers: dict[type[amp.Command], tuple[Callable[..., Deferred[Any]], str]] = {
-            amp_commands.Propose: (handler.propose, "result"),
-            amp_commands.ReadBarrier: (handler.read_index, "read_index"),
-            amp_commands.Transfer: (handler.transfer_leadership, "leader_id"),
-        }
         if len(self._answering) >= self.owner.limits.questions:
             refusal = Overloaded("too many questions of this node wait for their answers; try again later")
             return fail(amp_commands.on_the_wire(refusal))
-        handle, key = handlers[command]
-        answer: Deferred[Any] = maybeDeferred(handle, **arguments)
+        method, key = _HANDLED_BY[command]
+        answer: Deferred[Any] = maybeDeferred(getattr(self.owner.handler, method), **arguments)
         self._answering.add(answer)
 
         def answered(result: Any) -> amp.AmpBox:
@@ -274,7 +270,9 @@ class Link(BoxProtocol):
             self.abort()
 
     def _stuck(self) -> None:
-        self.owner.complain(self, "stuck", f"aborting the connection to {self.name}, which takes nothing in")
+        self.owner.complain(
+            self, "stuck", f"aborting the connection to {self.name}, which does not take in what it is sent"
+        )
         self.abort()
 
     def unhandledError(self, failure: Failure) -> None:

@@ -13,7 +13,7 @@ about 10 kB/s). One that is merely slow is left in peace, also over a message th
 whatever is large stops at `limit`: entries, which Raft sends again, are dropped, and proposals are refused (`Link`).
 The message that passes the limit still goes, however large (hazard R20). The rest is small, and no more than one for
 each heartbeat interval and for each message or question that came in. A peer that goes on asking without reading the
-answers makes as much wait again, and is given up (`overflows`).
+answers makes as much wait again, and is given up too.
 """
 
 from collections import deque
@@ -56,19 +56,19 @@ class SendQueue:
         """Whether entries are to be dropped, and proposals refused."""
         return self.size >= self._limit
 
-    @property
-    def overflows(self) -> bool:
-        """Whether the peer is to be given up: it makes this node write, and does not read."""
-        return self._beyond_limit > self._limit
-
     def write(self, data: bytes) -> None:
         """Write `data` when all that was written before it has gone."""
+        if not self._pieces and self._deadline is None and len(data) <= PIECE:
+            self._transport.write(data)
+            return
         self._beyond_limit = self._beyond_limit + len(data) + PIECE_OVERHEAD if self.full else 0
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
             self._pieces.append(piece)
             self.size += len(piece) + PIECE_OVERHEAD
         self._hand_over()
+        if self._beyond_limit > self._limit:
+            self._stuck()
 
     def release(self) -> None:
         """Let the transport have everything: it is to close when it has sent that, and would wait for a producer."""
@@ -90,7 +90,7 @@ class SendQueue:
         self._no_deadline()
         self._transport.unregisterProducer()
         self._pieces.clear()
-        self.size = 0
+        self.size = self._beyond_limit = 0
 
     def _hand_over(self) -> None:
         while self._pieces and self._deadline is None:
@@ -99,11 +99,10 @@ class SendQueue:
             self._transport.write(piece)
 
     def _no_deadline(self) -> None:
-        if self._deadline is not None:
+        if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-            self._deadline = None
+        self._deadline = None
 
     def _stuck(self) -> None:
-        self._deadline = None
         self.stopProducing()
         self._on_stuck()
