@@ -85,6 +85,7 @@ async def test_strangers(make_cluster: MakeCluster) -> None:
     assert memory(node) - memory_before < 20 * MIB
     assert node.stdout.stat().st_size - log_before < 10_000, node.tail()
     assert "Traceback" not in node.stdout.read_text()
+    await cluster.wait_for_leader()
     assert (await node.ask("/set", key="a", val="1")).status == 200
 
 
@@ -112,6 +113,7 @@ async def test_peers_that_misbehave(make_cluster: MakeCluster) -> None:
             send_until_closed(client, b"x" * 1000, MIB)
     assert node.stdout.stat().st_size - log_before < 10_000, node.tail()
     assert "Traceback" not in node.stdout.read_text()
+    await cluster.wait_for_leader([node, cluster.nodes[2]])
     assert (await node.ask("/set", key="a", val="1")).status == 200
 
 

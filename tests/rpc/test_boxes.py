@@ -46,7 +46,7 @@ class StrangerTests(SynchronousTestCase):
 
     def test_box_without_end(self) -> None:
         """A box that never ends is given up after a few KiB, with one line."""
-        most = GREETING_KEYS * (GREETING_VALUE + 10)
+        most = (GREETING_KEYS + 1) * (GREETING_VALUE + 10)
         box = b"".join(pair(b"k%d" % number, bytes(GREETING_VALUE)) for number in range(100))
         with capturedLogs() as events:
             self.assertLess(self.send(box, most), most + 100)
@@ -86,7 +86,7 @@ class StrangerTests(SynchronousTestCase):
     def test_many_strangers(self) -> None:
         """Strangers who say nothing are hung up on when more of them come, the oldest first, with one line; peers get
         in meanwhile."""
-        limit = self.cluster.networks[0].limits.strangers
+        limit = self.cluster.networks[0].limits.max_strangers
         with capturedLogs() as events:
             strangers = [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
             peer, transport = dial(self.cluster.networks[0])

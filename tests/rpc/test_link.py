@@ -39,7 +39,7 @@ class CalleeTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """A node that listens, and somebody who dials it."""
-        self.cluster = Cluster(LinkLimits(unreachable_after=1e9, questions=10)).start(1)
+        self.cluster = Cluster(LinkLimits(unreachable_after=1e9, max_questions=10)).start(1)
         self.cluster.cut(1)
         self.handler, self.clock = self.cluster.handlers[0], self.cluster.clock
         self.protocol, self.transport = dial(self.cluster.networks[0])
@@ -167,7 +167,7 @@ class CalleeTests(SynchronousTestCase):
             return waiting[-1]
 
         self.handler.on_propose = self.handler.on_read = ask
-        limit = self.cluster.limits.questions
+        limit = self.cluster.limits.max_questions
         self.protocol.dataReceived(hello_box())
         for number in range(limit):
             self.protocol.dataReceived(box(b"Propose", command=b"x", _ask=b"%d" % number))
@@ -288,7 +288,7 @@ class SlowPeerTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Node 0 is connected to node 1, which takes in what it is told to."""
-        cluster = Cluster(LinkLimits(send_queue=self.LIMIT))
+        cluster = Cluster(LinkLimits(send_queue_size=self.LIMIT))
         self.network, self.clock, self.handler = cluster.networks[0], cluster.clock, cluster.handlers[0]
         self.network.handler = self.handler
         self.transport = SlowTransport()
@@ -322,7 +322,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertIn(len(self.transport.sent), range(self.LIMIT, self.LIMIT + 300_000))
 
     def test_room_again(self) -> None:
-        """What a full send_queue dropped, when it is sent again, goes."""
+        """What was dropped while too much waited goes when it is sent again."""
         self.test_bounded()
         before = len(self.taken())
         for _ in range(5):
@@ -337,7 +337,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(self.taken(), [b"AppendEntries"])
 
     def test_what_is_refused(self) -> None:
-        """Behind a full send_queue a proposal is refused, for certain not applied; what is small waits."""
+        """Where too much waits a proposal is refused, for certain not applied; what is small waits too."""
         for _ in range(1000):
             self.network.send(1, self.MESSAGE)
         self.failureResultOf(self.network.propose(1, b"late"), Overloaded)

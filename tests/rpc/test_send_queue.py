@@ -11,14 +11,18 @@ from txraft.rpc.send_queue import PIECE, PIECE_OVERHEAD, SendQueue
 
 
 class SendQueueTests(SynchronousTestCase):
-    """A queue that is full at 100 bytes, and stuck after 10 seconds."""
+    """A queue that is stuck after 10 seconds."""
 
     def setUp(self) -> None:
-        """Make one."""
+        """Make one with room for much."""
         self.clock = Clock()
+        self.make(limit=1000 * PIECE)
+
+    def make(self, limit: int) -> None:
+        """Make one that is full at `limit` bytes."""
         self.stuck: list[float] = []
         self.transport = SlowTransport()
-        self.queue = SendQueue(self.transport, self.clock, 100, 10, lambda: self.stuck.append(self.clock.seconds()))
+        self.queue = SendQueue(self.transport, self.clock, limit, 10, lambda: self.stuck.append(self.clock.seconds()))
 
     def test_interface(self) -> None:
         """It is a streaming producer."""
@@ -46,6 +50,7 @@ class SendQueueTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """From the limit on it is full, until less waits."""
+        self.make(limit=100)
         self.queue.write(bytes(2 * PIECE + 99 - PIECE_OVERHEAD))
         self.assertFalse(self.queue.full)
         self.queue.write(bytes(1))
@@ -83,6 +88,7 @@ class SendQueueTests(SynchronousTestCase):
 
     def test_overflows(self) -> None:
         """What is written although it is full is bounded too; small pieces count for the memory that they take."""
+        self.make(limit=100)
         for _ in range(100):
             self.queue.write(bytes(3 * PIECE))
             self.transport.take(4 * PIECE)

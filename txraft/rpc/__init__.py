@@ -1,28 +1,36 @@
 """RPC: Raft's messages, proposals and read barriers between nodes, over AMP.
 
 **One command a message.** Each RPC of `txraft.core.messages` is an AMP command of the same name that asks for no answer
-(`commands`): a reply leaves only after a disk write, may be lost (hazard R19), and names the request that it answers,
-so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier` and `Transfer` are the commands that do have
-answers. A command carries its message as one msgpack array, laid out by the fields of the attrs class, in an argument
-that spreads over as many values of the box as it takes (`encoding`; hazard R20).
+(`amp_commands`): a reply leaves only after a disk write, may be lost (hazard R19), and names the request that it
+answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier` and `Transfer` are the commands that
+do have answers. A command carries its message as one msgpack array, laid out by the fields of the attrs class, in an
+argument that spreads over as many values of the box as it takes (`encoding`; hazard R20).
 
-**Two connections a pair.** Every node dials every other (`network`), and a connection opens with `Hello`: protocol
-version, cluster, who calls, who is meant (`handshake`). Entries and questions travel on the connection that this node
-dialled; heartbeats, votes and replies on the one that the peer dialled, on which nothing large goes the same way. So no
-follower campaigns, and no leader steps down, for want of a heartbeat that waits behind entries or proposals (hazard
-R18). Where one of the two connections is missing, the other carries everything, so nodes work that can be reached one
-way only. A newer connection from the same peer replaces the older: a peer that lost power never closed its old one.
+**Two connections a pair.** Every node dials every other (`network`, `dialling`), and a connection opens with `Hello`:
+protocol version, cluster, voters, who calls, who is meant (`handshake`, `sides`). Entries and questions travel on the
+connection that this node dialled; heartbeats, votes and replies on the one that the peer dialled, on which nothing
+large goes the same way (`link`). So a heartbeat never waits behind entries or proposals, which would make a follower
+campaign or a leader step down (hazard R18). Where one of the two connections is missing, the other carries everything,
+so nodes work that can be reached one way only. A newer connection from the same peer replaces the older: a peer that
+lost power never closed its old one.
 
 **Nothing is kept for later.** A message without a connection is dropped, and Raft sends it again if it still matters.
 What may wait for a slow peer is bounded (`send_queue`). A proposal is never sent twice (hazard C8): one that was never
 written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
 
-**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them, and where much is sent because
-the socket's buffer fills, the transport pauses, and one that stays paused is aborted. A connection that is dead though
-the transport takes everything in, as behind some proxies, gives no answer to `Ping`, and is aborted within a minute.
+**A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them. Where much is sent, the socket's
+buffer fills, the transport pauses, and a transport that stays paused is aborted. A connection that is dead though the
+transport takes everything in, as behind some proxies, gives no answer to `Ping`, and is aborted within a minute.
 
 **Bad input ends the connection**, with one line in the log, before it reaches the handler: a box that cannot be read,
 a gap between entries (hazard R12), an unknown command, anything before `Hello`.
+
+**Strangers cost little.** Until `Hello` is answered, a connection holds a few KiB (`boxes`, hazard N3), lasts a few
+seconds, and is hung up on when too many others come; a caller that is refused learns nothing of this node. A peer may
+send the longest command in one box, and no more; what its messages unpack to, its questions and what it does not read
+are bounded. Nothing of a connection outlives it. Lines that others cause are shortened, escaped, and limited by kind
+and time (`limited_log`, hazard N5). Names and numbers are all that a node is known by: whoever knows those of a cluster
+and can reach its ports can be taken for one of its nodes, so these ports belong into a network of their own.
 """
 
 from txraft.rpc.link_limits import LinkLimits

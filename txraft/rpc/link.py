@@ -173,7 +173,7 @@ class Link(BoxProtocol):
             _log.failure("a message from node {peer} made the node fail", peer=self.peer)
 
     def _answer(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
-        if len(self._answering) >= self.owner.limits.questions:
+        if len(self._answering) >= self.owner.limits.max_questions:
             refusal = Overloaded("too many questions of this node wait for their answers; try again later")
             return fail(amp_commands.on_the_wire(refusal))
         method, key = _HANDLED_BY[command]
@@ -204,7 +204,9 @@ class Link(BoxProtocol):
         """The connection is open; the handshake has a time limit."""
         limits = self.owner.limits
         tune(self.transport, limits.stuck)
-        self._send_queue = SendQueue(self.transport, self.owner.reactor, limits.send_queue, limits.stuck, self._stuck)
+        self._send_queue = SendQueue(
+            self.transport, self.owner.reactor, limits.send_queue_size, limits.stuck, self._stuck
+        )
         self._deadline = self.owner.reactor.callLater(limits.handshake, self._late)
         self.owner.link_made(self)
 

@@ -24,16 +24,16 @@ class LinkLimits:
     next time is aborted. It is long, since on a slow line the question may have to wait behind entries."""
     close: float = 1.0
     """A connection that is being closed may take this long to send what is still waiting."""
-    strangers: int = 64
+    max_strangers: int = 64
     """Connections that have not completed their handshake; of more, the oldest is aborted. One of a peer is among them
     for a round trip only."""
-    questions: int = 10_000
+    max_questions: int = 10_000
     """Of one peer, that may wait for their answers here; more are refused as not applied."""
     unreachable_after: float = 5.0
     """A peer that has not been reached for this long is named in the log, which a cluster that starts does not need."""
     repeat_after: float = 300.0
     """The log says the same thing of the same peer, or of strangers, about once in this time."""
-    send_queue: int = 64 * 1024 * 1024
+    send_queue_size: int = 64 * 1024 * 1024
     """Bytes that may wait for a slow peer before entries to it are dropped, and proposals refused. A leader has far
     less in flight to one follower; a follower holds as much for its clients (`max_uncommitted_size`, by default)."""
 

@@ -53,7 +53,7 @@ class Network:
     _outgoing: dict[NodeId, Link] = field(init=False, factory=dict)
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
     _unwelcome: set[NodeId] = field(init=False, factory=set)
-    """Peers that were reached last time, without a handshake that succeeded."""
+    """Peers that were reached last time and turned out to be of no use: no handshake, or nonsense after it."""
     _strangers: dict[Link, None] = field(init=False, factory=dict)
     """Connections that were dialled by others and have not completed their handshake, the oldest first."""
     _warnings: LimitedLog = field(init=False)
@@ -140,11 +140,11 @@ class Network:
         link.lost.addCallback(lambda _: self._forget(link))
         if isinstance(link, Callee):
             self._strangers[link] = None
-            if len(self._strangers) > self.limits.strangers:
+            if len(self._strangers) > self.limits.max_strangers:
                 oldest = next(iter(self._strangers))
                 del self._strangers[oldest]
                 self.complain(
-                    oldest, "many", f"more than {self.limits.strangers} strangers call: hung up on the oldest"
+                    oldest, "many", f"more than {self.limits.max_strangers} strangers call: hung up on the oldest"
                 )
                 oldest.abort()
 
