@@ -12,7 +12,7 @@ from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.test_http_attacks import MIB, memory
 from tests.integration.waiting import until
 from txraft.rpc.amp_commands import PROTOCOL_VERSION, Hello
-from txraft.settings import load
+from txraft.settings_file import load
 
 
 def dial(node: NodeProcess) -> socket.socket:
