@@ -134,6 +134,13 @@ class PortTests(SynchronousTestCase):
         plain = member(0)
         self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
 
+    def test_closed(self) -> None:
+        """Both, so that another process may listen there."""
+        node = member(0)
+        ports = service.bind_ports(Settings((node,)), 0)
+        ports.close()
+        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+
     def test_localhost_is_that_of_version_4(self) -> None:
         """It is ::1 too; what dials it tries both."""
         plain = evolve(member(0), address=Address("localhost", free_port()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.errors import SettingsError
-from txraft.settings import BUILT_IN, Address, Member, Settings, SizeLimits, Timing
+from txraft.settings import BUILT_IN, Address, Member, Settings, SizeLimits, Timing, one_line
 from txraft.settings_file import load, parse
 
 SAMPLE = pathlib.Path(__file__).parent.parent / "etc" / "txraft.toml"
@@ -106,6 +106,7 @@ class LoadTests(SynchronousTestCase):
         """What is told of a file that is all wrong still fits a screen."""
         line = self.refused("".join(f"key{number} = 1\n" for number in range(1000)))
         self.assertEqual(len(line), 1003)
+        self.assertEqual((one_line("x" * 1000), one_line("x" * 1001)), ("x" * 1000, "x" * 1000 + "..."))
         self.assertTrue(line.endswith("..."))
 
     def test_files_that_are_not_toml(self) -> None:
