@@ -9,7 +9,7 @@ import errno
 import random
 import resource
 import socket
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
-from txraft.errors import ListenError, TxraftError
+from txraft.errors import ListenError, StorageError, TxraftError
 from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
@@ -132,7 +132,7 @@ def make_node_service(
     )
 
     service: MultiService = _WholeNode(node)
-    service.addService(_Disk(data_on_disk, storage, (data_worker, worker)))
+    service.addService(_Disk(data_on_disk, storage, data_worker, worker, on_failure))
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_serve(reactor, ports.raft, peers.server_factory()))
@@ -158,14 +158,24 @@ class _WholeNode(MultiService):
 class _Disk(Service):
     """What is opened first, in the process that stays, and closed last, when the others have stopped."""
 
-    def __init__(self, data: WriteBehind, storage: SQLiteStorage, workers: Iterable[IWorker]) -> None:
+    def __init__(
+        self,
+        data: WriteBehind,
+        storage: SQLiteStorage,
+        data_worker: IWorker,
+        worker: IWorker,
+        on_failure: Callable[[TxraftError], None],
+    ) -> None:
         self._data = data
         self._storage = storage
-        self._workers = workers
+        self._data_worker = data_worker
+        self._worker = worker
+        self._on_failure = on_failure
 
     def startService(self) -> None:
         """Open every file that will be written (hazard S19)."""
         Service.startService(self)
+        self._storage.start(self._data_worker, self._on_failure)
         self._data.start()
 
     @inlineCallbacks
@@ -173,9 +183,12 @@ class _Disk(Service):
         """Write what is left, close the files, and end the threads."""
         Service.stopService(self)
         yield self._data.stop()
-        yield self._storage.close()
-        for worker in self._workers:
-            yield worker.stop()
+        try:
+            yield self._storage.close()
+        except StorageError as error:
+            self._on_failure(error)
+        yield self._data_worker.stop()
+        yield self._worker.stop()
 
 
 class _Peers(Service):

@@ -1,27 +1,13 @@
 """The SQLite file: what is written is what is read, or nothing is."""
 
-import contextlib
-import resource
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.descriptors import open_files
+from tests.descriptors import forbidden_to_open, open_files
 from txraft.errors import CorruptLog, StorageError, WriteFailed
 from txraft.kv.data_file import ROWS_PER_STATEMENT, DataFile
-
-
-@contextlib.contextmanager
-def forbidden_to_open() -> Iterator[None]:
-    """No file can be opened: the table of descriptors is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class DataFileTests(SynchronousTestCase):

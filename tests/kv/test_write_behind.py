@@ -1,44 +1,14 @@
 """When the data are written, and what becomes of a write that fails."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from twisted.internet.defer import Deferred, execute, succeed
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from tests.clock import Clock
+from tests.storage.worker import HandWorker
 from txraft.errors import StorageError, WriteFailed
-from txraft.interfaces import IWorker
 from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode
 from txraft.kv.write_behind import FLUSH_KEYS, FLUSH_SECONDS, FLUSH_SIZE
-
-
-@implementer(IWorker)
-class HandWorker:
-    """Runs what it was handed when the test says so."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
-
-    def run(self, function: Callable[..., Any], *args: Any) -> "Deferred[Any]":
-        done: Deferred[Any] = Deferred()
-        self.waiting.append((done, function, args))
-        return done
-
-    def work(self) -> None:
-        """Run everything, and what comes of it."""
-        while self.waiting:
-            self.work_once()
-
-    def work_once(self) -> None:
-        """Run what has waited longest, and what comes of it."""
-        done, function, args = self.waiting.pop(0)
-        execute(function, *args).chainDeferred(done)
-
-    def stop(self) -> "Deferred[None]":
-        return succeed(None)
 
 
 class WriteBehindTests(SynchronousTestCase):

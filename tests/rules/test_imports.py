@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
     "wal": set(),
-    "storage": {*TYPES, "errors", "interfaces"},
+    "storage": {*TYPES, "errors", "interfaces", "wal"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces", "wal"},
     "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "version"},

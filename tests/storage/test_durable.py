@@ -13,6 +13,7 @@ class DurableRecordTests(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.record = DurableRecord(self.path)
         self.record.create()
+        self.record.open()
 
     def read(self) -> SaveNumbers | None:
         """As a process that starts would."""
@@ -34,6 +35,7 @@ class DurableRecordTests(SynchronousTestCase):
         self.record.close()
         again = DurableRecord(self.path)
         again.read()
+        again.open()
         for numbers in (SaveNumbers(2**41, 2**40), SaveNumbers(2**41, 2**42)):
             again.write(numbers)
             self.assertEqual(self.read(), numbers)
@@ -52,6 +54,7 @@ class DurableRecordTests(SynchronousTestCase):
             self.assertEqual(self.read(), SaveNumbers(written - 1, written - 1))
             after = DurableRecord(self.path)
             after.read()
+            after.open()
             after.write(SaveNumbers(written, written))
             self.assertEqual(self.read(), SaveNumbers(written, written))
             after.close()

@@ -50,6 +50,7 @@ class PowerCuts:
         before would have left is looked at too."""
         file, directory = self._file(files)
         assert file.load() == self.stored
+        file.open()
         disk = Disk(self.random, files_in(directory))
         for step in range(steps):
             before = self.stored
@@ -63,7 +64,7 @@ class PowerCuts:
             assert found in (before, self.stored), f"{found} is left of {self.stored}"
             self.lost += found != self.stored
             disk.sync(after)
-        file.close()
+        file.close(failed=True)
         shutil.rmtree(directory)
         self.stored = found
         return image
@@ -101,7 +102,6 @@ class PowerCuts:
     def _connect(self, path: Path) -> sqlite3.Connection:
         """Checkpoints are steps of their own."""
         connection = connect(path)
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._connections.append(connection)
         return connection
 

@@ -90,6 +90,7 @@ class WritingTests(SQLiteTestCase):
             return connection
 
         storage = self.start(connect=connect_and_trace)
+        self.successResultOf(storage.save([]))  # opens the file
         for save, expected in (
             (save_of(*entries(6, 100)), ["INSERT"]),
             (Save(TermAndVote(3, None), ()), ["INSERT"]),
@@ -169,7 +170,7 @@ class WritingTests(SQLiteTestCase):
         save = Save(TermAndVote(9, 9), entries(2, 3, term=9))
         self.patch(FailingConnection, "fails_at", fails_at)
         line = str(self.failureResultOf(storage.save([save]), WriteFailed).value)
-        self.assertIn("disk I/O error; the disk may be failing", line)
+        self.assertIn(f"{self.path}: disk I/O error; ", line)
         for after in ([save], [save_of(entry(6))], []):
             self.assertEqual(str(self.failureResultOf(storage.save(after), WriteFailed).value), line)
         self.successResultOf(storage.close())

@@ -19,6 +19,7 @@ The rooms, from the bottom up:
 - `durable`    the record of what is known to be on the disk
 - `raft_rows`  the tables of the SQLite file and their checksums; `raft_reading` checks and reads them
 - `raft_file`  the SQLite file: how it is made and written. Blocks
+- `bulk_checkpoint`  most of a checkpoint, on a thread that delays no write
 - `sqlite`     `SQLiteStorage`: lock, file and worker as an `IStorage`
 - `worker`     the thread on which files are written
 - `memory`     `MemoryStorage`, its simple twin, under the same tests
@@ -38,6 +39,8 @@ What holds:
   vote can make the cluster lose what it acknowledged, so it is replaced under an id never used before (hazard S6).
 - The first write that fails is the last: after a failed fsync nobody knows what the disk has, and a second fsync would
   say that all is well (hazard S1). The node ends. Started again, it reads what is really there.
-- Between `load` and the first save no connection and no thread exists: a process that becomes a daemon forks there,
+- Checkpoints are called, never left to SQLite, which swallows their errors; one that fails ends the node as any other
+  write does (hazard S16). Nothing but `start` opens a file (hazard S19).
+- Between `load` and `start` no connection and no thread exists: a process that becomes a daemon forks there,
   and an SQLite connection does not cross a fork. The lock does.
 """

@@ -51,6 +51,7 @@ class DurableRecord:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+        self._wrote = False
         self._slot = 0
         """The next to be written: one that is damaged, or has the older numbers."""
 
@@ -74,14 +75,17 @@ class DurableRecord:
         self._slot = ages.index(min(ages))
         return found[ages.index(max(ages))]
 
+    def open(self) -> None:
+        """Open the file, in the process that will write it."""
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+
     def write(self, numbers: SaveNumbers) -> None:
-        """Overwrite the older slot. The first write is synced."""
-        first = self._descriptor is None
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        """Overwrite the older slot, when the file is open. The first write is synced."""
+        assert self._descriptor is not None
         os.pwrite(self._descriptor, _encode(numbers), self._slot * SLOT_SIZE)
-        if first:
+        if not self._wrote:
             os.fsync(self._descriptor)
+            self._wrote = True
         self._slot = (self._slot + 1) % SLOTS
 
     def close(self) -> None:

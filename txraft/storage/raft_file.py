@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+from txraft import wal
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CorruptLog, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Stored
@@ -28,31 +29,15 @@ from txraft.storage.raft_reading import (
 )
 from txraft.storage.raft_rows import FORMAT, TABLES, Statement, insert_entries, insert_identity, write_vote
 
-CANNOT_USE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-}
-"""Codes that blame the place a file is in; all others, while it is read, blame the file."""
+ROW_SIZE = 40
+"""Bytes of an entry's row beside its data."""
 
 Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a file so that a commit is durable when it returns, and with no transaction that was not asked for."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    """Open a file so that a commit is durable when it returns."""
+    return wal.connect(path, "FULL")
 
 
 class RaftFile:
@@ -72,6 +57,8 @@ class RaftFile:
         self._saves = SaveNumbers()
         self._last_index = 0
         self._checksum = 0
+        self._not_checkpointed = 0
+        """Bytes in the `-wal`, roughly."""
 
     def load(self) -> Stored:
         """Read everything and check it; make the file where there is none. A file that is refused is left as it was,
@@ -89,12 +76,9 @@ class RaftFile:
                 f"{self._path} is in format {error}, this txraft reads format {FORMAT}: start the txraft that wrote it"
             ) from error
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in CANNOT_USE:
-                raise StorageError(
-                    f"cannot use {self._path}: {error}; see that this user may write it, that the disk is well and"
-                    " has room, and that no other program has it open"
-                ) from error
-            raise self._corrupt(error) from error
+            if wal.is_damage(error):
+                raise self._corrupt(error) from error
+            raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
         except OSError as error:
             raise StorageError(f"cannot use {self._path}: {error.strerror}; see to the disk and its room") from error
         except Exception as error:  # a bit that flipped has made something else of a value
@@ -104,15 +88,23 @@ class RaftFile:
         self._checksum = contents.checksum
         return contents.stored
 
+    def open(self) -> None:
+        """Open everything that `write` needs (hazard S19), and checkpoint what is there. Raises WriteFailed."""
+        try:
+            self._connection = self._connect(self._path)
+            wal.checkpoint(self._connection, "TRUNCATE")
+            self._durable.open()
+        except (sqlite3.Error, OSError) as error:
+            raise WriteFailed(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+
     def write(self, save: Save) -> None:
         """Write `save` in one transaction, durably.
 
         Raises InvariantViolated before it does anything where the entries would leave a gap, and WriteFailed."""
         require_no_gap(save.entries, self._last_index)
+        assert self._connection is not None
         number = self._saves.last + 1
         try:
-            if self._connection is None:
-                self._connection = self._connect(self._path)
             statements, checksum = self._statements(self._connection, save, number)
             for sql, parameters in statements:
                 self._connection.execute(sql, parameters)
@@ -122,20 +114,46 @@ class RaftFile:
             )
             self._durable.write(self._saves)
         except (sqlite3.Error, OSError) as error:
-            raise WriteFailed(f"cannot write {self._path}: {error}; {_remedy(error)}") from error
+            raise self._cannot_write(error) from error
+        self._not_checkpointed += 2 * wal.PAGE_SIZE + sum(ROW_SIZE + len(entry.data) for entry in save.entries)
         self._checksum = checksum
         if save.entries:
             self._last_index = save.entries[-1].index
 
-    def close(self) -> None:
-        """Let go of the file, and of a transaction that failed: SQLite rolls it back. Raises WriteFailed."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether the `-wal` is long."""
+        return self._not_checkpointed >= wal.CHECKPOINT_SIZE
+
+    def checkpoint(self) -> None:
+        """Copy the rest of the `-wal` into the file, so that the next write begins it again. Raises WriteFailed."""
+        assert self._connection is not None
+        try:
+            wal.checkpoint(self._connection)
+        except sqlite3.Error as error:
+            raise self._cannot_write(error) from error
+        self._not_checkpointed = 0
+
+    def close(self, failed: bool) -> None:
+        """Let go of the file. Where a write has `failed`, also of its transaction, which SQLite rolls back; otherwise
+        nothing is left in the `-wal`. Raises WriteFailed."""
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None and failed:
+                connection.close()
+            elif connection is not None:
+                wal.close(connection)
+        except sqlite3.Error as error:
+            raise self._cannot_write(error) from error
+        finally:
+            self._close_durable()
+
+    def _close_durable(self) -> None:
         try:
             self._durable.close()
         except OSError as error:
-            raise WriteFailed(f"cannot write {self._durable.path}: {error}; {_remedy(error)}") from error
+            path = self._durable.path
+            raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
 
     def _create(self) -> None:
         """Make the file under another name, whole, then give it its own. What is durable in it is said first."""
@@ -187,8 +205,5 @@ class RaftFile:
             " not even emptied or from a backup: see to its disk, and replace it by a node with an id never used before"
         )
 
-
-def _remedy(error: Exception) -> str:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return "make room on the disk and start the node again"
-    return "the disk may be failing: see to it before the node is started again"
+    def _cannot_write(self, error: Exception) -> WriteFailed:
+        return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")

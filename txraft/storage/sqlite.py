@@ -1,17 +1,23 @@
 """The storage of a real node: `raft.sqlite` in the node's data directory, written on a worker's thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.ready import Save
-from txraft.errors import WriteFailed
+from txraft.errors import StorageError, WriteFailed
 from txraft.interfaces import Identity, IStorage, IWorker, Stored
+from txraft.storage.bulk_checkpoint import BulkCheckpoint
 from txraft.storage.directory import DirectoryLock, make_directory
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import Connect, RaftFile, connect
+
+OnFailure: TypeAlias = Callable[[StorageError], object]
 
 
 @implementer(IStorage)
@@ -31,8 +37,13 @@ class SQLiteStorage:
         self._lock = DirectoryLock(directory)
         self._worker = worker
         # These two belong to the worker's thread, as does the file after `load`.
-        self._wrote = False
+        self._opened = False
         self._ended: str | None = None
+        # Checkpoints; these belong to the other worker.
+        self._bulk = BulkCheckpoint(directory / "raft.sqlite")
+        self._bulk_worker: IWorker | None = None
+        self._on_failure: OnFailure | None = None
+        self._checkpoint: Deferred[None] | None = None  # the one under way
 
     @property
     def identity(self) -> Identity:
@@ -53,32 +64,87 @@ class SQLiteStorage:
             self._lock.release()
             raise
 
+    def start(self, bulk_worker: IWorker, on_failure: OnFailure) -> None:
+        """Open every file, in the process that will write it (hazard S19), and checkpoint them from now on (hazard
+        S16): most of it on `bulk_worker`, while writes go on. `on_failure` is told what fails of all this, and the node
+        is to end."""
+        self._bulk_worker, self._on_failure = bulk_worker, on_failure
+        self._worker.run(self._open).addErrback(self._fail)
+        bulk_worker.run(self._bulk.open).addErrback(self._fail)
+
     def save(self, saves: Sequence[Save]) -> "Deferred[None]":
         """Write `saves` in one transaction; fires when it is durable. One call at a time.
 
         Fails with WriteFailed, and so does every later call: nothing is tried again (hazard S1). Fails with
         InvariantViolated, and writes nothing, where entries would leave a gap."""
-        return self._worker.run(self._save, saves)
+        return self._worker.run(self._save, saves).addCallback(self._saved)
 
     def close(self) -> "Deferred[None]":
-        """Finish the write that is under way, and let go of file and lock. Fails with WriteFailed."""
-        return self._worker.run(self._close)
+        """Finish the write that is under way, and let go of files and lock. Fails with WriteFailed; they are let go of
+        all the same."""
+        return Deferred.fromCoroutine(self._stop())
 
-    def _save(self, saves: Sequence[Save]) -> None:
-        if self._ended is not None:
-            raise WriteFailed(self._ended)
-        if not self._wrote:
-            self._lock.write_pid()  # the process may have forked since `load`
-            self._wrote = True
+    # On the reactor's thread
+
+    def _saved(self, is_checkpoint_due: bool) -> None:
+        if is_checkpoint_due and self._checkpoint is None and self._bulk_worker is not None:
+            self._checkpoint = Deferred.fromCoroutine(self._do_checkpoint(self._bulk_worker)).addErrback(self._fail)
+            self._checkpoint.addCallback(self._checkpointed)
+
+    async def _do_checkpoint(self, bulk_worker: IWorker) -> None:
+        await bulk_worker.run(self._bulk.copy)
+        await self._worker.run(self._copy_rest)
+
+    def _checkpointed(self, _: object) -> None:
+        self._checkpoint = None
+
+    def _fail(self, failure: Failure) -> None:
+        assert self._on_failure is not None
+        self._ended = self._ended or failure.getErrorMessage()
+        error = failure.value
+        self._on_failure(error if isinstance(error, StorageError) else WriteFailed(self._ended))
+
+    async def _stop(self) -> None:
         try:
+            if self._checkpoint is not None:
+                await self._checkpoint
+            await self._worker.run(self._close)
+        finally:
+            if self._bulk_worker is not None:
+                await self._bulk_worker.run(self._bulk.close)
+            self._lock.release()
+
+    # On the worker's
+
+    def _open(self) -> None:
+        """What `start` has done, or the first save does."""
+        if not self._opened:
+            self._lock.write_pid()  # the process may have forked since `load`
+            self._file.open()
+            self._opened = True
+
+    def _save(self, saves: Sequence[Save]) -> bool:
+        """Gives whether it is time for a checkpoint."""
+        with self._ending():
+            self._open()
             self._file.write(merge(saves))
-        except WriteFailed as error:
-            self._ended = str(error)
-            raise
+        return self._file.is_checkpoint_due
+
+    def _copy_rest(self) -> None:
+        with self._ending():
+            self._file.checkpoint()
 
     def _close(self) -> None:
-        self._ended = self._ended or f"cannot write in {self._directory}: it has been closed"
+        failed, self._ended = self._ended is not None, self._ended or f"cannot write {self._directory}: it is closed"
+        self._file.close(failed)
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """What fails in it is the last that is tried (hazard S1)."""
+        if self._ended is not None:
+            raise WriteFailed(self._ended)
         try:
-            self._file.close()
-        finally:
-            self._lock.release()
+            yield
+        except StorageError as error:
+            self._ended = str(error)
+            raise

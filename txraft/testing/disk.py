@@ -60,6 +60,7 @@ class Disk:
         if self.path is not None:
             self._file = RaftFile(self.path, _IDENTITY, True, _connect)
             found = self._file.load()
+            self._file.open()
             if found != stored:
                 raise Violation("Storage", f"the log file has {found}, and should have {stored}")
         return stored
@@ -67,7 +68,7 @@ class Disk:
     def close(self) -> None:
         """Let go of the file."""
         if self._file is not None:
-            self._file.close()
+            self._file.close(failed=True)
 
     def has(self, index: int, term: int) -> bool:
         """Whether the entry (index, term) is safe here."""
