@@ -54,7 +54,7 @@ class NodeProcess:
             self._process = subprocess.Popen(
                 twistd("--nodaemon", "--pidfile=", *self.arguments()),
                 cwd=self._cluster.directory,
-                env=environment(self._cluster.python_path),
+                env=self._cluster.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -154,13 +154,14 @@ class ProcessCluster:
         limits: Mapping[str, int] | None = None,
         name: str | None = None,
         python_path: Sequence[Path] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """`timing` (milliseconds), `limits` (bytes) and `name` are the configuration's; what is not in them has its
-        default. The nodes look for modules in `python_path` first."""
+        default. The nodes look for modules in `python_path` first, and have `variables` in their environment."""
         self.reactor = reactor
         self.directory = directory
         self.data = directory / "data"
-        self.python_path = tuple(python_path)
+        self.environment = {**environment(tuple(python_path)), **(variables or {})}
         self.client = Client(reactor)
         self.configuration = directory / "txraft.toml"
         self.nodes = [NodeProcess(self, id) for id in range(size)]
