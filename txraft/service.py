@@ -2,7 +2,7 @@
 
 Everything that can be wrong with a start (the data directory, the ports) is found out while it is wired, before a
 process goes into the background. Nothing that may not cross a fork is open by then: the sockets, the lock and what was
-read are; the database connections and threads are not, and the worker makes them at first use.
+read are; the database connections and threads are made when the service starts.
 """
 
 import errno

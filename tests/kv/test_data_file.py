@@ -1,11 +1,13 @@
 """The SQLite file: what is written is what is read, or nothing is."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.descriptors import forbidden_to_open, open_files
+from txraft import wal
 from txraft.errors import CorruptLog, StorageError, WriteFailed
 from txraft.kv.data_file import ROWS_PER_STATEMENT, DataFile
 
@@ -123,3 +125,40 @@ class DataFileTests(SynchronousTestCase):
         error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite").load)
         self.assertNotIsInstance(error, CorruptLog)
         self.assertIn("cannot use", str(error))
+
+    def test_full_disk(self) -> None:
+        """Its errors do not say so, and what to do is to make room."""
+        self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
+        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite").load)
+        self.assertIn("the disk is full: make room on it and start the node again", str(error))
+
+    def test_pragmas(self) -> None:
+        """A write-ahead log that is synced at checkpoints only, which are ours, and no other file."""
+        connection = self.open()._connection
+        assert connection is not None
+        pragmas = ("journal_mode", "synchronous", "wal_autocheckpoint", "temp_store")
+        values = [connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
+        self.assertEqual(values, ["wal", 1, 0, 2])
+
+    def test_checkpoints(self) -> None:
+        """The `-wal` is begun again (hazard S16)."""
+        self.patch(wal, "CHECKPOINT_SIZE", 1 << 18)
+        file = self.open()
+        for index in range(1, 31):
+            file.write(index, {b"%d" % index: bytes(1 << 16)})
+        self.assertLess(self.path.with_name("kv.sqlite-wal").stat().st_size, 1 << 19)
+        self.assertGreater(self.path.stat().st_size, 3 << 19)
+
+    def test_checkpoint_fails(self) -> None:
+        """It ends the writing as a write that fails does (hazards S1, S16), also the one at the end."""
+
+        def fail(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        file, closed = self.open(), DataFile(self.path)
+        closed.open()
+        self.patch(wal, "checkpoint", fail)
+        line = f"cannot write {self.path}: disk I/O error; the disk may be failing"
+        error = self.assertRaises(WriteFailed, file.write, 1, {b"k": bytes(wal.CHECKPOINT_SIZE)})
+        self.assertIn(line, str(error))
+        self.assertIn(line, str(self.assertRaises(WriteFailed, closed.close)))
