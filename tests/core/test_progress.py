@@ -19,7 +19,7 @@ def replicating(match_index: int = 10, request_id: int = 1) -> Progress:
     """The first probe matched at match_index."""
     progress = probing(match_index + 1)
     progress.sent(request_id, match_index, 0, now=0.0)
-    progress.accepted(request_id, match_index, now=0.0)
+    progress.accepted(request_id, match_index)
     return progress
 
 
@@ -42,7 +42,7 @@ class ProbeTests(SynchronousTestCase):
         """The probe matched: entries go from there on."""
         progress = probing()
         progress.sent(1, 10, 0, now=0.0)
-        self.assertTrue(progress.accepted(1, 10, now=0.0))
+        self.assertTrue(progress.accepted(1, 10))
         self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
         self.assertTrue(progress.may_send(1, 1))
 
@@ -58,9 +58,9 @@ class ProbeTests(SynchronousTestCase):
         """hazard R8: a late success says what the follower has, whatever it answers."""
         progress = probing()
         progress.sent(5, 10, 0, now=0.0)
-        self.assertTrue(progress.accepted(4, 7, now=0.0))
+        self.assertTrue(progress.accepted(4, 7))
         self.assertEqual(progress.match_index, 7)
-        progress.accepted(5, 10, now=0.0)
+        progress.accepted(5, 10)
         self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
 
     def test_another_request_matched_further(self) -> None:
@@ -71,10 +71,10 @@ class ProbeTests(SynchronousTestCase):
         progress.sent(2, 14, 10, now=0.0)
         progress.probe()
         progress.sent(3, 10, 0, now=0.0)
-        progress.accepted(2, 14, now=0.0)
+        progress.accepted(2, 14)
         if progress.state is PROBE and progress.may_send(PLENTY, PLENTY):
             progress.sent(4, 14, 0, now=0.0)
-        progress.accepted(3, 10, now=0.0)
+        progress.accepted(3, 10)
         self.assertEqual(numbers(progress), (REPLICATE, 14, 15))
 
     def test_probing_again_keeps_the_place(self) -> None:
@@ -110,7 +110,7 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         for index in (11, 12, 13):
             progress.sent(index, index, 10, now=0.0)
-        self.assertTrue(progress.accepted(12, 12, now=0.0))
+        self.assertTrue(progress.accepted(12, 12))
         self.assertEqual(numbers(progress), (REPLICATE, 12, 14))
         for messages, size, may in [(2, 11, True), (1, 11, False), (2, 10, False)]:
             self.assertIs(progress.may_send(messages, size), may, (messages, size))
@@ -120,9 +120,9 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         progress.sent(2, 12, 10, now=0.0)
         progress.sent(3, 14, 10, now=0.0)
-        progress.accepted(3, 14, now=0.0)
+        progress.accepted(3, 14)
         for request_id, match_index in [(2, 12), (3, 14)]:
-            self.assertFalse(progress.accepted(request_id, match_index, now=0.0))
+            self.assertFalse(progress.accepted(request_id, match_index))
             self.assertEqual(numbers(progress), (REPLICATE, 14, 15))
         self.assertTrue(progress.may_send(1, 1))
 
@@ -135,7 +135,7 @@ class ReplicateTests(SynchronousTestCase):
         self.assertEqual(numbers(progress), (PROBE, 10, 12))
         self.assertTrue(progress.may_send(1, 1))
         progress.sent(4, 11, 0, now=0.0)
-        progress.accepted(4, 11, now=0.0)
+        progress.accepted(4, 11)
         self.assertTrue(progress.may_send(1, 1))
 
     def test_refusal_below_the_match(self) -> None:
@@ -149,7 +149,7 @@ class ReplicateTests(SynchronousTestCase):
         """hazard R8: one that answers nothing under way changes nothing."""
         progress = replicating()
         progress.sent(2, 12, 10, now=0.0)
-        progress.accepted(2, 12, now=0.0)
+        progress.accepted(2, 12)
         progress.sent(3, 14, 10, now=0.0)
         for request_id in (1, 2, 9):
             progress.refused(request_id, hint=3)
@@ -169,7 +169,7 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         progress.sent(2, 14, 10, now=0.0)
         progress.probe()
-        self.assertTrue(progress.accepted(2, 14, now=0.0))
+        self.assertTrue(progress.accepted(2, 14))
         self.assertEqual((progress.match_index, progress.next_index), (14, 15))
 
 
@@ -188,58 +188,52 @@ class SnapshotTests(SynchronousTestCase):
         self.assertTrue(progress.may_send(1, 1))
 
 
-class StalledTests(SynchronousTestCase):
-    """hazard R15: answers that do not come."""
+class OwedTests(SynchronousTestCase):
+    """hazard R21: answers that do not come."""
 
-    def test_unanswered_for_too_long(self) -> None:
-        """Patience is counted from the oldest that is not answered."""
+    def test_due(self) -> None:
+        """It is asked again when nothing has left for so long, under the number of the last request; then anew."""
         progress = replicating()
         progress.sent(2, 11, 10, now=1.0)
         progress.sent(3, 12, 10, now=1.4)
-        self.assertFalse(progress.is_stalled(1.4, patience=0.5))
-        self.assertTrue(progress.is_stalled(1.5, patience=0.5))
+        self.assertEqual(progress.owed, 3)
+        self.assertFalse(progress.is_due(1.8, patience=0.5))
+        self.assertTrue(progress.is_due(1.9, patience=0.5))
+        progress.asked(1.9)
+        self.assertFalse(progress.is_due(2.3, patience=0.5))
+        self.assertTrue(progress.is_due(2.4, patience=0.5))
 
     def test_nothing_under_way(self) -> None:
         """A follower that has everything owes no answer."""
-        self.assertFalse(replicating().is_stalled(100.0, patience=0.5))
+        self.assertIsNone(replicating().owed)
+        self.assertFalse(replicating().is_due(100.0, patience=0.5))
 
-    def test_a_slow_follower_that_moves(self) -> None:
-        """With every answer patience begins anew: there is much in flight, and it takes its time."""
+    def test_lost_what_it_had_acknowledged(self) -> None:
+        """hazard R23: it refuses what it had acknowledged before it was asked. Nothing else is sent meanwhile."""
         progress = replicating()
-        progress.sent(2, 11, 10, now=1.0)
-        progress.sent(3, 12, 10, now=1.0)
-        progress.accepted(2, 11, now=1.4)
-        self.assertFalse(progress.is_stalled(1.8, patience=0.5))
-        self.assertTrue(progress.is_stalled(1.9, patience=0.5))
-
-    def test_twice_as_long_each_time(self) -> None:
-        """A follower whose answers take longer than the patience with it: sooner or later one is waited for, but not
-        without end for one that is lost."""
-        progress = replicating()
-        for number, patience in enumerate((0.5, 1.0, 2.0, 4.0, 4.0), 2):
-            progress.sent(number, 10, 0, now=0.0)
-            self.assertFalse(progress.is_stalled(patience - 0.1, patience=0.5))
-            self.assertTrue(progress.is_stalled(patience, patience=0.5))
-            progress.stalled()
-        progress.sent(9, 10, 0, now=0.0)
-        progress.accepted(9, 11, now=1.0)
-        progress.sent(10, 12, 10, now=1.0)
-        self.assertTrue(progress.is_stalled(1.5, patience=0.5))
-
-    def test_one_at_a_time_until_it_moves(self) -> None:
-        """hazard R18: it answers the probe, which promises nothing new: one message goes, then more if that is kept."""
-        progress = replicating()
-        progress.sent(2, 12, 10, now=1.0)
-        progress.stalled()
-        progress.sent(3, 10, 0, now=1.5)
-        self.assertFalse(progress.accepted(3, 10, now=1.5))
-        self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
-        self.assertTrue(progress.may_send(PLENTY, PLENTY))
-        progress.sent(4, 11, 10, now=1.5)
+        progress.probe()
+        progress.sent(2, 10, 0, now=0.0)
+        self.assertTrue(progress.refused(2, hint=3))
+        self.assertEqual(numbers(progress), (PROBE, 10, 11))
         self.assertFalse(progress.may_send(PLENTY, PLENTY))
-        self.assertTrue(progress.accepted(4, 11, now=1.6))
-        progress.sent(5, 12, 10, now=1.6)
-        self.assertTrue(progress.may_send(PLENTY, PLENTY))
+
+    def test_acknowledged_meanwhile(self) -> None:
+        """hazards R8, R19: a refusal may be older than an acknowledgement that has overtaken it; then nothing is lost.
+        The next probe will tell."""
+        progress = probing()
+        progress.sent(2, 10, 0, now=0.0)
+        progress.accepted(1, 9)
+        self.assertFalse(progress.refused(2, hint=5))
+        self.assertEqual(numbers(progress), (PROBE, 9, 10))
+        self.assertTrue(progress.may_send(1, 1))
+
+    def test_probing_has_an_end(self) -> None:
+        """hazard R23: whatever the hints say, each probe that is refused stands lower than the one before."""
+        progress, request_id = probing(), 0
+        while not (request_id and progress.refused(request_id, hint=10)):
+            request_id += 1
+            progress.sent(request_id, progress.next_index - 1, 0, now=0.0)
+        self.assertEqual(request_id, 11)
 
 
 class AnyOrderTests(SynchronousTestCase):
@@ -249,7 +243,7 @@ class AnyOrderTests(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["send", "send", "accept", "refuse", "probe", "stall", "snapshot"]),
+                st.sampled_from(["send", "send", "accept", "refuse", "probe", "ask", "snapshot"]),
                 st.integers(0, 8),
                 st.integers(0, 12),
             )
@@ -267,21 +261,21 @@ class AnyOrderTests(SynchronousTestCase):
                     entries = number if progress.state is REPLICATE else 0
                     progress.sent(last_id, progress.next_index - 1 + entries, size * entries, now=0.0)
                 case "accept":
-                    progress.accepted(last_id - number, min(index, progress.next_index - 1), now=0.0)
+                    progress.accepted(last_id - number, min(index, progress.next_index - 1))
                 case "refuse":
                     progress.refused(last_id - number, index)
                 case "probe":
                     progress.probe()
-                case "stall":
-                    progress.stalled()
+                case "ask":
+                    progress.asked(0.0)
                 case "snapshot":
                     progress.needs_snapshot()
             self.assertGreater(progress.next_index, progress.match_index)
             self.assertGreaterEqual(progress.match_index, before)
-        progress.accepted(last_id, progress.next_index - 1, now=0.0)
+        progress.accepted(last_id, progress.next_index - 1)
         if progress.state is not REPLICATE:
             progress.probe()
             progress.sent(last_id + 1, progress.next_index - 1, 0, now=0.0)
-            progress.accepted(last_id + 1, progress.next_index - 1, now=0.0)
+            progress.accepted(last_id + 1, progress.next_index - 1)
         self.assertIs(progress.state, REPLICATE)
         self.assertTrue(progress.may_send(1, 1))

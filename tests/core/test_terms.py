@@ -11,10 +11,12 @@ from txraft.core.messages import (
     Message,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
 )
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
+from txraft.core.terms import LARGEST_JUMP
 
 TERM = 5
 
@@ -195,3 +197,67 @@ class PreVoteTermTests(SynchronousTestCase):
             server = server_in(role)
             server.receive(2, RequestVoteReply(9, 98, pre_vote=True, vote_granted=True))
             self.assertEqual((server.view.role, server.view.current_term), (role, TERM))
+
+
+class FarTermTests(SynchronousTestCase):
+    """hazard N8: terms that no cluster counts to."""
+
+    FORGED = 2**48
+
+    def test_one_jump_a_write(self) -> None:
+        """Whatever the message, and however many come before the first jump is on the disk."""
+        for message in [*of_term(self.FORGED), TimeoutNow(self.FORGED)]:
+            for role in Role:
+                server = server_in(role)
+                for jumps in (1, 2):
+                    for _ in range(3):
+                        server.receive(2, message)
+                    self.assertEqual(server.view.current_term, TERM + jumps * LARGEST_JUMP, (role, message))
+                    self.assertIs(server.view.role, Role.FOLLOWER)
+                    server.write_all()
+                self.assertIsNone(server.view.leader_id)
+                self.assertIsNone(server.view.voted_for)
+
+    def test_the_last_jump_is_as_any_other(self) -> None:
+        """A message within reach is handled."""
+        for beyond, leader in ((0, 2), (1, None)):
+            server = server_in(Role.LEADER)
+            server.receive(2, Heartbeat(TERM + LARGEST_JUMP + beyond, 0, 0))
+            self.assertEqual((server.view.current_term, server.view.leader_id), (TERM + LARGEST_JUMP, leader))
+
+    def test_a_forged_term_is_no_end(self) -> None:
+        """One message each, said to come from another, with the word that gets round every other rule: the cluster goes
+        on, with terms to spare."""
+        cluster = Cluster(3)
+        cluster.elect(1)
+        for server in cluster:
+            server.receive(server.id % 3 + 1, RequestVote(self.FORGED, 99, 99, 7, False, leadership_transfer=True))
+        cluster.settle()
+        cluster.run(5)
+        [leader] = cluster.leaders()
+        entry = leader.propose(b"x")
+        cluster.settle()
+        self.assertIn(entry, leader.applied)
+        self.assertLess(leader.view.current_term, 2 * LARGEST_JUMP)
+
+    def test_far_behind(self) -> None:
+        """An empty server comes to a cluster in a term beyond its reach, also where there is one other only."""
+        for others in (1, 2):
+            far = 10 * LARGEST_JUMP
+            cluster = Cluster(1 + others, current_terms=dict.fromkeys(range(1, 1 + others), far))
+            cluster.run(10)
+            [leader] = cluster.leaders()
+            self.assertEqual({server.view.leader_id for server in cluster}, {leader.id})
+            self.assertGreater(leader.view.current_term, far)
+
+    def test_far_ahead(self) -> None:
+        """A server whose term is beyond the reach of the others is one of them again."""
+        cluster = Cluster(3)
+        cluster.elect(1)
+        cluster.beat()
+        cluster[3].disk_term_and_vote = TermAndVote(10 * LARGEST_JUMP, None)
+        cluster[3].start()
+        cluster.run(10)
+        [leader] = cluster.leaders()
+        self.assertEqual({server.view.leader_id for server in cluster}, {leader.id})
+        self.assertGreater(leader.view.current_term, 10 * LARGEST_JUMP)

@@ -46,6 +46,17 @@ class TransferTests(SynchronousTestCase):
         self.assertIs(self.cluster[2].view.role, Role.LEADER)
         self.assertIn(entry, self.cluster[2].raft.log.between(1, self.cluster[2].view.last_index))
 
+    def test_to_one_whose_probe_was_lost(self) -> None:
+        """hazard R21: it was away, and answers heartbeats again: it is asked at once for what it has."""
+        self.cluster.cut(1, 2)
+        entry = self.leader.propose(b"x")
+        self.cluster.settle()
+        self.cluster.heal()
+        self.begin()
+        self.cluster.settle()
+        self.assertIs(self.cluster[2].view.role, Role.LEADER)
+        self.assertIn(entry, self.cluster[2].raft.log.between(1, self.cluster[2].view.last_index))
+
     def test_nothing_is_taken_in_meanwhile(self) -> None:
         """hazard C4: neither a command nor another transfer, until it has ended; a read is."""
         self.cluster.isolate(2)

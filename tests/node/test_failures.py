@@ -6,11 +6,12 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
 from tests.node.world import Journal, Machine, WorldTestCase
 from txraft.core.invariants import View
-from txraft.core.messages import Heartbeat
+from txraft.core.messages import AppendEntries, AppendEntriesReply, Heartbeat, Message, NodeId
 from txraft.core.state import RaftOptions
 from txraft.errors import InvariantViolated, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, WriteFailed
 
@@ -126,6 +127,28 @@ class FailureTests(WorldTestCase):
             self.failureResultOf(one, NoSuchVoter)
         self.assertEqual(leader.failures, [])
         self.assertIs(world.leader(), leader)
+
+    def test_a_follower_that_lost_data(self) -> None:
+        """hazard R23: the leader's log says which, in one line, and what to do."""
+        world, leader = self.begun()
+        peer, index = world.followers()[0].id, leader.node.view.last_index
+        sent: list[AppendEntries] = []
+
+        def send(_to: NodeId, message: Message) -> None:
+            sent.extend([message] if isinstance(message, AppendEntries) else [])
+
+        self.patch(leader.node, "_peers", SimpleNamespace(send=send))
+        leader.node.peer_connected(peer)
+        world.clock.advance(0)
+        term = leader.node.view.current_term
+        leader.node.receive(peer, AppendEntriesReply(term, sent[-1].request_id, False, 0, 0))
+        with capturedLogs() as events:
+            world.clock.advance(0)
+        [event] = events
+        self.assertEqual(event["log_level"], LogLevel.error)
+        line = event["log_format"].format(**event)
+        self.assertIn(f"node {peer} has lost data: it had acknowledged entry {index}", line)
+        self.assertIn("directory", line)
 
     def test_stopped_while_it_is_behind(self) -> None:
         """Who waits for entries to be applied, and who comes later, is told when the node stops."""

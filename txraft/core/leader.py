@@ -46,7 +46,6 @@ class Leader:
             self.is_overtaken = self._others_have_what_it_writes(now)
             if not self._is_in_contact(now) or not self._go_on_handing_over(now):
                 return False
-        self.replication.retry_what_was_lost(now)
         self.replication.send_heartbeats(self.reads.round)
         return True
 
@@ -135,3 +134,4 @@ class Leader:
     def _hand_over(self, target: NodeId, now: float) -> None:
         deadline = now + self._state.options.election_timeout
         self.transfer = Transfer(self._state, self.replication, target, deadline)
+        self.replication.ask_again(target, now)  # there is no time to lose, and what was sent may be lost (hazard R21)

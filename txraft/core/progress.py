@@ -1,14 +1,18 @@
 """What a leader knows of one follower, and how it feeds it (etcd calls the same thing so).
 
     PROBE ──────── an answer shows where the logs match ─────────> REPLICATE
-      ^ <─── refused, unanswered for too long, reconnected ────────────┘
+      ^ <──────────────── refused, reconnected ────────────────────────┘
       └──── what it needs is compacted ──> SNAPSHOT
 
 Probing, one message without entries is under way at a time, so that a follower that is away costs next to nothing
 (hazard R18). Replicating, entries are sent as they come, without waiting for answers, up to a limit of messages and
-bytes; but after a stall one message at a time, until something new is durable there: a follower whose disk is stuck
-answers probes, and would else be sent everything again and again. With each stall in a row it is given twice as long to
-answer, so that one whose answers take longer than an election timeout is fed all the same (hazard R15).
+bytes.
+
+What was sent may be lost, or its answer, or the follower's disk may be slow. A follower that owes an answer and answers
+heartbeats is asked once a heartbeat interval whether it has all that was sent to it: by a request without entries,
+which stands where the next entry would, under the number of the last one, so that any answer counts. One that has lost
+something refuses at once, and is probed; one that has it answers when its disk has written it, and is not sent it
+again (hazards R15, R18, R21). A follower that does not even answer heartbeats is sent nothing until it does.
 """
 
 import enum
@@ -16,9 +20,6 @@ from collections import deque
 from typing import assert_never
 
 from attrs import Factory, define, frozen
-
-MOST_DOUBLINGS = 3
-"""Of the patience with a follower. More would leave one that has lost a probe alone for too long."""
 
 
 class ProgressState(enum.Enum):
@@ -36,7 +37,8 @@ class InFlight:
     request_id: int
     last_index: int
     size: int
-    sent_at: float
+    is_known: bool
+    """Whether it asks only for what the follower had acknowledged when it was sent."""
 
 
 @define(eq=False)
@@ -50,24 +52,22 @@ class Progress:
     match_index: int = 0
     """Everything up to here is known to be durable there and the same as the leader's."""
     state: ProgressState = ProgressState.PROBE
-    _stalls: int = 0
-    """In a row: since something new has become durable there."""
     _inflight: deque[InFlight] = Factory(deque)
     _inflight_bytes: int = 0
-    _moved_at: float = 0.0
+    _asked_at: float = 0.0
+    """When a request left for it last."""
 
     def sent(self, request_id: int, last_index: int, size: int, now: float) -> None:
         """An AppendEntries left, with entries up to last_index (probing: with none)."""
-        self._inflight.append(InFlight(request_id, last_index, size, now))
+        self._inflight.append(InFlight(request_id, last_index, size, last_index <= self.match_index))
         self._inflight_bytes += size
+        self._asked_at = now
         self.next_index = max(self.next_index, last_index + 1)
 
     def may_send(self, max_messages: int, max_bytes: int) -> bool:
         """Whether another AppendEntries may leave now."""
         match self.state:
             case ProgressState.PROBE:
-                return not self._inflight
-            case ProgressState.REPLICATE if self._stalls:
                 return not self._inflight
             case ProgressState.REPLICATE:
                 return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes
@@ -76,12 +76,11 @@ class Progress:
             case _ as never:
                 assert_never(never)
 
-    def accepted(self, request_id: int, match_index: int, now: float) -> bool:
+    def accepted(self, request_id: int, match_index: int) -> bool:
         """The follower's log matches, durably, up to match_index. Whether that is news. May be late or a duplicate."""
         news = match_index > self.match_index
-        self._stalls = 0 if news else self._stalls
         self.match_index = max(self.match_index, match_index)
-        if self.state is ProgressState.PROBE and self._is_under_way(request_id):
+        if self.state is ProgressState.PROBE and self._under_way(request_id) is not None:
             self._reset(ProgressState.REPLICATE)
         self.next_index = max(self.next_index, self.match_index + 1)
         # A probe is answered only by its own reply, or two of them could chase each other for ever.
@@ -91,40 +90,46 @@ class Progress:
             and self._inflight[0].last_index <= self.match_index
         ):
             self._inflight_bytes -= self._inflight.popleft().size
-            self._moved_at = now
         return news
 
-    def refused(self, request_id: int, hint: int) -> None:
-        """The follower's log did not match where the request needed it to; it may match at `hint`. Where the request is
-        not under way any more, the refusal is stale and changes nothing (hazard R8).
+    def refused(self, request_id: int, hint: int) -> bool:
+        """The follower's log did not match where the request needed it to; it may match at `hint`. Whether that means
+        that the follower has lost what it had acknowledged: then it is waited for as before (hazard R23). A refusal of
+        what is not under way any more is stale and changes nothing (hazard R8).
         """
-        if not self._is_under_way(request_id):
-            return
+        refused = self._under_way(request_id)
+        if refused is None:
+            return False
+        if refused.is_known:
+            return True
         self._reset(ProgressState.PROBE)
-        self.next_index = max(hint, self.match_index) + 1
+        # Lower than what was refused, whatever the hint says, so that probing has an end.
+        self.next_index = max(min(hint, refused.last_index - 1), self.match_index) + 1
+        return False
 
     def probe(self) -> None:
         """Ask anew where the logs match; nothing is in flight any more (hazard R15)."""
         self._reset(ProgressState.PROBE)
 
-    def stalled(self) -> None:
-        """Nothing was answered for too long: it may be lost (hazard R15), or the follower is slow (hazard R18)."""
-        self._stalls += 1
-        self.probe()
-
     def needs_snapshot(self) -> None:
         """The entry at next_index, or the one before it, is compacted (hazards R13, R14)."""
         self._reset(ProgressState.SNAPSHOT)
 
-    def is_stalled(self, now: float, patience: float) -> bool:
-        """Whether something has been in flight for `patience` seconds, or longer after stalls, and nothing has been
-        answered meanwhile.
-        """
-        patience *= 2 ** min(self._stalls, MOST_DOUBLINGS)
-        return bool(self._inflight) and now - max(self._inflight[0].sent_at, self._moved_at) >= patience
+    @property
+    def owed(self) -> int | None:
+        """The number of the last request that is not answered; None where every one is."""
+        return self._inflight[-1].request_id if self._inflight else None
 
-    def _is_under_way(self, request_id: int) -> bool:
-        return any(sent.request_id == request_id for sent in self._inflight)
+    def is_due(self, now: float, patience: float) -> bool:
+        """Whether nothing has been sent for `patience` seconds and an answer is owed: it is to be asked again."""
+        return bool(self._inflight) and now - self._asked_at >= patience
+
+    def asked(self, at: float) -> None:
+        """It was asked again, or, where `at` is still to come, is to be left alone until then."""
+        self._asked_at = at
+
+    def _under_way(self, request_id: int) -> InFlight | None:
+        return next((sent for sent in self._inflight if sent.request_id == request_id), None)
 
     def _reset(self, state: ProgressState) -> None:
         if self.state is ProgressState.REPLICATE or state is ProgressState.REPLICATE:

@@ -51,14 +51,19 @@ class Raft:
         """A server as it starts, with what its disk has.
 
         `last_applied` is the last entry that the state machine's own data includes; being applied, it is committed.
-        Raises InvariantViolated where the log does not reach it.
+        Raises InvariantViolated where entries are missing between it and the log (hazard S18), or the log ends before
+        it.
         """
+        if last_applied < log.snapshot_index:
+            raise InvariantViolated(
+                f"the state machine has applied entry {last_applied}, but the log starts at {log.first_index}: what"
+                " lies between is in neither; restore the node's directory as a whole, or replace the node"
+            )
         if last_applied > log.last_index:
             raise InvariantViolated(
                 f"the state machine has applied entry {last_applied}, but the log ends at {log.last_index}: it has lost"
                 " entries; restore the node's directory from its own disk, or replace the node"
             )
-        committed = max(last_applied, log.snapshot_index)
         self._state = State(
             node_id=node_id,
             configuration=configuration,
@@ -66,8 +71,8 @@ class Raft:
             random=random,
             log=log,
             durable=term_and_vote,
-            commit_index=committed,
-            last_applied=committed,
+            commit_index=last_applied,
+            last_applied=last_applied,
         )
         self._elections = Elections(self._state, now)
         self._leader: Leader | None = None

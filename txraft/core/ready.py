@@ -32,6 +32,14 @@ class ReadReady:
 
 
 @frozen
+class LostData:
+    """A follower does not have entry `index` any more, which it had acknowledged as durable (hazard R23)."""
+
+    follower: NodeId
+    index: int
+
+
+@frozen
 class Ready:
     """Taken from the core by `Raft.ready()`, in the order of the fields below:
 
@@ -46,3 +54,5 @@ class Ready:
     reads: tuple[ReadReady, ...]
     lost_reads: tuple[int, ...]
     """Ids of reads that this server, no longer the leader, will not confirm. Asking the next leader is safe."""
+    lost_data: tuple[LostData, ...] = ()
+    """What an operator must hear of. It comes once a minute for a follower, at most, or when that connects anew."""

@@ -12,8 +12,13 @@ from txraft.core.messages import (
 )
 from txraft.core.progress import Progress, ProgressState
 from txraft.core.quorum import committed_index
+from txraft.core.ready import LostData
 from txraft.core.state import State
 from txraft.errors import CommandTooLong, Overloaded
+
+LEFT_ALONE = 60.0
+"""Seconds for which nothing is sent to a follower that has lost what it had acknowledged, unless it connects anew.
+There is nothing that a leader could do for it, and each time is a line in the log (hazard R23)."""
 
 
 class Replication:
@@ -87,21 +92,37 @@ class Replication:
                 return
 
     def _send(self, peer: NodeId, entries: tuple[Entry, ...], now: float) -> None:
-        state, progress = self._state, self.progress[peer]
+        progress = self.progress[peer]
         self._last_request_id += 1
-        prev_log_index = progress.next_index - 1
+        self._request(peer, self._last_request_id, entries)
+        last_index = progress.next_index - 1 + len(entries)
+        progress.sent(self._last_request_id, last_index, sum(map(size_of, entries)), now)
+
+    def ask_again(self, peer: NodeId, now: float) -> None:
+        """Ask a follower that owes an answer whether it has all that was sent to it (`txraft.core.progress`)."""
+        progress = self.progress[peer]
+        if progress.owed is None:
+            return
+        if progress.next_index <= self._state.log.snapshot_index:
+            progress.needs_snapshot()
+            return
+        self._request(peer, progress.owed, ())
+        progress.asked(now)
+
+    def _request(self, peer: NodeId, request_id: int, entries: tuple[Entry, ...]) -> None:
+        """Send AppendEntries that follow on what the follower has been sent so far."""
+        state, prev_log_index = self._state, self.progress[peer].next_index - 1
         state.send(
             peer,
             AppendEntries(
                 term=state.current_term,
-                request_id=self._last_request_id,
+                request_id=request_id,
                 prev_log_index=prev_log_index,
                 prev_log_term=state.log.term_at(prev_log_index),
                 entries=entries,
                 leader_commit=state.commit_index,
             ),
         )
-        progress.sent(self._last_request_id, prev_log_index + len(entries), sum(map(size_of, entries)), now)
 
     def send_heartbeats(self, read_round: int) -> None:
         """Send every follower a heartbeat. It waits for nothing, also not for a follower that is behind."""
@@ -117,14 +138,18 @@ class Replication:
         progress = self._contact(peer, now)
         if progress is None or reply.match_index > self._state.log.last_index:  # no member, or no honest one
             return
-        if not reply.success:
-            progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term))
-        elif progress.accepted(reply.request_id, reply.match_index, now):
-            self.advance_commit_index()
+        if reply.success:
+            if progress.accepted(reply.request_id, reply.match_index):
+                self.advance_commit_index()
+        elif progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term)):
+            progress.asked(now + LEFT_ALONE)
+            self._state.lost_data.append(LostData(peer, progress.match_index))
 
     def on_heartbeat_reply(self, peer: NodeId, now: float) -> None:
-        """The peer follows this leader."""
-        self._contact(peer, now)
+        """The peer follows this leader. What it has not answered may be lost (hazards R15, R21)."""
+        progress = self._contact(peer, now)
+        if progress is not None and progress.is_due(now, self._state.options.heartbeat_interval):
+            self.ask_again(peer, now)
 
     def _contact(self, peer: NodeId, now: float) -> Progress | None:
         progress = self.progress.get(peer)
@@ -136,9 +161,3 @@ class Replication:
         """A new connection: whatever was under way on the old one may be lost, so ask where the logs match."""
         if peer in self.progress:
             self.progress[peer].probe()
-
-    def retry_what_was_lost(self, now: float) -> None:
-        """Start over with followers that have not answered for an election timeout (hazard R15)."""
-        for progress in self.progress.values():
-            if progress.is_stalled(now, self._state.options.election_timeout):
-                progress.stalled()

@@ -11,7 +11,7 @@ from attrs import define, field, frozen, validators
 from txraft.core.configuration import Configuration
 from txraft.core.log import RaftLog
 from txraft.core.messages import MAX_BATCH_SIZE, AppendEntriesReply, Entry, Envelope, Message, NodeId, Reply
-from txraft.core.ready import ReadReady, Ready, Save, TermAndVote
+from txraft.core.ready import LostData, ReadReady, Ready, Save, TermAndVote
 from txraft.core.roles import LEGAL_CHANGES, Role
 from txraft.errors import InvariantViolated
 
@@ -81,6 +81,7 @@ class State:
     _messages_after_save: list[Envelope] = field(init=False, factory=list)
     reads: list[ReadReady] = field(init=False, factory=list)
     lost_reads: list[int] = field(init=False, factory=list)
+    lost_data: list[LostData] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.current_term = self.durable.current_term
@@ -171,11 +172,13 @@ class State:
             committed=self._take_committed(),
             reads=tuple(self.reads),
             lost_reads=tuple(self.lost_reads),
+            lost_data=tuple(self.lost_data),
         )
         self._messages.clear()
         self._messages_after_save.clear()
         self.reads.clear()
         self.lost_reads.clear()
+        self.lost_data.clear()
         return ready
 
     def _take_save(self, now: float) -> Save | None:

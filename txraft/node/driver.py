@@ -37,7 +37,7 @@ from txraft.core.state import RaftOptions
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, TransferUnderWay, TxraftError, Undecided
 from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
 from txraft.node.pending_requests import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
-from txraft.node.reporting import report_change
+from txraft.node.reporting import report_change, report_lost_data
 from txraft.node.save_queue import SaveQueue
 
 _P = ParamSpec("_P")
@@ -322,6 +322,8 @@ class Node(Service):
             self._to_apply.extend(ready.committed)
             if self._apply_call is None:
                 self._apply()
+        for lost in ready.lost_data:
+            report_lost_data(self.log, lost)
         for read in ready.reads:
             self._reads.found(read)
         self._reads.lose(ready.lost_reads, self._view.leader_id)

@@ -3,6 +3,7 @@
 from twisted.logger import Logger
 
 from txraft.core.invariants import View
+from txraft.core.ready import LostData
 from txraft.core.roles import Role
 
 
@@ -35,3 +36,14 @@ def report_change(log: Logger, before: View, after: View) -> None:
             term=after.current_term,
             target=after.transfer_target,
         )
+
+
+def report_lost_data(log: Logger, lost: LostData) -> None:
+    """Log, as an error, that a follower cannot be trusted with what it acknowledged (hazard R23)."""
+    log.error(
+        "node {follower} has lost data: it had acknowledged entry {index} and does not have it any more. Its data"
+        " directory was replaced by an older or an empty one. It gets no more entries; stop it, and give it the right"
+        " directory",
+        follower=lost.follower,
+        index=lost.index,
+    )

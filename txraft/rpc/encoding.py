@@ -21,11 +21,10 @@ MAX_VALUE: Final = 0xFFFF
 """Bytes in one value of an AMP box."""
 MAX_INTEGER: Final = 2**63 - 1
 """Indexes and the other numbers are this large at most, since storage keeps them so."""
-MAX_TERM: Final = 2**48
-"""What claims a higher term is noise: a cluster with an election a millisecond would count to it for 8,900 years.
-
-Whoever takes over a term at the end of what can be sent leaves the cluster without a next one, and so without a leader,
-for good. This bound is such an end too, but counting does not lead there, and noise of 64 bits is seldom below it."""
+MAX_TERM: Final = 2**62
+"""What claims a higher term is noise. It leaves room below MAX_INTEGER, and no cluster comes near it: neither by
+counting elections nor by what others send, since a message raises the term by a step only (`txraft.core.terms`; hazard
+N8)."""
 
 
 class Number(amp.Integer):

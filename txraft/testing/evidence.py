@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 COMMAND = EntryKind.COMMAND
 
+STARVES_AFTER = 3
+"""Heartbeat intervals in which a follower that is behind, and answers, is sent nothing."""
+
 TRIFLE = 1 << 16
 """Bytes. Limits above it are not reached in a run."""
 
@@ -69,12 +72,16 @@ class Evidence:
     """When each peer has answered last, since this process leads."""
     _unanswered: "defaultdict[NodeId, list[int]]" = field(factory=lambda: defaultdict(list))
     """The sizes of the AppendEntries that have gone to a peer since it has answered one."""
+    _starving: "defaultdict[NodeId, list[float]]" = field(factory=lambda: defaultdict(list))
+    """When a peer that is behind has answered heartbeats, an interval apart, since AppendEntries left for it."""
 
     def sends(self, to: NodeId, message: Message) -> None:
         """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3), or
         on the leader's own (thesis §3.10). A message is no larger than it may be (hazard R20), and to a peer that does
         not answer no more goes than may be in flight (hazard R18).
         """
+        if isinstance(message, AppendEntries):
+            self._starving[to].clear()
         match message:
             case AppendEntries(entries=entries) if entries:
                 sizes, options, size = self._unanswered[to], self.options, sum(map(size_of, entries))
@@ -177,6 +184,7 @@ class Evidence:
                 self._contact[sender] = now
             case HeartbeatReply(term=view.current_term):
                 self._contact[sender] = now
+                self._is_fed(sender, raft, now)
         match message:
             case AppendEntries() | Heartbeat() if (view.leader_id, view.current_term) == (sender, message.term):
                 self._leader_heard = now
@@ -188,6 +196,17 @@ class Evidence:
                 raise Violation("Stickiness", f"node {self.node_id} hears from a leader, and {message} moves it")
             case AppendEntriesReply() if before not in (None, _progress(raft, sender)):
                 raise Violation("Progress", f"node {self.node_id}: {message} came before, and changes {before}")
+
+    def _is_fed(self, peer: NodeId, raft: "Raft", now: float) -> None:
+        """A peer that answers heartbeats and is behind is sent entries, or asked for what it has, about once a
+        heartbeat interval (hazard R21)."""
+        starving, leader = self._starving[peer], raft._leader
+        if leader is None or leader.replication.progress[peer].match_index == raft.log.last_index:
+            starving.clear()
+        elif not starving or now - starving[-1] >= self.options.heartbeat_interval:
+            starving.append(now)
+        if len(starving) > STARVES_AFTER:
+            raise Violation("Starvation", f"node {self.node_id} sends nothing to {peer}, which answers: {starving}")
 
 
 def _position(raft: "Raft", candidate: NodeId) -> tuple[object, ...]:

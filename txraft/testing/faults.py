@@ -6,7 +6,7 @@ from random import Random
 
 from attrs import define, field
 
-from txraft.core.messages import NodeId
+from txraft.core.messages import NodeId, RequestVote
 from txraft.core.roles import Role
 from txraft.testing.disk import FAST
 from txraft.testing.machine import Machine
@@ -51,6 +51,14 @@ class Nemesis:
         """Begin these, which last until everything is healed again."""
         for fault in faults:
             self._inflict(fault)
+
+    def forge_a_term(self) -> None:
+        """Each node gets some RequestVotes of a term that nobody has counted to, from another node as it seems, and
+        with the word that gets round all other rules (hazard N8)."""
+        self.say("", "FORGED: RequestVotes to each node")
+        for machine, other in zip(self.machines, [*self.machines[1:], *self.machines[:1]], strict=True):
+            for _ in range(4):
+                machine.deliver(other.id, RequestVote(2**48, 2**48, 2**48, 1, pre_vote=False, leadership_transfer=True))
 
     def _begin(self, fault: Fault) -> None:
         if not self.healed:

@@ -16,6 +16,9 @@ from txraft.core.log import RaftLog
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.roles import Role
 
+FAR = 1 << 21
+"""Terms. No more of them are left out at once."""
+
 
 class Violation(Exception):
     """A rule that must always hold does not; `rule` names it."""
@@ -189,10 +192,14 @@ class Invariants:
     # One node
 
     def never_back(self, before: View, after: View) -> None:
-        """Term, commit_index and last_applied never go back (§5.1; hazard R2)."""
+        """Term, commit_index and last_applied never go back (§5.1; hazard R2), nor the term far ahead (hazard N8)."""
         for name in ("current_term", "commit_index", "last_applied"):
             if getattr(after, name) < getattr(before, name):
                 raise Violation("Never back", f"{name} of node {after.node_id}: {before} then {after}")
+        if after.current_term - before.current_term > FAR:
+            raise Violation(
+                "No far term", f"node {after.node_id} goes from {before.current_term} to {after.current_term}"
+            )
 
     def applied(self, seen: Observed, index: int, command: bytes) -> None:
         """A state machine is given an entry: the next that is a command, and the one that is committed there."""

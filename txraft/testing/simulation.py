@@ -203,6 +203,8 @@ class Simulation:
         for client in self.clients:
             client.start()
         self.nemesis.start(self.plan.faults)
+        if self.plan.seed % 8 == 0:
+            self.schedule.after(self.plan.lasts / 2, self.nemesis.forge_a_term)
         self._until(self.plan.lasts)
 
     def _bear_slow_disks(self) -> None:

@@ -217,4 +217,20 @@ MUTANTS = (
         what="a leader that is paused again and again leads on without a majority",
         budget=600,
     ),
+    Mutant(
+        "any-term-is-taken-over",
+        "N8",
+        "txraft.core.terms",
+        "within_reach = min(message.term, state.durable.current_term + LARGEST_JUMP)",
+        "within_reach = message.term",
+        what="one forged message takes the term to where no next one is",
+    ),
+    Mutant(
+        "jumps-count-from-memory",
+        "N8",
+        "txraft.core.terms",
+        "state.durable.current_term + LARGEST_JUMP",
+        "state.current_term + LARGEST_JUMP",
+        what="a burst of forged messages takes the term far before any of it is on the disk",
+    ),
 )
