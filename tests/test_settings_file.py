@@ -57,12 +57,12 @@ class LoadTests(SynchronousTestCase):
             '[[cluster]]\nid = 4\naddress = "a:1"\nkvaddr = "[::1]:2"\nbind = "b:3"\nkvbind = "b:4"\n'
             "[timing]\nslow_coefficient = 2\nelection_timeout = 30\nheartbeat_interval = 1.5\nrequest_timeout = 9\n"
             "receive_timeout = 10\nidle_timeout = 11\n"
-            "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\nconnections = 4\n"
+            "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\nuncommitted_entries = 5\nconnections = 4\n"
         )
         member = Member(4, Address("a", 1), Address("::1", 2), Address("b", 3), Address("b", 4))
-        self.assertEqual(
-            load(path), Settings((member,), Timing(2, 30, 1.5, 9, 10, 11), SizeLimits(1, 2, 3, 4), "n", ("h", "::1"))
-        )
+        limits = SizeLimits(1, 2, 3, uncommitted_entries=5, connections=4)
+        timing = Timing(2, 30, 1.5, 9, 10, 11)
+        self.assertEqual(load(path), Settings((member,), timing, limits, "n", ("h", "::1")))
 
     def test_files_that_cannot_be_read(self) -> None:
         missing = self.mktemp()

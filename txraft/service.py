@@ -29,7 +29,7 @@ from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
-from txraft.rpc import Network
+from txraft.rpc import LinkLimits, Network
 from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
@@ -103,7 +103,9 @@ def make_node_service(
         if other.id != node_id
     }
     addresses = {other.id: str(other.address) for other in settings.cluster}
-    peers = Network(reactor, storage.identity, endpoints, addresses, random.Random())
+    peers = Network(
+        reactor, storage.identity, endpoints, addresses, random.Random(), LinkLimits(answer=timing.request_seconds)
+    )
     node = Node(
         node_id=node_id,
         configuration=Configuration(voters=storage.identity.voters),
@@ -115,6 +117,7 @@ def make_node_service(
             election_timeout=timing.election_seconds,
             heartbeat_interval=timing.heartbeat_seconds,
             max_uncommitted_size=limits.uncommitted_size,
+            max_uncommitted_entries=limits.uncommitted_entries,
         ),
         clock=reactor,
         random=random.Random(),
@@ -129,6 +132,7 @@ def make_node_service(
         request_timeout=timing.request_seconds,
         patience=timing.election_seconds,
         max_held_size=limits.uncommitted_size,
+        max_held=limits.uncommitted_entries,
     )
 
     service: MultiService = _WholeNode(node)

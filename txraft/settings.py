@@ -29,6 +29,7 @@ MAX_KEY_SIZE: Final = 1024 * 1024
 MAX_VALUE_SIZE: Final = 64 * 1024 * 1024
 """One entry holds at most one key and two values; SQLite takes 1 GB, and a line has to carry it in one message."""
 MAX_UNCOMMITTED_SIZE: Final = 2**40
+MAX_UNCOMMITTED_ENTRIES: Final = 2**30
 MAX_CONNECTIONS: Final = 2**20
 LONGEST_LINE: Final = 1000
 """Characters in which everything that is wrong with a file is told."""
@@ -180,12 +181,14 @@ class Timing:
 
 @frozen
 class SizeLimits:
-    """How much a node takes in. All are bytes, except for `connections`."""
+    """How much a node takes in, in bytes, and how many."""
 
     key_size: int = field(default=4 * 1024, validator=_between(1, MAX_KEY_SIZE))
     value_size: int = field(default=1024 * 1024, validator=_between(1, MAX_VALUE_SIZE))
     uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_between(1, MAX_UNCOMMITTED_SIZE))
-    """What may wait to be committed; a request beyond it is refused as not applied (hazard C9)."""
+    """What may wait to be committed, in memory; a request beyond it is refused as not applied (hazard C9)."""
+    uncommitted_entries: int = field(default=10_000, validator=_between(1, MAX_UNCOMMITTED_ENTRIES))
+    """How many changes may wait to be committed. Each takes some kilobytes while it is waited for."""
     connections: int = field(default=700, validator=_between(1, MAX_CONNECTIONS))
     """How many clients may be connected. Fewer where the process may not open so many files (hazard N4)."""
 

@@ -261,11 +261,19 @@ class OverloadTests(SynchronousTestCase):
         self.assertEqual(leader.view.last_index, 1 + taken)
 
     def test_commands_without_data_are_bounded_too(self) -> None:
-        """hazard C9: an entry takes memory also where its command is short or empty (`size_of`)."""
+        """hazard C9: an entry takes memory also where its command is short or empty (`MEMORY_OVERHEAD`)."""
         cluster = self.cluster()
         leader = cluster.elect(1)
         cluster.isolate(1)
         self.assertGreater(self.fill(leader, size=0), 1)
+
+    def test_bounded_in_number(self) -> None:
+        """hazard C9: each has somebody who waits for it."""
+        cluster = Cluster(3, options=RaftOptions(max_uncommitted_entries=3))
+        leader = cluster.elect(1)
+        for _ in range(3):
+            self.assertEqual(self.fill(leader, size=0), 3)
+            cluster.settle()
 
     def test_accepted_again(self) -> None:
         """hazard R16: what is committed counts out as it counted in, round after round."""

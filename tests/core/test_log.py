@@ -1,11 +1,13 @@
 """`txraft.core.log`: what each method's indexes mean, its errors, and the whole of it against a plain list."""
 
+import tracemalloc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import entries_of
-from txraft.core.log import ENTRY_OVERHEAD, RaftLog, size_of
+from txraft.core.log import MEMORY_OVERHEAD, MESSAGE_OVERHEAD, RaftLog, size_of
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import Compacted, InvariantViolated
 
@@ -89,10 +91,22 @@ class ReadingTests(SynchronousTestCase):
         for max_bytes, count in [(0, 1), (each - 1, 1), (each, 1), (2 * each - 1, 1), (2 * each, 2), (9 * each, 3)]:
             self.assertEqual(log.between(2, 4, max_bytes), log.between(2, 1 + count), max_bytes)
 
+    def test_memory(self) -> None:
+        """hazard C9: an entry of a leader takes no more than it is counted for, and not much less."""
+        log, count = RaftLog(), 2000
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        for index in range(1001, 1001 + count):
+            log.append((Entry(log.last_index + 1, 1000, EntryKind.COMMAND, b"%011d" % index),))
+        taken = (tracemalloc.get_traced_memory()[0] - before) / count
+        tracemalloc.stop()
+        self.assertLess(taken, 11 + MEMORY_OVERHEAD)
+        self.assertGreater(taken, 0.7 * MEMORY_OVERHEAD)
+
     def test_size_of(self) -> None:
         """An entry without data is not free."""
-        self.assertEqual(size_of(Entry(1, 1, EntryKind.COMMAND, b"abc")), ENTRY_OVERHEAD + 3)
-        self.assertGreater(ENTRY_OVERHEAD, 0)
+        self.assertEqual(size_of(Entry(1, 1, EntryKind.COMMAND, b"abc")), MESSAGE_OVERHEAD + 3)
+        self.assertGreater(MESSAGE_OVERHEAD, 0)
 
     def test_is_up_to_date(self) -> None:
         """§5.4.1: the later last term wins; of the same term, the longer log."""

@@ -9,6 +9,7 @@ from txraft.core.messages import Heartbeat, Message, NodeId
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
+from txraft.rpc import LinkLimits
 
 
 class ElectionTests(WorldTestCase):
@@ -244,16 +245,16 @@ class ProposalTests(WorldTestCase):
         world[2].crash()
         world[3].crash()
         world.run(1)
-        held = [world[1].replica.propose(b"x" * 100_000) for _ in range(10)]
-        refused = world[1].replica.propose(b"x" * 100_000)
+        held = [world[1].replica.propose(b"x" * 95_000) for _ in range(10)]
+        refused = world[1].replica.propose(b"x" * 95_000)
         self.assertIs(self.outcome(refused), Overloaded)
         world.run(5.1)
         self.assertEqual([self.outcome(one) for one in held], [NotApplied] * 10)
-        self.assertNoResult(world[1].replica.propose(b"x" * 100_000).addErrback(lambda _: None))
+        self.assertNoResult(world[1].replica.propose(b"x" * 95_000).addErrback(lambda _: None))
 
     def test_bounded_while_it_cannot_commit(self) -> None:
         """So it is on a leader that has lost its majority (hazard C9), and room is made when it is committed."""
-        world = self.world(options=RaftOptions(max_uncommitted_size=1000))
+        world = self.world(options=RaftOptions(max_uncommitted_size=1200))
         leader = world.leader()
         world.run(1)
         for follower in world.followers():
@@ -269,6 +270,37 @@ class ProposalTests(WorldTestCase):
         again = leader.node.propose(b"x" * 400)
         world.settle()
         self.successResultOf(again)
+
+    def test_bounded_in_number(self) -> None:
+        """hazard C9: on a leader that cannot commit, and on a node that passes on; beyond it, not applied."""
+        world = self.world(options=RaftOptions(max_uncommitted_entries=3))
+        leader = world.leader()
+        world.run(1)
+        for follower in world.followers():
+            follower.disk.hold()
+        for _ in range(3):
+            leader.node.propose(b"").addErrback(lambda _: None)
+        self.assertIs(self.outcome(leader.node.propose(b"")), Overloaded)
+        passed_on = world.followers()[0].replica
+        for _ in range(100):
+            passed_on.propose(b"").addErrback(lambda _: None)
+        self.assertIs(self.outcome(passed_on.propose(b"")), Overloaded)
+
+    def test_passed_on_and_given_up(self) -> None:
+        """hazard C9: a leader that cannot commit lets go of what nobody waits for any more, here and elsewhere."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        follower = world.followers()[0]
+        for machine in world.followers():
+            machine.disk.hold()
+        lost = [machine.replica.propose(b"a") for machine in (leader, follower)]
+        world.settle()
+        self.assertEqual(len(list(leader.node._proposals._waiting)), 2)
+        world.run(LinkLimits().answer + 0.1)
+        self.assertEqual([self.outcome(one) for one in lost], [OutcomeUnknown] * 2)
+        self.assertEqual(list(leader.node._proposals._waiting), [])
+        self.assertEqual(follower.network._outgoing[leader.id].unanswered, 0)
 
     def test_one_dead_follower_delays_nobody(self) -> None:
         """The majority sets the pace (hazard R18)."""

@@ -123,6 +123,7 @@ class LateNewsTests(SynchronousTestCase):
             request_timeout=5.0,
             patience=0.5,
             max_held_size=1000,
+            max_held=10,
         )
         self.requests: tuple[Callable[[], Deferred[Any]], ...] = (
             lambda: self.replica.propose(b"a"),

@@ -65,7 +65,7 @@ class TransferTests(WorldTestCase):
 
     def test_held_writes_are_bounded(self) -> None:
         """hazard C9: what is held back is bounded as well."""
-        world = self.world(options=RaftOptions(max_uncommitted_size=1000))
+        world = self.world(options=RaftOptions(max_uncommitted_size=1200))
         leader = world.leader()
         world.run(1)
         target = world.followers()[0]

@@ -169,6 +169,7 @@ class Machine:
             request_timeout=5.0,
             patience=world.options.election_timeout,
             max_held_size=1 << 20,
+            max_held=100,
         )
         self.up = True
         self.node.startService()

@@ -11,7 +11,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.core import messages
-from txraft.core.log import ENTRY_OVERHEAD
+from txraft.core.log import MESSAGE_OVERHEAD
 from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, Message
 from txraft.core.state import RaftOptions
 from txraft.errors import MalformedMessage
@@ -205,7 +205,7 @@ class MessagesTests(SynchronousTestCase):
 
     def test_largest_batch(self) -> None:
         """The largest batch that a leader may send, of the smallest entries, is taken in."""
-        count = RaftOptions(max_message_size=MAX_BATCH_SIZE).max_message_size // ENTRY_OVERHEAD
+        count = RaftOptions(max_message_size=MAX_BATCH_SIZE).max_message_size // MESSAGE_OVERHEAD
         first = MAX_INTEGER - count
         entries = tuple(Entry(first + 1 + i, MAX_TERM, EntryKind.COMMAND, b"") for i in range(count))
         message = AppendEntries(MAX_TERM, MAX_INTEGER, first, MAX_TERM, entries, MAX_INTEGER)

@@ -117,6 +117,64 @@ class QuestionsTests(SynchronousTestCase):
         self.cluster = Cluster().start()
         self.network, self.handler = self.cluster.networks[0], self.cluster.handlers[1]
 
+    def test_bounded(self) -> None:
+        """hazard C9: no more questions wait for one peer than may; the rest are refused, and not sent."""
+        cluster = Cluster(LinkLimits(max_questions=3)).start()
+        cluster.handlers[1].on_propose = Deferred
+        waiting = [cluster.networks[0].propose(1, b"") for _ in range(3)]
+        cluster.settle()
+        self.failureResultOf(cluster.networks[0].propose(1, b"refused"), Overloaded)
+        self.failureResultOf(cluster.networks[0].read_barrier(1), Overloaded)
+        cluster.settle()
+        self.assertEqual(cluster.handlers[1].proposals, [b""] * 3)
+        waiting.pop().addErrback(lambda _: None).cancel()
+        cluster.handlers[1].on_propose = lambda: succeed(b"done")
+        self.assertNoResult(cluster.networks[0].propose(1, b"taken"))  # there is room again, at this end
+
+    def test_who_gives_up_leaves_nothing_behind(self) -> None:
+        """hazard C9: neither here, also where the answer comes late, as a result or as an error, nor there."""
+        answers: list[Deferred[bytes]] = []
+
+        def on_propose() -> Deferred[bytes]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.handler.on_propose = on_propose
+        results = [self.network.propose(1, b"") for _ in range(2)]
+        self.cluster.settle()
+        link = self.network._outgoing[1]
+        self.assertEqual(link.unanswered, 2)
+        for result in results:
+            result.addErrback(lambda _: None).cancel()
+        self.assertEqual(link.unanswered, 0)
+        answers[0].callback(b"late")
+        answers[1].errback(NotLeader(2))
+        self.cluster.settle()
+        self.assertIs(self.network._outgoing[1], link)
+        self.assertEqual(self.cluster.networks[1]._incoming[0]._answering, {})
+
+    def test_questions_have_a_deadline(self) -> None:
+        """hazard C9: one that a leader cannot answer is let go, each at its time; its outcome is unknown."""
+        cluster = Cluster(LinkLimits(answer=5.0)).start()
+        given_up: list[Deferred[bytes]] = []
+        cluster.handlers[1].on_propose = lambda: Deferred(given_up.append)
+        first = cluster.networks[0].propose(1, b"")
+        cluster.advance(3)
+        second = cluster.networks[0].propose(1, b"")
+        cluster.advance(1.9)
+        self.assertNoResult(first)
+        cluster.advance(0.2)
+        self.failureResultOf(first, OutcomeUnknown)
+        cluster.advance(2.7)
+        self.assertNoResult(second)
+        cluster.advance(0.3)
+        self.failureResultOf(second, OutcomeUnknown)
+        self.assertEqual(len(given_up), 2)
+        self.assertEqual(cluster.networks[1]._incoming[0]._answering, {})
+        third = cluster.networks[0].propose(1, b"")
+        cluster.advance(5.1)
+        self.failureResultOf(third, OutcomeUnknown)
+
     def test_answers(self) -> None:
         """The answers come back, large ones too."""
         large = bytes(200_000)

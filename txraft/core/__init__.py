@@ -25,6 +25,7 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `configuration`  who is a member, who votes
 - `log`            the entries, what is durable, what is compacted
 - `roles`          follower, pre-candidate, candidate, leader, and the table of legal changes between them
+- `backlog`        what waits, and how much may
 - `progress`       what a leader knows of one follower
 - `state`          what a server knows, durable and not (Figure 2, "State"), and its outbox
 - `lateness`       timers that fire late

@@ -15,13 +15,16 @@ from attrs import define
 from txraft.core.messages import Entry
 from txraft.errors import Compacted, InvariantViolated
 
-ENTRY_OVERHEAD = 32
-"""Bytes that an entry takes beside its data, about, in memory, in a message and on the disk."""
+MESSAGE_OVERHEAD = 32
+"""Bytes that an entry takes beside its data in a message and on the disk, about."""
+MEMORY_OVERHEAD = 160
+"""Bytes of memory that an entry takes beside its data: with tracemalloc, in CPython 3.11, 145 in the log of the leader
+that made it, of which 72 are the Entry, 41 the head of its data and 32 its index."""
 
 
 def size_of(entry: Entry) -> int:
-    """What an entry counts against every limit in bytes."""
-    return len(entry.data) + ENTRY_OVERHEAD
+    """What an entry counts against the limits of what is sent, in bytes."""
+    return len(entry.data) + MESSAGE_OVERHEAD
 
 
 @define

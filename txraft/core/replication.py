@@ -1,6 +1,7 @@
 """A leader's log: how its entries reach the followers, and when they are committed (§5.3, §5.4.2)."""
 
-from txraft.core.log import ENTRY_OVERHEAD, size_of
+from txraft.core.backlog import Backlog
+from txraft.core.log import MEMORY_OVERHEAD, size_of
 from txraft.core.messages import (
     MAX_COMMAND_SIZE,
     AppendEntries,
@@ -27,7 +28,8 @@ class Replication:
     def __init__(self, state: State, now: float) -> None:
         self._state = state
         self._last_request_id = 0
-        self._uncommitted_size = 0
+        options = state.options
+        self._uncommitted = Backlog(options.max_uncommitted_size, options.max_uncommitted_entries, MEMORY_OVERHEAD)
         self.progress = {
             peer: Progress(next_index=state.log.last_index + 1, last_contact=now)
             for peer in sorted(state.configuration.members - {state.node_id})
@@ -42,11 +44,9 @@ class Replication:
         """
         if len(data) > MAX_COMMAND_SIZE:
             raise CommandTooLong(len(data), MAX_COMMAND_SIZE)
-        size, limit = len(data) + ENTRY_OVERHEAD, self._state.options.max_uncommitted_size
-        # One alone is always taken, or a command larger than the limit could never be (hazard R16).
-        if self._uncommitted_size and self._uncommitted_size + size > limit:
-            raise Overloaded(f"more than {limit} bytes wait to be committed; try again later")
-        self._uncommitted_size += size
+        if not self._uncommitted.add(data):
+            waiting = self._uncommitted
+            raise Overloaded(f"{waiting.count} changes, {waiting.size} bytes, wait to be committed; try again later")
         return self._append(EntryKind.COMMAND, data)
 
     def _append(self, kind: EntryKind, data: bytes) -> Entry:
@@ -68,7 +68,7 @@ class Replication:
             return
         for entry in state.log.between(state.commit_index + 1, index):
             if entry.term == state.current_term and entry.kind is EntryKind.COMMAND:  # as `propose` counted it in (R16)
-                self._uncommitted_size -= size_of(entry)
+                self._uncommitted.remove(entry.data)
         state.commit_to(index)
 
     # Sending

@@ -34,7 +34,9 @@ class RaftOptions:
     """Of AppendEntries to one follower that are not answered yet; the last one may pass it (hazard R18). A follower is
     sent as much in one round trip and fsync: 4 MiB in 100 ms, or 42 MB/s, say."""
     max_uncommitted_size: int = 64 << 20
-    """Of what was proposed here and is not committed yet; more is refused (hazard C9)."""
+    """Bytes of memory of what was proposed here and is not committed yet; more is refused (hazard C9)."""
+    max_uncommitted_entries: int = 10_000
+    """So many of them. Each has somebody who waits for it, which takes some kilobytes (`txraft.node.replica`)."""
 
 
 @frozen

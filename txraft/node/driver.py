@@ -27,8 +27,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core import invariants
+from txraft.core.backlog import Backlog
 from txraft.core.configuration import Configuration
-from txraft.core.log import RaftLog
+from txraft.core.log import MEMORY_OVERHEAD, RaftLog
 from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId, RequestVoteReply
 from txraft.core.progress import Progress
 from txraft.core.raft import Raft
@@ -90,7 +91,9 @@ class Node(Service):
         self._view = self._raft.view()
         self._saving = SaveQueue(storage, self._saved, self._write_failed)
         self._proposals = Proposals()
-        self._held = HeldProposals(options.max_uncommitted_size, self.propose)
+        self._held = HeldProposals(
+            Backlog(options.max_uncommitted_size, options.max_uncommitted_entries, MEMORY_OVERHEAD), self.propose
+        )
         self.applied = AppliedIndex(state_machine.last_applied)
         self._to_apply: deque[Entry] = deque()
         self._reads = PendingReads(self._raft.forget_read)

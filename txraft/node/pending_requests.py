@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from txraft.core.log import ENTRY_OVERHEAD
+from txraft.core.backlog import Backlog
 from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import ReadReady
 from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded
@@ -95,32 +95,32 @@ class Proposals:
 class HeldProposals:
     """Commands that came while leadership was being handed over (hazard C4)."""
 
-    def __init__(self, max_size: int, propose: "Callable[[bytes], Deferred[bytes]]") -> None:
-        """At most `max_size` bytes are held; what is let go is given to `propose`."""
-        self._max_size = max_size
+    def __init__(self, room: Backlog, propose: "Callable[[bytes], Deferred[bytes]]") -> None:
+        """As much is held as there is room for; what is let go is given to `propose`."""
+        self._room = room
         self._propose = propose
-        self._size = 0
-        self._sizes: dict[object, int] = {}
+        self._commands: dict[object, bytes] = {}
         self._ended: Waiting[object, None] = Waiting(self._release)
         """Fire when the transfer has ended."""
 
     def add(self, command: bytes) -> "Deferred[bytes]":
         """Hold a command until `let_go`, and propose it then. Fails with Overloaded where too much is held already."""
-        size, key = len(command) + ENTRY_OVERHEAD, object()
-        if self._size + size > self._max_size:
+        if not self._room.add(command):
             return fail(Overloaded("too many changes wait for leadership to be transferred; try again later"))
-        self._sizes[key] = size
-        self._size += size
+        key = object()
+        self._commands[key] = command
         return self._ended.add(key).addCallback(lambda _: self._propose(command))
 
     def let_go(self) -> None:
-        """Propose what is held, but for what nobody waits for any more."""
+        """Propose what is held, except what nobody waits for any more."""
         for key in self._ended:
             self._release(key)
             self._ended.fire(key, None)
 
     def _release(self, key: object) -> None:
-        self._size -= self._sizes.pop(key, 0)
+        command = self._commands.pop(key, None)
+        if command is not None:
+            self._room.remove(command)
 
 
 class PendingReads:

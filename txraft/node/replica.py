@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from txraft.core.backlog import Backlog
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
@@ -24,8 +25,9 @@ from txraft.node.pending_requests import SharedBarriers
 
 T = TypeVar("T")
 
-REQUEST_OVERHEAD = 1024
-"""Bytes that a waiting request takes beside its command, about."""
+REQUEST_OVERHEAD = 6 * 1024
+"""Bytes of memory that a waiting request takes beside its command, about. With tracemalloc: 5.0 KB where this node
+leads; where it passes requests on, 11.4 KB at both ends together. Most of it are Deferreds."""
 
 
 @define(eq=False)
@@ -55,12 +57,13 @@ class Replica:
         request_timeout: float,
         patience: float,
         max_held_size: int,
+        max_held: int,
     ) -> None:
         """`cluster_id`, and the members' Raft and key-value `addresses`, are for `status`.
 
         In seconds: `request_timeout`, within which a request is answered one way or the other, and `patience`, after
-        which a barrier, or a leader that took nothing in, is asked anew, about an election timeout. In bytes:
-        `max_held_size`, of the changes that wait for an answer (hazard C9).
+        which a barrier, or a leader that took nothing in, is asked anew, about an election timeout. Of the changes that
+        wait for an answer: `max_held_size`, their bytes of memory, and `max_held`, their number (hazard C9).
         """
         self._node = node
         self._peers = peers
@@ -69,20 +72,17 @@ class Replica:
         self._clock = clock
         self._request_timeout = request_timeout
         self._patience = patience
-        self._max_held_size = max_held_size
-        self._held_size = 0
+        self._held = Backlog(max_held_size, max_held, REQUEST_OVERHEAD)
         self._barriers = SharedBarriers(self._find_read_index)
 
     # IReplica
 
     def propose(self, command: bytes) -> "Deferred[bytes]":
         """Replicate a command; see `IReplica.propose`."""
-        size = len(command) + REQUEST_OVERHEAD
-        if self._held_size and self._held_size + size > self._max_held_size:
+        if not self._held.add(command):
             return fail(Overloaded("too many changes wait for an answer on this node; try again later"))
-        self._held_size += size
         ask, request = partial(self._ask_to_propose, command), _Request(changes=True)
-        return self._within_time(self._of_the_leader(ask, request).addBoth(self._let_go, size), request)
+        return self._within_time(self._of_the_leader(ask, request).addBoth(self._let_go, command), request)
 
     def read_barrier(self) -> "Deferred[None]":
         """Wait until this node may answer a linearizable read; see `IReplica.read_barrier`."""
@@ -165,8 +165,8 @@ class Replica:
             # Not every change that matters is news to this node: the leader's connection may have room again.
             yield self._node.change_since(known).addTimeout(self._patience, self._clock, lambda *_: None)
 
-    def _let_go(self, result: T, size: int) -> T:
-        self._held_size -= size
+    def _let_go(self, result: T, command: bytes) -> T:
+        self._held.remove(command)
         return result
 
     def _within_time(self, done: "Deferred[T]", request: _Request) -> "Deferred[T]":

@@ -6,6 +6,7 @@ stranger makes a node hold `GREETING_KEYS * GREETING_VALUE` bytes, and what one 
 is too long is refused when its length arrives, and a box with too many keys when a read has been looked through.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -62,6 +63,35 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """Send a command. Fires with its answer; None comes back where it has none."""
         asked: Deferred[Any] = self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]  # AMP has no annotations
         return asked
+
+    @property
+    def unanswered(self) -> int:
+        """How many commands wait for their answers."""
+        return len(self._outstandingRequests or ())
+
+    def ask(self, command: type[amp.Command], /, **arguments: Any) -> tuple[Deferred[Any], Callable[[object], None]]:
+        """Send a command that has an answer. Gives back what fires with that, and what to call when nobody waits for it
+        any more: then nothing is kept of the question, which AMP would do until the answer comes (hazard C9).
+        """
+        asked, tag = self.call(command, **arguments), b"%x" % self._counter
+
+        def let_go(_asker: object) -> None:
+            if self._outstandingRequests is not None:
+                self._outstandingRequests.pop(tag, None)
+
+        return asked, let_go
+
+    def _answerReceived(self, box: amp.AmpBox) -> None:
+        if not self._is_let_go(box[amp.ANSWER]):
+            super()._answerReceived(box)  # type: ignore[no-untyped-call]  # as above
+
+    def _errorReceived(self, box: amp.AmpBox) -> None:
+        if not self._is_let_go(box[amp.ERROR]):
+            super()._errorReceived(box)  # type: ignore[no-untyped-call]  # as above
+
+    def _is_let_go(self, tag: bytes) -> bool:
+        """Whether a question of this tag was asked, and nobody waits for its answer."""
+        return tag not in self._outstandingRequests and 0 < int(tag, 16) <= self._counter
 
     def dataReceived(self, data: bytes) -> None:
         """Something came."""

@@ -89,8 +89,10 @@ class Link(BoxProtocol):
         self._watch: IDelayedCall | None = None
         self._heard = True
         """Whether anything has come since the last Ping."""
-        self._answering: set[Deferred[Any]] = set()
-        """Questions of the peer that wait for their answers."""
+        self._answering: dict[Deferred[Any], float] = {}
+        """Questions of the peer that wait for their answers, oldest first, and when they came."""
+        self._letting_go: IDelayedCall | None = None
+        """Set while there are any."""
 
     # To the peer
 
@@ -119,8 +121,11 @@ class Link(BoxProtocol):
     def _ask(
         self, command: type[amp.Command], arguments: dict[str, Any], key: str, if_lost: type[Undecided]
     ) -> Deferred[Any]:
+        if self.unanswered >= self.owner.limits.max_questions:
+            return fail(Overloaded(f"too many questions wait for node {self.peer}; try again later"))
+        asked, let_go = self.ask(command, **arguments)
         # A Deferred of its own, since AMP closes the connection over an error that the caller leaves on AMP's.
-        result: Deferred[Any] = Deferred()
+        result: Deferred[Any] = Deferred(let_go)
 
         def failed(failure: Failure) -> None:
             if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
@@ -129,7 +134,7 @@ class Link(BoxProtocol):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
             result.errback(failure)
 
-        self.call(command, **arguments).addCallbacks(lambda answer: result.callback(answer[key]), failed)
+        asked.addCallbacks(lambda answer: result.callback(answer[key]), failed)
         return result
 
     def sendBox(self, box: amp.AmpBox) -> None:
@@ -178,20 +183,34 @@ class Link(BoxProtocol):
             return fail(amp_commands.on_the_wire(refusal))
         method, key = _HANDLED_BY[command]
         answer: Deferred[Any] = maybeDeferred(getattr(self.owner.handler, method), **arguments)
-        self._answering.add(answer)
+        limits, reactor = self.owner.limits, self.owner.reactor
+        self._answering[answer] = reactor.seconds()
+        if self._letting_go is None:
+            self._letting_go = reactor.callLater(limits.answer, self._let_go)
 
         def answered(result: Any) -> amp.AmpBox:
-            self._answering.discard(answer)
+            self._answering.pop(answer, None)
             box: amp.AmpBox = command.makeResponse({key: result}, self)
             return box
 
         def failed(failure: Failure) -> Failure:
-            self._answering.discard(answer)
+            self._answering.pop(answer, None)
             if not failure.check(Undecided, NoSuchVoter, CancelledError):
                 _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
             return Failure(amp_commands.on_the_wire(failure.value))
 
         return answer.addCallback(answered).addErrback(failed)
+
+    def _let_go(self) -> None:
+        """Let go of the questions whose time is over, and come again when that of the next one is (hazard C9)."""
+        limits, reactor = self.owner.limits, self.owner.reactor
+        self._letting_go = None
+        for answer, came_at in tuple(self._answering.items()):
+            left = came_at + limits.answer - reactor.seconds()
+            if left > 0:
+                self._letting_go = reactor.callLater(left, self._let_go)
+                break
+            answer.cancel()
 
     # Opening and closing
 
@@ -290,6 +309,9 @@ class Link(BoxProtocol):
         del self._send_queue  # it refers to this object
         super().connectionLost(reason)
         reason.cleanFailure()  # Twisted keeps it for ever, and its traceback would keep this object
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+            self._letting_go = None
         for answer in tuple(self._answering):  # nobody waits for it any more
             answer.cancel()
         self.lost.callback(None)

@@ -28,7 +28,10 @@ class LinkLimits:
     """Connections that have not completed their handshake; of more, the oldest is aborted. One of a peer is among them
     for a round trip only."""
     max_questions: int = 10_000
-    """Of one peer, that may wait for their answers here; more are refused as not applied."""
+    """To one peer, or of one peer, that may wait for their answers; more are refused as not applied (hazard C9)."""
+    answer: float = 10.0
+    """A question of a peer that is not answered by then is let go, as unknown: nobody waits for it there any more. Not
+    below the time that a client's request has."""
     unreachable_after: float = 5.0
     """A peer that has not been reached for this long is named in the log, which a cluster that starts does not need."""
     repeat_after: float = 300.0

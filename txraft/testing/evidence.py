@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from txraft.core.invariants import View
-from txraft.core.log import RaftLog, size_of
+from txraft.core.log import MEMORY_OVERHEAD, RaftLog, size_of
 from txraft.core.messages import (
     AppendEntries,
     AppendEntriesReply,
@@ -108,7 +108,11 @@ class Evidence:
         if view.role is not Role.LEADER or limit > TRIFLE:
             return
         uncommitted = log.between(view.commit_index + 1, view.last_index)
-        sizes = [size_of(entry) for entry in uncommitted if (entry.term, entry.kind) == (view.current_term, COMMAND)]
+        sizes = [
+            len(entry.data) + MEMORY_OVERHEAD
+            for entry in uncommitted
+            if (entry.term, entry.kind) == (view.current_term, COMMAND)
+        ]
         if sum(sizes) > limit and len(sizes) > 1:
             raise Violation("Bounded", f"node {self.node_id} holds {sum(sizes)} bytes that are not committed")
 

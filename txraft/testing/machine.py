@@ -28,8 +28,9 @@ T = TypeVar("T")
 QUIET = Logger(observer=LogPublisher())
 """A log that goes to nobody: the transcript says the same."""
 
-MAX_HELD_SIZE = 8 << 10
+MAX_HELD_SIZE = 50 << 10
 """Bytes of changes that may wait for an answer on one node: about as many as there can be clients."""
+MAX_HELD = 100
 LITTLE_AT_ONCE = 2
 """Entries applied in a turn, where a plan is tight."""
 
@@ -129,6 +130,7 @@ class Machine:
             request_timeout=around.request_timeout,
             patience=self._options.election_timeout,
             max_held_size=MAX_HELD_SIZE,
+            max_held=MAX_HELD,
         )
         process.enter(self._start)
 

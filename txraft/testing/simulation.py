@@ -174,7 +174,7 @@ class Simulation:
             return options
         # Two entries, or one that is larger, in a message; and four that are not committed.
         return evolve(
-            options, max_message_size=100, max_inflight_messages=2, max_inflight_size=200, max_uncommitted_size=200
+            options, max_message_size=100, max_inflight_messages=2, max_inflight_size=200, max_uncommitted_size=720
         )
 
     def _wire(self, machine: Machine, process: Process) -> Wiring:
