@@ -1,6 +1,7 @@
 """The simulator finds what it is there to find: rules of `hazards.md`, broken one at a time."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -83,10 +84,11 @@ class CatchingTests(SynchronousTestCase):
         self.assertIn("raise KeyError", violation)
 
     def test_file_that_differs(self) -> None:
-        """A log file that does not have what was written to it."""
+        """A log file that does not have what was written to it. A plan in which no node starts again cannot see it."""
         self.patch(RaftFile, "write", lambda *_: None)
-        plan = next(plan for seed in range(1, 1000) if (plan := plan_of(seed)).files and len(plan.faults) > 10)
-        self.assertEqual(str(run_of(plan).violation).split(":")[0], "Storage")
+        plans = (plan for seed in range(1, 1000) if (plan := plan_of(seed)).files and len(plan.faults) > 10)
+        violations = (run_of(plan).violation for plan in islice(plans, 5))
+        self.assertEqual(str(next(filter(None, violations), None)).split(":")[0], "Storage")
 
     def test_write_that_is_not_waited_for(self) -> None:
         """hazard R10"""
