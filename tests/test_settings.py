@@ -3,8 +3,19 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.core.messages import MAX_COMMAND_SIZE
 from txraft.errors import SettingsError
-from txraft.settings import BUILT_IN, Address, Member, Settings, SizeLimits, Timing
+from txraft.kv.commands import CompareAndSet, encode
+from txraft.settings import (
+    BUILT_IN,
+    MAX_KEY_SIZE,
+    MAX_VALUE_SIZE,
+    Address,
+    Member,
+    Settings,
+    SizeLimits,
+    Timing,
+)
 
 
 class AddressTests(SynchronousTestCase):
@@ -108,14 +119,16 @@ class TimingTests(SynchronousTestCase):
 
 class SizeLimitsTests(SynchronousTestCase):
     def test_what_fits(self) -> None:
-        """In SQLite and in a message between nodes."""
-        SizeLimits(key_size=2**20, value_size=2**26, uncommitted_size=2**40)
+        """In one command: the largest compare-and-set is not longer than one may be."""
+        largest = CompareAndSet(bytes(MAX_KEY_SIZE), bytes(MAX_VALUE_SIZE), bytes(MAX_VALUE_SIZE))
+        self.assertLessEqual(len(encode(largest)), MAX_COMMAND_SIZE)
+        SizeLimits(key_size=2**20, value_size=MAX_VALUE_SIZE, uncommitted_size=2**40)
         SizeLimits(key_size=1, value_size=1, uncommitted_size=2)
         wrongs: list[dict[str, int]] = [
             {"key_size": 0},
             {"key_size": 2**20 + 1},
             {"value_size": -1},
-            {"value_size": 2**26 + 1},
+            {"value_size": MAX_VALUE_SIZE + 1},
             {"uncommitted_size": 2**40 + 1},
             {"connections": 2**20 + 1},
         ]

@@ -26,8 +26,8 @@ SHORTEST: Final = 1.0
 LONGEST: Final = 24 * 3600 * 1000.0
 """Milliseconds: what a reactor's timers keep to, and what they and sockets take at all."""
 MAX_KEY_SIZE: Final = 1024 * 1024
-MAX_VALUE_SIZE: Final = 64 * 1024 * 1024
-"""One entry holds at most one key and two values; SQLite takes 1 GB, and a line has to carry it in one message."""
+MAX_VALUE_SIZE: Final = 31 * 1024 * 1024
+"""A key and two values, those of a compare-and-set, are one command, of 64 MiB at most (`txraft.core.messages`)."""
 MAX_UNCOMMITTED_SIZE: Final = 2**40
 MAX_UNCOMMITTED_ENTRIES: Final = 2**30
 MAX_CONNECTIONS: Final = 2**20
