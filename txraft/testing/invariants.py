@@ -79,8 +79,9 @@ class Invariants:
         known = before.commit_index if before is not None else 0
         if before is not None:
             self.never_back(before, view)
-        if view.is_overtaken and view.transfer_target is not None:
-            self.hands_over_well(view.node_id, view.transfer_target, log.entry(view.commit_index))
+            # A transfer that was under way before goes on, to whomever it was to go.
+            if view.is_overtaken and not before.is_overtaken and before.transfer_target is None:
+                self.hands_over_well(view, log)
         if view.commit_index > known:
             self.only_by_its_own_term(before, view, log)
             self.state_machine_safety(view, log.between(known + 1, view.commit_index))
@@ -154,10 +155,11 @@ class Invariants:
         if led and view.role is Role.LEADER and log.term_at(view.commit_index) != view.current_term:
             raise Violation("Commitment", f"node {view.node_id} commits {log.entry(view.commit_index)} by counting")
 
-    def hands_over_well(self, leader: NodeId, target: NodeId, committed: Entry) -> None:
+    def hands_over_well(self, view: View, log: RaftLog) -> None:
         """Who takes over from a leader whose disk hangs has on its own what is committed (hazard S12)."""
-        if target not in self.synced_on(committed.index, committed.term):
-            raise Violation("Transfer", f"node {leader} hands over to node {target}, whose disk lacks {committed}")
+        target, committed = view.transfer_target, log.entry(view.commit_index)
+        if target is not None and target not in self.synced_on(committed.index, committed.term):
+            raise Violation("Transfer", f"node {view.node_id} hands over to {target}, whose disk lacks {committed}")
 
     # What is promised to clients
 
