@@ -70,6 +70,20 @@ class MemberTests(SynchronousTestCase):
         bound = evolve(member, bind=Address("0.0.0.0", 3), kvbind=Address("0.0.0.0", 4))
         self.assertEqual((bound.listens_on, bound.kv_listens_on), (Address("0.0.0.0", 3), Address("0.0.0.0", 4)))
 
+    def test_addresses_that_nobody_reaches(self) -> None:
+        """Everywhere is a place to listen, and the address of none."""
+        for host in ("0.0.0.0", "0", "0x0.0", "::", "0:0::0"):
+            everywhere, reachable = Address(host, 1), Address("a", 2)
+            for address, kvaddr, name, bind in [
+                (everywhere, reachable, "address", "bind"),
+                (reachable, everywhere, "kvaddr", "kvbind"),
+            ]:
+                with self.assertRaisesRegex(SettingsError, f"^{name}: .* others .* use {bind} for where it listens$"):
+                    Member(0, address, kvaddr)
+            Member(0, reachable, Address("a", 3), everywhere, Address(host, 4))
+        for host in ("0.0.0.1", "::1", "0.example"):
+            Member(0, Address(host, 1), Address(host, 2))
+
     def test_ids(self) -> None:
         """What SQLite holds."""
         for id in (0, 2**63 - 1):
@@ -159,6 +173,15 @@ class SettingsTests(SynchronousTestCase):
             self.assertEqual(Settings(same).cluster_id, BUILT_IN.cluster_id)
         for other in [(evolve(first, address=Address("x", 1)), *others), (evolve(first, id=7), *others), (first,)]:
             self.assertNotEqual(Settings(other).cluster_id, BUILT_IN.cluster_id)
+
+    def test_allowed_hosts(self) -> None:
+        """As a Host header has them, without the port and the brackets."""
+        given = ("KV.example", "[::1]", "FE80:0::1", "10.0.0.1")
+        settings = evolve(BUILT_IN, allowed_hosts=given)
+        self.assertEqual(settings.allowed_hosts, ("kv.example", "::1", "fe80::1", "10.0.0.1"))
+        for wrong in ("node:45200", "[::1]:80", "[node]", "http://node", "*", "", "10.0.0.1:80"):
+            with self.assertRaisesRegex(SettingsError, r"^allowed_hosts\[1\]: .*; write it without a port$"):
+                evolve(BUILT_IN, allowed_hosts=("a", wrong))
 
     def test_a_name_is_the_identity(self) -> None:
         self.assertEqual(Settings(BUILT_IN.cluster[:1], name="mine").cluster_id, "mine")

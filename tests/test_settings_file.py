@@ -73,6 +73,21 @@ class LoadTests(SynchronousTestCase):
         with self.assertRaisesRegex(SettingsError, "is not UTF-8 text"):
             load(latin)
 
+    def test_byte_order_mark(self) -> None:
+        """Editors on Windows begin files with one."""
+        self.assertEqual(load(self.write("\ufeff" + CLUSTER)), load(self.write(CLUSTER)))
+
+    def test_what_nobody_could_reach(self) -> None:
+        """The key is named."""
+        self.assertEqual(
+            self.refused(CLUSTER.replace("b:1", "0.0.0.0:1")),
+            "cluster[1].address: 0.0.0.0:1 is no address at which others reach the node; use bind for where it listens",
+        )
+        self.assertEqual(
+            self.refused('allowed_hosts = ["node:45200"]' + CLUSTER),
+            'allowed_hosts[0]: "node:45200" is not a host name or an IP address; write it without a port',
+        )
+
     def test_what_is_no_file(self) -> None:
         """Nobody waits for a pipe, or reads a device to its end."""
         pipe = self.mktemp()

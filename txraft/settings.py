@@ -9,7 +9,8 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Self, TypeVar
 
 from attrs import Attribute, field, fields, frozen
@@ -39,7 +40,7 @@ LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 T = TypeVar("T")
 
 
-def _check_host(_: object, __: "Attribute[str]", host: str) -> None:
+def _check_host(_: object, __: object, host: str) -> None:
     """An IP address, or a host name as DNS has it."""
     if ":" in host:
         try:
@@ -98,14 +99,27 @@ def _between(least: int, most: int) -> Callable[[object, "Attribute[int]", int],
     return check
 
 
+def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> None:
+    """Not 0.0.0.0, in any way to write it, or [::]: nobody else reaches a node there."""
+    try:
+        anywhere = not any(socket.inet_aton(address.host))
+    except OSError:  # not IPv4
+        anywhere = ":" in address.host and ipaddress.IPv6Address(address.host).is_unspecified
+    if anywhere:
+        bind = {"address": "bind", "kvaddr": "kvbind"}[attribute.name]
+        raise SettingsError(
+            f"{attribute.name}: {address} is no address at which others reach the node; use {bind} for where it listens"
+        )
+
+
 @frozen
 class Member:
     """A node of the cluster, as its configuration file describes it."""
 
     id: int = field(validator=_between(0, MAX_ID))
-    address: Address
+    address: Address = field(validator=_reachable)
     """Raft: where the other nodes reach it."""
-    kvaddr: Address
+    kvaddr: Address = field(validator=_reachable)
     """The HTTP API: where clients reach it."""
     bind: Address | None = None
     """Where it listens for the other nodes, if not at `address`."""
@@ -200,6 +214,24 @@ class SizeLimits:
             )
 
 
+def _plain_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+    """The names in lower case, IPv6 addresses without brackets and in their one short form. Raises SettingsError."""
+    return tuple(_plain_host(f"allowed_hosts[{number}]", host) for number, host in enumerate(hosts))
+
+
+def _plain_host(key: str, host: str) -> str:
+    plain = host.lower()
+    if plain.startswith("[") and plain.endswith("]") and ":" in plain:
+        plain = plain[1:-1]
+    try:
+        _check_host(None, None, plain)
+    except SettingsError:
+        raise SettingsError(
+            f"{key}: {shown(host)} is not a host name or an IP address; write it without a port"
+        ) from None
+    return str(ipaddress.IPv6Address(plain)) if ":" in plain else plain
+
+
 @frozen
 class Settings:
     """One cluster, the same on all of its nodes."""
@@ -209,7 +241,7 @@ class Settings:
     limits: SizeLimits = SizeLimits()
     name: str | None = None
     """What the cluster is called. It counts at a node's first start, and has to stay what it was then."""
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = field(default=(), converter=_plain_hosts)
     """The names and addresses, without ports, that a client may call a node by in a request's Host header. All where
     there are none. A list keeps out pages that have their own name point to a node (DNS rebinding, hazard N7)."""
 

@@ -31,7 +31,7 @@ def load(path: str) -> Settings:
     """Read a configuration file. Raises SettingsError with one line that names the file and each wrong key."""
     name = one_line(path)
     try:
-        table = tomllib.loads(_read(path).decode())
+        table = tomllib.loads(_read(path).decode("utf-8-sig"))  # editors on Windows begin files with a BOM
     except OSError as error:
         raise SettingsError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

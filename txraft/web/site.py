@@ -51,7 +51,7 @@ class ApiSite(ServerFactory):
         self.now = reactor.seconds
         self._app = application.app
         self._routes = application.routes
-        self._allowed_hosts = {host.strip("[]").lower().encode() for host in allowed_hosts}
+        self._allowed_hosts = {host.encode() for host in allowed_hosts}
         self._max_connections = limits.connections
         self._max_held = max(MAX_HELD, 4 * self.body_limit)
         self._channels: set[ApiChannel] = set()
