@@ -93,7 +93,7 @@ def make_node_service(
     storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
     stored = storage.load()
     data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
-    data_on_disk = WriteBehind(directory / "kv.sqlite", data_worker, reactor, on_failure)
+    data_on_disk = WriteBehind(directory / "kv.sqlite", storage.identity.cluster_id, data_worker, reactor, on_failure)
     store = KeyValueStore(data_on_disk)
     store.load()
 

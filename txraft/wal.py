@@ -74,6 +74,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in CANNOT_USE
 
 
+def printable(text: str) -> str:
+    """`text` as part of one line. What SQLite says of a damaged file may quote anything that is in it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def remedy_for_start(path: Path) -> str:
     """What to do where the file at `path` cannot be used, though it is not damaged."""
     if _is_full(path):

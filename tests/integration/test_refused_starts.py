@@ -101,6 +101,37 @@ async def test_the_directory_of_another_cluster(make_cluster: MakeCluster) -> No
 
 
 @process_test
+async def test_the_data_of_another_cluster(make_cluster: MakeCluster) -> None:
+    """Their applied index may well be within this node's log, and reads would then be wrong. Removed, as the line says,
+    the data are rebuilt."""
+    one, other = make_cluster(size=1, name="one"), make_cluster(size=1, name="other")
+    for cluster in (one, other):
+        await run_for_a_while(cluster)
+    (node,) = one.nodes
+    data = node.data / "kv.sqlite"
+    shutil.copy(other.nodes[0].data / "kv.sqlite", data)
+    line = await refused(one, "--id", 0, *one.arguments())
+    assert f'{data} has data of the cluster "other", and this node is of "one": remove it' in line
+    data.unlink()
+    node.start()
+    await one.wait_for_leader()
+    assert (await node.ask("/get", key="a")).body == b"1"
+
+
+@process_test
+async def test_the_data_of_another_node(make_cluster: MakeCluster) -> None:
+    """They are what this node's own log makes."""
+    cluster = make_cluster(size=2)
+    await run_for_a_while(cluster)
+    first, second = cluster.nodes
+    shutil.copy(first.data / "kv.sqlite", second.data / "kv.sqlite")
+    for node in cluster.nodes:
+        node.start()
+    await cluster.wait_for_leader()
+    assert (await second.ask("/get", key="a")).body == b"1"
+
+
+@process_test
 async def test_a_directory_that_another_process_holds(make_cluster: MakeCluster) -> None:
     """It goes on to serve, unharmed."""
     one, other = make_cluster(size=1), make_cluster(size=1)

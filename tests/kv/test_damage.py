@@ -23,7 +23,7 @@ class DamageTests(SynchronousTestCase):
         self.write(1, self.old)
 
     def write(self, index: int, values: dict[bytes, bytes]) -> None:
-        file = DataFile(self.path)
+        file = DataFile(self.path, "ours")
         file.load()
         file.open()
         file.write(index, values)
@@ -35,7 +35,7 @@ class DamageTests(SynchronousTestCase):
 
     def assert_refused(self, pages: list[bytearray], reason: str) -> None:
         self.path.write_bytes(b"".join(pages))
-        line = str(self.assertRaises(CorruptLog, DataFile(self.path).load))
+        line = str(self.assertRaises(CorruptLog, DataFile(self.path, "ours").load))
         self.assertIn(reason, line)
         self.assertIn("; remove it and the -wal and -shm files beside it, and it is rebuilt from the log", line)
         self.assertNotIn("\n", line)

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.descriptors import forbidden_to_open, open_files
 from txraft import wal
-from txraft.errors import CorruptLog, StorageError, WriteFailed
+from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
 from txraft.kv.data_file import ROWS_PER_STATEMENT, DataFile
 
 
@@ -20,7 +20,7 @@ class DataFileTests(SynchronousTestCase):
 
     def open(self) -> DataFile:
         """A file that was loaded and opened, and will be closed."""
-        file = DataFile(self.path)
+        file = DataFile(self.path, "ours")
         file.load()
         file.open()
         self.addCleanup(file.close)
@@ -28,7 +28,7 @@ class DataFileTests(SynchronousTestCase):
 
     def load(self) -> tuple[int, dict[bytes, bytes]]:
         """What the next start finds."""
-        return DataFile(self.path).load()
+        return DataFile(self.path, "ours").load()
 
     def execute(self, statement: str) -> None:
         """Change the file behind its back."""
@@ -54,7 +54,7 @@ class DataFileTests(SynchronousTestCase):
     def test_opened(self) -> None:
         """Nothing is open after `load`, since the process may fork then; `open` opens everything, and a batch of any
         size nothing more (hazard S19); `close` leaves the file alone."""
-        file = DataFile(self.path)
+        file = DataFile(self.path, "ours")
         file.load()
         self.assertEqual(open_files(self.path.parent), set())
         file.open()
@@ -100,6 +100,23 @@ class DataFileTests(SynchronousTestCase):
         self.execute("DELETE FROM applied")
         self.assertIn("applied index", str(self.assertRaises(CorruptLog, self.load)))
 
+    def test_another_cluster(self) -> None:
+        """Its entries have done something else, so its data are refused and left alone. The line names both clusters
+        and says what to do. What a batch in the `-wal` says counts too."""
+        file = self.open()
+        file.write(3, {b"k": b"v"})
+        line = str(self.assertRaises(WrongDirectory, DataFile(self.path, "theirs").load))
+        self.assertIn(f'{self.path} has data of the cluster "ours", and this node is of "theirs": remove it and', line)
+        self.assertEqual(self.load(), (3, {b"k": b"v"}))
+
+    def test_wrong_cluster(self) -> None:
+        """The name of the cluster is within the checksum (hazard S4)."""
+        self.load()
+        for name in ("'oors'", "cast(x'6f750aff73' AS TEXT)"):
+            self.execute(f"UPDATE applied SET cluster_id = {name}")
+            line = str(self.assertRaises(CorruptLog, self.load))
+            self.assertTrue(line.isprintable(), line)
+
     def test_damaged_pages(self) -> None:
         """A file that SQLite finds damaged, or is none of its own, stops the start with one line (hazard S4)."""
         file = self.open()
@@ -122,14 +139,14 @@ class DataFileTests(SynchronousTestCase):
 
     def test_no_directory(self) -> None:
         """A path that cannot be opened is one line, not a damaged file."""
-        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite").load)
+        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite", "ours").load)
         self.assertNotIsInstance(error, CorruptLog)
         self.assertIn("cannot use", str(error))
 
     def test_full_disk(self) -> None:
         """Its errors do not say so, and what to do is to make room."""
         self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
-        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite").load)
+        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite", "ours").load)
         self.assertIn("the disk is full: make room on it and start the node again", str(error))
 
     def test_pragmas(self) -> None:
@@ -155,7 +172,7 @@ class DataFileTests(SynchronousTestCase):
         def fail(*_: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-        file, closed = self.open(), DataFile(self.path)
+        file, closed = self.open(), DataFile(self.path, "ours")
         closed.open()
         self.patch(wal, "checkpoint", fail)
         line = f"cannot write {self.path}: disk I/O error; the disk may be failing"

@@ -67,7 +67,7 @@ class FlippedBitTests(SynchronousTestCase):
         """As a clean stop leaves it; as a kill does, with all that followed the last checkpoint in the `-wal`; and as a
         kill in the middle of a checkpoint does."""
         path = self.directory / "kv.sqlite"
-        file = DataFile(path)
+        file = DataFile(path, "ours")
         file.load()
         file.open()
         for index, changes in enumerate(self.batches[:4], 1):
@@ -125,12 +125,12 @@ class FlippedBitTests(SynchronousTestCase):
 
         Raises StorageError where the first start is refused."""
         path = directory / "kv.sqlite"
-        file = DataFile(path)
+        file = DataFile(path, "ours")
         found, values = file.load()
         self.assertEqual(values, self.states[found])
         file.open()
         for index, changes in enumerate(self.batches[found:], found + 1):
             file.write(index, changes)
         file.close()
-        self.assertEqual(DataFile(path).load(), (len(self.batches), self.states[-1]))
+        self.assertEqual(DataFile(path, "ours").load(), (len(self.batches), self.states[-1]))
         return found

@@ -11,16 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.kv.data_file import FORMAT, DataFile
 
-FILE_OF_FORMAT_2 = (
-    "eNrt2WdQE0EUAOC95EI9ElSKCupaAY2IIBYUhUCESEIgBDE2PCAUCT2AiI1i772LHXvDigVR7IpdsWDBjqgoolgxQRAr40/L++b2dva9e3fzZm"
-    "72x52XpzBEKceBEdFhtBLbIH3EYCAHjBFCTNUgUTXGd2uiMlYTJrL0J/TUF7IzECdFdQIAAAAAAAAAAH5PkoihaWxiQiRHKWk/hZyOjFSEyAMq"
-    "J6aThO8o5WOpI0/Ix5VBbB4SgAXuUr4LX4I9JAKRo0SG3fgy7OTKd3KryNpjKwsuVtAxSt+qoqoCd7EUu3sLhVwcHRHv6x8RG678VS5Y7h8aEx"
-    "sW85N8Ve6HlEUioWlsaEgkySraCaCVtHowvmlEHcHmofIEzBOKeV/3UMOduTiOVsTKP5d8eRz2EUhdxd5SLBH7CJx1OAWI1DVDnGJdM8qW4lE8"
-    "eMEAAAAAAMB/L5lipVIsNiIYTJKloamlraNL6bE5+rVq1zEwNDKuW6++iWmDho1w4yZNmzVvYWZu0bIVt7VlG6u21jbtbNt36NjJrnMX+67dHB"
-    "x5Ts787i6ugh5uQpG72MNT4iX17unTS9a7T99+/X0H0H7+AfLAoOCQgaGKsPCIyKjoGGVsXPyghMGJQ4YOGz4iKTkldeSo0WPGjhs/YeKkyVOm"
-    "Tps+Y+as2XPmzpu/YOGitMVLli5bvmJl+qrVa9auW79h46bNWzK2btu+Y+euzN179u7L2p994GDOocNHjh47fuLkqdzTZ86eO3/h4qXLeVeuXr"
-    "uef+PmrdsFd+7eu//g4aPCx0VPnj4rfv6i5GXpq9dlb96+e//hYzlCZUbS7HKKZLPYNEJFJeZ51ulGLCMy11RBRwfJRZlZ4XEAgD+CauciOaWI"
-    "Xb2RkSSlRalm3cq1+t88wSlEqgMAAAAAAAAAAAB/PQOkgQiCxdImEcM6x14ToXyvNDt1Br6TAAAAAAAAAAAA/7ZPnlQFKA=="
+FILE_OF_FORMAT_3 = (
+    "eNrt2XdU00AcB/BLSS2jtCgCIqjnQEAREXGLQiFCpVAtQcSFoURECsUOEHEx3HuLe+Peew/ce+NWFCfiQBEntgqCivzt+H1eLuO+ucv7vZd3fySBHS"
+    "WRGhb3UqqiGQ1ujMwQh4M8MEYIGegaiUpwfromiu4pjwFylhOm+sGCNCRM0e0AAAAAAAAAAIDSkiI4PCsbGyLFTsOEKVgmNlYRyYYXHQy8ZJQnTWHa"
+    "UyShcFEndogMx+IAmvKhZLiDTOzvKQvBflQI9vKlvPy+pu7YxdEJyxVatYZVheo6aKozjQOkuhYkkThhBaPWhBZPVzxVSaxSxofKldoYze+y3qw8Sq"
+    "2NVpeRF2e/RI6JBM/KwoJICvlaaDijYfSN80OJ+h7sEMUmYJFEKipdXTkzO+E4RqFlvw35/jgcLKZ9pUE0lkmDxd7GwoeINLFHwiwTNxN7vogvglcP"
+    "AAAAAAD89/ikgCtgEMrJc8h0TeZzU/lcASI4BiS3As/QyNiEbyoQmlWsZF7ZwtKqinVVG9tq1WvgmrVq17Gra+/gWK++UwPnhi6NXBu7NWnarHmLlq"
+    "1au7dp6+Ep8vKm2vn4itv7SfwDpB06ygLpoE7BnUO6dO3WvUdoTyZMHs72iugd2SdKER2jjO2rUmu0cfH9EvonDhg4aPCQpOSU1KHDho8YOWr0mLHj"
+    "xk+YOGnylKnTps9Imzlr9py58+YvWLho8ZKl6cuWr1i5avWatevWb9i4afOWrdu279i5a/eevfv2HziYcejwkaPHjp84eer0mbPnzl+4eOnylcyr16"
+    "7fuHnr9p27WffuZz94+Ojxk6c5z3Kfv3j5Ku/1m/y3Be/ef/j46XMhQgWW9P7CdEuuJXnaVsGoIlj/HXtj4gAAfwTdykWSJN+QrzuxLnNh0/+bJ4TZ"
+    "SLcBAAAAAAAAAADgb2aNeMiCILhcpValNiIRxzXDnYdQhnluvj6G7yQAAAAAAAAAAMC/7QtmRQ6M"
 )
 """zlib, base64."""
 
@@ -28,8 +28,8 @@ FILE_OF_FORMAT_2 = (
 class GoldenTests(SynchronousTestCase):
     def test_loads(self) -> None:
         """After two batches, the second of which changed a value and removed a key."""
-        self.assertEqual(FORMAT, 2)
+        self.assertEqual(FORMAT, 3)
         path = Path(self.mktemp())
-        path.write_bytes(zlib.decompress(b64decode(FILE_OF_FORMAT_2)))
+        path.write_bytes(zlib.decompress(b64decode(FILE_OF_FORMAT_3)))
         values = {b"a": b"2", b"": b"", b"large": b"v" * 5000, bytes(range(256)): b"\xff"}
-        self.assertEqual(DataFile(path).load(), (9, values))
+        self.assertEqual(DataFile(path, "ours").load(), (9, values))

@@ -19,7 +19,7 @@ class WriteBehindTests(SynchronousTestCase):
         self.clock = Clock()
         self.worker = HandWorker()
         self.errors: list[StorageError] = []
-        self.disk = WriteBehind(self.path, self.worker, self.clock, self.errors.append)
+        self.disk = WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append)
         self.store = KeyValueStore(self.disk)
         self.store.load()
         self.disk.start()
@@ -34,7 +34,7 @@ class WriteBehindTests(SynchronousTestCase):
 
     def on_disk(self) -> tuple[int, dict[bytes, bytes]]:
         """What a start now would find."""
-        return WriteBehind(self.path, self.worker, self.clock, self.errors.append).load()
+        return WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append).load()
 
     def set_many(self, number: int, start: int = 1) -> None:
         """Apply `number` entries, each of a key of its own."""
@@ -157,7 +157,7 @@ class WriteBehindTests(SynchronousTestCase):
         """A store that starts has what the last one wrote, and goes on from its index."""
         self.set_many(2)
         self.stop()
-        store = KeyValueStore(WriteBehind(self.path, self.worker, self.clock, self.errors.append))
+        store = KeyValueStore(WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append))
         store.load()
         self.assertEqual(store.last_applied, 2)
         self.assertEqual(store.get(b"2"), b"v")
@@ -180,7 +180,7 @@ class WriteBehindTests(SynchronousTestCase):
         self.stop()
         self.path.unlink()
         self.path.mkdir()
-        disk = WriteBehind(self.path, self.worker, self.clock, self.errors.append)
+        disk = WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append)
         disk.start()
         self.worker.work()
         self.assertIn(f"cannot open {self.path}: unable to open database file; see that ", str(self.errors[0]))

@@ -2,9 +2,12 @@
 
 A power cut may lose the last batches, each of them whole, and the log has what they did. What is damaged is refused at
 the start (hazards S4, S14). A key stands in one place only, the b-tree of `data`, so that there is no second copy which
-could differ. Each row has a checksum. The row of `applied`, which changes with every batch, has a checksum too, and
+could differ. Each row has a checksum. The row of `applied`, which changes with every batch, has a checksum too. It
 says how many rows there are and what their checksums add up to: pages of two different moments, which a damaged `-wal`
-can leave, do not match it. What is left is checked by SQLite.
+can leave, do not match it. SQLite checks the rest.
+
+The row of `applied` also names the cluster, because entry 8 of another one has done something else. The file of another
+node of the same cluster is as good as this node's own.
 
 Each SQL statement gives up the interpreter's lock and takes it again, and so does each row that it gives back, which
 beside a busy reactor costs more than the work it does. So a batch is few statements of many rows each, which give back
@@ -19,11 +22,11 @@ from typing import TypeVar
 from zlib import crc32
 
 from txraft import wal
-from txraft.errors import CorruptLog, StorageError, WriteFailed
+from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """The `user_version` of the file; 0 is a new file."""
 
 ROWS_PER_STATEMENT = 300
@@ -33,8 +36,9 @@ SCHEMA = [
     ("data", "CREATE TABLE data (key BLOB PRIMARY KEY, checksum INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID"),
     (
         "applied",
-        "CREATE TABLE applied (id INTEGER PRIMARY KEY CHECK (id = 0), last_applied INTEGER NOT NULL,"
-        " row_count INTEGER NOT NULL, row_checksums INTEGER NOT NULL, checksum INTEGER NOT NULL)",
+        "CREATE TABLE applied (id INTEGER PRIMARY KEY CHECK (id = 0), cluster_id TEXT NOT NULL,"
+        " last_applied INTEGER NOT NULL, row_count INTEGER NOT NULL, row_checksums INTEGER NOT NULL,"
+        " checksum INTEGER NOT NULL)",
     ),
 ]
 """Name and text of each table, as SQLite keeps them."""
@@ -45,11 +49,12 @@ APPLIED = struct.Struct(">qqq")
 
 
 class DataFile:
-    """The file at `path`. `load` is called once and leaves nothing open, so that the process may fork after it; the
-    other calls, from `open` to `close`, all come from one thread."""
+    """The file at `path`, with data of the cluster `cluster_id`. `load` is called once and leaves nothing open, so that
+    the process may fork after it; the other calls, from `open` to `close`, all come from one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cluster_id: str) -> None:
         self._path = path
+        self._cluster_id = cluster_id
         self._connection: sqlite3.Connection | None = None
         self._row_count = 0
         self._row_checksums = 0
@@ -59,7 +64,8 @@ class DataFile:
     def load(self) -> tuple[int, dict[bytes, bytes]]:
         """The applied index and the data as of it; 0 and nothing where there is no file yet: it is made.
 
-        Raises CorruptLog where the file is damaged, StorageError where it cannot be used for another reason."""
+        Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
+        where it cannot be used for another reason."""
         try:
             connection = wal.connect(self._path, "NORMAL")
             try:
@@ -157,12 +163,17 @@ class DataFile:
 
     def _read_applied(self, connection: sqlite3.Connection) -> int:
         match rows := connection.execute("SELECT * FROM applied").fetchall():
-            case [(_, int() as index, *_)] if rows == [self._applied_row(index)]:
-                return index
+            case [(_, str() as cluster_id, int() as index, *_)] if rows == [self._applied_row(cluster_id, index)]:
+                if cluster_id == self._cluster_id:
+                    return index
+                raise WrongDirectory(
+                    f'{self._path} has data of the cluster "{cluster_id}", and this node is of "{self._cluster_id}":'
+                    f" {REMEDY}"
+                )
         raise self._corrupt("the data and their applied index do not match, or not their checksums")
 
     def _corrupt(self, reason: str) -> CorruptLog:
-        return CorruptLog(f"{self._path} is damaged: {reason}; {REMEDY}")
+        return CorruptLog(f"{self._path} is damaged: {wal.printable(reason)}; {REMEDY}")
 
     # Writing
 
@@ -191,11 +202,13 @@ class DataFile:
             connection.execute(f"DELETE FROM data WHERE key IN ({','.join('?' * len(batch))})", batch)
 
     def _write_applied(self, connection: sqlite3.Connection, index: int) -> None:
-        connection.execute("INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)", self._applied_row(index))
+        connection.execute(
+            "INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?, ?)", self._applied_row(self._cluster_id, index)
+        )
 
-    def _applied_row(self, index: int) -> tuple[int, int, int, int, int]:
+    def _applied_row(self, cluster_id: str, index: int) -> tuple[int, str, int, int, int, int]:
         columns = (index, self._row_count, self._row_checksums)
-        return 0, *columns, crc32(APPLIED.pack(*columns))
+        return 0, cluster_id, *columns, crc32(cluster_id.encode(), crc32(APPLIED.pack(*columns)))
 
     def _cannot_write(self, error: sqlite3.Error) -> WriteFailed:
         return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")

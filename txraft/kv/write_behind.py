@@ -51,10 +51,13 @@ class Batch:
 
 
 class WriteBehind:
-    """Keeps the SQLite file at `path`. It is written on `worker`, which its owner stops once `stop` has fired."""
+    """Keeps the SQLite file at `path`, with data of the cluster `cluster_id`. It is written on `worker`, which its
+    owner stops once `stop` has fired."""
 
-    def __init__(self, path: Path, worker: IWorker, clock: IReactorTime, on_failure: OnFailure) -> None:
-        self._file = DataFile(path)
+    def __init__(
+        self, path: Path, cluster_id: str, worker: IWorker, clock: IReactorTime, on_failure: OnFailure
+    ) -> None:
+        self._file = DataFile(path, cluster_id)
         self._worker = worker
         self._clock = clock
         self._on_failure = on_failure

@@ -199,9 +199,9 @@ class RaftFile:
         return statements, checksum
 
     def _corrupt(self, error: Exception) -> CorruptLog:
-        reason = "".join(character if character.isprintable() else "?" for character in str(error))
         return CorruptLog(
-            f"{self._path} is damaged: {reason}; node {self.identity.node_id} may not go on without what it promised,"
+            f"{self._path} is damaged: {wal.printable(str(error))};"
+            f" node {self.identity.node_id} may not go on without what it promised,"
             " not even emptied or from a backup: see to its disk, and replace it by a node with an id never used before"
         )
 
