@@ -22,7 +22,8 @@ from twisted.web.client import Agent
 
 from tests.storage.worker import InlineWorker
 from txraft import service
-from txraft.errors import ListenError, SettingsError
+from txraft.errors import DataLost, ListenError, SettingsError, StorageError, TxraftError, WriteFailed
+from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
@@ -101,6 +102,36 @@ class WiringTests(SynchronousTestCase):
         self.assertEqual((identity.node_id, identity.cluster_id), (4, self.settings.cluster_id))
         self.assertEqual(sorted(endpoints), [3, 5])  # not itself
         self.assertIn(self.settings.limits, web.call_args.args)
+
+    def test_applied_beyond_the_log(self) -> None:
+        """What the core finds to be lost at the start comes with the directory, and with what to do."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
+        data.load()
+        data.open()
+        data.write(9, {})
+        data.close()
+        with self.assertRaises(StorageError) as refused:
+            service.make_node_service(MemoryReactorClock(), self.settings, 4, self.ports(), directory, self.fail)
+        line = str(refused.exception)
+        self.assertIn(f"{directory} has lost data: the state machine has applied entry 9, but the log ends at 0", line)
+        self.assertIn("; never start node 4 from a backup, and emptied only when the others have gone on", line)
+
+    def test_lost_what_it_acknowledged(self) -> None:
+        """So does what it finds later; any other error goes on as it is (hazard R7)."""
+        directory, errors = Path(self.mktemp()), list[TxraftError]()
+        with patch("txraft.service.Node", wraps=Node) as node:
+            disk, *_ = service.make_node_service(
+                MemoryReactorClock(), self.settings, 4, self.ports(), directory, errors.append
+            )
+        self.addCleanup(lambda: self.successResultOf(disk.stopService()))
+        failed, other = node.call_args.kwargs["on_failure"], WriteFailed("cannot write")
+        failed(DataLost("entry 8 is committed, but this server's log ends at 0"))
+        failed(other)
+        line = str(errors[0])
+        self.assertIn(f"{directory} has lost data: entry 8 is committed, but this server's log ends at 0; never", line)
+        self.assertIs(errors[1], other)
 
     def test_dials_where_the_others_are(self) -> None:
         """At their Raft addresses, and not for ever."""

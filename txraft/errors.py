@@ -33,10 +33,23 @@ class MalformedMessage(TxraftError):
 
 
 class InvariantViolated(TxraftError):
-    """What must always hold did not. The node stops, for to go on would be to guess."""
+    """What must always hold did not. The node stops: going on would be guessing."""
+
+
+class DataLost(InvariantViolated):
+    """This server has not got all that it acknowledged. The core, which raises it, knows no directory: `txraft.service`
+    makes a StorageError of it."""
 
 
 # Storage
+
+
+def remedy_for_lost_data(node_id: int) -> str:
+    """What to do with a node that has forgotten what it promised (hazard S6)."""
+    return (
+        f"never start node {node_id} from a backup, and emptied only when the others have gone on without it: the steps"
+        ' are in the README, under "A disk is lost"'
+    )
 
 
 class StorageError(TxraftError):

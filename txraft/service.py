@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
-from txraft.errors import ListenError, StorageError, TxraftError
+from txraft.errors import DataLost, ListenError, StorageError, TxraftError, remedy_for_lost_data
 from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
@@ -106,23 +106,26 @@ def make_node_service(
     peers = Network(
         reactor, storage.identity, endpoints, addresses, random.Random(), LinkLimits(answer=timing.request_seconds)
     )
-    node = Node(
-        node_id=node_id,
-        configuration=Configuration(voters=storage.identity.voters),
-        stored=stored,
-        storage=storage,
-        peers=peers,
-        state_machine=store,
-        options=RaftOptions(
-            election_timeout=timing.election_seconds,
-            heartbeat_interval=timing.heartbeat_seconds,
-            max_uncommitted_size=limits.uncommitted_size,
-            max_uncommitted_entries=limits.uncommitted_entries,
-        ),
-        clock=reactor,
-        random=random.Random(),
-        on_failure=on_failure,
-    )
+    try:
+        node = Node(
+            node_id=node_id,
+            configuration=Configuration(voters=storage.identity.voters),
+            stored=stored,
+            storage=storage,
+            peers=peers,
+            state_machine=store,
+            options=RaftOptions(
+                election_timeout=timing.election_seconds,
+                heartbeat_interval=timing.heartbeat_seconds,
+                max_uncommitted_size=limits.uncommitted_size,
+                max_uncommitted_entries=limits.uncommitted_entries,
+            ),
+            clock=reactor,
+            random=random.Random(),
+            on_failure=lambda error: on_failure(_translated(error, node_id, directory)),
+        )
+    except DataLost as error:
+        raise _translated(error, node_id, directory) from error
     replica = Replica(
         node,
         peers,
@@ -143,6 +146,13 @@ def make_node_service(
     api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts)
     service.addService(_serve(reactor, ports.kv, api))
     return service
+
+
+def _translated(error: TxraftError, node_id: int, directory: Path) -> TxraftError:
+    """The node's error with what only the wiring knows: the directory, and so what to do."""
+    if isinstance(error, DataLost):
+        return StorageError(f"{directory} has lost data: {error}; {remedy_for_lost_data(node_id)}")
+    return error
 
 
 class _WholeNode(MultiService):

@@ -17,7 +17,7 @@ from txraft.core.messages import (
 )
 from txraft.core.ready import TermAndVote
 from txraft.core.roles import Role
-from txraft.errors import InvariantViolated
+from txraft.errors import DataLost, InvariantViolated
 
 
 def follower_with(*terms: int, current_term: int = 5) -> Server:
@@ -301,5 +301,5 @@ class CommitTests(SynchronousTestCase):
     def test_heartbeat_beyond_the_log(self) -> None:
         """hazard R7: no leader sends it, unless this server lost what it had acknowledged; then it stops."""
         follower = follower_with(1, 5)
-        with self.assertRaises(InvariantViolated):
+        with self.assertRaises(DataLost):
             follower.receive(2, Heartbeat(5, 3, 0))

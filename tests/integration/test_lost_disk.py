@@ -1,4 +1,4 @@
-"""A disk is lost: what the README says is safe, step by step."""
+"""A disk is lost: what the README says is safe, step by step, and what a node says that was started against it."""
 
 import shutil
 
@@ -32,3 +32,20 @@ async def test_a_node_starts_anew(cluster: ProcessCluster) -> None:
     assert (await lost.ask("/set", key="still", val="serves")).status in (200, 503)
     await cluster.wait_for_leader()
     assert (await lost.ask("/set", key="still", val="serves")).status == 200
+
+
+@process_test
+async def test_a_node_is_emptied_too_early(cluster: ProcessCluster) -> None:
+    """The leader remembers what it acknowledged: it ends, with one line that says what is safe (hazard R7)."""
+    leader = await cluster.wait_for_leader()
+    assert (await leader.ask("/set", key="a", val="1")).status == 200
+    await cluster.wait_until_equal()
+    lost, _ = cluster.others(leader)
+    lost.kill()
+    shutil.rmtree(lost.data)
+    lost.start()
+    assert await lost.ended() == 1
+    (line,) = lost.stderr.read_text().splitlines()
+    assert line.startswith(f"txraft: {lost.data} has lost data: entry "), line
+    assert f"never start node {lost.id} from a backup" in line
+    assert (await leader.ask("/get", key="a")).body == b"1"

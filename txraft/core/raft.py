@@ -26,7 +26,7 @@ from txraft.core.ready import Ready, Save, TermAndVote
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions, State
 from txraft.core.terms import admit
-from txraft.errors import InvariantViolated, NotLeader
+from txraft.errors import DataLost, NotLeader
 
 
 class Raft:
@@ -51,18 +51,18 @@ class Raft:
         """A server as it starts, with what its disk has.
 
         `last_applied` is the last entry that the state machine's own data includes; being applied, it is committed.
-        Raises InvariantViolated where entries are missing between it and the log (hazard S18), or the log ends before
+        Raises DataLost where entries are missing between it and the log (hazard S18), or the log ends before
         it.
         """
         if last_applied < log.snapshot_index:
-            raise InvariantViolated(
+            raise DataLost(
                 f"the state machine has applied entry {last_applied}, but the log starts at {log.first_index}: what"
-                " lies between is in neither; restore the node's directory as a whole, or replace the node"
+                " lies between is in neither"
             )
         if last_applied > log.last_index:
-            raise InvariantViolated(
+            raise DataLost(
                 f"the state machine has applied entry {last_applied}, but the log ends at {log.last_index}: it has lost"
-                " entries; restore the node's directory from its own disk, or replace the node"
+                " entries"
             )
         self._state = State(
             node_id=node_id,

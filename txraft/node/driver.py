@@ -70,7 +70,7 @@ class Node(Service):
         """`stored` is what `storage.load()` gave. `on_failure` is called, once, when the node cannot go on: a write
         failed, or an invariant does not hold. It has stopped doing anything by then.
 
-        Raises InvariantViolated where the state machine is ahead of the log.
+        Raises DataLost where the state machine is ahead of the log, or behind its start.
         """
         self.node_id = node_id
         self._peers = peers

@@ -5,6 +5,7 @@ from twisted.logger import Logger
 from txraft.core.invariants import View
 from txraft.core.ready import LostData
 from txraft.core.roles import Role
+from txraft.errors import remedy_for_lost_data
 
 
 def report_change(log: Logger, before: View, after: View) -> None:
@@ -42,8 +43,9 @@ def report_lost_data(log: Logger, lost: LostData) -> None:
     """Log, as an error, that a follower cannot be trusted with what it acknowledged (hazard R23)."""
     log.error(
         "node {follower} has lost data: it had acknowledged entry {index} and does not have it any more. Its data"
-        " directory was replaced by an older or an empty one. It gets no more entries; stop it, and give it the right"
-        " directory",
+        " directory was replaced by an older or an empty one. It gets no more entries; stop it, and give it back the"
+        " directory that it had. Where that is lost, {remedy}",
         follower=lost.follower,
         index=lost.index,
+        remedy=remedy_for_lost_data(lost.follower),
     )

@@ -36,7 +36,8 @@ What holds:
   which were done. It is written after each save and not synced, which costs some microseconds. So it is exact after a
   crash of the process, and may be older after a power cut, which may also have torn the last write.
 - A start changes nothing in a file that it refuses. There is no repair: a server that forgot part of its log or its
-  vote can make the cluster lose what it acknowledged, so it is replaced under an id never used before (hazard S6).
+  vote can make the cluster lose what it acknowledged. It starts anew when the others have gone on without it, by the
+  steps of the README's "A disk is lost" (hazard S6).
 - The first write that fails is the last: after a failed fsync nobody knows what the disk has, and a second fsync would
   say that all is well (hazard S1). The node ends. Started again, it reads what is really there.
 - Checkpoints are called, never left to SQLite, which swallows their errors; one that fails ends the node as any other

@@ -59,7 +59,8 @@ class DirectoryLock:
             holder = _name_of(file.read())
             file.close()
             raise DirectoryLocked(
-                f"{self._directory} is in use by {holder}: end it, or start this node with another --data-dir"
+                f"{self._directory} is in use by {holder}: end it, or, where that is a node of another cluster, give"
+                " each cluster a --data-dir of its own"
             ) from error
         self._file = file
         self.write_pid()

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from txraft import wal
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import CorruptLog, StorageError, TxraftError, WriteFailed
+from txraft.errors import CorruptLog, StorageError, TxraftError, WriteFailed, remedy_for_lost_data
 from txraft.interfaces import Identity, Stored
 from txraft.storage.directory import sync_directory
 from txraft.storage.durable import DurableRecord, SaveNumbers
@@ -201,8 +201,7 @@ class RaftFile:
     def _corrupt(self, error: Exception) -> CorruptLog:
         return CorruptLog(
             f"{self._path} is damaged: {wal.printable(str(error))};"
-            f" node {self.identity.node_id} may not go on without what it promised,"
-            " not even emptied or from a backup: see to its disk, and replace it by a node with an id never used before"
+            f" see to the disk, and {remedy_for_lost_data(self.identity.node_id)}"
         )
 
     def _cannot_write(self, error: Exception) -> WriteFailed:
