@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import pwd
 import signal
 import sys
 import time
@@ -26,7 +27,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import process
-from txraft.cli.process import Ending, acting_as, run_on_monotonic_time, spare_the_log_from_collection
+from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, spare_the_log_from_collection
 from txraft.errors import SettingsError, WriteFailed
 
 MINUTE = 60.0
@@ -304,13 +305,80 @@ class ActingAsTests(SynchronousTestCase):
         with patch("os.seteuid") as become, acting_as(None, None):
             become.assert_not_called()
 
+    def test_their_groups(self) -> None:
+        """As twistd has them later: not root's, which would open other directories meanwhile."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can act as others")
+        before = os.getgroups()
+        self.addCleanup(os.setgroups, before)
+        os.setgroups([0, 4])
+        user = pwd.getpwuid(NOBODY).pw_name
+        with acting_as(NOBODY, 1):
+            self.assertEqual({*os.getgroups()}, {*os.getgrouplist(user, 1)})
+        self.assertEqual(os.getgroups(), [0, 4])
+
     def test_who_may_not(self) -> None:
-        """One line, and the group is what it was."""
+        """One line, and the groups are what they were."""
+        before = os.getegid(), os.getgroups()
         with (
             patch("os.seteuid", side_effect=PermissionError(1, "Operation not permitted")),
-            patch("os.setegid") as group,
             self.assertRaisesRegex(SettingsError, "^cannot run as user 5, group 6: Operation not permitted; only root"),
             acting_as(5, 6),
         ):
             self.fail("it may")
-        self.assertEqual([call.args for call in group.call_args_list], [(6,), (os.getegid(),)])
+        self.assertEqual((os.getegid(), os.getgroups()), before)
+
+    def test_ids_that_are_none(self) -> None:
+        with self.assertRaisesRegex(SettingsError, "group 5000000000: no id is so large"), acting_as(0, 5_000_000_000):
+            self.fail("there is none")
+
+
+class FilesOfUserTests(SynchronousTestCase):
+    """For another user than root, in a directory that this user can reach."""
+
+    def setUp(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        made = TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.directory = Path(made.name)
+        self.directory.chmod(0o755)
+
+    def warned(self, files: dict[Path, str]) -> str:
+        """What it says at the start, on the terminal and in the log."""
+        with redirect_stderr(StringIO()) as out, capturedLogs() as logged:
+            FilesOfUser(NOBODY, 1, files).warn()
+        logs = "".join(f"txraft: {formatEvent(event)}\n" for event in logged)
+        self.assertEqual(out.getvalue(), logs)
+        return logs
+
+    def test_what_the_user_may_not(self) -> None:
+        """One line, which names what is in a directory of another's."""
+        theirs = self.directory / "theirs"
+        theirs.mkdir()
+        os.chown(theirs, NOBODY, 0)
+        files = {theirs / "l": "will not be rotated", self.directory / "p": "will not be removed"}
+        self.assertEqual(
+            self.warned(files),
+            f"txraft: {self.directory}/p will not be removed, because user 65534 may not write in its directory;"
+            " name a file in a directory of theirs with twistd's --logfile and --pidfile\n",
+        )
+        self.directory.chmod(0o775)  # for root's group, which the user is not in
+        self.assertIn("/p will not be removed", self.warned(files))
+        self.directory.chmod(0o777)
+        self.assertEqual(self.warned(files), "")
+
+    def test_given_away(self) -> None:
+        """Plain files, and neither what is missing nor what the user linked there."""
+        names = [*"abcdef"]
+        plain, other, linked, hard, pipe, missing = paths = [self.directory / name for name in names]
+        plain.touch()
+        other.touch()
+        linked.symlink_to(other)
+        hard.touch()
+        os.link(hard, self.directory / "hard")
+        os.mkfifo(pipe)
+        FilesOfUser(NOBODY, 1, dict.fromkeys([plain, linked, hard, pipe, missing], "")).privilegedStartService()
+        owners = [(path.stat().st_uid, path.stat().st_gid) for path in paths if path != missing]
+        ours = (0, os.getegid())
+        self.assertEqual(owners, [(NOBODY, 1), ours, ours, ours, ours])

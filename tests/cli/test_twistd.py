@@ -4,18 +4,18 @@ import os
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService
 from twisted.application.twist._options import TwistOptions
 from twisted.python.usage import Options as AnyOptions
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import twistd
-from txraft.cli.process import Ending
-from txraft.errors import StorageError
+from txraft.cli.process import Ending, FilesOfUser
+from txraft.errors import SettingsError, StorageError
 from txraft.service import Ports
 from txraft.settings import BUILT_IN, Address
 from txraft.storage.directory import DirectoryLock
@@ -77,9 +77,26 @@ class OptionsTests(SynchronousTestCase):
         """twistd takes the user's own group where none is given."""
         self.assertEqual(parsed("--uid", "0", "txraft", "--id", "0").subOptions.user, (0, 0))
         self.assertEqual(parsed("--uid", "5", "--gid", "6", "txraft", "--id", "0").subOptions.user, (5, 6))
+        for group in ([], ["--gid", "6"]):  # twistd wants the user's name in either case
+            options = parsed("--uid", "4000000000", *group, "txraft", "--id", "0").subOptions
+            with self.assertRaisesRegex(SettingsError, "knows no user 4000000000"):
+                _ = options.user
         Path("txraft-0.pid").write_text("1")
         Path("data/0").mkdir(parents=True)
         self.assertIn("knows no user 4000000000", self.refused("--uid", "4000000000", "txraft", "--id", "0"))
+
+    def test_files(self) -> None:
+        """Those that twistd writes, and no others."""
+        log, pid_file = self.directory / "txraft-0.log", self.directory / "txraft-0.pid"
+        for arguments, files in [
+            ([], [log, pid_file]),
+            (["--logfile", "/x/l", "--pidfile", "p"], [Path("/x/l"), self.directory / "p"]),
+            (["-n"], [pid_file]),
+            (["-n", "--logfile", "-", "--pidfile="], []),
+            (["--syslog"], [pid_file]),
+            (["--logger", "twisted.logger.globalLogPublisher"], [pid_file]),
+        ]:
+            self.assertEqual([*parsed(*arguments, "txraft", "--id", "0").subOptions.files], files)
 
     def test_wrong_command_lines(self) -> None:
         for arguments, problem in [
@@ -163,9 +180,9 @@ class MakeServiceTests(SynchronousTestCase):
         ports: Ports = self.ports
         return ports
 
-    def make_node_service(self, *arguments: object) -> Service:
+    def make_node_service(self, *arguments: object) -> MultiService:
         self.happened.append(("make_node_service", *arguments))
-        return Service()
+        return MultiService()
 
     def test_built_in(self) -> None:
         """In this order: the clock before anything is scheduled, and the collector when all that stays is there."""
@@ -190,6 +207,15 @@ class MakeServiceTests(SynchronousTestCase):
         _, (_, settings, id, kvaddr), _, ending, _ = self.happened
         self.assertEqual((settings.cluster[0].address, id, kvaddr), (Address("h", 1), 4, Address("h", 3)))
         self.assertEqual(ending.patience, twistd.STOP_WITHIN + 5)
+
+    def test_another_user(self) -> None:
+        """The node hands over what twistd makes as root."""
+        options = parsed("--uid", str(os.getuid()), "--pidfile=", "txraft", "--id", "1").subOptions
+        (files,) = cast(MultiService, twistd.makeService(options)).services
+        self.assertIsInstance(files, FilesOfUser)
+        self.assertEqual(
+            [*cast(MultiService, twistd.makeService(parsed("--pidfile=", "txraft", "--id", "1").subOptions))], []
+        )
 
     def test_refused(self) -> None:
         """One line, and the process is left alone from there on."""

@@ -58,3 +58,12 @@ async def run(reactor: IReactorTime, command: Sequence[str], directory: Path) ->
         out.seek(0)
         err.seek(0)
         return Finished(status, out.read().decode(), err.read().decode())
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process, not a child of this one, has ended. One that nobody has waited for yet has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.integration.cluster import ProcessCluster
-from tests.integration.commands import run, twistd
+from tests.integration.commands import is_gone, run, twistd
 from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.waiting import until
 
@@ -76,12 +76,3 @@ def ended_at_last(cluster: ProcessCluster) -> Iterator[None]:
                 os.kill(int(path.read_text()), signal.SIGKILL)
         for path in cluster.directory.glob("txraft-*.log"):
             print(f"--- {path.name}\n{path.read_text(errors='replace')}")
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process, not a child of this one, has ended. One that nobody has waited for yet has."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"

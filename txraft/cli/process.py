@@ -6,15 +6,19 @@ A process that `twistd` or `twist` runs is the node's own, so all of this is the
 import atexit
 import gc
 import os
+import pwd
 import signal
+import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Timer
 from typing import Any
 
 from attrs import define, field
+from twisted.application.service import Service
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
@@ -59,24 +63,76 @@ def spare_the_log_from_collection() -> None:
 
 @contextmanager
 def acting_as(uid: int | None, gid: int | None) -> Iterator[None]:
-    """Be the user and the group that the process becomes later, so that what is made meanwhile is theirs.
+    """Be the user and the groups that the process becomes later, so that what is made meanwhile is theirs.
 
     None means the present ones. Raises SettingsError where the process may not become them.
     """
-    before = os.geteuid(), os.getegid()
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    try:
+        _become(uid, gid)
+        yield
+    finally:
+        if os.geteuid() != before[0]:
+            os.seteuid(before[0])
+        if (os.getegid(), os.getgroups()) != before[1:]:
+            os.setgroups(before[2])
+            os.setegid(before[1])
+
+
+def _become(uid: int | None, gid: int | None) -> None:
     try:
         if gid is not None:
             os.setegid(gid)
-        if uid is not None:
+        if uid is not None and uid != os.geteuid():
+            os.initgroups(pwd.getpwuid(uid).pw_name, os.getegid())
             os.seteuid(uid)
     except OSError as error:
-        os.setegid(before[1])
-        raise SettingsError(f"cannot run as user {uid}, group {gid}: {error.strerror}; only root can choose") from error
-    try:
-        yield
-    finally:
-        os.seteuid(before[0])
-        os.setegid(before[1])
+        line = f"cannot run as user {uid}, group {gid}: {error.strerror}; only root can choose"
+        raise SettingsError(line) from error
+    except OverflowError as error:
+        raise SettingsError(f"cannot run as user {uid}, group {gid}: no id is so large") from error
+
+
+class FilesOfUser(Service):
+    """The log and the pid file, which twistd makes as root, of a node that goes on as another user.
+
+    They are given to that user, because twistd rotates only a log that the process owns, and is silent where it cannot.
+    """
+
+    def __init__(self, uid: int | None, gid: int | None, files: Mapping[Path, str]) -> None:
+        """`files` says of each what becomes of it where the user may not write in its directory."""
+        self._uid, self._gid, self._files = uid, gid, files
+
+    def warn(self) -> None:
+        """Say at the start, in one line, what the user will not be able to do. Raises SettingsError as `acting_as`."""
+        with acting_as(self._uid, self._gid):
+            stuck = [
+                f"{path} {consequence}"
+                for path, consequence in self._files.items()
+                if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True)
+            ]
+        if stuck:
+            line = (
+                f"{' and '.join(stuck)}, because user {self._uid} may not write in its directory; name a file in a"
+                " directory of theirs with twistd's --logfile and --pidfile"
+            )
+            print(f"txraft: {line}", file=sys.stderr, flush=True)
+            log.warn("{line}", line=line)
+
+    def privilegedStartService(self) -> None:
+        """Give them away, as root, now that they are there."""
+        for path in self._files:
+            with suppress(OSError):  # then it is as without
+                self._give(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+
+    def _give(self, descriptor: int) -> None:
+        """Give a file away, and nothing else: neither a device nor what the user linked there."""
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+                os.fchown(descriptor, -1 if self._uid is None else self._uid, -1 if self._gid is None else self._gid)
+        finally:
+            os.close(descriptor)
 
 
 @define(eq=False)

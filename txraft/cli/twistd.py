@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn
 from twisted.application.service import IService
 from twisted.python import usage
 
-from txraft.cli.process import Ending, acting_as, run_on_monotonic_time, spare_the_log_from_collection
+from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, spare_the_log_from_collection
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import SettingsError, TxraftError
 from txraft.service import bind_ports, make_node_service
@@ -76,12 +76,24 @@ class Options(VersionedOptions):
     def user(self) -> tuple[int | None, int | None]:
         """The ids of the user and the group that twistd goes on as, once this node is made. Raises SettingsError."""
         uid, gid = self.runner.get("uid"), self.runner.get("gid")
-        if uid is None or gid is not None:
+        if uid is None:
             return uid, gid
         try:
-            return uid, pwd.getpwuid(uid).pw_gid
-        except KeyError:
-            raise SettingsError(f"this machine knows no user {uid}, so give twistd a group too (--gid)") from None
+            own = pwd.getpwuid(uid).pw_gid
+        except KeyError:  # twistd needs the user's name, to find the groups
+            raise SettingsError(f"this machine knows no user {uid}; give twistd one that it knows (--uid)") from None
+        return uid, own if gid is None else gid
+
+    @property
+    def files(self) -> dict[Path, str]:
+        """The files that twistd writes, and what becomes of each where the user may not write in its directory."""
+        files = {}
+        runner = self.runner
+        if runner["logfile"] not in (None, "-") and not (runner["syslog"] or runner["logger"]):
+            files[Path(runner["logfile"]).absolute()] = "will not be rotated"
+        if runner["pidfile"]:
+            files[Path(runner["pidfile"])] = "will not be removed"
+        return files
 
     def _forget_dead_process(self, pid_file: Path) -> None:
         """Remove the pid file of a node that was killed, and refuse to start one that runs: twistd does so too, in
@@ -112,6 +124,10 @@ def makeService(options: Options) -> IService:
         ports = bind_ports(cluster, options["id"], kvaddr)  # some are only root's to bind
         with acting_as(*options.user):
             service = make_node_service(reactor, cluster, options["id"], ports, options.directory, ending.fail)
+        if options.user != (None, None):
+            files = FilesOfUser(*options.user, options.files)
+            files.warn()
+            service.addService(files)
     except TxraftError as error:
         _refuse(str(error))
     ending.prepare()
