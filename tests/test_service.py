@@ -116,7 +116,7 @@ class WiringTests(SynchronousTestCase):
             service.make_node_service(MemoryReactorClock(), self.settings, 4, self.ports(), directory, self.fail)
         line = str(refused.exception)
         self.assertIn(f"{directory} has lost data: the state machine has applied entry 9, but the log ends at 0", line)
-        self.assertIn("; never start node 4 from a backup, and emptied only when the others have gone on", line)
+        self.assertIn("; never start the node from a backup, and emptied only when the others have gone on", line)
 
     def test_lost_what_it_acknowledged(self) -> None:
         """So does what it finds later; any other error goes on as it is (hazard R7)."""

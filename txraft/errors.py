@@ -44,12 +44,11 @@ class DataLost(InvariantViolated):
 # Storage
 
 
-def remedy_for_lost_data(node_id: int) -> str:
-    """What to do with a node that has forgotten what it promised (hazard S6)."""
-    return (
-        f"never start node {node_id} from a backup, and emptied only when the others have gone on without it: the steps"
-        ' are in the README, under "A disk is lost"'
-    )
+REMEDY_FOR_LOST_DATA = (
+    "never start the node from a backup, and emptied only when the others have gone on without it: the steps are in the"
+    ' README, under "A disk is lost"'
+)
+"""What to do with a node that has forgotten what it promised (hazard S6)."""
 
 
 class StorageError(TxraftError):

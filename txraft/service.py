@@ -23,7 +23,7 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
-from txraft.errors import DataLost, ListenError, StorageError, TxraftError, remedy_for_lost_data
+from txraft.errors import REMEDY_FOR_LOST_DATA, DataLost, ListenError, StorageError, TxraftError
 from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
@@ -122,10 +122,10 @@ def make_node_service(
             ),
             clock=reactor,
             random=random.Random(),
-            on_failure=lambda error: on_failure(_translated(error, node_id, directory)),
+            on_failure=lambda error: on_failure(_translated(error, directory)),
         )
     except DataLost as error:
-        raise _translated(error, node_id, directory) from error
+        raise _translated(error, directory) from error
     replica = Replica(
         node,
         peers,
@@ -148,10 +148,10 @@ def make_node_service(
     return service
 
 
-def _translated(error: TxraftError, node_id: int, directory: Path) -> TxraftError:
+def _translated(error: TxraftError, directory: Path) -> TxraftError:
     """The node's error with what only the wiring knows: the directory, and so what to do."""
     if isinstance(error, DataLost):
-        return StorageError(f"{directory} has lost data: {error}; {remedy_for_lost_data(node_id)}")
+        return StorageError(f"{directory} has lost data: {error}; {REMEDY_FOR_LOST_DATA}")
     return error
 
 

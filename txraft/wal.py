@@ -7,12 +7,18 @@ checkpoints are switched off, and its last one finds nothing to do.
 
 An explicit checkpoint raises whatever fails in it. It is not complete where another program is reading the file: that
 is no error, and the next one goes on from there.
+
+What is open stays open when its name is gone: a directory that was removed or renamed takes all writes, and the next
+start does not find them. So each checkpoint looks whether the files still have their names.
 """
 
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
+
+from txraft.errors import REMEDY_FOR_LOST_DATA
 
 CHECKPOINT_SIZE = 4 << 20
 """Bytes in a `-wal` at which it is time for a checkpoint."""
@@ -33,6 +39,13 @@ CANNOT_USE = {
     sqlite3.SQLITE_READONLY,
 }
 """Codes that blame the place a file is in. All others, while it is read, blame the file."""
+
+Inodes: TypeAlias = Mapping[Path, tuple[int, int] | None]
+"""Device and inode of each name; None where there is no such file."""
+
+
+class Moved(OSError):
+    """A file is not where it was opened any more."""
 
 
 def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
@@ -61,9 +74,23 @@ def checkpoint(connection: sqlite3.Connection, mode: Literal["PASSIVE", "TRUNCAT
     connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
 
 
-def close(connection: sqlite3.Connection) -> None:
-    """Checkpoint and close; the `-wal` is gone then. Raises sqlite3.Error; the connection is closed all the same."""
+def inodes(path: Path) -> Inodes:
+    """Of a file that has been opened, and of its `-wal`. No other file has them for as long as it is open."""
+    return {name: _inode(name) for name in (path, Path(f"{path}-wal"))}
+
+
+def require_in_place(opened: Inodes) -> None:
+    """Raises Moved where what was `opened` has been removed, renamed or replaced. Raises OSError."""
+    for path, inode in opened.items():
+        if _inode(path) != inode:
+            raise Moved(f"{path.name} is not where it was opened any more, but was removed, renamed or replaced")
+
+
+def close(connection: sqlite3.Connection, opened: Inodes) -> None:
+    """Checkpoint and close; the `-wal` is gone then. Raises sqlite3.Error, and what `require_in_place` does; the
+    connection is closed all the same."""
     try:
+        require_in_place(opened)
         checkpoint(connection, "TRUNCATE")
     finally:
         connection.close()
@@ -88,9 +115,19 @@ def remedy_for_start(path: Path) -> str:
 
 def remedy_for_write(path: Path, error: Exception) -> str:
     """What to do where the file at `path` could not be written."""
+    if isinstance(error, Moved):
+        return f"put it back before the node is started again; where it is gone, {REMEDY_FOR_LOST_DATA}"
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path):
         return "make room on the disk and start the node again"
     return "the disk may be failing: see to it before the node is started again"
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_full(path: Path) -> bool:

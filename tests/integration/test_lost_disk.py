@@ -1,6 +1,7 @@
 """A disk is lost: what the README says is safe, step by step, and what a node says that was started against it."""
 
 import shutil
+from contextlib import suppress
 
 from tests.integration.cluster import ProcessCluster
 from tests.integration.conftest import process_test
@@ -47,5 +48,25 @@ async def test_a_node_is_emptied_too_early(cluster: ProcessCluster) -> None:
     assert await lost.ended() == 1
     (line,) = lost.stderr.read_text().splitlines()
     assert line.startswith(f"txraft: {lost.data} has lost data: entry "), line
-    assert f"never start node {lost.id} from a backup" in line
+    assert "never start the node from a backup" in line
     assert (await leader.ask("/get", key="a")).body == b"1"
+
+
+@process_test
+async def test_a_directory_that_is_renamed_while_its_node_runs(cluster: ProcessCluster) -> None:
+    """The node ends in one line when it has written some more; put back, the directory has everything."""
+    node = await cluster.wait_for_leader()
+    elsewhere = node.data.with_name("elsewhere")
+    node.data.rename(elsewhere)
+    written = 0
+    while node.running and written < 300:
+        with suppress(Exception):  # it ends meanwhile
+            written += (await node.ask("/set", key=f"key{written}", val="v" * 60_000)).status == 200
+    assert await node.ended() == 1
+    (line,) = node.stderr.read_text().splitlines()
+    assert line.startswith(f"txraft: cannot write {node.data}/"), line
+    assert "sqlite is not where it was opened any more" in line
+    elsewhere.rename(node.data)
+    node.start()
+    await cluster.wait_until_equal()
+    assert (await node.ask("/get", key=f"key{written - 1}")).status == 200

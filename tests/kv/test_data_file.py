@@ -166,6 +166,16 @@ class DataFileTests(SynchronousTestCase):
         self.assertLess(self.path.with_name("kv.sqlite-wal").stat().st_size, 1 << 19)
         self.assertGreater(self.path.stat().st_size, 3 << 19)
 
+    def test_moved(self) -> None:
+        """A file that is not where it was opened any more ends the writing at the next checkpoint, and at the close."""
+        file, closed = self.open(), DataFile(self.path, "ours")
+        closed.open()
+        self.path.parent.rename(self.mktemp())
+        file.write(1, {b"k": b"v"})
+        line = f"cannot write {self.path}: kv.sqlite is not where it was opened any more"
+        self.assertIn(line, str(self.assertRaises(WriteFailed, file.write, 2, {b"k": bytes(wal.CHECKPOINT_SIZE)})))
+        self.assertIn(line, str(self.assertRaises(WriteFailed, closed.close)))
+
     def test_checkpoint_fails(self) -> None:
         """It ends the writing as a write that fails does (hazards S1, S16), also the one at the end."""
 

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
-    "wal": set(),
+    "wal": {"errors"},
     "storage": {*TYPES, "errors", "interfaces", "wal"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces", "wal"},

@@ -1,6 +1,8 @@
 """Checkpoints of the log: when they are made, by which thread, and what becomes of one that fails."""
 
+import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.descriptors import forbidden_to_open, open_files
@@ -126,6 +128,49 @@ class CheckpointTests(SQLiteTestCase):
         self.assertEqual(failure.getErrorMessage(), str(error))
         self.close(storage)
         self.assertEqual(len(self.load().entries), self.index)
+
+    def assert_ends_when(self, move: Callable[[], object], name: str = "raft.sqlite") -> None:
+        """The checkpoint after `move` ends the node in one line: the next start would not find what was written."""
+        storage = self.started()
+        move()
+        while not self.bulk_worker.waiting:
+            self.write(storage, 1)
+        self.bulk_worker.work()
+        (error,) = self.errors
+        self.assertIsInstance(error, WriteFailed)
+        line = f"cannot write {self.path}: {name} is not where it was opened any more, but was removed, renamed or"
+        self.assertIn(line, str(error))
+        self.assertIn("; put it back before the node is started again; where it is gone, never ", str(error))
+        self.failureResultOf(storage.save([save_of(entry(self.index + 1))]), WriteFailed)
+        self.close(storage)
+
+    def test_directory_renamed(self) -> None:
+        self.assert_ends_when(lambda: self.directory.rename(self.mktemp()))
+
+    def test_directory_removed(self) -> None:
+        self.assert_ends_when(lambda: shutil.rmtree(self.directory))
+
+    def test_directory_replaced(self) -> None:
+        """By a copy, as a restore does."""
+        self.assert_ends_when(
+            lambda: (copy := self.copy(), self.directory.rename(self.mktemp()), copy.rename(self.directory))
+        )
+
+    def test_file_removed(self) -> None:
+        self.assert_ends_when(self.path.unlink)
+
+    def test_log_of_writes_removed(self) -> None:
+        """What is in it would be lost by a crash, though the file itself is there."""
+        self.assert_ends_when(self.path.with_name("raft.sqlite-wal").unlink, "raft.sqlite-wal")
+
+    def test_closed_elsewhere(self) -> None:
+        """A node that is stopped before any checkpoint says so too."""
+        storage = self.started()
+        self.directory.rename(self.mktemp())
+        closed = storage.close()
+        self.bulk_worker.work()
+        error = self.failureResultOf(closed, WriteFailed).getErrorMessage()
+        self.assertIn("raft.sqlite is not where it was opened any more", error)
 
     def test_closed_during_a_checkpoint(self) -> None:
         """It is finished first. Then nothing is left in the `-wal`, and nothing open."""

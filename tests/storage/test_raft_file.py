@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.storage.contract import entries, entry, save_of
 from tests.storage.disk import SQLiteTestCase
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import CorruptLog, remedy_for_lost_data
+from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog
 from txraft.interfaces import Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.raft_rows import checksum_of_vote
@@ -17,7 +17,7 @@ class DamageTests(SQLiteTestCase):
     def test_data(self) -> None:
         """hazard S4: a bit of an entry's data."""
         self.execute("UPDATE log SET data = ? WHERE idx = 3", b"dati")
-        self.assertRefused(CorruptLog, "entry 3", remedy_for_lost_data(0))
+        self.assertRefused(CorruptLog, "entry 3", REMEDY_FOR_LOST_DATA)
 
     def test_columns(self) -> None:
         """hazard S4: a bit of any number of an entry, or a value that has become one of another type."""
@@ -167,7 +167,7 @@ class LostTests(SQLiteTestCase):
             content[offset] ^= 16
             wal.write_bytes(content)
             before = self.evidence()
-            self.assertRefused(CorruptLog, "lost: it ", remedy_for_lost_data(0))
+            self.assertRefused(CorruptLog, "lost: it ", REMEDY_FOR_LOST_DATA)
             self.assertEqual(self.evidence(), before)
 
     def test_no_log_of_writes(self) -> None:

@@ -56,6 +56,7 @@ class DataFile:
         self._path = path
         self._cluster_id = cluster_id
         self._connection: sqlite3.Connection | None = None
+        self._opened: wal.Inodes = {}
         self._row_count = 0
         self._row_checksums = 0
         self._not_checkpointed = 0
@@ -84,7 +85,8 @@ class DataFile:
         """Open everything that `write` needs (hazard S19). Raises StorageError."""
         try:
             self._connection = wal.connect(self._path, "NORMAL")
-        except sqlite3.Error as error:
+            self._opened = wal.inodes(self._path)
+        except (sqlite3.Error, OSError) as error:
             raise StorageError(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
 
     def write(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
@@ -102,9 +104,10 @@ class DataFile:
             self._connection.execute("COMMIT")
             self._not_checkpointed += sum(len(value or b"") + wal.PAGE_SIZE for value in changes.values())
             if self._not_checkpointed >= wal.CHECKPOINT_SIZE:
+                wal.require_in_place(self._opened)
                 wal.checkpoint(self._connection)
                 self._not_checkpointed = 0
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._connection.close()  # and with it the transaction
             self._connection = None
             raise self._cannot_write(error) from error
@@ -114,8 +117,8 @@ class DataFile:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
-                wal.close(connection)
-            except sqlite3.Error as error:
+                wal.close(connection, self._opened)
+            except (sqlite3.Error, OSError) as error:
                 raise self._cannot_write(error) from error
 
     # Reading
@@ -210,7 +213,7 @@ class DataFile:
         columns = (index, self._row_count, self._row_checksums)
         return 0, cluster_id, *columns, crc32(cluster_id.encode(), crc32(APPLIED.pack(*columns)))
 
-    def _cannot_write(self, error: sqlite3.Error) -> WriteFailed:
+    def _cannot_write(self, error: Exception) -> WriteFailed:
         return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")
 
 

@@ -5,7 +5,7 @@ from twisted.logger import Logger
 from txraft.core.invariants import View
 from txraft.core.ready import LostData
 from txraft.core.roles import Role
-from txraft.errors import remedy_for_lost_data
+from txraft.errors import REMEDY_FOR_LOST_DATA
 
 
 def report_change(log: Logger, before: View, after: View) -> None:
@@ -47,5 +47,5 @@ def report_lost_data(log: Logger, lost: LostData) -> None:
         " directory that it had. Where that is lost, {remedy}",
         follower=lost.follower,
         index=lost.index,
-        remedy=remedy_for_lost_data(lost.follower),
+        remedy=REMEDY_FOR_LOST_DATA,
     )

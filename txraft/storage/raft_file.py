@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from txraft import wal
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import CorruptLog, StorageError, TxraftError, WriteFailed, remedy_for_lost_data
+from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Stored
 from txraft.storage.directory import sync_directory
 from txraft.storage.durable import DurableRecord, SaveNumbers
@@ -52,6 +52,7 @@ class RaftFile:
         self._named = named
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
+        self._opened: wal.Inodes = {}
         self._durable = DurableRecord(Path(f"{path}-durable"))
         # Of what the file holds: the numbers of its last saves, its last entry and the checksum of that.
         self._saves = SaveNumbers()
@@ -94,6 +95,7 @@ class RaftFile:
             self._connection = self._connect(self._path)
             wal.checkpoint(self._connection, "TRUNCATE")
             self._durable.open()
+            self._opened = wal.inodes(self._path)
         except (sqlite3.Error, OSError) as error:
             raise WriteFailed(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
 
@@ -129,8 +131,9 @@ class RaftFile:
         """Copy the rest of the `-wal` into the file, so that the next write begins it again. Raises WriteFailed."""
         assert self._connection is not None
         try:
+            wal.require_in_place(self._opened)
             wal.checkpoint(self._connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise self._cannot_write(error) from error
         self._not_checkpointed = 0
 
@@ -142,8 +145,8 @@ class RaftFile:
             if connection is not None and failed:
                 connection.close()
             elif connection is not None:
-                wal.close(connection)
-        except sqlite3.Error as error:
+                wal.close(connection, self._opened)
+        except (sqlite3.Error, OSError) as error:
             raise self._cannot_write(error) from error
         finally:
             self._close_durable()
@@ -200,8 +203,7 @@ class RaftFile:
 
     def _corrupt(self, error: Exception) -> CorruptLog:
         return CorruptLog(
-            f"{self._path} is damaged: {wal.printable(str(error))};"
-            f" see to the disk, and {remedy_for_lost_data(self.identity.node_id)}"
+            f"{self._path} is damaged: {wal.printable(str(error))}; see to the disk, and {REMEDY_FOR_LOST_DATA}"
         )
 
     def _cannot_write(self, error: Exception) -> WriteFailed:
