@@ -98,6 +98,16 @@ class StatusTests(WorldTestCase):
         self.assertAlmostEqual(followers[cut_off.id].last_contact, 3, delta=0.2)
         self.assertEqual(leader.replica.status().cluster, "test")
 
+    def test_roles(self) -> None:
+        """Those of a cluster that has elected; one that is cut off asks for votes, which is called a candidate."""
+        world, leader = self.begun()
+        cut_off, follower = world.followers()
+        self.assertEqual((leader.replica.status().role, follower.replica.status().role), ("leader", "follower"))
+        self.assertEqual([member.voter for member in leader.replica.status().members], [True, True, True])
+        world.isolate(cut_off.id)
+        world.run(3)
+        self.assertEqual(cut_off.replica.status().role, "candidate")
+
     def test_nothing_of_others_where_it_does_not_lead(self) -> None:
         world, leader = self.begun()
         for machine in world.followers():
