@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.descriptors import forbidden_to_open, open_files
 from tests.storage.contract import entry, save_of
-from tests.storage.disk import SQLiteTestCase
+from tests.storage.disk import IDENTITY, SQLiteTestCase
 from tests.storage.test_sqlite import FailingConnection
 from tests.storage.worker import HandWorker, InlineWorker
 from txraft import wal
@@ -197,6 +197,23 @@ class CheckpointTests(SQLiteTestCase):
         self.assertEqual(open_files(self.directory), before)
         self.assertEqual(self.errors, [])
         self.close(storage)
+
+    def test_opened_one_after_the_other(self) -> None:
+        """The first to open a new file changes its journal mode. Of two threads at it one would find the file locked,
+        and the node would end."""
+        writer = HandWorker()
+        storage = SQLiteStorage(self.directory, IDENTITY, False, writer)
+        storage.load()
+        storage.start(self.bulk_worker, self.errors.append)
+        self.assertEqual((len(writer.waiting), len(self.bulk_worker.waiting)), (1, 0))
+        writer.work()
+        self.assertEqual(len(self.bulk_worker.waiting), 1)
+        self.bulk_worker.work()
+        closed = storage.close()
+        writer.work()
+        self.bulk_worker.work()
+        self.successResultOf(closed)
+        self.assertEqual(self.errors, [])
 
     def test_cannot_be_opened(self) -> None:
         """That is told at the start, in one line (hazard S19)."""

@@ -21,9 +21,12 @@ class BulkCheckpoint:
         self._descriptor: int | None = None
 
     def open(self) -> None:
-        """Open all that is needed (hazard S19). Raises sqlite3.Error or OSError."""
-        self._connection = wal.connect(self._path, "FULL")
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        """Open all that is needed (hazard S19), after the connection that writes. Raises WriteFailed."""
+        try:
+            self._connection = wal.connect(self._path, "FULL")
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except (sqlite3.Error, OSError) as error:
+            raise WriteFailed(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
 
     def copy(self) -> None:
         """Copy what the `-wal` has by now into the file, durably. Raises WriteFailed."""

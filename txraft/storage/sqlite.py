@@ -69,8 +69,9 @@ class SQLiteStorage:
         S16): most of it on `bulk_worker`, while writes go on. `on_failure` is told what fails of all this, and the node
         is to end."""
         self._bulk_worker, self._on_failure = bulk_worker, on_failure
-        self._worker.run(self._open).addErrback(self._fail)
-        bulk_worker.run(self._bulk.open).addErrback(self._fail)
+        opened = self._worker.run(self._open)
+        # Then the other: the first to open a new file changes its journal mode, and locks everybody else out meanwhile.
+        opened.addCallback(lambda _: bulk_worker.run(self._bulk.open)).addErrback(self._fail)
 
     def save(self, saves: Sequence[Save]) -> "Deferred[None]":
         """Write `saves` in one transaction; fires when it is durable. One call at a time.
