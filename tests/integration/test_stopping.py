@@ -50,8 +50,11 @@ async def test_one_after_the_other_under_load(cluster: ProcessCluster) -> None:
 
 
 @process_test
-async def test_a_leader_hands_over_first(cluster: ProcessCluster) -> None:
-    """Another leads before it is gone: nobody waits for an election timeout."""
+async def test_a_leader_hands_over_first(make_cluster: MakeCluster) -> None:
+    """Another leads before it is gone: nobody waits for an election timeout. That is long here, so that a slow machine
+    does not let one pass."""
+    cluster = make_cluster(timing={"election_timeout": 5000})
+    cluster.start()
     old = await cluster.wait_for_leader()
     assert (await old.ask("/set", key="a", val="1")).status == 200
     others = cluster.others(old)
