@@ -22,3 +22,10 @@ class Clock(task.Clock):
         if delay < 0:
             raise AssertionError(f"{callable} is to be called in {delay:g} s, which is in the past")
         return super().callLater(delay, callable, *args, **kw)
+
+    def turn(self) -> None:
+        """One turn of a reactor: what is due runs, and what it wants to run at once waits for the next turn."""
+        for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
+            self.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)

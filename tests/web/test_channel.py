@@ -69,6 +69,8 @@ class ChannelTests(SynchronousTestCase):
             b"GET /status\r\n",  # HTTP/0.9
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"GET / FTP/1\r\n\r\n",
+            b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",  # one empty line is forgiven
+            b"GET / HTTP/1.1\r\n" + b"X:\r\n" * 101 + b"\r\n",
             b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n",
             b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n",  # TLS
             b"GET / HTTP/1.1\r\nno colon\r\nX: y\r\n\r\n",
@@ -76,7 +78,9 @@ class ChannelTests(SynchronousTestCase):
             b"GET / HTTP/1.1\r\nA b: x\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: x\0\r\n\r\n",
         ):
-            self.refused(sent, 400, "^this is not a valid HTTP/1.1 request, or its headers have more than 81920 bytes$")
+            self.refused(
+                sent, 400, "^this is not a valid HTTP/1.1 request, or it has more than 100 headers, or more than"
+            )
         for sent in (
             b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
             b" GET / HTTP/1.1\r\n",
@@ -151,10 +155,29 @@ class ChannelTests(SynchronousTestCase):
             b"1;\0\r\n",
             b"1" * 1100,
             b"0\r\n" + b"x" * 70_000,
-            b"0\r\n" + b"x: y\r\n" * 20_000,
+            b"0\r\n" + b"x: y\r\n" * 700,
         ):
             self.refused(head + chunk, 400, "not a valid")
         self.refused(head + b"F" * 1000 + b"\r\n" + b"x" * 30_000, 413, "longer")
+
+    def test_small_chunks(self) -> None:
+        """They are counted against the length of the body, and the rest of what has come is not looked at."""
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%b\r\n" % FORM
+        self.refused(head + b"1\r\nx\r\n" * 102 + b"no chunk", 400, "^the body comes in too many small chunks; send")
+        form = b"key=k&val=" + b"v" * 90
+        for chunks in (
+            b"".join(b"1\r\n%c\r\n" % byte for byte in form),
+            b"64\r\n%b\r\n" % form + b"40\r\n%b\r\n" % (b"v" * 64) * 500,
+        ):
+            wire = Wire()
+            wire.send(head + chunks + b"0\r\n\r\n")
+            self.assertEqual(wire.response().code, 200)
+        wire = Wire()
+        wire.send(head + b"64\r\n")
+        for byte in form:  # one chunk, however it comes
+            wire.send(b"%c" % byte)
+        wire.send(b"\r\n0\r\n\r\n")
+        self.assertEqual(wire.response().code, 200)
 
     def test_encoded(self) -> None:
         """A body that is not sent as it is, and expectations that nobody knows."""

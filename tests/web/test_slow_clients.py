@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.web.wire import HalfClosing, Wire
 from txraft.kv import Result
 from txraft.settings import SizeLimits, Timing
-from txraft.web.channel import LINGER_SECONDS
+from txraft.web.channel import LINGER_SECONDS, ApiChannel
 
 TIMING = Timing(receive_timeout=30_000, idle_timeout=60_000)
 GET = b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -21,6 +21,7 @@ class SlowTransport(HalfClosing):
 
     FULL: ClassVar = 1 << 16
     producer: IPushProducer | None
+    protocol: ApiChannel
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -56,6 +57,7 @@ class NeverReadTests(SynchronousTestCase):
         for count in range(1, 11):
             self.assertEqual(self.wire.replica.barriers, barriers + count)
             answers += self.transport.take()
+            self.wire.clock.advance(0)
         self.assertEqual((answers.count(b"HTTP/1.1 200 OK"), self.transport.value()), (10, b""))
         self.assertEqual(self.transport.producerState, "producing")
         self.assertEqual(self.wire.get("/get?key=x").code, 404)
@@ -71,6 +73,7 @@ class NeverReadTests(SynchronousTestCase):
         self.wire.send(status[10:] * 2)  # was on its way
         self.assertEqual(self.transport.value(), b"")
         self.wire.replica.waiting.pop().callback(Result.DONE.value)
+        self.wire.clock.advance(0)
         self.assertEqual(self.transport.producerState, "producing")
         self.assertEqual([self.wire.response().code for _ in range(2)], [200, 200])
 
@@ -170,7 +173,7 @@ class IdleTests(SynchronousTestCase):
         self.wire.send(GET * 2)
         self.wire.clock.pump([1] * 20)
         while self.transport.take():
-            pass
+            self.wire.clock.advance(0)
         self.assertTrue(self.is_idle_for(60))
 
     def test_watch_ends(self) -> None:
@@ -227,6 +230,7 @@ class HalfClosedTests(SynchronousTestCase):
         self.close()
         self.assertFalse(self.transport.disconnecting)
         self.wire.replica.waiting.pop().callback(Result.DONE.value)
+        self.wire.clock.advance(0)
         self.assertEqual([self.wire.response().code for _ in range(2)], [200, 200])
         self.assertTrue(self.transport.disconnecting)
 
@@ -237,6 +241,7 @@ class HalfClosedTests(SynchronousTestCase):
         answers = b""
         while not self.transport.disconnecting:
             answers += self.transport.take()
+            self.wire.clock.advance(0)
         self.assertEqual((answers + self.transport.value()).count(b"HTTP/1.1 200 OK"), 5)
 
     def test_after_a_refusal(self) -> None:

@@ -121,8 +121,9 @@ class Wire:
         protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Bytes from the client, and all turns of the reactor that they take."""
         self.protocol.dataReceived(data)
+        self.clock.advance(0)
 
     def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> None:
         """A request from the client; an `_` in the name of a header stands for a `-`."""

@@ -7,6 +7,9 @@ What bounds it (the hazards N1, N2 and N6):
 - A client has `receive_seconds` for the whole of a request, from its first byte on, and as long again to take what is
   answered. Between requests it may be silent for `idle_seconds`.
 - One request is served at a time. While one is being decided, or its answer waits to be taken, the next is not read.
+- What a client has sent behind a request waits for a turn of the reactor that the site gives it, so that others, and
+  the node's own heartbeats, have theirs between two requests of one client.
+- A body may come in chunks, but not in a great many small ones, and the trailer behind them is short.
 - What all connections together keep of bodies that are not whole and answers that are not taken is bounded by the site.
 
 A request that is refused before all of it has been read is a matter of some care. To close the connection while the
@@ -37,11 +40,15 @@ MAX_LINE = 64 * 1024
 """Of the request line, and of a header. In bytes."""
 MAX_HEADERS = MAX_LINE + 16 * 1024
 """Of the request line and all headers. In bytes."""
+MAX_HEADER_COUNT = 100
 MAX_HEADER_NAME = 100
 """In bytes."""
 LINGER_SECONDS = 5.0
 
-_NOT_HTTP = f"this is not a valid HTTP/1.1 request, or its headers have more than {MAX_HEADERS} bytes"
+_NOT_HTTP = (
+    f"this is not a valid HTTP/1.1 request, or it has more than {MAX_HEADER_COUNT} headers,"
+    f" or more than {MAX_HEADERS} bytes of them"
+)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -50,14 +57,19 @@ class ApiChannel(http.HTTPChannel):
 
     MAX_LENGTH = MAX_LINE
     totalHeadersSize = MAX_HEADERS
+    maxHeaders = MAX_HEADER_COUNT
     requestFactory = ApiRequest
     timeOut = None  # its timer is one for each request; `deadline` costs less
     transport: Any
     """Several of Twisted's interfaces at once."""
+    _transferDecoder: Any
+    """What reads the body: Twisted's, which it does not export."""
     refused = False
     """A request was refused, or the client was too slow: nothing that comes is looked at any more."""
     _idle = True
     """Nothing of the next request has come."""
+    _waits_for_turn = False
+    """The client has sent more than the request that was answered last, and the site will call `take_turn`."""
     _half_closed = False
     """The client will send nothing more."""
     _answer_size = 0
@@ -67,7 +79,7 @@ class ApiChannel(http.HTTPChannel):
         super().__init__()
         self.site = site
         self.deadline = site.now() + site.idle_seconds
-        """When `expire` is to be called, by the site's clock; infinite while a request is being decided."""
+        """When `expire` is to be called, by the site's clock; infinite while the client waits for this node."""
 
     # What the client may not do
 
@@ -135,6 +147,23 @@ class ApiChannel(http.HTTPChannel):
         if self._half_closed:
             self._close_if_done()
 
+    def take_turn(self) -> int:
+        """Read the next request of those that the client has sent. Gives its length, in bytes."""
+        if self.refused:
+            return 0
+        length = len(self._buffer)
+        self._waits_for_turn = self.paused = False
+        self.deadline = self.site.now() + self.site.receive_seconds
+        self._networkProducer.resumeProducing()
+        self.dataReceived(b"")
+        return length - len(self._buffer) - sum(map(len, self._dataBuffer))
+
+    def _wait_for_turn(self) -> None:
+        self._waits_for_turn = self.paused = True  # which ends LineReceiver's loop over what is buffered
+        self._idle = False
+        self.deadline = inf
+        self.site.wait_for_turn(self)
+
     def lineReceived(self, line: bytes) -> None:
         """The request line, a header, or the empty line behind them."""
         if line[:1] in (b" ", b"\t"):  # a header that goes on: nobody sends it, and to join the lines is quadratic
@@ -182,8 +211,13 @@ class ApiChannel(http.HTTPChannel):
     def requestDone(self, request: http.Request) -> None:
         """A request has been answered."""
         if not self._waitingForTransport:
-            self._wait_for_request()
+            if self.persistent and (self._buffer or any(self._dataBuffer)):
+                self._wait_for_turn()
+            else:
+                self._wait_for_request()
         super().requestDone(request)
+        if self._waits_for_turn:
+            self._networkProducer.pauseProducing()
         if self._half_closed:
             self._close_if_done()
 
@@ -204,8 +238,11 @@ class ApiChannel(http.HTTPChannel):
         self.site.release(self)
         self._wait_for_request()
         super().resumeProducing()
-        if self._buffer or self._half_closed:
-            self.dataReceived(b"")
+        if self._buffer:
+            self._wait_for_turn()
+            self._networkProducer.pauseProducing()
+        elif self._half_closed:
+            self._close_if_done()
 
     def _wait_for_request(self) -> None:
         self._idle = True
@@ -228,11 +265,12 @@ class ApiChannel(http.HTTPChannel):
 
     def _close_if_done(self) -> None:
         """Close where nothing more is to be answered, once everything is sent."""
-        busy = self._busyReceiving or self._handlingRequest or self._waitingForTransport
+        busy = self._busyReceiving or self._handlingRequest or self._waitingForTransport or self._waits_for_turn
         if (self.refused or not busy) and not self.transport.disconnecting:
             self.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
         """The connection is closed."""
+        self.refused = True
         self.site.closed(self)
         super().connectionLost(reason)

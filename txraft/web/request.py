@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE | re.DOTALL)
 """A target with scheme and host, as proxies are sent it. Its host counts, not the Host header (RFC 9112 §3.2.2)."""
+MAX_TRAILER = 4 * 1024
+"""Of all that comes behind the last chunk of a body. In bytes."""
+SMALL_CHUNKS = 100
+"""How many chunks of a body may be smaller than CHUNK_SIZE on average."""
+CHUNK_SIZE = 64
+"""In bytes."""
 Refusal: TypeAlias = tuple[int, str]
 """The status, and a line that says why."""
 
@@ -27,6 +33,7 @@ class ApiRequest(http.Request):
     lost = False
     """The client has gone: there is nobody to write to."""
     _received = 0
+    _chunks = 0
 
     def parseCookies(self) -> None:
         """Nothing here has a use for them."""
@@ -40,6 +47,8 @@ class ApiRequest(http.Request):
             self.channel.refuse(*refusal)
         elif length is not None:
             self._check_length(length)
+        else:
+            self.channel._transferDecoder._maxTrailerHeadersSize = MAX_TRAILER
 
     def _wrong_target(self) -> Refusal | None:
         """What is wrong with whom and what the request asks; None where nothing is."""
@@ -72,15 +81,24 @@ class ApiRequest(http.Request):
         """A piece of the body."""
         self._received += len(data)
         self._check_length(self._received)
+        if self.channel.length is None and self.channel._transferDecoder.state == "CRLF":  # the end of a chunk
+            self._count_chunk()
         if not self.channel.refused:
             self.content.write(data)
             self.channel.site.hold(self.channel, self._received)
+        if self.channel.refused:  # it has its answer; this ends the decoder's loop over what is buffered
+            raise http._MalformedChunkedDataError
 
     def _check_length(self, length: int) -> None:
         limit = self.channel.site.body_limit
         if length > limit:
             self.requestHeaders.removeHeader(b"expect")  # or Twisted goes on to invite the body
             self.channel.refuse(413, f"the body is longer than {limit} bytes, which is more than key and values take")
+
+    def _count_chunk(self) -> None:
+        self._chunks += 1
+        if self._chunks > SMALL_CHUNKS + self._received // CHUNK_SIZE:
+            self.channel.refuse(400, "the body comes in too many small chunks; send larger ones, or a Content-Length")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """All of the request is here."""
