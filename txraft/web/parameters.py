@@ -57,13 +57,13 @@ def read_parameters(request: ApiRequest, route: Route, limits: SizeLimits) -> di
 
 
 def check_site(headers: Headers) -> None:
-    """Raise CrossSite where a page of another site made a browser send these headers (hazard N7).
+    """Raise CrossSite where a page of another origin made a browser send these headers (hazard N7).
 
     Browsers send Sec-Fetch-Site over TLS and to localhost only; Origin with every POST, `null` where they will not say;
     Referer with a GET, unless the page forbids it. Programs send none of the three.
     """
-    if b"cross-site" in headers.getRawHeaders(b"sec-fetch-site", ()):
-        raise CrossSite("a page of another site may not change anything here")
+    if any(site not in (b"same-origin", b"none") for site in headers.getRawHeaders(b"sec-fetch-site", ())):
+        raise CrossSite("a page of another site, or of another port, may not change anything here")
     pages = [*headers.getRawHeaders(b"origin", ()), *headers.getRawHeaders(b"referer", ())]
     if pages:
         host = headers.getRawHeaders(b"host", (b"",))[0].lower()
