@@ -13,6 +13,7 @@ from txraft.settings import SizeLimits, Timing
 from txraft.web.channel import LINGER_SECONDS, ApiChannel
 
 TIMING = Timing(receive_timeout=30_000, idle_timeout=60_000)
+FORM = b"POST /set HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n"
 GET = b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -271,7 +272,7 @@ class TooManyTests(SynchronousTestCase):
 
 
 class HeldTests(SynchronousTestCase):
-    """What all clients together hold is bounded, and who began longest ago goes first (hazard N2)."""
+    """What all clients together hold is bounded (hazard N2)."""
 
     def setUp(self) -> None:
         self.first = SlowTransport()
@@ -284,6 +285,7 @@ class HeldTests(SynchronousTestCase):
         transport = SlowTransport()
         protocol = self.wire.site.buildProtocol(None)
         assert protocol is not None
+        transport.protocol = protocol
         protocol.makeConnection(transport)
         protocol.dataReceived(sends)
         return transport
@@ -308,7 +310,24 @@ class HeldTests(SynchronousTestCase):
         self.assertEqual(self.wire.response().code, 400)
         self.wire.send(body)
         self.wire.disconnect()
-        second, third = self.another(body), self.another(body)
-        self.assertEqual([each.disconnected for each in (second, third)], [False, False])
-        self.another(GET)
-        self.assertEqual([each.disconnected for each in (second, third)], [True, False])
+        self.assertEqual([self.another(body).value() for _ in range(2)], [b"", b""])
+
+    def test_largest_body(self) -> None:
+        """The largest is refused, with an answer; smaller ones, and answers, are left alone; one line is logged."""
+        self.wire.send(GET)
+        small = self.another(FORM % 13 + b"key=k&")
+        largest = self.another(FORM % 100_001 + b"x" * 100_000)
+        with capturedLogs() as events:
+            others = [self.another(FORM % 90_000 + b"x" * 50_000) for _ in range(10)]
+        self.assertEqual(len(events), 1)
+        self.assertIn("more at once", formatEvent(events[0]))
+        small.protocol.dataReceived(b"val=xyz")
+        self.assertIn(b"HTTP/1.1 200 ", small.value())
+        self.assertEqual([each.value() == b"" for each in others], [True, True] + [False] * 8)
+        for refused in (largest, *others[2:]):
+            head, _, body = refused.value().partition(b"\r\n\r\n")
+            self.assertIn(b"HTTP/1.1 503 ", head)
+            self.assertIn(b"X-Txraft-Outcome: not-applied\r\nRetry-After: 1\r\nConnection: close", head)
+            self.assertIn(b"nothing was done", body)
+            self.assertEqual((refused.half_closed, refused.disconnected), (True, False))
+        self.assertIn(b"200 OK", self.first.take())

@@ -10,7 +10,8 @@ What bounds it (the hazards N1, N2 and N6):
 - What a client has sent behind a request waits for a turn of the reactor that the site gives it, so that others, and
   the node's own heartbeats, have theirs between two requests of one client.
 - A body may come in chunks, but not in a great many small ones, and the trailer behind them is short.
-- What all connections together keep of bodies that are not whole and answers that are not taken is bounded by the site.
+- What all connections together keep of bodies that are not whole and answers that are not taken is bounded by the site:
+  of the kind that takes more, the largest body is refused, or the answer that waits longest given up.
 
 A request that is refused before all of it has been read is a matter of some care. To close the connection while the
 client still sends makes its kernel drop what it has received, the answer included. So the answer is written, our half
@@ -21,6 +22,7 @@ over (RFC 9112 §9.6).
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
+from io import BytesIO
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
-from txraft.web.outcomes import ON_EVERY_ANSWER, TEXT
+from txraft.web.outcomes import NOTHING_DONE, ON_EVERY_ANSWER, TEXT
 from txraft.web.request import ApiRequest
 
 if TYPE_CHECKING:
@@ -93,11 +95,15 @@ class ApiChannel(http.HTTPChannel):
             (b"Content-Type", TEXT),
             (b"Content-Length", b"%d" % len(body)),
             *ON_EVERY_ANSWER,
+            *(NOTHING_DONE if status == 503 else ()),
             (b"Connection", b"close"),
         ):
             head.append(b"%b: %b\r\n" % (name, value))
         self.transport.writeSequence([*head, b"\r\n", body])
         self._hang_up()
+        self.site.release(self)
+        for request in self.requests:
+            request.content = BytesIO()
 
     def _hang_up(self) -> None:
         """Close our half of the connection once everything is sent, and all of it LINGER_SECONDS from now."""
@@ -228,7 +234,7 @@ class ApiChannel(http.HTTPChannel):
         self._networkProducer.pauseProducing()
         self.paused = True
         self.deadline = self.site.now() + self.site.receive_seconds
-        self.site.hold(self, self._answer_size)
+        self.site.hold_answer(self, self._answer_size)
 
     def resumeProducing(self) -> None:
         """The client has taken everything."""

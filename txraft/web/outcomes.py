@@ -56,8 +56,9 @@ COMPARE_AND_SET = {
 
 ON_EVERY_ANSWER = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
 
+NOTHING_DONE = ((b"X-Txraft-Outcome", b"not-applied"), (b"Retry-After", b"1"))
+
 _RETRY = (b"Retry-After", b"1")
-_NOT_APPLIED = (b"X-Txraft-Outcome", b"not-applied")
 _UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
 
 
@@ -99,7 +100,7 @@ def of_failure(failure: Failure, changes: bool) -> Answer:
         case BadRequest() | NoSuchVoter():
             return Answer(400, line)
         case NotApplied():
-            return Answer(503, line, (_NOT_APPLIED, _RETRY))
+            return Answer(503, line, NOTHING_DONE)
         case Undecided():
             return Answer(503, line, (_UNKNOWN, _RETRY))
     _log.failure("A request failed in a way that nobody expected", failure)

@@ -85,7 +85,7 @@ class ApiRequest(http.Request):
             self._count_chunk()
         if not self.channel.refused:
             self.content.write(data)
-            self.channel.site.hold(self.channel, self._received)
+            self.channel.site.hold_body(self.channel, self._received)
         if self.channel.refused:  # it has its answer; this ends the decoder's loop over what is buffered
             raise http._MalformedChunkedDataError
 

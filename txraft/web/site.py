@@ -5,6 +5,7 @@
 
 from collections import deque
 from collections.abc import Collection
+from math import inf
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -34,7 +35,25 @@ MAX_HELD = 256 * 1024 * 1024
 """What all clients together may have sent of bodies that are not whole, and not taken of their answers, in bytes; or
 four bodies, if that is more."""
 SILENCE = 60.0
-"""Seconds in which refused connections are one line in the log."""
+"""Seconds in which the same complaint about clients is one line in the log."""
+
+
+class _Held:
+    """What channels keep for their clients, in bytes."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[ApiChannel, int] = {}
+        """The one that began longest ago comes first."""
+        self.total = 0
+
+    def hold(self, channel: ApiChannel, size: int) -> None:
+        """It is this many now."""
+        self.total += size - self.sizes.get(channel, 0)
+        self.sizes[channel] = size
+
+    def release(self, channel: ApiChannel) -> None:
+        """It is nothing."""
+        self.total -= self.sizes.pop(channel, 0)
 
 
 class ApiSite(ServerFactory):
@@ -61,13 +80,13 @@ class ApiSite(ServerFactory):
         self._max_connections = limits.connections
         self._max_held = max(MAX_HELD, 4 * self.body_limit)
         self._channels: set[ApiChannel] = set()
-        self._held: dict[ApiChannel, int] = {}
-        """What each channel keeps for its client, in bytes; the one that began longest ago comes first."""
-        self._held_size = 0
+        self._bodies = _Held()
+        self._answers = _Held()
         self._pipelines: deque[ApiChannel] = deque()
         """Those who wait for a turn; whoever had one last comes last."""
         self._turn: IDelayedCall | None = None
-        self._refused_at: float | None = None
+        self._said: dict[str, float] = {}
+        """When each of the lines was logged."""
         self._watch = LoopingCall(self._expire)
         self._watch.clock = reactor
 
@@ -77,14 +96,17 @@ class ApiSite(ServerFactory):
         """A channel for a new connection. None, which closes it, where there are too many."""
         if len(self._channels) < self._max_connections:
             return ApiChannel(self)
-        if self._refused_at is None or self.now() >= self._refused_at + SILENCE:
-            self._refused_at = self.now()
-            _log.warn(
-                "{count} clients are connected, which is as many as may be; more are turned away. limits.connections"
-                " and the limit of open files (ulimit -n) of this process say how many",
-                count=len(self._channels),
-            )
+        self._warn(
+            "{count} clients are connected, which is as many as may be; more are turned away. limits.connections"
+            " and the limit of open files (ulimit -n) of this process say how many",
+            count=len(self._channels),
+        )
         return None
+
+    def _warn(self, line: str, count: int) -> None:
+        if self.now() >= self._said.get(line, -inf) + SILENCE:
+            self._said[line] = self.now()
+            _log.warn(line, count=count)
 
     def opened(self, channel: ApiChannel) -> None:
         """A channel has its connection."""
@@ -116,18 +138,38 @@ class ApiSite(ServerFactory):
         if self._pipelines and self._turn is None:
             self._turn = self._call_later(0, self._give_turns)
 
-    def hold(self, channel: ApiChannel, size: int) -> None:
-        """A channel keeps this many bytes for its client. Where all together keep too many, the slowest clients go."""
-        self._held_size += size - self._held.get(channel, 0)
-        self._held[channel] = size
-        while self._held_size > self._max_held:
-            slowest = next(iter(self._held))
-            self.release(slowest)
-            slowest.abort()
+    def hold_body(self, channel: ApiChannel, size: int) -> None:
+        """A channel has this many bytes of a body that is not whole."""
+        self._bodies.hold(channel, size)
+        self._make_room()
+
+    def hold_answer(self, channel: ApiChannel, size: int) -> None:
+        """A channel has an answer of this many bytes that its client has not taken."""
+        self._answers.hold(channel, size)
+        self._make_room()
 
     def release(self, channel: ApiChannel) -> None:
         """It keeps nothing any more."""
-        self._held_size -= self._held.pop(channel, 0)
+        self._bodies.release(channel)
+        self._answers.release(channel)
+
+    def _make_room(self) -> None:
+        """Where all together keep too much, end what costs most: the largest body (the last
+        to begin, of several), or the answer that waits longest, which is no client's that reads."""
+        while self._bodies.total + self._answers.total > self._max_held:
+            if self._answers.total > self._bodies.total:
+                slowest = next(iter(self._answers.sizes))
+                self.release(slowest)
+                slowest.abort()
+            else:
+                largest = max(reversed(self._bodies.sizes), key=self._bodies.sizes.__getitem__)
+                self.release(largest)
+                largest.refuse(503, "this node holds as much of unfinished requests as it may; nothing was done")
+            self._warn(
+                "Clients send more at once, or leave more of their answers, than the {count} bytes that this node keeps"
+                " for them; the largest requests are refused, the slowest readers dropped. Do you know these clients?",
+                count=self._max_held,
+            )
 
     def _expire(self) -> None:
         now = self.now()
