@@ -12,13 +12,14 @@ What is open stays open when its name is gone: a directory that was removed or r
 start does not find them. So each checkpoint looks whether the files still have their names.
 """
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from txraft.errors import REMEDY_FOR_LOST_DATA
+from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
 
 CHECKPOINT_SIZE = 4 << 20
 """Bytes in a `-wal` at which it is time for a checkpoint."""
@@ -46,6 +47,24 @@ Inodes: TypeAlias = Mapping[Path, tuple[int, int] | None]
 
 class Moved(OSError):
     """A file is not where it was opened any more."""
+
+
+def require_files(path: Path, *others: Path, remedy: str) -> None:
+    """Raises StorageError where something that is not a file has the name of a file that SQLite keeps at `path`, or of
+    one of `others`: SQLite would say no more than "disk I/O error", or make a file where a link leads. A link to a file
+    is good."""
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), *others):
+        if os.path.lexists(name) and not os.path.isfile(name):
+            raise StorageError(f"cannot use {name}: it is {kind_of(name)}, and has to be a file; {remedy}")
+
+
+def kind_of(path: Path) -> str:
+    """What is at `path`, where something is."""
+    if not os.path.exists(path):
+        return f"a link to {os.readlink(path)}, where nothing is"
+    if os.path.isdir(path):
+        return "a directory"
+    return "a file" if os.path.isfile(path) else "neither a file nor a directory"
 
 
 def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:

@@ -143,6 +143,12 @@ class DataFileTests(SynchronousTestCase):
         self.assertNotIsInstance(error, CorruptLog)
         self.assertIn("cannot use", str(error))
 
+    def test_not_a_file(self) -> None:
+        """The line says what is in the file's place, and that it can be removed."""
+        self.path.mkdir()
+        line = str(self.assertRaises(StorageError, self.load))
+        self.assertIn(f"cannot use {self.path}: it is a directory, and has to be a file; remove it", line)
+
     def test_full_disk(self) -> None:
         """Its errors do not say so, and what to do is to make room."""
         self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -55,12 +56,26 @@ class DirectoryTests(SQLiteTestCase):
 
     def test_not_a_directory(self) -> None:
         """A file in its place, or in its parent's; nothing that is damaged."""
-        file = Path(self.mktemp())
+        file, link = Path(self.mktemp()), Path(self.mktemp())
         file.touch()
-        for directory in (file, file / "0"):
-            error = self.assertRaises(StorageError, storage_in(directory).load)
-            self.assertIn(f"cannot use {directory}: ", str(error))
-            self.assertNotIsInstance(error, CorruptLog)
+        link.symlink_to("elsewhere")
+        for path, kind in ((file, "a file"), (link, "a link to elsewhere, where nothing is")):
+            for directory in (path, path / "0"):
+                error = self.assertRaises(StorageError, storage_in(directory).load)
+                line = f"cannot use {directory}: {path} is {kind}; it has to be a directory that user "
+                self.assertIn(line, str(error))
+                self.assertNotIsInstance(error, CorruptLog)
+
+    def test_for_its_user_alone(self) -> None:
+        """Every value is in it. One that was there before is as its user made it."""
+        directory = Path(self.mktemp()) / "0"
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        make_directory(directory)
+        self.assertEqual(directory.stat().st_mode & 0o777, 0o700)
+        directory.chmod(0o750)
+        make_directory(directory)
+        self.assertEqual(directory.stat().st_mode & 0o777, 0o750)
 
     def test_cannot_be_made(self) -> None:
         """A disk that is full says so, and one that may not be written to says for whom."""
@@ -73,13 +88,22 @@ class DirectoryTests(SQLiteTestCase):
                 line = str(self.assertRaises(StorageError, make_directory, Path("here")))
             self.assertEqual(line, f"cannot use here: {advice}")
 
-    def test_cannot_open(self) -> None:
-        """SQLite cannot open the file: that says nothing of what is in it."""
-        self.path.unlink()
-        self.path.mkdir()
-        error = self.assertRaises(StorageError, storage_in(self.directory).load)
-        self.assertIn(f"cannot use {self.path}: ", str(error))
-        self.assertNotIsInstance(error, CorruptLog)
+    def test_not_a_file(self) -> None:
+        """The line says what is in the place of a file. That says nothing of what was in it, and nothing is made."""
+        for name in ("raft.sqlite", "raft.sqlite-wal", "raft.sqlite-durable", "lock"):
+            path = self.directory / name
+            for put, kind in ((path.mkdir, "a directory"), (partial(path.symlink_to, "gone"), "a link to gone, where")):
+                aside = Path(self.mktemp())
+                if path.exists():
+                    path.rename(aside)
+                put()
+                error = self.assertRaises(StorageError, storage_in(self.directory).load)
+                self.assertIn(f"cannot use {path}: it is {kind}", str(error))
+                self.assertNotIsInstance(error, CorruptLog)
+                path.unlink() if path.is_symlink() else path.rmdir()
+                if aside.exists():
+                    aside.rename(path)
+        self.assertEqual(self.load(), self.stored)
 
     def test_parents_are_made(self) -> None:
         """A directory several levels down."""

@@ -67,6 +67,7 @@ class DataFile:
 
         Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
         where it cannot be used for another reason."""
+        wal.require_files(self._path, remedy=REMEDY)
         try:
             connection = wal.connect(self._path, "NORMAL")
             try:

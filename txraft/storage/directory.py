@@ -7,14 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from txraft import wal
 from txraft.errors import DirectoryLocked, StorageError
 
 
 def make_directory(directory: Path) -> None:
-    """Make `directory` and its parents where they are missing, durably. Raises StorageError."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    """Make `directory`, for its user alone, and its parents where they are missing, durably. Raises StorageError."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:
             sync_directory(path.parent)
     except OSError as error:
@@ -35,7 +36,11 @@ def unusable(directory: Path, error: OSError) -> StorageError:
     advice = f"it has to be a directory that user {os.geteuid()} may write"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "make room there"
-    return StorageError(f"cannot use {directory}: {error.strerror or error}; {advice}")
+    reason = error.strerror or str(error)
+    for path in (directory, *directory.parents):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            reason = f"{path} is {wal.kind_of(path)}"
+    return StorageError(f"cannot use {directory}: {reason}; {advice}")
 
 
 class DirectoryLock:
@@ -47,9 +52,12 @@ class DirectoryLock:
         self._file: BinaryIO | None = None
 
     def acquire(self) -> None:
-        """Take the lock of a directory that exists. Raises DirectoryLocked at once where another has it."""
+        """Take the lock of a directory that exists. Raises DirectoryLocked at once where another has it, and
+        StorageError."""
+        path = self._directory / "lock"
+        wal.require_files(path, remedy="remove it")
         try:
-            file = (self._directory / "lock").open("a+b", buffering=0)
+            file = path.open("a+b", buffering=0)
         except OSError as error:
             raise unusable(self._directory, error) from error
         try:

@@ -66,6 +66,8 @@ class RaftFile:
         so the next start is refused too.
 
         Raises CorruptLog, WrongDirectory, or StorageError where the file cannot be used for another reason."""
+        remedy = f"put back what was there; where it is gone, {REMEDY_FOR_LOST_DATA}"
+        wal.require_files(self._path, self._durable.path, remedy=remedy)
         try:
             if not self._path.exists():
                 self._create()
