@@ -56,7 +56,7 @@ class HangingDiskTests(SynchronousTestCase):
         old = self.leader_of(cluster)
         old.propose(b"x")
         cluster.settle(writing=(2, 3))
-        for _ in range(round(TIMEOUT / INTERVAL) + 1):
+        for _ in range(round(TIMEOUT / INTERVAL) + 2):
             self.assertEqual((old.view.transfer_target, old.view.is_overtaken), (None, False))
             cluster.advance(INTERVAL)
             old.beat()
@@ -99,6 +99,18 @@ class HangingDiskTests(SynchronousTestCase):
             before = leader.view
             beats(cluster, 10 * TIMEOUT, writing=())
             self.assertEqual((cluster.leaders(), leader.view), ([leader], before))
+
+    def test_as_slow_as_the_others(self) -> None:
+        """The others took three election timeouts, so its disk has four more from then on."""
+        cluster = Cluster(3)
+        leader = self.leader_of(cluster)
+        leader.propose(b"x")
+        beats(cluster, 3 * TIMEOUT, writing=())
+        cluster.settle(writing=(2, 3))
+        beats(cluster, 4 * TIMEOUT, writing=(2, 3))
+        self.assertEqual((cluster.leaders(), leader.view.is_overtaken), ([leader], False))
+        beats(cluster, 2 * INTERVAL, writing=(2, 3))
+        self.assertTrue(leader.view.is_overtaken or leader.view.leader_id != leader.id)
 
     def test_all_disks_are_slow(self) -> None:
         """Each write takes as long as several election timeouts, the leader's a little longer than the others'."""

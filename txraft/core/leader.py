@@ -106,9 +106,11 @@ class Leader:
 
     def _others_have_what_it_writes(self, now: float) -> bool:
         """Whether what this server's disk is doing has been committed, and so is on the disks of a majority without it,
-        for an election timeout (hazard S12).
+        for long enough (hazard S12).
 
-        Where all disks are slow the others have not finished either, and leadership stays where it is.
+        Where all disks are slow the others have not finished either, or took about as long, and leadership stays where
+        it is: this server's disk has an election timeout more than theirs had, from when they have finished. Its write
+        may have had to wait for the one before it, and theirs not.
         """
         write = self._state.write
         if write is None or write.last_index > self._state.commit_index:
@@ -116,7 +118,9 @@ class Leader:
             return False
         if self._seen_overtaken is None or self._seen_overtaken[0] is not write:
             self._seen_overtaken = write, now
-        return now - self._seen_overtaken[1] >= self._state.options.election_timeout
+        _, seen_at = self._seen_overtaken
+        took = seen_at - write.given_out_at
+        return now - seen_at >= took + self._state.options.election_timeout
 
     def _go_on_handing_over(self, now: float) -> bool:
         """Begin a transfer where there must be one, repeat or end the one there is. Whether this server leads on."""

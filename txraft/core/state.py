@@ -47,6 +47,8 @@ class Write:
     """When it began, in seconds: when the save was given out, or the one before it became durable."""
     last_index: int
     """The last entry that had been given out to be saved by then."""
+    given_out_at: float
+    """When that was; a leader sent it to the others at the same time."""
 
 
 @define(eq=False)
@@ -78,6 +80,7 @@ class State:
     """What the disk is doing, if it has anything to do."""
 
     _given_out: TermAndVote = field(init=False)
+    _given_out_at: float = field(init=False, default=0.0)
     _saves_under_way: int = field(init=False, default=0)
     _messages: list[Envelope] = field(init=False, factory=list)
     _messages_after_save: list[Envelope] = field(init=False, factory=list)
@@ -141,7 +144,7 @@ class State:
         if save.term_and_vote is not None:
             self.durable = save.term_and_vote
         self._saves_under_way -= 1
-        self.write = Write(now, self.log.given_out_index) if self._saves_under_way else None
+        self.write = self._write_from(now) if self._saves_under_way else None
 
     def disk_hangs(self, now: float) -> bool:
         """Whether a write has taken an election timeout, and goes on."""
@@ -190,9 +193,13 @@ class State:
             return None
         self._given_out = self.term_and_vote
         self._saves_under_way += 1
+        self._given_out_at = now
         if self.write is None:
-            self.write = Write(now, self.log.given_out_index)
+            self.write = self._write_from(now)
         return Save(term_and_vote, entries)
+
+    def _write_from(self, now: float) -> Write:
+        return Write(now, self.log.given_out_index, self._given_out_at)
 
     def _take_committed(self) -> tuple[Entry, ...]:
         # What is applied but not in this server's own log would be lost to it by a crash, so it waits for the disk.
