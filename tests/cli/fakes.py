@@ -23,6 +23,8 @@ class FakeProcess:
     executable: str
     arguments: list[str]
     env: Mapping[Any, Any] | None
+    blocked: set[int | signal.Signals]
+    """The signals that do not reach it, from its start on."""
     signals: list[str] = field(factory=list)
     exited: bool = False
 
@@ -39,10 +41,12 @@ class FakeProcess:
 
 @implementer(IReactorProcess)
 class FakeProcesses:
-    """Spawns FakeProcesses, and keeps them in `spawned`."""
+    """Spawns FakeProcesses, and keeps them in `spawned`: at most `most`, where a `refusal` is what comes then."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 100, refusal: OSError | None = None) -> None:
         self.spawned: list[FakeProcess] = []
+        self.most = most
+        self.refusal = refusal
 
     def spawnProcess(
         self,
@@ -57,8 +61,11 @@ class FakeProcesses:
         childFDs: Mapping[int, int | str] | None = None,
     ) -> IProcessTransport:
         assert (path, uid, gid, usePTY, childFDs) == (None, None, None, False, None)
+        if self.refusal is not None and len(self.spawned) == self.most:
+            raise self.refusal
         protocol = cast(ProcessProtocol, processProtocol)
-        process = FakeProcess(protocol, str(executable), [str(argument) for argument in args], env)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        process = FakeProcess(protocol, str(executable), [str(argument) for argument in args], env, blocked)
         self.spawned.append(process)
         transport = cast(IProcessTransport, process)
         protocol.makeConnection(transport)

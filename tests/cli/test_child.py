@@ -6,7 +6,21 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.cli.child import terminate_at_end_of
+from txraft.cli.child import main, terminate_at_end_of
+
+
+class MainTests(SynchronousTestCase):
+    def test_an_interrupt_from_before_it_started_is_forgotten(self) -> None:
+        """It was blocked until then, by `txraft up`."""
+        self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.raise_signal(signal.SIGINT)
+        with patch("threading.Thread"), patch("twisted.scripts.twistd.run") as run:
+            main()
+        run.assert_called_once_with()
+        self.assertEqual(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+        self.assertEqual((signal.sigpending(), signal.pthread_sigmask(signal.SIG_BLOCK, ())), (set(), set()))
 
 
 class TerminateTests(SynchronousTestCase):

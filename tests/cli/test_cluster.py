@@ -1,5 +1,8 @@
 """A cluster of child processes: how it starts, what is said of it, and that none of it is left behind."""
 
+import errno
+import os
+import signal
 import sys
 from signal import Signals
 from typing import cast
@@ -26,8 +29,8 @@ class LocalClusterTests(SynchronousTestCase):
         self.nodes = FakeNodes()
         self.start(BUILT_IN)
 
-    def start(self, settings: Settings) -> None:
-        self.processes = FakeProcesses()
+    def start(self, settings: Settings, processes: FakeProcesses | None = None) -> None:
+        self.processes = processes or FakeProcesses()
         self.said: list[str] = []
         agent = cast(IAgent, RequestTraversalAgent(self.nodes))
         self.cluster = LocalCluster(
@@ -65,6 +68,31 @@ class LocalClusterTests(SynchronousTestCase):
                 f"{sys.executable} -m txraft.cli.child --nodaemon --pidfile= txraft --id {id} --data-dir there",
             )
         self.assertEqual(len(self.children), 3)
+
+    def test_ctrl_c_does_not_reach_a_node_before_it_can_ignore_it(self) -> None:
+        self.assertEqual([child.blocked for child in self.children], [{Signals.SIGINT}] * 3)
+        self.assertEqual(signal.pthread_sigmask(signal.SIG_BLOCK, ()), set())
+
+    def test_a_process_that_the_system_refuses(self) -> None:
+        """The others are ended, and the last line says why."""
+        for code, why in [
+            (errno.EACCES, "Permission denied"),
+            (errno.EMFILE, "Too many open files; raise the limit of open files (ulimit -n), or start fewer nodes"),
+            (
+                errno.EAGAIN,
+                "Resource temporarily unavailable; raise the limit of processes (ulimit -u), or start fewer nodes",
+            ),
+        ]:
+            for most in (0, 2):
+                self.start(BUILT_IN, FakeProcesses(most, OSError(code, os.strerror(code))))
+                self.assertEqual(self.signals(), [["TERM"]] * most)
+                for child in self.children:
+                    self.assertNoResult(self.ended)
+                    child.end(by=Signals.SIGTERM)
+                self.successResultOf(self.ended)
+                self.assertEqual((self.addresses + self.said)[3:], [f"node {most} could not start: {why}"])
+                self.assertEqual(self.cluster.exit_status, 1)
+                self.successResultOf(self.cluster.stop())
 
     # The leader
 

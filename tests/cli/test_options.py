@@ -69,6 +69,10 @@ class MainTests(SynchronousTestCase):
         with patch.object(Up, "run", side_effect=ListenError("localhost:8080 is taken", "end it")):
             self.assertEqual(self.run_main("up"), (1, "", "txraft: localhost:8080 is taken; end it\n"))
 
+    def test_ctrl_c_is_no_traceback(self) -> None:
+        with patch.object(Up, "run", side_effect=KeyboardInterrupt):
+            self.assertEqual(self.run_main("up"), (130, "", ""))
+
     def test_the_status_of_the_command_is_the_status(self) -> None:
         with patch.object(Up, "run", return_value=7):
             self.assertEqual(self.run_main("up", "--data-dir", "x")[0], 7)

@@ -64,6 +64,21 @@ async def test_a_session(make_cluster: MakeCluster) -> None:
 
 
 @process_test
+async def test_ctrl_c_while_it_starts(make_cluster: MakeCluster) -> None:
+    """No process of it, however young, answers with a traceback."""
+    cluster = make_cluster()
+    with up(cluster) as terminal:
+
+        async def all_there() -> bool | None:
+            return len(processes_in(terminal.process.pid)) == 4 or None
+
+        await until(cluster.reactor, "the processes of the nodes", all_there)
+        os.killpg(terminal.process.pid, signal.SIGINT)
+        assert await terminal.ended(cluster) == 0
+        assert "Traceback" not in terminal.output.read_text()
+
+
+@process_test
 async def test_it_is_killed(make_cluster: MakeCluster) -> None:
     """Its nodes do not outlive it, though it could tell them nothing."""
     cluster = make_cluster()

@@ -9,11 +9,15 @@ is the one boundary: a wrong command line is exit status 2, any other `TxraftErr
 of the nodes, and `child` is what such a process runs.
 """
 
+import signal
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments`, by default those of the process, name. Gives the exit status."""
-    from txraft.cli.options import run  # noqa: PLC0415 - `child` comes by here and must start fast
+    try:
+        from txraft.cli.options import run  # noqa: PLC0415 - `child` comes by here and must start fast
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:  # before anything was started or asked; what is under way answers Ctrl-C itself
+        return 128 + signal.SIGINT

@@ -12,10 +12,12 @@ import threading
 def main() -> None:
     """Run `twistd` with the arguments of the process, which must have `--nodaemon` among them: threads do not fork."""
     # Ctrl-C in a terminal reaches every process there; `txraft up` alone answers it. Twisted leaves this as it is.
+    # Until here SIGINT was blocked, by who started this process; one that came meanwhile is forgotten now.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=terminate_at_end_of, args=(0,), daemon=True).start()
 
-    from twisted.scripts.twistd import run  # noqa: PLC0415 - it takes a while, in which Ctrl-C would be a traceback
+    from twisted.scripts.twistd import run  # noqa: PLC0415 - it takes a while, in which the pipe may end
 
     run()
 

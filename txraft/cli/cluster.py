@@ -1,9 +1,11 @@
 """The nodes of a cluster as child processes of this one: started, watched and ended together."""
 
+import errno
 import json
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from signal import Signals
 
 from attrs import define, field
@@ -24,6 +26,11 @@ POLL = 0.25
 """Seconds between two questions for who leads, until one does."""
 PATIENCE = 15.0
 """Seconds that a node has to end in after SIGTERM; SIGKILL follows. Before that it ends by force itself."""
+REMEDIES = {
+    errno.EMFILE: "; raise the limit of open files (ulimit -n), or start fewer nodes",
+    errno.EAGAIN: "; raise the limit of processes (ulimit -u), or start fewer nodes",
+}
+"""What to do where the system refuses another process."""
 
 
 class NodeProcess(ProcessProtocol):
@@ -99,9 +106,15 @@ class LocalCluster:
         self._started_at = self.clock.seconds()
         for member in self.settings.cluster:
             self.say(f"node {member.id}: http://{member.kvaddr}")
-        for member in self.settings.cluster:
-            self._spawn(member)
         self._poll.start(POLL, now=False)
+        for member in self.settings.cluster:
+            try:
+                self._spawn(member)
+            except OSError as error:
+                self._give_up(f"node {member.id} could not start: {error.strerror}{REMEDIES.get(error.errno or 0, '')}")
+                break
+        if not self._running:
+            self._finish()
         return self._all_ended()
 
     def stop(self) -> "Deferred[None]":
@@ -129,8 +142,9 @@ class LocalCluster:
             lambda how, exited: self._ended(id, how, exited),
         )
         command = [sys.executable, "-m", "txraft.cli.child", "--nodaemon", "--pidfile=", "txraft", "--id", str(id)]
+        with _interrupts_held_back():
+            self.processes.spawnProcess(process, sys.executable, [*command, *self.arguments], env=None)
         self._running[id] = process
-        self.processes.spawnProcess(process, sys.executable, [*command, *self.arguments], env=None)
 
     def _ended(self, id: int, how: str, exited: bool) -> None:
         process = self._running.pop(id)
@@ -138,13 +152,17 @@ class LocalCluster:
             starting = not self._has_led or self.clock.seconds() < self._started_at + STARTING
             if exited and starting:
                 self.say(f"node {id} {how} while the cluster was starting; ending the others")
-                self._why = f"node {id} could not start: {process.complaint or how}"
-                self.exit_status = 1
-                self.stop()
+                self._give_up(f"node {id} could not start: {process.complaint or how}")
             else:
                 self.say(f"node {id} {how}")
         if not self._running:
             self._finish()
+
+    def _give_up(self, why: str) -> None:
+        """The cluster cannot start."""
+        self._why = why
+        self.exit_status = 1
+        self.stop()
 
     def _finish(self) -> None:
         if not self._stopping:
@@ -191,3 +209,16 @@ class LocalCluster:
         self.say(f"node {leader} leads. To try it:")
         self.say(f"  curl 'http://{first.kvaddr}/set?key=greeting&val=hello'")
         self.say(f"  curl 'http://{last.kvaddr}/get?key=greeting'")
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start a process with SIGINT blocked: in a terminal, Ctrl-C reaches it before it can ignore that.
+
+    What is blocked stays so over an exec. Twisted sees to it that what is ignored does not.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
