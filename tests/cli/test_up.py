@@ -128,6 +128,15 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual([(each.id, each.kvaddr) for each in settings.cluster], [(5, Address("h", 2))])
         self.assertEqual(arguments, ("--data-dir", str(self.data), "--config", str(path)))
 
+    def test_a_file_that_was_given_is_left_as_it_is(self) -> None:
+        """The one in the data directory too."""
+        self.run_up("--nodes", "2")
+        path = self.data / "cluster.toml"
+        path.write_text("# mine\n" + path.read_text())
+        before = path.read_text()
+        self.run_up("--config", str(path))
+        self.assertEqual(path.read_text(), before)
+
     def test_nodes_and_base_port(self) -> None:
         """What their nodes read is what is meant."""
         for given, raft, kv, nodes in [
@@ -158,8 +167,8 @@ class OptionsTests(SynchronousTestCase):
             (["--base-port", "65337"], "--base-port takes a whole number from 1 to 65336, not '65337'"),
             (["--config", ""], "--config is empty"),
             (["--data-dir", ""], "--data-dir is empty"),
-            (["--config", "f", "--nodes", "3"], "--config says which nodes there are"),
-            (["--config", "f", "--base-port", "3"], "--config says which nodes there are"),
+            (["--config", "f", "--nodes", "3"], "--config cannot be combined with --nodes or --base-port"),
+            (["--config", "f", "--base-port", "3"], "--config cannot be combined with --nodes or --base-port"),
         ]:
             error = self.assertRaises(UsageError, Up().parseOptions, arguments)
             self.assertTrue(str(error).startswith(problem), error)
@@ -168,6 +177,44 @@ class OptionsTests(SynchronousTestCase):
         self.data.write_text("a file")
         line = str(self.assertRaises(SettingsError, self.run_up, "--nodes", "3"))
         self.assertEqual(line, f"cannot write {self.data}/cluster.toml: File exists; give another --data-dir")
+
+    # Data of an earlier start
+
+    def started_with(self, *arguments: str) -> None:
+        """Have nodes in the directory."""
+        settings, _ = self.run_up(*arguments)
+        for member in settings.cluster:
+            (self.data / str(member.id)).mkdir(parents=True)
+            (self.data / str(member.id) / "raft.sqlite").touch()
+
+    def test_another_number_of_nodes(self) -> None:
+        """One line says so, before any port is tried, and the file stays as it was."""
+        for given, number, others in [
+            (["--nodes", "5"], 5, ([], ["--nodes", "3"], ["--base-port", "9000"])),
+            ([], 3, (["--nodes", "5"], ["--nodes", "1", "--base-port", "9000"])),
+        ]:
+            self.data = Path(self.mktemp())
+            self.started_with(*given)
+            self.bound.clear()
+            file = self.data / "cluster.toml"
+            before = file.read_text() if file.exists() else None
+            for other in others:
+                self.assertEqual(
+                    str(self.assertRaises(SettingsError, self.run_up, *other)),
+                    f"{self.data}/ has {number} nodes: use txraft up --nodes {number}, or another --data-dir",
+                )
+            self.assertEqual((file.read_text() if file.exists() else None, self.bound), (before, []))
+            self.run_up("--nodes", str(number))
+
+    def test_the_file_names_the_ports_of_the_last_start(self) -> None:
+        """Of one without options too; and never those of a start that was refused."""
+        self.started_with("--base-port", "9000")
+        self.assertEqual(self.run_up()[0], BUILT_IN)
+        self.assertEqual(load(str(self.data / "cluster.toml")), BUILT_IN)
+        self.patch(up, "bind_ports", self.bind_the_first)
+        self.assertRaises(ListenError, self.run_up, "--base-port", "9100")
+        self.assertEqual(load(str(self.data / "cluster.toml")), BUILT_IN)
+        self.assertEqual(sorted(path.name for path in self.data.iterdir()), ["0", "1", "2", "cluster.toml"])
 
     # Ports, tried before anything starts
 

@@ -40,7 +40,7 @@ class Up(Subcommand):
             f"Port P of the first node's Raft; the others follow it, and HTTP is from P+{APART} on"
             f" [default: Raft from {RAFT_PORTS} and HTTP from {KV_PORTS} on].",
         ],
-        ["config", None, None, "A TOML file that describes the cluster, in place of these two."],
+        ["config", None, None, "A TOML file that describes the cluster, in place of --nodes and --base-port."],
         ["data-dir", None, "data", "Where node N keeps its data, in a directory N."],
     ]
     longdesc = (
@@ -54,13 +54,16 @@ class Up(Subcommand):
         self.to_whole_number("base-port", 1, 65536 - 2 * APART)
         self.refuse_empty("config", "data-dir")
         if self["config"] is not None and (self["nodes"], self["base-port"]) != (None, None):
-            raise UsageError("--config says which nodes there are, so --nodes and --base-port go without it")
+            raise UsageError("--config cannot be combined with --nodes or --base-port")
 
     def run(self) -> int:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
         settings, path = self._settings()
+        self._check_number(settings)
         self._check_ports(settings)
+        if path is not None and self["config"] is None:
+            self._write(settings)
         cluster = LocalCluster(
             settings=settings,
             arguments=("--data-dir", self["data-dir"], *([] if path is None else ["--config", path])),
@@ -72,19 +75,37 @@ class Up(Subcommand):
         return run_until_ended(cluster, reactor)
 
     def _settings(self) -> tuple[Settings, str | None]:
-        """The cluster's, and the file that they are in; None for the built-in one. Raises SettingsError."""
+        """The cluster's, and the file that its nodes read; None for the built-in one. Raises SettingsError."""
         if self["config"] is not None:
             return load(self["config"]), self["config"]
-        if (self["nodes"], self["base-port"]) == (None, None):
+        if (self["nodes"], self["base-port"]) == (None, None) and not self._configuration.exists():
             return BUILT_IN, None
-        settings = local_cluster(self["nodes"] or len(BUILT_IN.cluster), self["base-port"])
-        path = Path(self["data-dir"], CONFIGURATION)
+        return local_cluster(self["nodes"] or len(BUILT_IN.cluster), self["base-port"]), str(self._configuration)
+
+    @property
+    def _configuration(self) -> Path:
+        return Path(self["data-dir"], CONFIGURATION)
+
+    def _check_number(self, settings: Settings) -> None:
+        """Refuse another number of nodes than an earlier start had, which each node would do. Raises SettingsError."""
+        if self["config"] is not None or not any(Path(self["data-dir"]).glob("[0-9]*/raft.sqlite")):
+            return
+        before = load(str(self._configuration)) if self._configuration.exists() else BUILT_IN
+        number = len(before.cluster)
+        if number != len(settings.cluster):
+            data = self["data-dir"].rstrip("/")
+            raise SettingsError(f"{data}/ has {number} nodes: use txraft up --nodes {number}, or another --data-dir")
+
+    def _write(self, settings: Settings) -> None:
+        """Write the configuration down, all of it or nothing. Raises SettingsError."""
+        path = self._configuration
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_toml(settings), encoding="utf-8")
+            new = path.with_suffix(".new")
+            new.write_text(_toml(settings), encoding="utf-8")
+            new.replace(path)
         except OSError as error:
             raise SettingsError(f"cannot write {path}: {error.strerror}; give another --data-dir") from error
-        return settings, str(path)
 
     def _check_ports(self, settings: Settings) -> None:
         """Find out before any node starts whether a port is taken. Raises ListenError."""
