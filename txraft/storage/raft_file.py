@@ -161,12 +161,16 @@ class RaftFile:
             raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
 
     def _create(self) -> None:
-        """Make the file under another name, whole, then give it its own. What is durable in it is said first."""
+        """Make the file under another name, whole, then give it its own. What is durable in it is said first.
+
+        It has its journal mode from here on: SQLite keeps a rollback journal while it changes the mode, and `_read`,
+        which may not write, could not roll back one that a crash left behind."""
         if Path(f"{self._path}-wal").exists() or (self._durable.read() or SaveNumbers()).last > 0:
             raise Damage("it is missing, while the files beside it are there")
         self._durable.create()
         new = Path(f"{self._path}.new")
-        new.unlink(missing_ok=True)  # from a start that was cut off
+        for leftover in new.parent.glob(f"{new.name}*"):  # of a start that was cut off
+            leftover.unlink()
         with closing(sqlite3.connect(new, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = MEMORY")  # no second file that a crash could leave behind
             connection.execute("PRAGMA synchronous = FULL")
@@ -176,6 +180,7 @@ class RaftFile:
             connection.execute(*insert_identity(self.identity))
             connection.execute(*write_vote(TermAndVote(0, None), save=0))
             connection.execute("COMMIT")
+            connection.execute("PRAGMA journal_mode = WAL")
         new.rename(self._path)
         sync_directory(self._path.parent)
 
