@@ -48,15 +48,18 @@ class MainTests(SynchronousTestCase):
                 self.assertEqual(self.run_main(*arguments), (0, "txraft 1.2.3\n", ""))
 
     def test_wrong_command_lines(self) -> None:
-        for arguments, problem in [
-            ([], "no command was given"),
-            (["down"], "Unknown command: down"),
-            (["help", "down"], "Unknown command: down"),
-            (["--verbose"], "option --verbose not recognized"),
-            (["up", "now"], "Wrong number of arguments"),
-            (["up", "--config"], "option --config requires argument"),
+        for arguments, problem, command in [
+            ([], "no command was given", "txraft"),
+            (["down"], "Unknown command: down", "txraft"),
+            (["help", "down"], "Unknown command: down", "txraft"),
+            (["--verbose"], "option --verbose not recognized", "txraft"),
+            (["up", "--verbose"], "option --verbose not recognized", "txraft up"),
+            (["up", "now"], "'now' belongs to no option", "txraft up"),
+            (["up", "5"], "'5' belongs to no option: write --nodes 5", "txraft up"),
+            (["transfer", "1"], "'1' belongs to no option: write --to 1", "txraft transfer"),
+            (["up", "--config"], "option --config requires argument", "txraft up"),
         ]:
-            self.assertEqual(self.run_main(*arguments), (2, "", f"txraft: {problem}; see txraft --help\n"))
+            self.assertEqual(self.run_main(*arguments), (2, "", f"txraft: {problem}; see {command} --help\n"))
 
     def test_wrong_settings(self) -> None:
         missing = self.mktemp()

@@ -107,11 +107,16 @@ class OptionsTests(SynchronousTestCase):
             (["--id", "0", "--config="], "--config is empty: give it a value, or leave it out"),
             (["--id", "0", "--data-dir="], "--data-dir is empty: give it a value, or leave it out"),
             (["--od", "0"], "option --od not recognized"),
-            (["now"], "Wrong number of arguments."),
+            (["now"], "'now' belongs to no option"),
+            (["1"], "'1' belongs to no option: write --id 1"),
         ]:
             self.assertEqual(
                 self.refused("txraft", *arguments), f"txraft: {problem}; twistd txraft --help lists the options"
             )
+
+    def test_wrong_command_line_of_twist(self) -> None:
+        line = str(self.assertRaises(SystemExit, parsed, "txraft", runner=TwistOptions).code)
+        self.assertTrue(line.endswith("; twist txraft --help lists the options"), line)
 
     def test_version(self) -> None:
         with patch("importlib.metadata.version", {"txraft": "1.2.3"}.__getitem__), redirect_stdout(StringIO()) as out:

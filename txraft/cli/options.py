@@ -37,7 +37,8 @@ def run(arguments: Sequence[str] | None) -> int:
         options.parseOptions([*words[1:], "--help"] if words[:1] == ["help"] else words)
         return options.subOptions.run()
     except UsageError as error:
-        print(f"txraft: {str(error).rstrip('.')}; see txraft --help", file=sys.stderr)
+        command = f"txraft {options.subCommand}" if options.subCommand else "txraft"
+        print(f"txraft: {error}; see {command} --help", file=sys.stderr)
         return 2
     except TxraftError as error:
         print(f"txraft: {error}", file=sys.stderr)

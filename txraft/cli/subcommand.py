@@ -12,7 +12,11 @@ from txraft.version import version
 
 
 class VersionedOptions(Options):
-    """Options whose `--version` is txraft's, and whose methods have types."""
+    """Options whose `--version` is txraft's, and whose methods have types. Nothing stands on the command line without
+    the name of an option."""
+
+    meant: str | None = None
+    """The option that a number without one is likely to be for."""
 
     def __init__(self) -> None:
         Options.__init__(self)
@@ -20,6 +24,13 @@ class VersionedOptions(Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line, by default that of the process. Raises UsageError."""
         Options.parseOptions(self, options)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """What belongs to no option. Raises UsageError where there is anything."""
+        if arguments:
+            first = arguments[0]
+            hint = f": write --{self.meant} {first}" if self.meant and first.isascii() and first.isdigit() else ""
+            raise UsageError(f"{first!r} belongs to no option{hint}")
 
     opt_h = Options.opt_help
 

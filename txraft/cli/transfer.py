@@ -28,6 +28,7 @@ SHOWN = 300
 class Transfer(Subcommand):
     """The options of `txraft transfer`."""
 
+    meant = "to"
     optParameters = [  # noqa: RUF012 - how Twisted has it
         ["to", None, None, "The id of the node that is to lead; required."],
         ["config", None, None, "A TOML file that describes the cluster; without it, three nodes on localhost."],

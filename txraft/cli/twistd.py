@@ -27,6 +27,7 @@ STOP_WITHIN = 10.0
 class Options(VersionedOptions):
     """The command line of `twistd txraft`."""
 
+    meant = "id"
     synopsis = "--id N [options]"
     longdesc = (
         "Run one node of a txraft cluster: a replicated, linearizable key-value store that is asked over HTTP. Without"
@@ -46,7 +47,8 @@ class Options(VersionedOptions):
         try:
             VersionedOptions.parseOptions(self, options)
         except usage.UsageError as error:
-            _refuse(f"{error}; twistd txraft --help lists the options")
+            program = "twistd" if "nodaemon" in self.runner else "twist"
+            _refuse(f"{error}; {program} txraft --help lists the options")
 
     def postOptions(self) -> None:
         """Check the id, and give twistd file names that nodes in one directory do not share."""

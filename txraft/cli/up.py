@@ -31,6 +31,7 @@ CONFIGURATION: Final = "cluster.toml"
 class Up(Subcommand):
     """The options of `txraft up`."""
 
+    meant = "nodes"
     optParameters = [  # noqa: RUF012 - how Twisted has it
         ["nodes", None, None, f"How many nodes, 1 to {APART} [default: 3]."],
         [
