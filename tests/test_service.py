@@ -20,6 +20,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
 
+from tests.integration.ports import reserve_port
 from tests.storage.worker import InlineWorker
 from txraft import service
 from txraft.errors import DataLost, ListenError, SettingsError, StorageError, TxraftError, WriteFailed
@@ -32,16 +33,9 @@ from txraft.storage.directory import DirectoryLock
 from txraft.web import site
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def member(id: int) -> Member:
     """Of a cluster on this machine."""
-    return Member(id, Address("127.0.0.1", free_port()), Address("127.0.0.1", free_port()))
+    return Member(id, Address("127.0.0.1", reserve_port()), Address("127.0.0.1", reserve_port()))
 
 
 class WiringTests(SynchronousTestCase):
@@ -157,11 +151,11 @@ class PortTests(SynchronousTestCase):
         """Unless bind, kvbind or --kvaddr say otherwise, the last of them above all."""
         plain, bound = member(0), member(0)
         self.assertEqual(self.bind(plain), (("127.0.0.1", plain.address.port), ("127.0.0.1", plain.kvaddr.port)))
-        bound = evolve(bound, bind=Address("0.0.0.0", free_port()), kvbind=Address("0.0.0.0", free_port()))
+        bound = evolve(bound, bind=Address("0.0.0.0", reserve_port()), kvbind=Address("0.0.0.0", reserve_port()))
         assert bound.bind is not None
         assert bound.kvbind is not None
         self.assertEqual(self.bind(bound), (("0.0.0.0", bound.bind.port), ("0.0.0.0", bound.kvbind.port)))
-        given = Address("127.0.0.1", free_port())
+        given = Address("127.0.0.1", reserve_port())
         plain = member(0)
         self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
 
@@ -174,7 +168,7 @@ class PortTests(SynchronousTestCase):
 
     def test_localhost_is_that_of_version_4(self) -> None:
         """It is ::1 too; what dials it tries both."""
-        plain = evolve(member(0), address=Address("localhost", free_port()))
+        plain = evolve(member(0), address=Address("localhost", reserve_port()))
         self.assertEqual(self.bind(plain)[0], ("127.0.0.1", plain.address.port))
 
     def test_taken(self) -> None:

@@ -211,6 +211,13 @@ class LoadTests(SynchronousTestCase):
         for key in ("cluster[0].kvadr: unknown", "cluster[1].kvaddr: is missing", "timing.request_timeout: must"):
             self.assertIn(key, line)
 
+    def test_keys_of_the_whole_file_below_a_table(self) -> None:
+        for key in ('allowed_hosts = ["a"]', 'name = "n"'):
+            self.assertIn(
+                f"cluster[1].{key.split()[0]}: unknown key; it belongs above the first [[cluster]]",
+                self.refused(CLUSTER + key),
+            )
+
     def test_a_key_with_a_line_break_stays_in_one_line(self) -> None:
         self.assertIn("a\\nb: unknown key", self.refused('"a\\nb" = 1' + CLUSTER))
 

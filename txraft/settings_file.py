@@ -25,6 +25,8 @@ from txraft.settings import Address, Member, Settings, one_line, shown
 
 MAX_FILE_SIZE: Final = 1024 * 1024
 """Bytes of a configuration file."""
+ABOVE_TABLES: Final = ("name", "allowed_hosts")
+"""The keys of the file as a whole. TOML takes what is below [[cluster]] for a key of that table."""
 
 
 def load(path: str) -> Settings:
@@ -149,4 +151,8 @@ def _unknown_keys(error: ForbiddenExtraKeysError) -> Iterator[str]:
     known = [attribute.name for attribute in attrs.fields(error.cl)]
     for key in sorted(error.extra_fields):
         close = difflib.get_close_matches(key, known, n=1)
-        yield f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
+        if error.cl is not Settings and key in ABOVE_TABLES:
+            advice = "it belongs above the first [[cluster]], and above every other table"
+        else:
+            advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        yield f"{key}: unknown key; {advice}"
