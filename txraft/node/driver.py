@@ -310,7 +310,7 @@ class Node(Service):
             invariants.check(self._view)
             invariants.check_step(before, self._view)
             self._report(before, self._view)
-            if self.running:  # whoever is told may stop the node
+            if self.running:  # one that is told may stop the node
                 self._carry_out(ready)
         except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on
             self._fail(error)
@@ -340,7 +340,7 @@ class Node(Service):
         self._apply_call = None
         entry = None
         for _ in range(self.apply_at_once):
-            if not self._to_apply or not self.running:  # whoever is told may stop the node
+            if not self._to_apply or not self.running:  # one that is told may stop the node
                 break
             entry = self._to_apply.popleft()
             result = b""

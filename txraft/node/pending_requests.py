@@ -42,7 +42,7 @@ class Waiting(Generic[K, T]):
         return deferred
 
     def __iter__(self) -> Iterator[K]:
-        """The keys of those that wait now, whoever comes or goes meanwhile."""
+        """The keys of those that wait now. Others may come and go meanwhile."""
         return iter(list(self._deferreds))
 
     def fire(self, key: K, result: "T | Failure") -> None:

@@ -146,7 +146,7 @@ class Replica:
     def _of_the_leader(
         self, ask: "Callable[[NodeId], Deferred[T]]", request: _Request
     ) -> Generator[Deferred[Any], Any, T]:
-        """Ask whoever leads; where that one says that it does not, or cannot be asked, wait for news, and begin again.
+        """Ask the node that leads. Where it says that it does not, or cannot be asked, wait for news and begin again.
 
         News that come while it is being asked count: the answer may be slower than they are.
         """

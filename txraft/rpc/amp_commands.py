@@ -98,7 +98,7 @@ class VoterIds(amp.ListOf):
 
 
 class Hello(amp.Command):
-    """The first command of whoever dialled; nothing else may come before its answer, which is empty."""
+    """The first command of the side that dialled. Nothing else may come before its answer, which is empty."""
 
     arguments: ClassVar[Arguments] = [
         (b"protocol_version", Number()),

@@ -1,4 +1,4 @@
-"""Where blocking calls run, lest the reactor wait for a disk."""
+"""Where blocking calls run, so that the reactor never waits for a disk."""
 
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -24,7 +24,7 @@ class _Job:
 
 @implementer(IWorker)
 class ThreadWorker:
-    """One thread, first in first out. It starts at the first `run`, for no thread lives through a fork.
+    """One thread, first in first out. It starts at the first `run`, because no thread lives through a fork.
 
     It is a daemon thread: a call that hangs on a dead disk does not keep a process that gave up waiting from ending.
     """
