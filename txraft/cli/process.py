@@ -192,7 +192,7 @@ class Ending:
     def _end_by_force(self) -> None:
         _start_timer(LAST_WORDS, os._exit, 1)
         log.critical(
-            "the node did not stop within {patience:g} s and ends as it is, for its disk may hang; what it acknowledged"
+            "the node did not stop within {patience:g} s and is ended: its disk may hang; what it acknowledged"
             " is on a majority of disks",
             patience=self.patience,
         )
