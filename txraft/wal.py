@@ -3,7 +3,8 @@
 A commit appends to the log, the `-wal` file. A checkpoint copies it into the file itself, after which the next commit
 begins the log again. SQLite checkpoints by itself after a commit and when the last connection closes, and swallows
 what goes wrong there: fsync can fail for as long as it likes while the `-wal` grows (hazard S16). So its own
-checkpoints are switched off, and its last one finds nothing to do.
+checkpoints are switched off, and its last one finds nothing to do. Where something failed in the log's file, a
+connection that only reads is the last to close, and there is no last one.
 
 An explicit checkpoint raises whatever fails in it. It is not complete where another program is reading the file: that
 is no error, and the next one goes on from there.
@@ -105,12 +106,16 @@ def require_in_place(opened: Inodes) -> None:
             raise Moved(f"{path.name} is not where it was opened any more, but was removed, renamed or replaced")
 
 
+def finish(connection: sqlite3.Connection, opened: Inodes) -> None:
+    """Checkpoint everything; the `-wal` is empty then. Raises sqlite3.Error, and what `require_in_place` does."""
+    require_in_place(opened)
+    checkpoint(connection, "TRUNCATE")
+
+
 def close(connection: sqlite3.Connection, opened: Inodes) -> None:
-    """Checkpoint and close; the `-wal` is gone then. Raises sqlite3.Error, and what `require_in_place` does; the
-    connection is closed all the same."""
+    """`finish` and close; the `-wal` is gone then. Raises as that does; the connection is closed all the same."""
     try:
-        require_in_place(opened)
-        checkpoint(connection, "TRUNCATE")
+        finish(connection, opened)
     finally:
         connection.close()
 

@@ -1,8 +1,11 @@
 """Checkpoints of the log: when they are made, by which thread, and what becomes of one that fails."""
 
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from tests.descriptors import forbidden_to_open, open_files
@@ -120,6 +123,35 @@ class CheckpointTests(SQLiteTestCase):
         self.bulk_worker.work()
         self.assert_ended(storage)
 
+    def test_a_sync_fails_once(self) -> None:
+        """The pages that it was for are lost, and SQLite takes them for copied. Nothing is checkpointed any more, also
+        at the close, so the next start has everything from the `-wal` (hazards S1, S16)."""
+        storage = self.started()
+        while not self.bulk_worker.waiting:
+            self.write(storage, 1)
+        old = self.path.read_bytes()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM log").fetchall()
+            self.write(storage, 1)  # is not copied while there is a reader of what was before
+            synced: list[int] = []
+
+            def fail(descriptor: int) -> None:
+                synced.append(descriptor)
+                self.path.write_bytes(old)
+                raise OSError(errno.EIO, "Input/output error")
+
+            failing = self.patch(os, "fsync", fail)
+            self.bulk_worker.work_once()
+            failing.restore()
+        self.assertEqual(len(synced), 1)
+        size = self.wal_size()
+        self.close(storage)
+        self.assertEqual(len(self.errors), 1)
+        self.assertEqual((self.wal_size(), self.path.read_bytes()), (size, old))
+        self.assertEqual(open_files(self.directory), set())
+        self.assertEqual(len(self.load().entries), self.index)
+
     def assert_ended(self, storage: SQLiteStorage) -> None:
         (error,) = self.errors
         self.assertIsInstance(error, WriteFailed)
@@ -210,8 +242,8 @@ class CheckpointTests(SQLiteTestCase):
         self.assertEqual(len(self.bulk_worker.waiting), 1)
         self.bulk_worker.work()
         closed = storage.close()
-        writer.work()
-        self.bulk_worker.work()
+        for worker in (writer, self.bulk_worker, writer):
+            worker.work()
         self.successResultOf(closed)
         self.assertEqual(self.errors, [])
 

@@ -52,6 +52,8 @@ class RaftFile:
         self._named = named
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
+        self._guard: sqlite3.Connection | None = None
+        """Reads only. While it is open no other is the last to close, so SQLite does not checkpoint by itself."""
         self._opened: wal.Inodes = {}
         self._durable = DurableRecord(Path(f"{path}-durable"))
         # Of what the file holds: the numbers of its last saves, its last entry and the checksum of that.
@@ -96,6 +98,8 @@ class RaftFile:
         try:
             self._connection = self._connect(self._path)
             wal.checkpoint(self._connection, "TRUNCATE")
+            self._guard = connect_to_read(self._path)
+            self._guard.execute("PRAGMA user_version").fetchall()  # a first look takes the lock
             self._durable.open()
             self._opened = wal.inodes(self._path)
         except (sqlite3.Error, OSError) as error:
@@ -140,18 +144,26 @@ class RaftFile:
         self._not_checkpointed = 0
 
     def close(self, failed: bool) -> None:
-        """Let go of the file. Where a write has `failed`, also of its transaction, which SQLite rolls back; otherwise
-        nothing is left in the `-wal`. Raises WriteFailed."""
+        """Stop writing. Nothing is left in the `-wal` then. Where something has `failed`, or does so here, the `-wal`
+        stays as it is, for the next start: SQLite takes pages whose sync failed for copied (hazard S1). `release` is
+        called afterwards. Raises WriteFailed."""
         connection, self._connection = self._connection, None
         try:
-            if connection is not None and failed:
-                connection.close()
-            elif connection is not None:
-                wal.close(connection, self._opened)
+            if connection is not None and not failed:
+                wal.finish(connection, self._opened)
+                self.release()
         except (sqlite3.Error, OSError) as error:
             raise self._cannot_write(error) from error
         finally:
+            if connection is not None:
+                connection.close()
             self._close_durable()
+
+    def release(self) -> None:
+        """Let go of the file, after every connection that writes it has."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.close()
 
     def _close_durable(self) -> None:
         try:

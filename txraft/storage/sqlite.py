@@ -113,6 +113,7 @@ class SQLiteStorage:
         finally:
             if self._bulk_worker is not None:
                 await self._bulk_worker.run(self._bulk.close)
+            await self._worker.run(self._file.release)
             self._lock.release()
 
     # On the worker's
