@@ -113,6 +113,10 @@ class TargetSilent(NotApplied):
     """Leadership is not handed to a server that does not answer: meanwhile nobody could change anything."""
 
 
+class TargetLostData(NotApplied):
+    """Leadership is not handed to a server that has lost what it had acknowledged (hazard R23)."""
+
+
 class NoSuchVoter(TxraftError):
     """Leadership cannot be handed to a server that has no vote in the cluster."""
 

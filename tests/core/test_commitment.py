@@ -2,10 +2,10 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.core.cluster import Cluster, Server, entries_of
-from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, NodeId
+from tests.core.cluster import Cluster, Server, entries_of, only_request
+from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, AppendEntriesReply, Heartbeat, NodeId, TimeoutNow
 from txraft.core.state import RaftOptions
-from txraft.errors import CommandTooLong, NotLeader, Overloaded
+from txraft.errors import CommandTooLong, NotLeader, Overloaded, TargetLostData
 
 ONE_ENTRY_A_MESSAGE = RaftOptions(max_message_size=1)
 
@@ -324,3 +324,59 @@ class OverloadTests(SynchronousTestCase):
         self.assertEqual(successor.view.commit_index, successor.view.last_index)
         cluster.isolate(2)
         self.assertEqual(self.fill(successor), bound)
+
+
+class LostDataTests(SynchronousTestCase):
+    """hazard R23: a leader counts on nothing that a follower had acknowledged and has lost."""
+
+    def setUp(self) -> None:
+        """S1 leads. Only S2 has acknowledged entry 2, which S1's own disk is still writing; S3 is away."""
+        self.cluster = Cluster(3)
+        self.leader = self.cluster.elect(1)
+        self.cluster.beat()
+        self.cluster.isolate(3)
+        self.leader.propose(b"x")
+        self.cluster.settle(writing=[2])
+        self.assertEqual((self.leader.raft.followers[2].match_index, self.leader.view.commit_index), (2, 1))
+
+    def answer(self, success: bool) -> None:
+        """S2 connects, is probed, and says whether it has entry 2."""
+        self.leader.raft.peer_connected(2)
+        self.leader.outgoing.clear()
+        self.leader.take()
+        request = only_request(self.leader, 2)
+        self.assertEqual((request.prev_log_index, request.entries), (2, ()))
+        reply = AppendEntriesReply(request.term, request.request_id, success, 2 if success else 0, 0)
+        self.leader.receive(2, reply)
+
+    def test_nothing_is_committed_by_it(self) -> None:
+        """The leader's disk alone is no majority. When the follower has its data back, it counts again, at once."""
+        self.answer(False)
+        self.leader.write_all()
+        self.assertEqual(self.leader.view.commit_index, 1)
+        self.answer(True)
+        self.assertEqual(self.leader.view.commit_index, 2)
+
+    def test_heartbeats_tell_it_of_no_commitment(self) -> None:
+        """hazard R7: what it is told to commit is within what it has."""
+        self.answer(False)
+        self.leader.outgoing.clear()
+        self.leader.beat()
+        self.assertEqual({to: beat.leader_commit for to, beat in self.leader.sent(Heartbeat)}[2], 0)
+
+    def test_it_is_not_asked_to_lead(self) -> None:
+        """Neither by a leader that stops, which takes another that is behind, nor by an operator."""
+        self.assertEqual(self.leader.raft.successor(self.cluster.now), 2)
+        self.answer(False)
+        self.assertEqual(self.leader.raft.successor(self.cluster.now), 3)
+        with self.assertRaises(TargetLostData):
+            self.leader.raft.transfer_leadership(2, self.cluster.now)
+
+    def test_a_loss_during_a_transfer(self) -> None:
+        """The target is not told again to campaign."""
+        self.leader.raft.transfer_leadership(2, self.cluster.now)
+        self.leader.take()
+        self.answer(False)
+        self.leader.outgoing.clear()
+        self.leader.beat()
+        self.assertEqual(self.leader.sent(TimeoutNow), [])

@@ -214,8 +214,24 @@ class OwedTests(SynchronousTestCase):
         progress.probe()
         progress.sent(2, 10, 0, now=0.0)
         self.assertTrue(progress.refused(2, hint=3))
-        self.assertEqual(numbers(progress), (PROBE, 10, 11))
+        self.assertEqual(numbers(progress), (ProgressState.LOST, 10, 11))
+        self.assertEqual(progress.counted_index, 0)
         self.assertFalse(progress.may_send(PLENTY, PLENTY))
+        self.assertFalse(progress.refused(2, hint=3), "a copy of the same refusal")
+
+    def test_acknowledged_anew(self) -> None:
+        """hazard R23: it counts again when it has acknowledged all that it had, in answer to a request made since."""
+        progress = replicating()
+        progress.probe()
+        progress.sent(2, 10, 0, now=0.0)
+        progress.refused(2, hint=3)
+        for request_id, match_index in [(2, 10), (1, 12)]:  # from before the loss, and late
+            self.assertFalse(progress.accepted(request_id, match_index))
+            self.assertEqual(progress.counted_index, 0)
+        progress.probe()
+        progress.sent(3, 12, 0, now=0.0)
+        self.assertTrue(progress.accepted(3, 12))
+        self.assertEqual((progress.counted_index, *numbers(progress)), (12, REPLICATE, 12, 13))
 
     def test_acknowledged_meanwhile(self) -> None:
         """hazards R8, R19: a refusal may be older than an acknowledgement that has overtaken it; then nothing is lost.

@@ -12,7 +12,7 @@ from txraft.core.reads import Reads
 from txraft.core.replication import Replication
 from txraft.core.state import State, Write
 from txraft.core.transfer import Transfer
-from txraft.errors import NoSuchVoter, TargetSilent, TransferUnderWay
+from txraft.errors import NoSuchVoter, TargetLostData, TargetSilent, TransferUnderWay
 
 
 class Leader:
@@ -65,7 +65,10 @@ class Leader:
         return self.replication.propose(data)
 
     def transfer_leadership(self, target: NodeId, now: float) -> None:
-        """Hand leadership to `target` (thesis §3.10). Raises TransferUnderWay, NoSuchVoter or TargetSilent."""
+        """Hand leadership to `target` (thesis §3.10).
+
+        Raises TransferUnderWay, NoSuchVoter, TargetSilent or TargetLostData.
+        """
         if self.transfer is not None:
             raise TransferUnderWay(self.transfer.target)
         if target == self._state.node_id:
@@ -75,14 +78,21 @@ class Leader:
             raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
         if not self._has_heard(target, now):
             raise TargetSilent(f"node {target} has not answered for an election timeout, so it was not asked to lead")
+        if self.replication.progress[target].has_lost_data:
+            raise TargetLostData(f"node {target} has lost what it had acknowledged, so it was not asked to lead")
         self._hand_over(target, now)
 
     # Outputs
 
     def successor(self, now: float) -> NodeId | None:
-        """The voter that is furthest ahead of those that have answered within an election timeout, if any have."""
-        progress = self.replication.progress
-        heard = [peer for peer in progress if self._state.configuration.is_voter(peer) and self._has_heard(peer, now)]
+        """The voter that is furthest ahead of those that have answered within an election timeout, if any have. It is
+        none that has lost data (hazard R23)."""
+        progress, configuration = self.replication.progress, self._state.configuration
+        heard = [
+            peer
+            for peer in progress
+            if configuration.is_voter(peer) and self._has_heard(peer, now) and not progress[peer].has_lost_data
+        ]
         return max(heard, key=lambda peer: progress[peer].match_index, default=None)
 
     def send(self, now: float) -> None:

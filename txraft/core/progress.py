@@ -2,7 +2,8 @@
 
     PROBE ──────── an answer shows where the logs match ─────────> REPLICATE
       ^ <──────────────── refused, reconnected ────────────────────────┘
-      └──── what it needs is compacted ──> SNAPSHOT
+      ├──── what it needs is compacted ──> SNAPSHOT
+      └──── refuses what it had acknowledged ──> LOST
 
 Probing, one message without entries is under way at a time, so that a follower that is away costs next to nothing
 (hazard R18). Replicating, entries are sent as they come, without waiting for answers, up to a limit of messages and
@@ -13,6 +14,9 @@ heartbeats is asked once a heartbeat interval whether it has all that was sent t
 which stands where the next entry would, under the number of the last one, so that any answer counts. One that has lost
 something refuses at once, and is probed; one that has it answers when its disk has written it, and is not sent it
 again (hazards R15, R18, R21). A follower that does not even answer heartbeats is sent nothing until it does.
+
+A follower that refuses what it had acknowledged has lost it. The leader counts on nothing that this follower has until
+it has acknowledged all of that anew (hazard R23): match_index says what it had, `counted_index` what it surely has.
 """
 
 import enum
@@ -28,6 +32,7 @@ class ProgressState(enum.Enum):
     PROBE = "probe"
     REPLICATE = "replicate"
     SNAPSHOT = "snapshot"
+    LOST = "lost"
 
 
 @frozen
@@ -50,12 +55,19 @@ class Progress:
     last_contact: float
     """When it last answered anything in this term, in seconds."""
     match_index: int = 0
-    """Everything up to here is known to be durable there and the same as the leader's."""
+    """Everything up to here was acknowledged: it is durable there and the same as the leader's."""
+    has_lost_data: bool = False
+    """Whether it has refused what it had acknowledged, and has not acknowledged all of that anew (hazard R23)."""
     state: ProgressState = ProgressState.PROBE
     _inflight: deque[InFlight] = Factory(deque)
     _inflight_bytes: int = 0
     _asked_at: float = 0.0
     """When a request left for it last."""
+
+    @property
+    def counted_index(self) -> int:
+        """Everything up to here is known to be on its disk."""
+        return 0 if self.has_lost_data else self.match_index
 
     def sent(self, request_id: int, last_index: int, size: int, now: float) -> None:
         """An AppendEntries left, with entries up to last_index (probing: with none)."""
@@ -71,16 +83,20 @@ class Progress:
                 return not self._inflight
             case ProgressState.REPLICATE:
                 return len(self._inflight) < max_messages and self._inflight_bytes < max_bytes
-            case ProgressState.SNAPSHOT:
+            case ProgressState.SNAPSHOT | ProgressState.LOST:
                 return False
             case _ as never:
                 assert_never(never)
 
     def accepted(self, request_id: int, match_index: int) -> bool:
-        """The follower's log matches, durably, up to match_index. Whether that is news. May be late or a duplicate."""
-        news = match_index > self.match_index
+        """The follower's log matches, durably, up to match_index. Whether that changes `counted_index`. May be late or
+        a duplicate, and is then from before a loss of data.
+        """
+        before, answers = self.counted_index, self._under_way(request_id) is not None
         self.match_index = max(self.match_index, match_index)
-        if self.state is ProgressState.PROBE and self._under_way(request_id) is not None:
+        if answers and match_index == self.match_index:
+            self.has_lost_data = False
+        if self.state is ProgressState.PROBE and answers:
             self._reset(ProgressState.REPLICATE)
         self.next_index = max(self.next_index, self.match_index + 1)
         # A probe is answered only by its own reply, or two of them could chase each other for ever.
@@ -90,17 +106,19 @@ class Progress:
             and self._inflight[0].last_index <= self.match_index
         ):
             self._inflight_bytes -= self._inflight.popleft().size
-        return news
+        return self.counted_index != before
 
     def refused(self, request_id: int, hint: int) -> bool:
         """The follower's log did not match where the request needed it to; it may match at `hint`. Whether that means
-        that the follower has lost what it had acknowledged: then it is waited for as before (hazard R23). A refusal of
-        what is not under way any more is stale and changes nothing (hazard R8).
+        that the follower has lost what it had acknowledged: then it is sent nothing until it is probed (hazard R23). A
+        refusal of what is not under way any more is stale and changes nothing (hazard R8).
         """
         refused = self._under_way(request_id)
         if refused is None:
             return False
         if refused.is_known:
+            self.has_lost_data = True
+            self._reset(ProgressState.LOST)
             return True
         self._reset(ProgressState.PROBE)
         # Lower than what was refused, whatever the hint says, so that probing has an end.
@@ -121,8 +139,9 @@ class Progress:
         return self._inflight[-1].request_id if self._inflight else None
 
     def is_due(self, now: float, patience: float) -> bool:
-        """Whether nothing has been sent for `patience` seconds and an answer is owed: it is to be asked again."""
-        return bool(self._inflight) and now - self._asked_at >= patience
+        """Whether nothing has been sent for `patience` seconds and an answer is owed, or it has lost data: it is to be
+        asked again."""
+        return (bool(self._inflight) or self.state is ProgressState.LOST) and now - self._asked_at >= patience
 
     def asked(self, at: float) -> None:
         """It was asked again, or, where `at` is still to come, is to be left alone until then."""

@@ -111,7 +111,8 @@ class Raft:
         """Hand leadership to `target`, another voter (thesis §3.10). Until it leads, or the first heartbeat after an
         election timeout, nothing can be proposed (hazard C4).
 
-        Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter; TargetSilent.
+        Raises NotLeader; TransferUnderWay, where another transfer has not ended; NoSuchVoter; TargetSilent;
+        TargetLostData.
         """
         self._lead_or_refuse().transfer_leadership(target, now)
 

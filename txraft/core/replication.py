@@ -59,9 +59,10 @@ class Replication:
         """Commit what a majority of disks holds, if it is of the current term (§5.4.2; hazard R1).
 
         This server counts by its own durable_index: an entry that its disk is still writing is not there (hazard R10).
+        A follower that has lost what it had acknowledged does not count (hazard R23).
         """
         state = self._state
-        match_index = {peer: progress.match_index for peer, progress in self.progress.items()}
+        match_index = {peer: progress.counted_index for peer, progress in self.progress.items()}
         match_index[state.node_id] = state.log.durable_index
         index = committed_index(state.configuration.voter_sets, match_index)
         if index <= state.commit_index or state.log.term_at(index) != state.current_term:
@@ -99,8 +100,11 @@ class Replication:
         progress.sent(self._last_request_id, last_index, sum(map(size_of, entries)), now)
 
     def ask_again(self, peer: NodeId, now: float) -> None:
-        """Ask a follower that owes an answer whether it has all that was sent to it (`txraft.core.progress`)."""
+        """Ask a follower that owes an answer whether it has all that was sent to it (`txraft.core.progress`). One that
+        has lost data is asked under a new number, so that no answer from before the loss counts."""
         progress = self.progress[peer]
+        if progress.state is ProgressState.LOST:
+            progress.probe()
         if progress.owed is None:
             return
         if progress.next_index <= self._state.log.snapshot_index:
@@ -128,7 +132,7 @@ class Replication:
         """Send every follower a heartbeat. It waits for nothing, also not for a follower that is behind."""
         state = self._state
         for peer, progress in self.progress.items():
-            leader_commit = min(progress.match_index, state.commit_index)
+            leader_commit = min(progress.counted_index, state.commit_index)
             state.send(peer, Heartbeat(state.current_term, leader_commit, read_round))
 
     # What comes back

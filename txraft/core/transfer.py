@@ -25,7 +25,7 @@ class Transfer:
 
     def ask_when_caught_up(self) -> None:
         """Tell the target to campaign, as soon as it has the whole log."""
-        caught_up = self._replication.progress[self.target].match_index == self._state.log.last_index
+        caught_up = self._replication.progress[self.target].counted_index == self._state.log.last_index
         if caught_up and not self._asked:
             self._asked = True
             self._state.send(self.target, TimeoutNow(self._state.current_term))
