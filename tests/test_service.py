@@ -11,8 +11,8 @@ from unittest.mock import Mock, patch
 
 import treq
 from attrs import evolve
-from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
@@ -23,7 +23,15 @@ from twisted.web.client import Agent
 from tests.integration.ports import reserve_port
 from tests.storage.worker import InlineWorker
 from txraft import service
-from txraft.errors import DataLost, ListenError, SettingsError, StorageError, TxraftError, WriteFailed
+from txraft.errors import (
+    DataLost,
+    InvariantViolated,
+    ListenError,
+    SettingsError,
+    StorageError,
+    TxraftError,
+    WriteFailed,
+)
 from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
@@ -281,3 +289,16 @@ class WholeNodeTests(TestCase):
             self.assertEqual((answer.code, (yield answer.text())), (200, "set value"))
         yield gatherResults([node.stopService() for node in nodes])
         yield deferLater(reactor, 0)  # for what the clients still have to close
+
+
+class StopTests(SynchronousTestCase):
+    """The end of a whole node."""
+
+    def test_leadership_cannot_be_handed_over(self) -> None:
+        """Everything is let go all the same."""
+        whole, part = service._WholeNode(Mock(hand_over=lambda: fail(InvariantViolated("broken")))), Service()
+        part.setServiceParent(whole)
+        whole.startService()
+        self.successResultOf(whole.stopService())
+        self.assertFalse(part.running)
+        self.assertEqual(len(self.flushLoggedErrors(InvariantViolated)), 1)

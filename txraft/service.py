@@ -164,8 +164,11 @@ class _WholeNode(MultiService):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Hand over, if there is leadership to hand over, then stop everything."""
-        yield self._node.hand_over()
+        """Hand over, if there is leadership to hand over, then stop everything, also where that failed."""
+        try:
+            yield self._node.hand_over()
+        except Exception:
+            _log.failure("this node could not hand leadership over; it stops, and the others elect a leader")
         yield MultiService.stopService(self)
 
 

@@ -55,7 +55,9 @@ class BeforeAStopTests(WorldTestCase):
             if transfer_first:
                 leader.node.transfer_leadership(world.followers()[0].id).addErrback(lambda _: None)
             done = leader.node.hand_over()
-            world.run(TIMEOUT + 0.02)
+            world.run(TIMEOUT / 2)
+            self.assertNoResult(done)
+            world.run(TIMEOUT / 2 + 0.02)
             self.successResultOf(done)
 
 

@@ -171,7 +171,13 @@ class Node(Service):
         self._ask(self._raft.transfer_leadership, target, self._clock.seconds())
         if target == self.node_id:
             yield self.read_index()  # so that a majority says so, too
-            return target
+        else:
+            yield self._transferred(target)
+        return target
+
+    @inlineCallbacks
+    def _transferred(self, target: NodeId) -> Generator[Deferred[Any], Any, None]:
+        """Wait for the end of the transfer that is under way. Fails with TransferFailed unless `target` leads then."""
         # Between two turns `view` is older than what has arrived since, and might name this node still.
         while (view := self._raft.view()).transfer_target == target or view.leader_id is None:
             try:
@@ -180,18 +186,25 @@ class Node(Service):
                 raise TransferFailed(f"this node stopped before it knew whether node {target} took over") from None
         if view.leader_id != target:
             raise TransferFailed(f"node {target} did not take over; node {view.leader_id} leads")
-        return target
 
     @inlineCallbacks
     def hand_over(self) -> Generator[Deferred[Any], Any, None]:
         """Before a stop: where this node leads, let the voter lead that is furthest ahead, so that nobody waits for an
-        election. Fires when one leads, where there is nobody to ask, or after an election timeout.
+        election. A transfer that is under way already is waited for instead. Fires when another leads, where there is
+        nobody to ask, or after an election timeout.
         """
-        successor = self._raft.successor(self._clock.seconds())
-        if successor is not None and self.running:
+        under_way, successor = self._raft.view().transfer_target, self._raft.successor(self._clock.seconds())
+        handed_over: Deferred[Any]
+        if not self.running:
+            return
+        if under_way is not None:
+            handed_over = self._transferred(under_way)
+        elif successor is not None:
             handed_over = self.transfer_leadership(successor)
-            with suppress(Undecided, TimeoutError):
-                yield handed_over.addTimeout(self._options.election_timeout, self._clock)
+        else:
+            return
+        with suppress(Undecided, TimeoutError):
+            yield handed_over.addTimeout(self._options.election_timeout, self._clock)
 
     @property
     def view(self) -> invariants.View:
