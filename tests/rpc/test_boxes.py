@@ -14,6 +14,7 @@ from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Entry, EntryKi
 from txraft.rpc import amp_commands
 from txraft.rpc.boxes import GREETING_KEYS, GREETING_VALUE, MAX_KEYS
 from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE
+from txraft.settings import MAX_MEMBERS
 
 
 def pair(key: bytes, value: bytes) -> bytes:
@@ -45,12 +46,12 @@ class StrangerTests(SynchronousTestCase):
         return len(data)
 
     def test_box_without_end(self) -> None:
-        """A box that never ends is given up after a few KiB, with one line."""
+        """A box that never ends is given up after some 50 KiB, with one line."""
         most = (GREETING_KEYS + 1) * (GREETING_VALUE + 10)
         box = b"".join(pair(b"k%d" % number, bytes(GREETING_VALUE)) for number in range(100))
         with capturedLogs() as events:
             self.assertLess(self.send(box, most), most + 100)
-        self.assertLess(most, 16 * 1024)
+        self.assertLess(most, 64 * 1024)
         self.assertEqual(warnings(events), ["a stranger at 127.0.0.1:8080 does not speak txraft's protocol"])
 
     def test_the_same_key_for_ever(self) -> None:
@@ -64,9 +65,9 @@ class StrangerTests(SynchronousTestCase):
         self.assertEqual(self.send(b"\0\1k" + (GREETING_VALUE + 1).to_bytes(2, "big") + bytes(70_000), 10), 5)
 
     def test_longest_greeting(self) -> None:
-        """The longest Hello that a node could say is let in."""
-        name = "\U0001f600" * 255
-        longest = {"protocol_version": MAX_INTEGER, "cluster_id": name, "from_id": MAX_INTEGER, "to_id": MAX_INTEGER}
+        """The longest Hello that a node could say is read: of the most members, with the longest ids."""
+        name, voters = "\U0001f600" * 255, tuple(range(MAX_INTEGER - MAX_MEMBERS + 1, MAX_INTEGER + 1))
+        longest = {"cluster_id": name, "voters": voters, "from_id": MAX_INTEGER, "to_id": MAX_INTEGER}
         self.protocol.dataReceived(hello_box(**longest))
         (answer,) = amp.parseString(self.transport.value())
         self.assertEqual(answer[b"_error_code"], b"HANDSHAKE_REFUSED")

@@ -18,7 +18,8 @@ from txraft.errors import MalformedMessage
 from txraft.rpc.encoding import MAX_VALUE
 
 GREETING_KEYS: Final = 12
-GREETING_VALUE: Final = 1024
+GREETING_VALUE: Final = 4096
+"""For the ids of a hundred voters, of 19 digits each."""
 MAX_KEYS: Final = GREETING_KEYS + -(-MAX_COMMAND_SIZE // MAX_VALUE)
 """For the longest command, and what else belongs to a box."""
 
