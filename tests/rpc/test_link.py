@@ -89,6 +89,13 @@ class CalleeTests(SynchronousTestCase):
             self.assertLess(len(line), 200)
         self.assertEqual(self.handler.received, [])
 
+    def test_hello_of_another_version(self) -> None:
+        """It is refused as that, whatever else it says or leaves out."""
+        self.protocol.dataReceived(box(b"Hello", protocol_version=b"1", from_id=b"none", _ask=b"1"))
+        (answer,) = self.answers()
+        self.assertEqual(answer[b"_error_code"], b"HANDSHAKE_REFUSED")
+        self.assertIn(b"version", answer[b"_error_description"])
+
     def test_refused_caller_that_stays(self) -> None:
         """Who is refused and does not go is cut off, without another line in the log."""
         self.protocol.dataReceived(hello_box(to_id=1))

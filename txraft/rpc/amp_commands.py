@@ -4,7 +4,7 @@ Propose, ReadBarrier and Transfer.
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from twisted.protocols import amp
 
@@ -13,7 +13,7 @@ from txraft.core.messages import Message
 from txraft.errors import HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
 from txraft.rpc.encoding import LongBytes, Number, PackedMessage
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Goes up whenever nodes of the old and the new version could misunderstand each other."""
 
 Arguments = list[tuple[bytes, amp.Argument]]
@@ -108,6 +108,18 @@ class Hello(amp.Command):
         (b"to_id", Number()),
     ]
     fatalErrors: ClassVar[dict[type[Exception], bytes]] = {HandshakeRefused: b"HANDSHAKE_REFUSED"}
+
+    @classmethod
+    def parseArguments(cls, box: amp.AmpBox, protocol: amp.AMP) -> dict[str, Any]:
+        """Read them. Of a Hello of another version only `protocol_version`, since the rest may be anything.
+
+        Raises KeyError or ValueError.
+        """
+        version = Number().fromString(box[b"protocol_version"])
+        if version != PROTOCOL_VERSION:
+            return {"protocol_version": version}
+        arguments: dict[str, Any] = super().parseArguments(box, protocol)  # type: ignore[no-untyped-call]  # AMP has none
+        return arguments
 
 
 _UNDECIDED: dict[type[Exception], bytes] = {

@@ -56,14 +56,14 @@ class Refusal(enum.Enum):
 
 @frozen
 class Greeting:
-    """What `Hello` carries, field by field."""
+    """What `Hello` carries, field by field. Of another version of the protocol only that is known."""
 
     protocol_version: int
-    cluster_id: str
-    voters: tuple[NodeId, ...]
+    cluster_id: str = ""
+    voters: tuple[NodeId, ...] = ()
     """In ascending order."""
-    from_id: NodeId
-    to_id: NodeId
+    from_id: NodeId = -1
+    to_id: NodeId = -1
 
     def shown(self) -> SimpleNamespace:
         """The same, each field as a line of the log may have it."""
