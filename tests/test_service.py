@@ -12,7 +12,7 @@ from unittest.mock import Mock, patch
 import treq
 from attrs import evolve
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
@@ -36,6 +36,7 @@ from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
+from txraft.service import _Disk
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
 from txraft.web import site
@@ -302,3 +303,29 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(whole.stopService())
         self.assertFalse(part.running)
         self.assertEqual(len(self.flushLoggedErrors(InvariantViolated)), 1)
+
+
+class DiskTests(SynchronousTestCase):
+    def test_threads_end(self) -> None:
+        """Whatever fails while files are closed, the other file is closed too and the threads end: a thread that is
+        left keeps the process alive."""
+        ended: list[str] = []
+        failing: list[str] = []
+
+        class Part:
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def stop(self) -> "Deferred[None]":
+                ended.append(self.name)
+                return fail(RuntimeError(self.name)) if self.name in failing else succeed(None)
+
+            close = stop
+
+        names = ["data", "log", "data's thread", "log's thread"]
+        for name in names[:2]:
+            ended.clear()
+            failing[:] = [name]
+            parts: list[Any] = [*map(Part, names), self.fail]
+            self.failureResultOf(_Disk(*parts).stopService(), RuntimeError)
+            self.assertEqual(ended, names)

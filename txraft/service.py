@@ -199,13 +199,16 @@ class _Disk(Service):
     def stopService(self) -> Generator[Deferred[None], Any, None]:
         """Write what is left, close the files, and end the threads."""
         Service.stopService(self)
-        yield self._data.stop()
         try:
-            yield self._storage.close()
+            try:
+                yield self._data.stop()
+            finally:
+                yield self._storage.close()
         except StorageError as error:
             self._on_failure(error)
-        yield self._data_worker.stop()
-        yield self._worker.stop()
+        finally:
+            yield self._data_worker.stop()
+            yield self._worker.stop()
 
 
 class _Peers(Service):

@@ -9,9 +9,11 @@ The numbers are written when the save that they name is durable, and not synced.
 still take away. After a crash of the process, or a clean end, they are exact. After a power cut they may be those of an
 earlier save, and then less is checked.
 
-There are two slots, and writes alternate between them: a write that the power cut tears leaves the other slot whole.
-Each has a block of the file to itself, since a disk writes nothing smaller than a sector. A torn slot is the first that
-the next process writes, and that write alone is synced: it is whole again before the other slot can be torn.
+There are two slots, and writes alternate between them. Each has a block of the file to itself, since a disk writes
+nothing smaller than a sector. A torn slot is the first that the next process writes, and that write alone is synced: it
+is whole again before the other slot can be torn. As the writes after it are not synced, both slots may be on their way
+to the disk when the power is cut. What is relied on then is that a record lies within one sector, which a disk writes
+whole or not at all. Were both torn, the start would be refused, and nothing would be forgotten.
 """
 
 import os
