@@ -150,8 +150,8 @@ class IPeerHandler(Interface):
         """A message arrived."""
 
     def peer_connected(peer: NodeId) -> None:
-        """Entries and questions to `peer` go by another connection from now on, whoever dialled it. What was on its way
-        by the one before, if there was one, may be lost (hazard R22)."""
+        """Entries and questions to `peer` go by another connection from now on; either side may have dialled it.
+        What was on its way by the one before may be lost (hazard R22)."""
 
     def peer_lost(peer: NodeId) -> None:
         """There is no connection to `peer` any more."""

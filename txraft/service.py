@@ -38,8 +38,8 @@ from txraft.web import site
 CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
 RESERVED_FILES = 256
-"""How many of the files that the process may open are not for clients, but for the disk, for peers, and for strangers
-at the Raft port, who may come by the hundred in one turn of the reactor (hazard N4)."""
+"""So many of the files that the process may open are kept from clients. They are for the disk, for peers, and for
+strangers at the Raft port, of whom hundreds may come in one turn of the reactor (hazard N4)."""
 
 _log = Logger()
 

@@ -13,7 +13,6 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import SkipTest
 from unittest.mock import patch
 
 from attrs import define, field
@@ -26,6 +25,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.lacking import do_without
 from txraft.cli import process
 from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, spare_the_log_from_collection
 from txraft.errors import SettingsError, WriteFailed
@@ -289,7 +289,7 @@ class ActingAsTests(SynchronousTestCase):
     def test_what_is_made_is_theirs(self) -> None:
         """The user's and the group's; afterwards all is as it was."""
         if os.geteuid() != 0:
-            raise SkipTest("only root can act as others")
+            do_without("only root can act as others")
         with TemporaryDirectory() as made:
             directory = Path(made)
             directory.chmod(0o777)
@@ -308,7 +308,7 @@ class ActingAsTests(SynchronousTestCase):
     def test_their_groups(self) -> None:
         """As twistd has them later: not root's, which would open other directories meanwhile."""
         if os.geteuid() != 0:
-            raise SkipTest("only root can act as others")
+            do_without("only root can act as others")
         before = os.getgroups()
         self.addCleanup(os.setgroups, before)
         os.setgroups([0, 4])
@@ -338,7 +338,7 @@ class FilesOfUserTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         if os.geteuid() != 0:
-            raise SkipTest("only root can give files away")
+            do_without("only root can give files away")
         made = TemporaryDirectory()
         self.addCleanup(made.cleanup)
         self.directory = Path(made.name)

@@ -1,16 +1,16 @@
 """What the tests begin with: the reactor, clusters that are gone when the test is, and the tools of the machine."""
 
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]  # it has no annotations
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.integration.cluster import ProcessCluster
+from tests.lacking import do_without
 
 Test = TypeVar("Test", bound=Callable[..., Awaitable[None]])
 MakeCluster = Callable[..., ProcessCluster]
@@ -29,13 +29,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.processes)
-
-
-def do_without(reason: str) -> NoReturn:
-    """Skip a test that this machine lacks something for, and say what; in CI, which installs everything, it fails."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cluster import NodeProcess, ProcessCluster
-from tests.integration.conftest import MakeCluster, do_without, process_test
+from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.writers import Writers
+from tests.lacking import do_without
 from txraft import wal
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.commands import TREE
-from tests.integration.conftest import do_without
+from tests.lacking import do_without
 
 BUILD = "import hatchling.build, sys; print(hatchling.build.build_sdist(sys.argv[1]))"
 

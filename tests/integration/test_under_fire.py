@@ -15,10 +15,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.integration.clients import Clients
 from tests.integration.cluster import ProcessCluster
-from tests.integration.conftest import MakeCluster, do_without, process_test
+from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.namespaces import FencedCluster, NetworkNamespaces, inside, refusal
 from tests.integration.nemesis import TO_LINKS, TO_PROCESSES, Kind, Nemesis
 from tests.integration.waiting import until
+from tests.lacking import do_without
 from txraft.testing.history import Outcome
 from txraft.testing.linearizability import check
 

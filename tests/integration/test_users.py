@@ -10,8 +10,9 @@ import pytest
 
 from tests.integration.cluster import ProcessCluster
 from tests.integration.commands import is_gone, run, twistd
-from tests.integration.conftest import do_without, process_test
+from tests.integration.conftest import process_test
 from tests.integration.waiting import until
+from tests.lacking import do_without
 
 NOBODY = 65534
 

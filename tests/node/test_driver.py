@@ -40,12 +40,12 @@ class ElectionTests(WorldTestCase):
             world.run(1)
             follower = world.followers()[0]
             world.isolate(leader.id)
-            assert follower.node._election_call is not None
-            due = follower.node._election_call.getTime()
+            assert follower.node._timers.election_call is not None
+            due = follower.node._timers.election_call.getTime()
             world.clock.advance(due - world.clock.seconds() - 0.0001)
             before = follower.node.view
             world.clock.rightNow = due
-            follower.node._election_timer()
+            follower.node._timers.election_timer()
             follower.node.receive(leader.id, Heartbeat(before.current_term, 0, 0))
             world.clock.advance(0)
             world.clock.advance(0)
@@ -59,9 +59,9 @@ class ElectionTests(WorldTestCase):
         leader = world.leader()
         world.run(1)
         for follower in world.followers():
-            assert follower.node._election_call is not None
-            follower.node._election_call.cancel()
-            follower.node._election_timer()
+            assert follower.node._timers.election_call is not None
+            follower.node._timers.election_call.cancel()
+            follower.node._timers.election_timer()
         leader.crash()
         world.run(2)
         self.assertIsNot(world.leader(), leader)
@@ -83,7 +83,7 @@ class ElectionTests(WorldTestCase):
         world.run(2)
         self.assertNotEqual(leader.node.view.role, Role.LEADER)
         self.assertIsNotNone(leader.node._raft.election_deadline)
-        self.assertFalse(leader.node._heartbeats.running)
+        self.assertFalse(leader.node._timers.heartbeats.running)
 
     def test_single(self) -> None:
         """A cluster of one leads itself, and counts itself only once its disk has written (hazard R10)."""

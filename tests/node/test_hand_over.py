@@ -111,11 +111,11 @@ class LateTimerTests(WorldTestCase):
             world.isolate(leader.id)
             last_beat = leader.node._raft._leader
             assert last_beat is not None
-            leader.node._heartbeats.stop()
+            leader.node._timers.heartbeats.stop()
             world.clock.advance(TIMEOUT)
             last_beat._beat_at = world.clock.seconds()
-            leader.node._heartbeats.start(world.options.heartbeat_interval, now=False)
-            leader.node._heartbeat_timer()
+            leader.node._timers.heartbeats.start(world.options.heartbeat_interval, now=False)
+            leader.node._timers.heartbeat_timer()
             if answered:
                 for follower in world.followers():
                     leader.node.receive(follower.id, HeartbeatReply(leader.node.view.current_term, 0))
@@ -126,7 +126,7 @@ class LateTimerTests(WorldTestCase):
         """The node does nothing after it."""
         world = self.world()
         leader = world.leader()
-        leader.node._heartbeat_timer()
+        leader.node._timers.heartbeat_timer()
         leader.crash()
-        assert leader.node._due_call is not None
-        self.assertFalse(leader.node._due_call.active())
+        assert leader.node._timers.due_call is not None
+        self.assertFalse(leader.node._timers.due_call.active())

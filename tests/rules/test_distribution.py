@@ -4,10 +4,10 @@ import configparser
 import shutil
 import subprocess
 from pathlib import Path
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.lacking import do_without
 from txraft.cli.process import LAST_WORDS
 from txraft.cli.twistd import STOP_WITHIN
 
@@ -39,9 +39,9 @@ class UnitTests(SynchronousTestCase):
         """As systemd judges it, from 0, nothing, to 10, everything: 2 at most."""
         program = shutil.which("systemd-analyze")
         if program is None:
-            raise SkipTest("systemd-analyze is not installed")
+            do_without("systemd-analyze is not installed")
         command = [program, "security", "--offline=true", "--threshold=20", str(UNIT)]
         judged = subprocess.run(command, capture_output=True, text=True, check=False)
         if "nrecognized option" in judged.stderr:
-            raise SkipTest("this systemd-analyze does not judge files")
+            do_without("this systemd-analyze does not judge files")
         self.assertEqual(judged.returncode, 0, judged.stdout + judged.stderr)

@@ -16,8 +16,8 @@ MAX_COMMAND_SIZE: Final = 64 << 20
 """Bytes of the longest command. It is the same on every node, whatever is set there: what one node takes in, all others
 must be able to take in, also after somebody has lowered a limit."""
 MAX_BATCH_SIZE: Final = 1 << 20
-"""Bytes of entries that one message may carry, where it carries more than one: each costs whoever reads the message
-many times its bytes."""
+"""Bytes of entries that one message may carry, where it carries more than one. To read an entry costs many times its
+bytes."""
 
 
 class EntryKind(enum.IntEnum):

@@ -10,8 +10,8 @@ LARGEST_JUMP = 1 << 20
 Terms count elections, so honest servers are this far apart only where one without PreVote was cut off for days, or was
 empty when it came to a very old cluster. One forged message of a term at the end of what can be sent or stored would
 leave the cluster without a next term, and without a leader, for good. To refuse what is further away is no way out: a
-server that is far ahead, whoever brought it there, would never meet the others again. So a term further away is gone
-toward, one jump a message: a server that is behind by 10^9 terms is there after a thousand heartbeats. The next jump
+server that is far ahead, for whatever reason, would never meet the others again. So a term further away is approached
+by one jump a message: a server that is behind by 10^9 terms is there after a thousand heartbeats. The next jump
 counts from what is durable, so each costs a write; at one a millisecond the end (`MAX_TERM` in `txraft.rpc.encoding`)
 is more than a hundred years away.
 

@@ -5,6 +5,7 @@ A request's way, from the outside in; each knows only those below it:
 - `replica`           any request, on any node: finds the leader, passes on, tells outcomes apart
 - `driver`            `Node`, one core driven: inputs in, outputs carried out
 - `pending_requests`  those who wait: for an entry, a read index, a change of leader
+- `timers`            when an election or a heartbeat is due
 - `save_queue`        what is on its way to the disk, and the messages that wait for it
 - `reporting`         what a node says in its log of elections
 """

@@ -21,7 +21,6 @@ from typing import Any, ParamSpec, TypeVar
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, fail, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,6 +39,7 @@ from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Sto
 from txraft.node.pending_requests import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
 from txraft.node.reporting import report_change, report_lost_data
 from txraft.node.save_queue import SaveQueue
+from txraft.node.timers import Timers
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -101,10 +101,7 @@ class Node(Service):
 
         self._flush_call: IDelayedCall | None = None
         self._apply_call: IDelayedCall | None = None
-        self._election_call: IDelayedCall | None = None
-        self._due_call: IDelayedCall | None = None
-        self._heartbeats = LoopingCall(self._heartbeat_timer)
-        self._heartbeats.clock = clock
+        self._timers = Timers(clock, options.heartbeat_interval, self._election_is_due, self._heartbeat_is_due)
 
     # Service
 
@@ -118,16 +115,15 @@ class Node(Service):
             first=self._view.first_index,
             last=self._view.last_index,
         )
-        self._set_timers()
+        self._timers.set(self._raft.election_deadline)
 
     def stopService(self) -> None:
         """Stop everything, and tell those who wait. What is being written is the storage's to finish."""
         Service.stopService(self)
-        for call in (self._flush_call, self._apply_call, self._election_call, self._due_call):
+        for call in (self._flush_call, self._apply_call):
             if call is not None and call.active():
                 call.cancel()
-        if self._heartbeats.running:
-            self._heartbeats.stop()
+        self._timers.stop()
         self._held.let_go()
         self._proposals.stop()
         self.applied.stop()
@@ -281,16 +277,6 @@ class Node(Service):
         if self._flush_call is None and self.running:
             self._flush_call = self._clock.callLater(0, self._flush)
 
-    def _election_timer(self) -> None:
-        self._after_reading(self._election_is_due)
-
-    def _heartbeat_timer(self) -> None:
-        self._after_reading(self._heartbeat_is_due)
-
-    def _after_reading(self, act: Callable[[], None]) -> None:
-        """What has arrived in a socket counts before a timer (hazard E13): the reactor reads before its next turn."""
-        self._due_call = self._clock.callLater(0, act)
-
     def _election_is_due(self) -> None:
         now, deadline = self._clock.seconds(), self._raft.election_deadline
         if deadline is not None and now >= deadline:
@@ -328,7 +314,7 @@ class Node(Service):
         except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on
             self._fail(error)
         if self.running:
-            self._set_timers()
+            self._timers.set(self._raft.election_deadline)
 
     def _carry_out(self, ready: Ready) -> None:
         self._send(ready.messages)
@@ -370,23 +356,6 @@ class Node(Service):
             self.applied.advance(entry.index)
         if self._to_apply and self.running:
             self._apply_call = self._clock.callLater(0, self._apply)
-
-    def _set_timers(self) -> None:
-        """The election timer where this node does not lead, the heartbeat timer where it does."""
-        deadline = self._raft.election_deadline
-        if self._election_call is not None and self._election_call.active():
-            if deadline is None:
-                self._election_call.cancel()
-            else:
-                self._election_call.reset(max(0.0, deadline - self._clock.seconds()))
-        elif deadline is not None:
-            self._election_call = self._clock.callLater(
-                max(0.0, deadline - self._clock.seconds()), self._election_timer
-            )
-        if self._heartbeats.running and deadline is not None:
-            self._heartbeats.stop()
-        elif not self._heartbeats.running and deadline is None:
-            self._heartbeats.start(self._options.heartbeat_interval, now=False)
 
     def _report(self, before: invariants.View, after: invariants.View) -> None:
         """Say what changed to those who wait for a change, and in the log."""

@@ -202,7 +202,7 @@ class Changes:
 class AppliedIndex:
     """How far the state machine has come, and who waits for it to come further.
 
-    An index that is reached costs what those cost who wait for it, whoever waits for later ones. Indexes that nobody
+    Work is done only for those whose index is reached, and none for those who wait for later ones. Indexes that nobody
     waits for any more are kept until they are reached: each is that of an entry in the log, which is larger.
     """
 

@@ -29,8 +29,8 @@ a gap between entries (hazard R12), an unknown command, anything before `Hello`.
 seconds, and is hung up on when too many others come; a caller that is refused learns nothing of this node. A peer may
 send the longest command in one box, and no more; what its messages unpack to, its questions and what it does not read
 are bounded. Nothing of a connection outlives it. Lines that others cause are shortened, escaped, and limited by kind
-and time (`limited_log`, hazard N5). Names and numbers are all that a node is known by: whoever knows those of a cluster
-and can reach its ports can be taken for one of its nodes, so these ports belong into a network of their own.
+and time (`limited_log`, hazard N5). A node is known by names and numbers alone. A stranger who knows those of a cluster
+and can reach its ports can pass for one of its nodes, so these ports belong in a network of their own.
 """
 
 from txraft.rpc.link_limits import LinkLimits

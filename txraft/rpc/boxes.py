@@ -6,6 +6,7 @@ stranger makes a node hold `GREETING_KEYS * GREETING_VALUE` bytes, and what one 
 is too long is refused when its length arrives, and a box with too many keys when a read has been looked through.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -56,9 +57,9 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """From the next box on, take what a peer may send."""
         self._max_keys, self._MAX_VALUE_LENGTH = MAX_KEYS, MAX_VALUE
 
+    @abstractmethod
     def malformed(self, error: Exception) -> None:
         """What came cannot be read: end the connection."""
-        raise NotImplementedError
 
     def call(self, command: type[amp.Command], /, **arguments: Any) -> Deferred[Any]:
         """Send a command. Fires with its answer; None comes back where it has none."""

@@ -7,6 +7,7 @@
 closed is closed for good: its owner does not use it any more, and what still comes in on it is not looked at.
 """
 
+from abc import abstractmethod
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
@@ -215,9 +216,9 @@ class Link(BoxProtocol):
     # Opening and closing
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The other side, for the log."""
-        raise NotImplementedError
 
     def connectionMade(self) -> None:
         """The connection is open; the handshake has a time limit."""

@@ -83,7 +83,7 @@ class ApiSite(ServerFactory):
         self._bodies = _Held()
         self._answers = _Held()
         self._pipelines: deque[ApiChannel] = deque()
-        """Those who wait for a turn; whoever had one last comes last."""
+        """Those who wait for a turn. The one that has just had one goes to the end."""
         self._turn: IDelayedCall | None = None
         self._said: dict[str, float] = {}
         """When each of the lines was logged."""

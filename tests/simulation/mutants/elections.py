@@ -186,8 +186,8 @@ MUTANTS = (
     Mutant(
         "timers-before-sockets",
         "E13",
-        "txraft.node.driver",
-        "self._due_call = self._clock.callLater(0, act)",
+        "txraft.node.timers",
+        "self.due_call = self._clock.callLater(0, act)",
         "act()",
         what="a timer counts before what has arrived in a socket",
         budget=300,
