@@ -3,9 +3,9 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, entries_of, only_request
-from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, AppendEntriesReply, Heartbeat, NodeId, TimeoutNow
+from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, AppendEntriesReply, NodeId, TimeoutNow
 from txraft.core.state import RaftOptions
-from txraft.errors import CommandTooLong, NotLeader, Overloaded, TargetLostData
+from txraft.errors import CommandTooLong, DataLost, NotLeader, Overloaded, TargetLostData
 
 ONE_ENTRY_A_MESSAGE = RaftOptions(max_message_size=1)
 
@@ -357,12 +357,18 @@ class LostDataTests(SynchronousTestCase):
         self.answer(True)
         self.assertEqual(self.leader.view.commit_index, 2)
 
-    def test_heartbeats_tell_it_of_no_commitment(self) -> None:
-        """hazard R7: what it is told to commit is within what it has."""
-        self.answer(False)
-        self.leader.outgoing.clear()
-        self.leader.beat()
-        self.assertEqual({to: beat.leader_commit for to, beat in self.leader.sent(Heartbeat)}[2], 0)
+    def test_it_learns_of_its_loss(self) -> None:
+        """A heartbeat tells it, also where it has refused a request before (hazard R7). It ends, and gives no vote that
+        it may have given to another."""
+        follower = self.cluster[2]
+        follower.disk_log = []
+        follower.start()
+        self.leader.raft.peer_connected(2)
+        self.leader.take()
+        self.cluster.settle(writing=[2])
+        self.assertTrue(self.leader.raft.followers[2].has_lost_data)
+        with self.assertRaises(DataLost):
+            self.cluster.beat()
 
     def test_it_is_not_asked_to_lead(self) -> None:
         """Neither by a leader that stops, which takes another that is behind, nor by an operator."""

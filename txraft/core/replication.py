@@ -129,10 +129,13 @@ class Replication:
         )
 
     def send_heartbeats(self, read_round: int) -> None:
-        """Send every follower a heartbeat. It waits for nothing, also not for a follower that is behind."""
+        """Send every follower a heartbeat. It waits for nothing, also not for a follower that is behind.
+
+        A follower is told of what it has acknowledged only (hazard R7); one that has lost that learns of it so.
+        """
         state = self._state
         for peer, progress in self.progress.items():
-            leader_commit = min(progress.counted_index, state.commit_index)
+            leader_commit = min(progress.match_index, state.commit_index)
             state.send(peer, Heartbeat(state.current_term, leader_commit, read_round))
 
     # What comes back

@@ -86,8 +86,8 @@ MUTANTS = (
         "heartbeat-carries-commit-index",
         "R7",
         "txraft.core.replication",
-        "leader_commit = min(progress.counted_index, state.commit_index)",
-        "leader_commit = progress.counted_index and state.commit_index",
+        "leader_commit = min(progress.match_index, state.commit_index)",
+        "leader_commit = progress.match_index and state.commit_index",
         what="a heartbeat's leader_commit is beyond what its receiver has acknowledged",
     ),
     Mutant(
