@@ -20,6 +20,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
 
+from tests.clock import STARTS_AT
 from tests.integration.ports import reserve_port
 from tests.storage.worker import InlineWorker
 from txraft import service
@@ -28,6 +29,7 @@ from txraft.errors import (
     InvariantViolated,
     ListenError,
     SettingsError,
+    StartedBefore,
     StorageError,
     TxraftError,
     WriteFailed,
@@ -40,6 +42,13 @@ from txraft.service import _Disk
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
 from txraft.web import site
+
+
+def a_reactor() -> MemoryReactorClock:
+    """One that does nothing by itself, and whose time is no special one."""
+    reactor = MemoryReactorClock()
+    reactor.advance(STARTS_AT)
+    return reactor
 
 
 def member(id: int) -> Member:
@@ -70,14 +79,14 @@ class WiringTests(SynchronousTestCase):
 
     def test_of_an_embedder(self) -> None:
         """To wire a node changes nothing of the reactor that it is given."""
-        reactor = MemoryReactorClock()
+        reactor = a_reactor()
         before = {name: repr(value) for name, value in vars(reactor).items()}
         self.wire(reactor)
         self.assertEqual({name: repr(value) for name, value in vars(reactor).items()}, before)
 
     def test_settings(self) -> None:
         """Each goes to the part that is to heed it, in seconds and bytes."""
-        reactor = MemoryReactorClock()
+        reactor = a_reactor()
         with (
             patch("txraft.service.Node", wraps=Node) as node,
             patch("txraft.service.Replica", wraps=Replica) as replica,
@@ -107,7 +116,8 @@ class WiringTests(SynchronousTestCase):
         self.assertIn(self.settings.limits, web.call_args.args)
 
     def test_applied_beyond_the_log(self) -> None:
-        """What the core finds to be lost at the start comes with the directory, and with what to do."""
+        """What the core finds to be lost at the start comes with the directory, and with what to do. Nothing is held
+        on to."""
         directory = Path(self.mktemp())
         directory.mkdir()
         data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
@@ -115,8 +125,13 @@ class WiringTests(SynchronousTestCase):
         data.open()
         data.write(9, {})
         data.close()
+        ports = self.ports()
         with self.assertRaises(StorageError) as refused:
-            service.make_node_service(MemoryReactorClock(), self.settings, 4, self.ports(), directory, self.fail)
+            service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
+        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+        lock = DirectoryLock(directory)
+        lock.acquire()
+        lock.release()
         line = str(refused.exception)
         self.assertIn(f"{directory} has lost data: the state machine has applied entry 9, but the log ends at 0", line)
         self.assertIn("; never start the node from a backup, and emptied only when the others have gone on", line)
@@ -125,9 +140,7 @@ class WiringTests(SynchronousTestCase):
         """So does what it finds later; any other error goes on as it is (hazard R7)."""
         directory, errors = Path(self.mktemp()), list[TxraftError]()
         with patch("txraft.service.Node", wraps=Node) as node:
-            disk, *_ = service.make_node_service(
-                MemoryReactorClock(), self.settings, 4, self.ports(), directory, errors.append
-            )
+            disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, self.ports(), directory, errors.append)
         self.addCleanup(lambda: self.successResultOf(disk.stopService()))
         failed, other = node.call_args.kwargs["on_failure"], WriteFailed("cannot write")
         failed(DataLost("entry 8 is committed, but this server's log ends at 0"))
@@ -138,7 +151,7 @@ class WiringTests(SynchronousTestCase):
 
     def test_dials_where_the_others_are(self) -> None:
         """At their Raft addresses, and not for ever."""
-        reactor = MemoryReactorClock()
+        reactor = a_reactor()
         with patch("txraft.service.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint:
             self.wire(reactor)
         dialled = [(*call.args[1:], call.kwargs["timeout"]) for call in endpoint.call_args_list]
@@ -167,6 +180,12 @@ class PortTests(SynchronousTestCase):
         given = Address("127.0.0.1", reserve_port())
         plain = member(0)
         self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
+
+    def test_two_on_one(self) -> None:
+        """--kvaddr may not be where the other nodes reach this one."""
+        node = member(0)
+        line = str(self.assertRaises(SettingsError, service.bind_ports, Settings((node,)), 0, node.address))
+        self.assertEqual(line, f"kvaddr: node 0 cannot listen on {node.address} both for nodes and for clients")
 
     def test_closed(self) -> None:
         """Both, so that another process may listen there."""
@@ -258,6 +277,8 @@ class WholeNodeTests(TestCase):
         answer = yield treq.get(f"{url}/get?key=a", agent=client, persistent=False)
         self.assertEqual((yield answer.text()), "1")
         yield node.stopService()
+        line = str(self.assertRaises(StartedBefore, node.startService))
+        self.assertEqual(line, "this node was started before; make another one, of the same directory")
         yield deferLater(reactor, 0)  # for what the client still has to close
 
         self.assertEqual(failures, [])

@@ -183,7 +183,7 @@ class LoadTests(SynchronousTestCase):
 
     def test_one_node_twice_at_one_address(self) -> None:
         for text in [CLUSTER.replace("b:2", "b:1"), CLUSTER + 'bind = "x:1"\nkvbind = "x:1"']:
-            self.assertRegex(self.refused(text), r"^cluster\[1\].kvbind: node 1 cannot listen on .:1 both")
+            self.assertRegex(self.refused(text), r"^cluster\[1\].kvaddr: node 1 cannot listen on .:1 both")
 
     def test_bad_addresses(self) -> None:
         self.assertRegex(self.refused(CLUSTER.replace("b:1", "b")), r'^cluster\[1\].address: "b" is not host:port')

@@ -24,6 +24,10 @@ class ListenError(TxraftError):
         self.what = what
 
 
+class StartedBefore(TxraftError):
+    """A node's service is started for the second time."""
+
+
 class HandshakeRefused(TxraftError):
     """The other side of a connection speaks another protocol version, or is not the node that was meant."""
 

@@ -10,6 +10,7 @@ import random
 import resource
 import socket
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
-from txraft.errors import REMEDY_FOR_LOST_DATA, DataLost, ListenError, StorageError, TxraftError
+from txraft.errors import REMEDY_FOR_LOST_DATA, DataLost, ListenError, StartedBefore, StorageError, TxraftError
 from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
@@ -63,9 +64,11 @@ def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) 
     Raises SettingsError or ListenError.
     """
     member = settings.member(node_id)
+    if kvaddr is not None:
+        member = evolve(member, kvbind=kvaddr)
     raft = _bind(member.listens_on, "address", "bind")
     try:
-        return Ports(raft, _bind(kvaddr or member.kv_listens_on, "kvaddr", "kvbind"))
+        return Ports(raft, _bind(member.kv_listens_on, "kvaddr", "kvbind"))
     except ListenError:
         raft.close()
         raise
@@ -79,18 +82,37 @@ def make_node_service(
     directory: Path,
     on_failure: Callable[[TxraftError], None],
 ) -> MultiService:
-    """Wire one node, which then owns `ports`. `directory` is its own. `on_failure` is called when the node cannot go
-    on, perhaps more than once.
+    """Wire one node, which owns `ports` and `directory` and can be started once. `on_failure` is called when the node
+    cannot go on, perhaps more than once.
 
     Nothing of the process is changed, and the reactor is taken as it is.
 
-    Raises SettingsError or StorageError.
+    Raises SettingsError or StorageError; the ports are closed then, and the directory is free.
     """
-    timing, limits = settings.timing, settings.limits
-
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
     bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
     storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
+    with ExitStack() as undo:
+        undo.callback(ports.close)
+        undo.callback(storage.unlock)
+        service = _wire(reactor, settings, node_id, ports, directory, storage, worker, on_failure)
+        undo.pop_all()
+    return service
+
+
+def _wire(
+    reactor: Any,
+    settings: Settings,
+    node_id: int,
+    ports: Ports,
+    directory: Path,
+    storage: SQLiteStorage,
+    worker: IWorker,
+    on_failure: Callable[[TxraftError], None],
+) -> MultiService:
+    """Read what is on disk, and put the parts together."""
+    timing, limits = settings.timing, settings.limits
+
     stored = storage.load()
     data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
     data_on_disk = WriteBehind(directory / "kv.sqlite", storage.identity.cluster_id, data_worker, reactor, on_failure)
@@ -161,6 +183,14 @@ class _WholeNode(MultiService):
     def __init__(self, node: Node) -> None:
         MultiService.__init__(self)
         self._node = node
+        self._started = False
+
+    def startService(self) -> None:
+        """Start everything, once: a stop closes the ports and the files for good. Raises StartedBefore."""
+        if self._started:
+            raise StartedBefore("this node was started before; make another one, of the same directory")
+        self._started = True
+        MultiService.startService(self)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:

@@ -129,7 +129,7 @@ class Member:
     def __attrs_post_init__(self) -> None:
         if self.listens_on == self.kv_listens_on:
             raise SettingsError(
-                f"kvbind: node {self.id} cannot listen on {self.listens_on} both for nodes and for clients"
+                f"kvaddr: node {self.id} cannot listen on {self.listens_on} both for nodes and for clients"
             )
 
     @property

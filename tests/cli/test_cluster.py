@@ -225,7 +225,7 @@ class LocalClusterTests(SynchronousTestCase):
     def test_kills_what_does_not_stop(self) -> None:
         stopped = self.cluster.stop()
         self.children[0].end(by=Signals.SIGTERM)
-        self.clock.advance(PATIENCE - 0.1)
+        self.clock.advance(PATIENCE + BUILT_IN.timing.election_seconds - 0.1)
         self.assertEqual(self.said, [])
         self.children[1].exited = True  # but its pipes are still open
         self.clock.advance(0.1)

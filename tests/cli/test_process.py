@@ -360,7 +360,7 @@ class FilesOfUserTests(SynchronousTestCase):
         files = {theirs / "l": "will not be rotated", self.directory / "p": "will not be removed"}
         self.assertEqual(
             self.warned(files),
-            f"txraft: {self.directory}/p will not be removed, because user 65534 may not write in its directory;"
+            f"txraft: {self.directory}/p will not be removed, because the user nobody may not write in its directory;"
             " name a file in a directory of theirs with twistd's --logfile and --pidfile\n",
         )
         self.directory.chmod(0o775)  # for root's group, which the user is not in

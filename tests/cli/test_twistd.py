@@ -14,7 +14,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import twistd
-from txraft.cli.process import Ending, FilesOfUser
+from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser
 from txraft.errors import SettingsError, StorageError
 from txraft.service import Ports
 from txraft.settings import BUILT_IN, Address
@@ -199,7 +199,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(
             made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail)
         )
-        self.assertEqual((ending.reactor, ending.patience), (self.reactor, twistd.STOP_WITHIN + 0.5))
+        self.assertEqual((ending.reactor, ending.patience), (self.reactor, STOP_WITHIN + 0.5))
         self.assertEqual(collector, ("spare_the_log_from_collection",))
 
     def test_configuration_and_kvaddr(self) -> None:
@@ -211,7 +211,7 @@ class MakeServiceTests(SynchronousTestCase):
         twistd.makeService(parsed("--pidfile=", "txraft", *arguments).subOptions)
         _, (_, settings, id, kvaddr), _, ending, _ = self.happened
         self.assertEqual((settings.cluster[0].address, id, kvaddr), (Address("h", 1), 4, Address("h", 3)))
-        self.assertEqual(ending.patience, twistd.STOP_WITHIN + 5)
+        self.assertEqual(ending.patience, STOP_WITHIN + 5)
 
     def test_another_user(self) -> None:
         """The node hands over what twistd makes as root."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.lacking import do_without
-from txraft.cli.process import LAST_WORDS
-from txraft.cli.twistd import STOP_WITHIN
+from txraft.cli.process import LAST_WORDS, STOP_WITHIN
 
 UNIT = Path(__file__).parents[2] / "etc" / "txraft@.service"
 

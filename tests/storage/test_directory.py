@@ -14,7 +14,7 @@ from tests.storage.contract import NOTHING
 from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
 from txraft.core.ready import TermAndVote
 from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirectory
-from txraft.storage.directory import make_directory
+from txraft.storage.directory import make_directory, name_of_user
 
 
 class DirectoryTests(SQLiteTestCase):
@@ -62,7 +62,7 @@ class DirectoryTests(SQLiteTestCase):
         for path, kind in ((file, "a file"), (link, "a link to elsewhere, where nothing is")):
             for directory in (path, path / "0"):
                 error = self.assertRaises(StorageError, storage_in(directory).load)
-                line = f"cannot use {directory}: {path} is {kind}; it has to be a directory that user "
+                line = f"cannot use {directory}: {path} is {kind}; it has to be a directory that the user "
                 self.assertIn(line, str(error))
                 self.assertNotIsInstance(error, CorruptLog)
 
@@ -79,10 +79,14 @@ class DirectoryTests(SQLiteTestCase):
 
     def test_cannot_be_made(self) -> None:
         """A disk that is full says so, and one that may not be written to says for whom."""
+        me = name_of_user(os.geteuid())
         for number, advice in [
             (errno.ENOSPC, "No space left on device; make room there"),
             (errno.EDQUOT, "Disk quota exceeded; make room there"),
-            (errno.EROFS, f"Read-only file system; it has to be a directory that user {os.geteuid()} may write"),
+            (
+                errno.EROFS,
+                f"Read-only file system; it has to be a directory that {me} may write",
+            ),
         ]:
             with patch.object(Path, "mkdir", side_effect=OSError(number, os.strerror(number))):
                 line = str(self.assertRaises(StorageError, make_directory, Path("here")))

@@ -1,6 +1,7 @@
 """The format on disk: files that an earlier txraft wrote, byte for byte, must load.
 
-Where one of these fails, the next release would refuse everyone's data: raise FORMAT, and read the old one too.
+Where one of these fails, data that is on disks already would be refused, or misread: raise FORMAT with every change. A
+file of another format is refused in one line. Nothing reads an older one yet.
 """
 
 import zlib

@@ -211,9 +211,14 @@ class ChannelTests(SynchronousTestCase):
             wire.send(b"GET /get?key=k HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
             response = wire.response()
             self.assertEqual((response.code, response.headers["connection"]), (403, "close"), host)
-            self.assertIn(b"allowed_hosts", response.body)
+            line = f"the Host '{host}' is not in allowed_hosts of this node's configuration"
+            self.assertEqual(response.body.decode(), line)
         wire = Wire(allowed_hosts=names)
         self.assertEqual(wire.get("http://evil.example/get?key=k").code, 403)
+
+        wire = Wire(allowed_hosts=names)
+        wire.send(b"GET /get?key=k HTTP/1.0\r\n\r\n")
+        self.assertIn(b"a request without a Host is not in allowed_hosts", wire.response().body)
 
     def test_announced_body(self) -> None:
         """A body that is announced as too long is refused before it comes, and is not invited with a 100."""

@@ -18,14 +18,16 @@ from twisted.python.failure import Failure
 from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
+from txraft.cli.process import STOP_WITHIN
 from txraft.settings import Member, Settings
 
 STARTING = 10.0
 """A node that exits within as many seconds could not start: its configuration is wrong, or its port is taken."""
 POLL = 0.25
 """Seconds between two questions for who leads, until one does."""
-PATIENCE = 15.0
-"""Seconds that a node has to end in after SIGTERM; SIGKILL follows. Before that it ends by force itself."""
+PATIENCE = STOP_WITHIN + 5.0
+"""Seconds that a node has to end in after SIGTERM, and an election timeout; SIGKILL follows. Before that it ends by
+force itself."""
 REMEDIES = {
     errno.EMFILE: "; raise the limit of open files (ulimit -n), or start fewer nodes",
     errno.EAGAIN: "; raise the limit of processes (ulimit -u), or start fewer nodes",
@@ -126,7 +128,7 @@ class LocalCluster:
             for process in self._running.values():
                 process.signal("TERM")
             if self._running:
-                self._killer = self.clock.callLater(PATIENCE, self.kill)
+                self._killer = self.clock.callLater(PATIENCE + self.settings.timing.election_seconds, self.kill)
         return self._all_ended()
 
     def kill(self) -> None:

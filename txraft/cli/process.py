@@ -23,9 +23,12 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from txraft.errors import SettingsError, TxraftError
+from txraft.storage.directory import name_of_user
 
 log = Logger()
 
+STOP_WITHIN = 10.0
+"""Seconds in which a node must have stopped, after an election timeout in which a leader hands over."""
 LAST_WORDS = 1.0
 """Seconds for the line that says why a process ends by force. The log may be on the disk that hangs."""
 
@@ -112,9 +115,10 @@ class FilesOfUser(Service):
                 if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True)
             ]
         if stuck:
+            who = name_of_user(os.geteuid() if self._uid is None else self._uid)
             line = (
-                f"{' and '.join(stuck)}, because user {self._uid} may not write in its directory; name a file in a"
-                " directory of theirs with twistd's --logfile and --pidfile"
+                f"{' and '.join(stuck)}, because {who} may not write in its directory; name a file in a directory of"
+                " theirs with twistd's --logfile and --pidfile"
             )
             print(f"txraft: {line}", file=sys.stderr, flush=True)
             log.warn("{line}", line=line)

@@ -12,16 +12,20 @@ from typing import Any, ClassVar, NoReturn
 from twisted.application.service import IService
 from twisted.python import usage
 
-from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, spare_the_log_from_collection
+from txraft.cli.process import (
+    STOP_WITHIN,
+    Ending,
+    FilesOfUser,
+    acting_as,
+    run_on_monotonic_time,
+    spare_the_log_from_collection,
+)
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import SettingsError, TxraftError
 from txraft.service import bind_ports, make_node_service
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
-
-STOP_WITHIN = 10.0
-"""Seconds in which a node must have stopped, after an election timeout in which a leader hands over."""
 
 
 class Options(VersionedOptions):

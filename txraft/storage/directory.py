@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pwd
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -31,9 +32,17 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def name_of_user(uid: int) -> str:
+    """As a line says it: by name, where this machine has one."""
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user {uid}"
+
+
 def unusable(directory: Path, error: OSError) -> StorageError:
     """The line for a directory that the operating system refuses."""
-    advice = f"it has to be a directory that user {os.geteuid()} may write"
+    advice = f"it has to be a directory that {name_of_user(os.geteuid())} may write"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "make room there"
     reason = error.strerror or str(error)

@@ -64,6 +64,10 @@ class SQLiteStorage:
             self._lock.release()
             raise
 
+    def unlock(self) -> None:
+        """After `load`, in place of everything else: another may have the directory."""
+        self._lock.release()
+
     def start(self, bulk_worker: IWorker, on_failure: OnFailure) -> None:
         """Open every file, in the process that will write it (hazard S19), and checkpoint them from now on (hazard
         S16): most of it on `bulk_worker`, while writes go on. `on_failure` is told what fails of all this, and the node

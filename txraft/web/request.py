@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from twisted.python.failure import Failure
 from twisted.web import http
 
+from txraft.web.forms import shown
+
 if TYPE_CHECKING:
     from txraft.web.channel import ApiChannel
 
@@ -63,7 +65,8 @@ class ApiRequest(http.Request):
             hosts, channel._path = (target[1],), target[2] or b"/"
             headers.setRawHeaders(b"host", hosts)
         if not channel.site.serves(hosts[0] if hosts else b""):
-            return 403, "the Host of this request is not in allowed_hosts of this node's configuration"
+            host = f"the Host {shown(hosts[0])}" if hosts else "a request without a Host"
+            return 403, f"{host} is not in allowed_hosts of this node's configuration"
         return None
 
     def _wrong_body(self) -> Refusal | None:
