@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from typing import Any, cast
+from unittest.mock import patch
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -17,6 +18,7 @@ from txraft.settings import SizeLimits
 from txraft.web import site
 from txraft.web.channel import LINGER_SECONDS, MAX_HEADER_NAME, MAX_HEADERS, MAX_LINE, ApiChannel
 from txraft.web.parameters import body_limit
+from txraft.web.request import SMALL_CHUNKS, ApiRequest
 
 SMALL = SizeLimits(key_size=100, value_size=1000)
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
@@ -65,14 +67,11 @@ class ChannelTests(SynchronousTestCase):
     def test_no_http(self) -> None:
         """Anything else than HTTP/1.1 or 1.0 is a 400 with a line."""
         for sent in (
-            b"hello\r\n\r\n",
-            b"GET /status\r\n",  # HTTP/0.9
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"GET / FTP/1\r\n\r\n",
             b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",  # one empty line is forgiven
             b"GET / HTTP/1.1\r\n" + b"X:\r\n" * 101 + b"\r\n",
             b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n",  # TLS
             b"GET / HTTP/1.1\r\nno colon\r\nX: y\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
             b"GET / HTTP/1.1\r\nA b: x\r\n\r\n",
@@ -81,6 +80,14 @@ class ChannelTests(SynchronousTestCase):
             self.refused(
                 sent, 400, "^this is not a valid HTTP/1.1 request, or it has more than 100 headers, or more than"
             )
+        for sent in (
+            b"hello\r\n\r\n",
+            b"GET /status\r\n",  # HTTP/0.9
+            b"GET /get?key=a b HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /get?key=\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n",  # TLS
+        ):
+            self.refused(sent, 400, "^the first line of a request is METHOD URL HTTP/1.1; in the URL, a space is .*%20")
         for sent in (
             b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
             b" GET / HTTP/1.1\r\n",
@@ -233,6 +240,14 @@ class ChannelTests(SynchronousTestCase):
         chunks = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
         self.refused(head + chunks * 4, 413, "longer")
         self.refused(head + chunks * 4 + b"0\r\n\r\n", 413, "longer")
+
+    def test_chunks_behind_a_refusal(self) -> None:
+        """They are not looked at, though they have come (hazard N1)."""
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n%b\r\n" % FORM
+        seen = ApiRequest.handleContentChunk
+        with patch.object(ApiRequest, "handleContentChunk", autospec=True, side_effect=seen) as piece:
+            self.refused(head + b"1\r\na\r\n" * 10_000, 400, "too many small chunks")
+        self.assertLess(piece.call_count, 2 * SMALL_CHUNKS)
 
     def test_two_values_fit(self) -> None:
         """The longest request there is: a key, the old value and the new one, all of them escaped."""

@@ -51,6 +51,10 @@ _NOT_HTTP = (
     f"this is not a valid HTTP/1.1 request, or it has more than {MAX_HEADER_COUNT} headers,"
     f" or more than {MAX_HEADERS} bytes of them"
 )
+_NO_REQUEST_LINE = (
+    "the first line of a request is METHOD URL HTTP/1.1; in the URL, a space is written %20, and so is every byte"
+    " outside ASCII, as in %C3%A9"
+)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -174,6 +178,8 @@ class ApiChannel(http.HTTPChannel):
         """The request line, a header, or the empty line behind them."""
         if line[:1] in (b" ", b"\t"):  # a header that goes on: nobody sends it, and to join the lines is quadratic
             self.refuse(400, "a header, or the request, begins with a space")
+        elif line and not self.requests and (line.count(b" ") != 2 or not line.isascii()):
+            self.refuse(400, _NO_REQUEST_LINE)
         else:
             super().lineReceived(line)
 
