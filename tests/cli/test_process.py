@@ -301,9 +301,11 @@ class ActingAsTests(SynchronousTestCase):
                 self.assertEqual((stat.st_uid, stat.st_gid), owner)
 
     def test_without_a_user(self) -> None:
-        """Nothing is changed."""
-        with patch("os.seteuid") as become, acting_as(None, None):
-            become.assert_not_called()
+        """Nothing is changed, which only root may."""
+        with patch("os.seteuid") as user, patch("os.setegid") as group, patch("os.setgroups") as groups:
+            with acting_as(None, None):
+                pass
+            self.assertEqual((user.mock_calls, group.mock_calls, groups.mock_calls), ([], [], []))
 
     def test_their_groups(self) -> None:
         """As twistd has them later: not root's, which would open other directories meanwhile."""

@@ -23,6 +23,7 @@ class StoreTests(SynchronousTestCase):
     def test_provides_the_interface(self) -> None:
         """It is an IStateMachine."""
         self.assertTrue(verifyObject(IStateMachine, self.store))
+        self.assertEqual(self.store.last_applied, 0)
 
     def test_set(self) -> None:
         """A key has the value that it was last given; an empty one is a value too."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -107,6 +108,9 @@ class StatusTests(WorldTestCase):
         world.isolate(cut_off.id)
         world.run(3)
         self.assertEqual(cut_off.replica.status().role, "candidate")
+        members = Configuration(voters={leader.id, cut_off.id}, learners={follower.id})
+        with patch.object(Node, "configuration", members):
+            self.assertEqual((follower.replica.status().role, leader.replica.status().role), ("learner", "leader"))
 
     def test_nothing_of_others_where_it_does_not_lead(self) -> None:
         world, leader = self.begun()

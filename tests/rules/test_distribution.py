@@ -1,8 +1,9 @@
-"""What an operator is given beside the code: the unit of systemd."""
+"""What is given beside the code: the libraries that it may be installed with, the unit of systemd."""
 
 import configparser
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,10 +11,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.lacking import do_without
 from txraft.cli.process import LAST_WORDS, STOP_WITHIN
 
-UNIT = Path(__file__).parents[2] / "etc" / "txraft@.service"
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "etc" / "txraft@.service"
 
 LONG_ELECTION_TIMEOUT = 60.0
 """Seconds, slow_coefficient included: what the unit's comment says that there is room for."""
+
+
+class LibrariesTests(SynchronousTestCase):
+    def test_the_oldest_are_tried(self) -> None:
+        """Tox has an environment of exactly those from which on pyproject.toml takes each."""
+        tox = configparser.ConfigParser(interpolation=None)
+        tox.read(ROOT / "tox.ini")
+        with (ROOT / "pyproject.toml").open("rb") as file:
+            taken = tomllib.load(file)["project"]["dependencies"]
+        self.assertEqual([each.replace("==", ">=") for each in tox["testenv:oldest"]["deps"].split()], taken)
 
 
 class UnitTests(SynchronousTestCase):

@@ -240,6 +240,10 @@ class ChannelTests(SynchronousTestCase):
         chunks = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
         self.refused(head + chunks * 4, 413, "longer")
         self.refused(head + chunks * 4 + b"0\r\n\r\n", 413, "longer")
+        longest = b"%x\r\n%b\r\n0\r\n\r\n" % (body_limit(SMALL), b"x" * body_limit(SMALL))
+        wire = Wire(limits=SMALL)
+        wire.send(head + longest)
+        self.assertEqual(wire.response().code, 400)  # it is no form, but not too long
 
     def test_chunks_behind_a_refusal(self) -> None:
         """They are not looked at, though they have come (hazard N1)."""

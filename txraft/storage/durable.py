@@ -60,9 +60,8 @@ class DurableRecord:
     def create(self) -> None:
         """Make the file, with the numbers of no save, so that it and its name outlast a power cut."""
         slot = _encode(SaveNumbers())
-        with self.path.open("wb") as file:
+        with self.path.open("wb", buffering=0) as file:
             file.write(slot.ljust(SLOT_SIZE, b"\0") + slot)
-            file.flush()
             os.fsync(file.fileno())
         sync_directory(self.path.parent)
 
