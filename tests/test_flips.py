@@ -199,6 +199,6 @@ class FlipTests(SynchronousTestCase):
 
 @pytest.mark.simulation
 def test_many() -> None:
-    """The same, with 1,500 flips."""
+    """1,500 flips are refused in one line each, or harmless for ever."""
     result = flip(1500)
     assert min(result.refused, result.harmless) > 100

@@ -137,7 +137,7 @@ class WiringTests(SynchronousTestCase):
         self.assertIn("; never start the node from a backup, and emptied only when the others have gone on", line)
 
     def test_lost_what_it_acknowledged(self) -> None:
-        """So does what it finds later; any other error goes on as it is (hazard R7)."""
+        """What the core finds to be lost later comes with the directory too, and other errors alone (hazard R7)."""
         directory, errors = Path(self.mktemp()), list[TxraftError]()
         with patch("txraft.service.Node", wraps=Node) as node:
             disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, self.ports(), directory, errors.append)

@@ -273,7 +273,7 @@ class EndingTests(SynchronousTestCase):
 
 class CollectionTests(SynchronousTestCase):
     def test_what_is_there_is_not_looked_through_again(self) -> None:
-        """And what comes, a hundred times more rarely than by default, or reactors stop for 100 ms."""
+        """New objects are looked through a hundred times more rarely than by default, or reactors stop for 100 ms."""
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
         frozen = gc.get_freeze_count()

@@ -128,7 +128,7 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(asked, [])
 
     def test_hangs_up(self) -> None:
-        """The same where the connection ends, as when the node is killed."""
+        """The connection ends, as when the node is killed."""
         with no_node(b"") as gone, node() as address:
             line = self.fails(OutcomeUnknown, gone, address)
         self.assertIn(f"{gone} did not answer: ", line)

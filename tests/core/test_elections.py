@@ -200,7 +200,7 @@ class CandidateTests(SynchronousTestCase):
             self.assertEqual((server.view.role, server.view.commit_index), (Role.LEADER, 1))
 
     def test_alone_it_waits_for_nobody(self) -> None:
-        """Nor after a restart: there is no leader whose word it could miss."""
+        """It campaigns at once, also after a restart: there is no leader whose word it could miss."""
         cluster = Cluster(1)
         self.assertEqual(cluster[1].raft.election_deadline, cluster.now)
         cluster.elect(1)

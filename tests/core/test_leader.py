@@ -282,7 +282,7 @@ class LateElectionTimerTests(SynchronousTestCase):
         return server
 
     def test_on_time(self) -> None:
-        """Or hardly late."""
+        """A timer in time, or hardly late, counts."""
         for late in (0.0, 1.9 * INTERVAL):
             self.assertIs(self.server_at(late).view.role, Role.PRE_CANDIDATE)
 

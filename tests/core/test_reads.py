@@ -48,7 +48,7 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual(leader.reads, [ReadReady(7, 1)])
 
     def test_only_a_leader_takes_it(self) -> None:
-        """And says who leads instead."""
+        """Any other refuses, and says who leads."""
         cluster = Cluster(3)
         cluster.elect(1)
         self.assertEqual(self.assertRaises(NotLeader, cluster[2].read, 7).leader_id, 1)

@@ -121,7 +121,7 @@ class TransferTests(SynchronousTestCase):
             self.assertRaises(NoSuchVoter, leader.raft.transfer_leadership, target, cluster.now)
 
     def test_a_learner_does_not_campaign(self) -> None:
-        """Nor does one whose leader takes it for a voter, and it is wrong (hazard E10)."""
+        """A target that knows itself to be no voter does not campaign, whatever its leader believes (hazard E10)."""
         cluster = Cluster(configuration=Configuration(voters={1, 2}, learners={3}))
         cluster.elect(1)
         cluster[3].receive(1, TimeoutNow(1))

@@ -64,7 +64,7 @@ async def refused(nodes: Sequence[NodeProcess]) -> bool:
 
 @process_test
 async def test_other_addresses(make_cluster: MakeCluster) -> None:
-    """The same members, without a name, go on at addresses that none of them had before."""
+    """Members of a cluster without a name go on at addresses that none of them had before."""
     cluster: ProcessCluster = make_cluster()
     cluster.start()
     leader = await cluster.wait_for_leader()

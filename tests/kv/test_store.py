@@ -59,7 +59,7 @@ class StoreTests(SynchronousTestCase):
 
     @given(st.lists(commands))
     def test_as_a_dict_would(self, history: list[Command]) -> None:
-        """The same as the dullest store there is, in results and in values. Nodes that start later apply it again."""
+        """Results and values are those of the dullest store there is. Nodes that start later apply it again."""
         store, values = KeyValueStore(), dict[bytes, bytes]()
         for index, command in enumerate(history, 1):
             result = dullest(values, command)

@@ -253,7 +253,7 @@ class ProposalTests(WorldTestCase):
         self.assertNoResult(world[1].replica.propose(b"x" * 95_000).addErrback(lambda _: None))
 
     def test_bounded_while_it_cannot_commit(self) -> None:
-        """So it is on a leader that has lost its majority (hazard C9), and room is made when it is committed."""
+        """A leader without a majority takes in so much (hazard C9), and more when that is committed."""
         world = self.world(options=RaftOptions(max_uncommitted_size=1200))
         leader = world.leader()
         world.run(1)
@@ -313,7 +313,7 @@ class ProposalTests(WorldTestCase):
         self.successResultOf(done)
 
     def test_slow_follower_delays_nobody(self) -> None:
-        """Nor does one whose disk is slow; it catches up (hazard R18)."""
+        """A follower whose disk is slow holds up nobody, and catches up (hazard R18)."""
         world = self.world()
         leader = world.leader()
         world.run(1)

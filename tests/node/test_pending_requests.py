@@ -95,7 +95,7 @@ class AppliedIndexTests(SynchronousTestCase):
         self.successResultOf(self.applied.reaches(7))
 
     def test_who_is_told_comes_again(self) -> None:
-        """And gives another up, or stops the node: each is told once."""
+        """Who is told gives another up, or stops the node: each is told once."""
         first, second, third = self.applied.reaches(8), self.applied.reaches(8), self.applied.reaches(9)
         again: list[Deferred[None]] = []
 

@@ -144,7 +144,7 @@ class ImportTests(SynchronousTestCase):
             self.assertEqual(names & {"open", "print", "input", "exec", "eval", "__import__"}, set(), name)
 
     def test_errors_import_nothing(self) -> None:
-        """So that everybody may import them."""
+        """Everybody may import the errors."""
         self.assert_none([each for each in all_imports("txraft") if each.importer == "txraft.errors"])
 
     def test_nobody_uses_global_randomness(self) -> None:

@@ -69,7 +69,7 @@ class RepetitionTests(SynchronousTestCase):
             self.assertEqual(there.stdout.split(), here)
 
     def test_other_seed_other_transcript(self) -> None:
-        """Or the seed would decide nothing."""
+        """Different seeds differ: the seed decides."""
         self.assertNotEqual(run_of(plan_of(3), transcript=True).lines, run_of(plan_of(4), transcript=True).lines)
 
     def test_transcript_changes_nothing(self) -> None:

@@ -125,7 +125,7 @@ class PowerTests(SynchronousTestCase):
 
 @pytest.mark.simulation
 def test_ten_thousand_keys() -> None:
-    """The same with many more. Some of the cuts take back what was under way, so there is something to lose."""
+    """No acknowledged key is lost. Some of the cuts take back what was under way, so there is something to lose."""
     cuts = cut_power(keys=10_000)
     assert cuts.cuts > 200
     assert cuts.lost > 20

@@ -99,7 +99,7 @@ def random_history(
 
 
 def damage(random: Random, operations: Sequence[Operation]) -> list[Operation]:
-    """The same with one thing changed, which mostly makes it wrong."""
+    """A history with one thing changed, which mostly makes it wrong."""
     changed = list(operations)
     known = [index for index, each in enumerate(changed) if each.outcome is Outcome.OK]
     if not known:

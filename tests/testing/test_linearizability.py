@@ -141,7 +141,7 @@ class DoubtTests(Judging):
         self.assert_wrong(*later)
 
     def test_unknown_never_seen(self) -> None:
-        """Nor need it ever."""
+        """An operation without an answer need not take effect, ever."""
         self.assert_linearizable(unknown(1, Delete(KEY), 2), ok(2, Set(KEY, ONE), 0, 1), ok(2, Get(KEY), 3, 4, ONE))
 
     def test_unknown_not_yet_invoked(self) -> None:

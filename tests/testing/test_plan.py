@@ -10,7 +10,7 @@ from txraft.testing.plan import LASTING, WEIGHTS, Kind, plan_of
 
 class PlanTests(SynchronousTestCase):
     def test_same_seed_same_plan(self) -> None:
-        """And another seed another plan."""
+        """A seed is a plan, and another seed another one."""
         self.assertEqual(plan_of(7), plan_of(7))
         self.assertNotEqual(plan_of(7), plan_of(8))
 

@@ -79,7 +79,7 @@ class KeyValueTests(ApiTestCase):
         self.assertEqual(response.headers["x-txraft-outcome"], "unknown")
 
     def test_post(self) -> None:
-        """The same names as form fields, in the query string, or some here and some there."""
+        """Names come as form fields, in the query string, or some here and some there."""
         self.check(self.wire.post("/set", b"key=k&val=a+b"), 200)
         self.check(self.wire.post("/get?key=k", b""), 200, "^a b$")
         self.check(self.wire.post("/set?key=k", b"val=c"), 200)
@@ -194,7 +194,7 @@ class RefusalTests(ApiTestCase):
                         self.check(self.wire.ask(method, target, Sec_Fetch_Site=where), 403, "another site")
 
     def test_other_pages(self) -> None:
-        """The same where the browser does not say so, but says which page it is (hazard N7)."""
+        """A page of another site is refused also where the browser names only the page (hazard N7)."""
         for page in (
             "http://evil.example",
             "http://localhost:1",
@@ -285,6 +285,6 @@ class UndecidedTests(ApiTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_barrier_fails_late(self) -> None:
-        """The same for a read."""
+        """A read that cannot be decided is a 503 with its reason."""
         self.patch(self.replica, "read_barrier", lambda: fail(NotApplied("gone")))
         self.check(self.wire.get("/get?key=k"), 503, "^gone$")

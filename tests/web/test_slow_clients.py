@@ -89,7 +89,7 @@ class NeverReadTests(SynchronousTestCase):
         self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
     def test_dropped_when_closing(self) -> None:
-        """The same after a request that asks to close."""
+        """A request that asks to close leaves its client as much time to take the answer."""
         self.wire.send(GET.replace(b"Host: x", b"Host: x\r\nConnection: close"))
         self.wire.clock.pump([1] * 29)
         self.assertFalse(self.transport.disconnected)
@@ -121,7 +121,7 @@ class SlowSenderTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected)
 
     def test_body(self) -> None:
-        """So is a body, whose head does not make its time any longer."""
+        """A body has the rest of the time that its head has left."""
         self.wire.send(b"POST /set?key=k HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n")
         self.wire.clock.pump([1] * 20)
         self.wire.send(b"\r\n")
@@ -129,7 +129,7 @@ class SlowSenderTests(SynchronousTestCase):
         self.assertEqual(self.wire.response().code, 408)
 
     def test_chunks(self) -> None:
-        """So are chunks, and the trailer behind them."""
+        """Chunks, and the trailer behind them, have that time too."""
         self.wire.send(b"POST /set?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
         self.assertEqual(self.drip(b"x" * 100), 30)
 
@@ -236,7 +236,7 @@ class HalfClosedTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_while_nobody_reads(self) -> None:
-        """So is what waits for its client to take the answers before it."""
+        """Requests that wait for the client to take earlier answers are answered, then the connection closes."""
         self.wire.send(GET * 5)
         self.close()
         answers = b""

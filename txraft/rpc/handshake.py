@@ -66,7 +66,7 @@ class Greeting:
     to_id: NodeId = -1
 
     def shown(self) -> SimpleNamespace:
-        """The same, each field as a line of the log may have it."""
+        """Each field as a line of the log may have it."""
         return SimpleNamespace(**{field.name: shown(getattr(self, field.name)) for field in attrs.fields(Greeting)})
 
 

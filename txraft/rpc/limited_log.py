@@ -49,7 +49,7 @@ class LimitedLog:
         self._emit(LogLevel.info, kind, line, values)
 
     def warn(self, kind: Hashable, line: str, /, **values: Any) -> None:
-        """The same at level warn."""
+        """Write a line at level warn, as `info` does."""
         self._emit(LogLevel.warn, kind, line, values)
 
     def forget(self, kind: Hashable) -> None:

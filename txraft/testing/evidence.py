@@ -67,7 +67,7 @@ class Evidence:
     _beat_passed_over: bool = False
     """Whether the last heartbeat timer was not to count, because it was late."""
     _election_passed_over: bool = False
-    """The same of the election timer."""
+    """Whether the last election timer was not to count, because it was late."""
     _contact: dict[NodeId, float] = field(factory=dict)
     """When each peer has answered last, since this process leads."""
     _unanswered: "defaultdict[NodeId, list[int]]" = field(factory=lambda: defaultdict(list))

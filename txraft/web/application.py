@@ -59,7 +59,7 @@ class WebApplication:
 
     app = Klein()
     routes: ClassVar[dict[bytes, Route]] = {}
-    """The same routes by path, for `txraft.web.site`."""
+    """All routes by path, for `txraft.web.site`."""
 
     def __init__(self, replica: IReplica, values: Values, limits: SizeLimits) -> None:
         self.limits = limits
