@@ -170,7 +170,7 @@ class IdleTests(SynchronousTestCase):
 
     def test_after_a_large_answer(self) -> None:
         """The time counts from when the answer was taken."""
-        self.wire.get("/set?key=k&val=" + "v" * 60_000)
+        self.wire.post("/set", b"key=k&val=" + b"v" * 60_000)
         self.wire.send(GET * 2)
         self.wire.clock.pump([1] * 20)
         while self.transport.take():
@@ -211,7 +211,7 @@ class HalfClosedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.transport = SlowTransport()
         self.wire = Wire(transport=self.transport)
-        self.wire.get("/set?key=k&val=" + "v" * 60_000)
+        self.wire.post("/set", b"key=k&val=" + b"v" * 60_000)
 
     def close(self) -> None:
         """The client will send nothing more."""

@@ -1,18 +1,23 @@
 """Clients that send many requests at once have them read in turns, and others come between (hazard N2)."""
 
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.test_slow_clients import SlowTransport
 from tests.web.wire import Wire
-from txraft.kv import Result
+from txraft.kv import Result, Set, encode
 from txraft.settings import Timing
-from txraft.web.site import BYTES_A_TURN, REQUESTS_A_TURN
+from txraft.web.request import COST_OF_ANSWERS
+from txraft.web.turns import BYTES_A_TURN, LONG, LONG_A_TURN, REQUESTS_A_TURN
 
 NOWHERE = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
 ANSWER = b"HTTP/1.1 404 "
 
 
-class TurnTests(SynchronousTestCase):
+class Clients(SynchronousTestCase):
+    """Of one node."""
+
     def setUp(self) -> None:
         self.transport = SlowTransport()
         self.wire = Wire(transport=self.transport, timing=Timing(receive_timeout=30_000))
@@ -30,6 +35,8 @@ class TurnTests(SynchronousTestCase):
         """How many answers each has."""
         return [client.value().count(ANSWER) for client in clients]
 
+
+class TurnTests(Clients):
     def test_one_client(self) -> None:
         """One request a turn, in order, and nothing is read from the socket before the last has had its own."""
         self.wire.protocol.dataReceived(NOWHERE * 5 + b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -108,3 +115,81 @@ class TurnTests(SynchronousTestCase):
         self.wire.clock.advance(0)
         self.assertEqual(self.answers(self.transport), [1])
         self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+
+
+class LongTests(Clients):
+    """What takes long to read, or to send, is spread over turns too, of whatever clients it is (hazards N1, N2)."""
+
+    def form(self, length: int) -> bytes:
+        """A request whose body takes long to read, and has nothing in it for its route."""
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        return head + b"Content-Length: %d\r\n\r\n" % length + b"%41" * (length // 3) + b"x" * (length % 3)
+
+    def served(self, clients: list[SlowTransport]) -> int:
+        """How many have an answer."""
+        return sum(client.value().startswith(b"HTTP/1.1 ") for client in clients)
+
+    def test_forms(self) -> None:
+        """Of bodies that are longer than a turn has room for, one is read in each; short requests do not wait."""
+        clients = [self.client() for _ in range(5)]
+        for client in clients:
+            client.protocol.dataReceived(self.form(LONG_A_TURN))
+        for turn in range(1, 6):
+            self.assertEqual(self.served(clients), turn)
+            self.wire.protocol.dataReceived(NOWHERE)
+            self.assertEqual(self.answers(self.transport), [turn])
+            self.wire.clock.turn()
+
+    def test_several_in_a_turn(self) -> None:
+        """As many as there is room for, which short ones do not use up."""
+        length = LONG_A_TURN // 4
+        clients = [self.client() for _ in range(10)]
+        for client in clients:
+            client.protocol.dataReceived(self.form(length - 100))
+        for turn in range(1, 3):
+            self.assertEqual(self.served(clients), 4 * turn)
+            self.wire.clock.turn()
+        short = [self.client() for _ in range(600)]
+        for client in short:
+            client.protocol.dataReceived(self.form(LONG - 100))
+        self.assertEqual(self.served(short), 600)
+
+    def test_nothing_stays(self) -> None:
+        """After a turn with room to spare, the reactor has rest."""
+        timers = len(self.wire.clock.getDelayedCalls())
+        self.wire.send(self.form(LONG_A_TURN))
+        self.wire.clock.turn()
+        self.assertEqual(len(self.wire.clock.getDelayedCalls()), timers)
+
+    def test_answers(self) -> None:
+        """Values that are asked for at once, of which a turn has room for four, go out four in a turn."""
+        value = b"v" * (LONG_A_TURN // 4 * COST_OF_ANSWERS)
+        self.wire.replica.store.apply(1, encode(Set(b"k", value)))
+        clients = [self.client() for _ in range(10)]
+        for client in clients:
+            client.protocol.dataReceived(b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
+        for served in (4, 8, 10, 10):
+            self.assertEqual(self.served(clients), served)
+            self.wire.clock.turn()
+
+    def test_client_goes(self) -> None:
+        """Nothing is read, or sent, of a client that has gone."""
+        value = b"v" * (LONG_A_TURN * COST_OF_ANSWERS)
+        self.wire.replica.store.apply(1, encode(Set(b"k", value)))
+        for request in (self.form(LONG_A_TURN), b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"):
+            first, second = self.client(), self.client()
+            for client in (first, second):
+                client.protocol.dataReceived(request)
+            second.protocol.connectionLost(Failure(ConnectionLost()))
+            self.wire.clock.advance(0)
+            self.assertEqual((self.served([first]), self.served([second])), (1, 0))
+
+    def test_what_waits_is_counted(self) -> None:
+        """A body that waits for its turn is one that the node holds; one that has been read is not (hazard N3)."""
+        first, second = self.client(), self.client()
+        self.wire.replica.waiting = []
+        for client in (first, second):
+            client.protocol.dataReceived(self.form(LONG_A_TURN))
+        self.assertEqual(self.wire.site._bodies.total, LONG_A_TURN)
+        self.wire.clock.turn()
+        self.assertEqual(self.wire.site._bodies.total, 0)

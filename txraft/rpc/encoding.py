@@ -153,7 +153,7 @@ def _unpack(value: bytes) -> Any:
     try:
         return msgpack.unpackb(value, use_list=False, max_map_len=0, max_ext_len=0, **more)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise MalformedMessage(f"it is not msgpack ({error})") from error
+        raise MalformedMessage(f"it is not msgpack ({str(error) or type(error).__name__})") from error
 
 
 def _at_most_arrays(most: int) -> Callable[[object], object]:

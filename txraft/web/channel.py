@@ -7,10 +7,10 @@ What bounds it (the hazards N1, N2 and N6):
 - A client has `receive_seconds` for the whole of a request, from its first byte on, and as long again to take what is
   answered. Between requests it may be silent for `idle_seconds`.
 - One request is served at a time. While one is being decided, or its answer waits to be taken, the next is not read.
-- What a client has sent behind a request waits for a turn of the reactor that the site gives it, so that others, and
-  the node's own heartbeats, have theirs between two requests of one client.
+- What a client has sent behind a request waits for its turn, and so does what takes long to read or to send
+  (`txraft.web.turns`).
 - A body may come in chunks, but not in a great many small ones, and the trailer behind them is short.
-- What all connections together keep of bodies that are not whole and answers that are not taken is bounded by the site:
+- What all connections together keep of bodies that are not read and answers that are not taken is bounded by the site:
   of the kind that takes more, the largest body is refused, or the answer that waits longest given up.
 
 A request that is refused before all of it has been read is a matter of some care. To close the connection while the
@@ -38,8 +38,8 @@ from txraft.web.request import ApiRequest
 if TYPE_CHECKING:
     from txraft.web.site import ApiSite
 
-MAX_LINE = 64 * 1024
-"""Of the request line, and of a header. In bytes."""
+MAX_LINE = 8 * 1024
+"""Of the request line, and of a header. In bytes. Twisted takes 40 µs for each KiB of a URL."""
 MAX_HEADERS = MAX_LINE + 16 * 1024
 """Of the request line and all headers. In bytes."""
 MAX_HEADER_COUNT = 100
@@ -172,7 +172,7 @@ class ApiChannel(http.HTTPChannel):
         self._waits_for_turn = self.paused = True  # which ends LineReceiver's loop over what is buffered
         self._idle = False
         self.deadline = inf
-        self.site.wait_for_turn(self)
+        self.site.turns.wait(self)
 
     def lineReceived(self, line: bytes) -> None:
         """The request line, a header, or the empty line behind them."""
@@ -210,7 +210,6 @@ class ApiChannel(http.HTTPChannel):
         """All of a request is here."""
         if not self.refused:
             self.deadline = inf
-            self.site.release(self)
         super().allContentReceived()
 
     # What the client is sent

@@ -23,6 +23,8 @@ SMALL_CHUNKS = 100
 """How many chunks of a body may be smaller than CHUNK_SIZE on average."""
 CHUNK_SIZE = 64
 """In bytes."""
+COST_OF_ANSWERS = 8
+"""To send so many bytes takes as long as to read one of a form."""
 Refusal: TypeAlias = tuple[int, str]
 """The status, and a line that says why."""
 
@@ -112,8 +114,24 @@ class ApiRequest(http.Request):
         self.content.seek(0)
         self.channel.site.serve(self)
 
+    @property
+    def length(self) -> int:
+        """Of the request line and the body, in bytes."""
+        return len(self.uri) + self._received
+
+    def let_go_of_body(self) -> None:
+        """It has been read."""
+        if self._received and not self.lost:
+            self.content = BytesIO()
+            self.channel.site.release(self.channel)
+
     def answer(self, body: bytes) -> None:
-        """Send the answer, whose status and headers have been set, if there is still somebody to send it to."""
+        """Send the answer, whose status and headers have been set, now or later."""
+        if not self.lost:
+            self.channel.site.turns.run(len(body) // COST_OF_ANSWERS, self._send, body)
+
+    def _send(self, body: bytes) -> None:
+        """Send it, if there is still somebody to send it to."""
         if not self.lost:
             self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
             self.write(body)

@@ -3,13 +3,12 @@
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
-from collections import deque
 from collections.abc import Collection
 from math import inf
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -22,17 +21,14 @@ from txraft.web.channel import ApiChannel
 from txraft.web.outcomes import no_such_method, no_such_path, respond
 from txraft.web.parameters import body_limit
 from txraft.web.request import ApiRequest
+from txraft.web.turns import Turns
 
 _log = Logger()
 
 CHECK_INTERVAL = 1.0
 """Seconds between two looks for connections whose deadline is over."""
-REQUESTS_A_TURN = 50
-"""How many requests that came behind others are read before the reactor turns to anything else: a few milliseconds."""
-BYTES_A_TURN = 4 * 1024
-"""How long they are, all but the last of them. A request may take 1 µs a byte, and a 404 is 30 bytes and 60 µs."""
 MAX_HELD = 256 * 1024 * 1024
-"""What all clients together may have sent of bodies that are not whole, and not taken of their answers, in bytes; or
+"""What all clients together may have sent of bodies that are not read, and not taken of their answers, in bytes; or
 four bodies, if that is more."""
 SILENCE = 60.0
 """Seconds in which the same complaint about clients is one line in the log."""
@@ -73,7 +69,7 @@ class ApiSite(ServerFactory):
         self.receive_seconds = timing.receive_seconds
         self.idle_seconds = timing.idle_seconds
         self.now = reactor.seconds
-        self._call_later = reactor.callLater
+        self.turns = Turns(reactor.callLater)
         self._app = application.app
         self._routes = application.routes
         self._allowed_hosts = {host.encode() for host in allowed_hosts}
@@ -82,9 +78,6 @@ class ApiSite(ServerFactory):
         self._channels: set[ApiChannel] = set()
         self._bodies = _Held()
         self._answers = _Held()
-        self._pipelines: deque[ApiChannel] = deque()
-        """Those who wait for a turn. The one that has just had one goes to the end."""
-        self._turn: IDelayedCall | None = None
         self._said: dict[str, float] = {}
         """When each of the lines was logged."""
         self._watch = LoopingCall(self._expire)
@@ -121,25 +114,8 @@ class ApiSite(ServerFactory):
         if not self._channels and self._watch.running:
             self._watch.stop()
 
-    def wait_for_turn(self, channel: ApiChannel) -> None:
-        """A channel has read more than a request. The others, and the reactor, come first."""
-        self._pipelines.append(channel)
-        if self._turn is None:
-            self._turn = self._call_later(0, self._give_turns)
-
-    def _give_turns(self) -> None:
-        """Let some channels read a request each."""
-        self._turn = None
-        length = 0
-        for _ in range(min(REQUESTS_A_TURN, len(self._pipelines))):
-            length += self._pipelines.popleft().take_turn()
-            if length >= BYTES_A_TURN:
-                break
-        if self._pipelines and self._turn is None:
-            self._turn = self._call_later(0, self._give_turns)
-
     def hold_body(self, channel: ApiChannel, size: int) -> None:
-        """A channel has this many bytes of a body that is not whole."""
+        """A channel has this many bytes of a body that has not been read."""
         self._bodies.hold(channel, size)
         self._make_room()
 
@@ -183,27 +159,38 @@ class ApiSite(ServerFactory):
         return not self._allowed_hosts or _name(host.lower()) in self._allowed_hosts
 
     def serve(self, request: ApiRequest) -> None:
-        """Answer a request, now or later.
+        """Answer a request that has come whole, now or later."""
+        self.turns.run(request.length, self._serve, request)
+
+    def _serve(self, request: ApiRequest) -> None:
+        """Bring it to its route.
 
         The application's routes have no variable parts, so a dict finds them. Klein's own resource takes longer for
         that than all of the rest of a request takes. It would also cancel what the endpoint waits for when the client
         goes, but what was proposed goes its way, and a barrier may be shared."""
+        if request.lost:
+            return
         route = self._routes.get(request.path)
+        body: bytes | Deferred[bytes]
         if route is None:
-            request.answer(respond(no_such_path(self._routes), request))
+            body = respond(no_such_path(self._routes), request)
         elif request.method not in route.methods:
-            request.answer(respond(no_such_method(route.methods), request))
+            body = respond(no_such_method(route.methods), request)
         else:
             body = cast("bytes | Deferred[bytes]", self._app.execute_endpoint(route.path, cast(IRequest, request)))
-            if isinstance(body, Deferred):
-                body.addCallback(request.answer)
-            else:
-                request.answer(body)
+        request.let_go_of_body()
+        if isinstance(body, Deferred):
+            body.addCallback(request.answer)
+        else:
+            request.answer(body)
 
 
 def _name(host: bytes) -> bytes:
     """A Host header without its port, and without the brackets of an IPv6 address."""
-    return host[1:].partition(b"]")[0] if host.startswith(b"[") else host.partition(b":")[0]
+    if host.startswith(b"["):
+        name, _, port = host[1:].partition(b"]")
+        return name if port[:1] in (b"", b":") else b""
+    return host.partition(b":")[0]
 
 
 def site(
