@@ -4,12 +4,13 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.clock import Clock
 from tests.web.test_slow_clients import SlowTransport
 from tests.web.wire import Wire
 from txraft.kv import Result, Set, encode
 from txraft.settings import Timing
 from txraft.web.request import COST_OF_ANSWERS
-from txraft.web.turns import BYTES_A_TURN, LONG, LONG_A_TURN, REQUESTS_A_TURN
+from txraft.web.turns import AT_ONCE, BYTES_A_TURN, LONG, REQUESTS_A_TURN, LongJobs
 
 NOWHERE = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
 ANSWER = b"HTTP/1.1 404 "
@@ -118,65 +119,70 @@ class TurnTests(Clients):
 
 
 class LongTests(Clients):
-    """What takes long to read, or to send, is spread over turns too, of whatever clients it is (hazards N1, N2)."""
+    """What takes long to read, or to send, is done with pauses, of whatever clients it is (hazards N1, N2)."""
 
     def form(self, length: int) -> bytes:
         """A request whose body takes long to read, and has nothing in it for its route."""
         head = b"POST /set HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         return head + b"Content-Length: %d\r\n\r\n" % length + b"%41" * (length // 3) + b"x" * (length % 3)
 
+    def pause(self) -> None:
+        """The end of this turn, and of the pause after it."""
+        self.wire.clock.turn()
+        self.wire.clock.turn()
+
     def served(self, clients: list[SlowTransport]) -> int:
         """How many have an answer."""
         return sum(client.value().startswith(b"HTTP/1.1 ") for client in clients)
 
     def test_forms(self) -> None:
-        """Of bodies that are longer than a turn has room for, one is read in each; short requests do not wait."""
+        """Of the longest bodies one is read at once; short requests do not wait for the next."""
         clients = [self.client() for _ in range(5)]
         for client in clients:
-            client.protocol.dataReceived(self.form(LONG_A_TURN))
-        for turn in range(1, 6):
-            self.assertEqual(self.served(clients), turn)
+            client.protocol.dataReceived(self.form(AT_ONCE))
+        for time in range(1, 6):
+            self.assertEqual(self.served(clients), time)
             self.wire.protocol.dataReceived(NOWHERE)
-            self.assertEqual(self.answers(self.transport), [turn])
-            self.wire.clock.turn()
+            self.assertEqual(self.answers(self.transport), [time])
+            self.pause()
 
-    def test_several_in_a_turn(self) -> None:
+    def test_several_at_once(self) -> None:
         """As many as there is room for, which short ones do not use up."""
-        length = LONG_A_TURN // 4
+        length = AT_ONCE // 4
         clients = [self.client() for _ in range(10)]
         for client in clients:
             client.protocol.dataReceived(self.form(length - 100))
-        for turn in range(1, 3):
-            self.assertEqual(self.served(clients), 4 * turn)
-            self.wire.clock.turn()
+        for time in range(1, 3):
+            self.assertEqual(self.served(clients), 4 * time)
+            self.pause()
         short = [self.client() for _ in range(600)]
         for client in short:
             client.protocol.dataReceived(self.form(LONG - 100))
         self.assertEqual(self.served(short), 600)
 
     def test_nothing_stays(self) -> None:
-        """After a turn with room to spare, the reactor has rest."""
+        """After the last pause, the reactor has rest."""
         timers = len(self.wire.clock.getDelayedCalls())
-        self.wire.send(self.form(LONG_A_TURN))
-        self.wire.clock.turn()
+        self.wire.send(self.form(AT_ONCE))
+        self.pause()
         self.assertEqual(len(self.wire.clock.getDelayedCalls()), timers)
 
     def test_answers(self) -> None:
-        """Values that are asked for at once, of which a turn has room for four, go out four in a turn."""
-        value = b"v" * (LONG_A_TURN // 4 * COST_OF_ANSWERS)
+        """Large values that are asked for together go out a few at once."""
+        value = b"v" * (AT_ONCE // 4 * COST_OF_ANSWERS)
         self.wire.replica.store.apply(1, encode(Set(b"k", value)))
         clients = [self.client() for _ in range(10)]
         for client in clients:
             client.protocol.dataReceived(b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
         for served in (4, 8, 10, 10):
             self.assertEqual(self.served(clients), served)
-            self.wire.clock.turn()
+            self.pause()
 
     def test_client_goes(self) -> None:
         """Nothing is read, or sent, of a client that has gone."""
-        value = b"v" * (LONG_A_TURN * COST_OF_ANSWERS)
+        value = b"v" * (AT_ONCE * COST_OF_ANSWERS)
         self.wire.replica.store.apply(1, encode(Set(b"k", value)))
-        for request in (self.form(LONG_A_TURN), b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"):
+        for request in (self.form(AT_ONCE), b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"):
             first, second = self.client(), self.client()
             for client in (first, second):
                 client.protocol.dataReceived(request)
@@ -185,11 +191,34 @@ class LongTests(Clients):
             self.assertEqual((self.served([first]), self.served([second])), (1, 0))
 
     def test_what_waits_is_counted(self) -> None:
-        """A body that waits for its turn is one that the node holds; one that has been read is not (hazard N3)."""
+        """A body that waits is one that the node holds; one that has been read is not (hazard N3)."""
         first, second = self.client(), self.client()
         self.wire.replica.waiting = []
         for client in (first, second):
-            client.protocol.dataReceived(self.form(LONG_A_TURN))
-        self.assertEqual(self.wire.site._bodies.total, LONG_A_TURN)
-        self.wire.clock.turn()
+            client.protocol.dataReceived(self.form(AT_ONCE))
+        self.assertEqual(self.wire.site._bodies.total, AT_ONCE)
+        self.pause()
         self.assertEqual(self.wire.site._bodies.total, 0)
+
+    def test_pauses(self) -> None:
+        """Each is as long as the work before it, whatever comes meanwhile; who takes long does not change that."""
+        clock, done = Clock(), list[int]()
+
+        def job(number: int) -> None:
+            clock.rightNow += 0.2
+            done.append(number)
+
+        jobs = LongJobs(clock)
+        for number in range(3):
+            jobs.run(AT_ONCE, job, number)
+        clock.advance(0)
+        jobs.run(LONG + 1, job, 3)
+        jobs.run(LONG, done.append, 4)
+        self.assertEqual(done, [0, 4])
+        for before, after in (([0, 4], [0, 4, 1]), ([0, 4, 1], [0, 4, 1, 2]), ([0, 4, 1, 2], [0, 4, 1, 2, 3])):
+            clock.advance(0.19)
+            self.assertEqual(done, before)
+            clock.advance(0.02)
+            self.assertEqual(done, after)
+        clock.advance(0.21)
+        self.assertEqual(clock.getDelayedCalls(), [])

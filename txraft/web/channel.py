@@ -172,7 +172,7 @@ class ApiChannel(http.HTTPChannel):
         self._waits_for_turn = self.paused = True  # which ends LineReceiver's loop over what is buffered
         self._idle = False
         self.deadline = inf
-        self.site.turns.wait(self)
+        self.site.pipelines.wait(self)
 
     def lineReceived(self, line: bytes) -> None:
         """The request line, a header, or the empty line behind them."""

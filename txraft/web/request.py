@@ -128,7 +128,7 @@ class ApiRequest(http.Request):
     def answer(self, body: bytes) -> None:
         """Send the answer, whose status and headers have been set, now or later."""
         if not self.lost:
-            self.channel.site.turns.run(len(body) // COST_OF_ANSWERS, self._send, body)
+            self.channel.site.long_jobs.run(len(body) // COST_OF_ANSWERS, self._send, body)
 
     def _send(self, body: bytes) -> None:
         """Send it, if there is still somebody to send it to."""

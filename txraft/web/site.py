@@ -21,7 +21,7 @@ from txraft.web.channel import ApiChannel
 from txraft.web.outcomes import no_such_method, no_such_path, respond
 from txraft.web.parameters import body_limit
 from txraft.web.request import ApiRequest
-from txraft.web.turns import Turns
+from txraft.web.turns import LongJobs, Pipelines
 
 _log = Logger()
 
@@ -69,7 +69,8 @@ class ApiSite(ServerFactory):
         self.receive_seconds = timing.receive_seconds
         self.idle_seconds = timing.idle_seconds
         self.now = reactor.seconds
-        self.turns = Turns(reactor.callLater)
+        self.long_jobs = LongJobs(reactor)
+        self.pipelines = Pipelines(reactor.callLater)
         self._app = application.app
         self._routes = application.routes
         self._allowed_hosts = {host.encode() for host in allowed_hosts}
@@ -160,7 +161,7 @@ class ApiSite(ServerFactory):
 
     def serve(self, request: ApiRequest) -> None:
         """Answer a request that has come whole, now or later."""
-        self.turns.run(request.length, self._serve, request)
+        self.long_jobs.run(request.length, self._serve, request)
 
     def _serve(self, request: ApiRequest) -> None:
         """Bring it to its route.
