@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, entries_of, only_request
-from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, AppendEntriesReply, NodeId, TimeoutNow
+from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, AppendEntriesReply, Heartbeat, NodeId, TimeoutNow
 from txraft.core.state import RaftOptions
 from txraft.errors import CommandTooLong, DataLost, NotLeader, Overloaded, TargetLostData
 
@@ -369,6 +369,29 @@ class LostDataTests(SynchronousTestCase):
         self.assertTrue(self.leader.raft.followers[2].has_lost_data)
         with self.assertRaises(DataLost):
             self.cluster.beat()
+
+    def test_an_older_copy(self) -> None:
+        """One that is put in the place of what a follower had may be as long. What was never committed in it is not
+        applied, whichever message is first."""
+        for probed_first in (True, False):
+            cluster = Cluster(3, current_terms={1: 1})
+            leader = cluster.elect(1)
+            leader.propose(b"x")
+            cluster.settle()
+            cluster.beat()
+            follower = cluster[2]
+            follower.disk_log = list(entries_of(1, 1, 1))
+            follower.start()
+            leader.raft.peer_connected(2)
+            leader.take()
+            if probed_first:
+                cluster.settle()
+                self.assertTrue(leader.raft.followers[2].has_lost_data)
+            with self.assertRaises(DataLost):
+                leader.beat()
+                for _, heartbeat in leader.sent(Heartbeat)[:1]:
+                    follower.receive(1, heartbeat)
+            self.assertEqual(follower.applied, [])
 
     def test_it_is_not_asked_to_lead(self) -> None:
         """Neither by a leader that stops, which takes another that is behind, nor by an operator."""

@@ -243,7 +243,7 @@ class TimeoutTests(SynchronousTestCase):
             self.assert_in_range(server, cluster.now)
             for _ in range(2):
                 cluster.advance(10)
-                server.receive(2, Heartbeat(1, 0, 0))
+                server.receive(2, Heartbeat(1, 0, 0, 0))
                 self.assert_in_range(server, cluster.now)
             cluster.advance(10)
             server.time_out()
@@ -257,7 +257,7 @@ class TimeoutTests(SynchronousTestCase):
         cluster = Cluster(3)
         server, waits = cluster[1], []
         for _ in range(200):
-            server.receive(2, Heartbeat(1, 0, 0))
+            server.receive(2, Heartbeat(1, 0, 0, 0))
             assert server.raft.election_deadline is not None
             waits.append(server.raft.election_deadline - cluster.now)
         self.assertLess(min(waits), 1.1 * TIMEOUT)

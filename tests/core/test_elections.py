@@ -139,7 +139,7 @@ class FollowerTests(SynchronousTestCase):
         for _ in range(2):
             server.receive(2, AppendEntries(1, 1, 0, 0, (), 0))
             deadlines.add(server.raft.election_deadline)
-            server.receive(2, Heartbeat(1, 0, 0))
+            server.receive(2, Heartbeat(1, 0, 0, 0))
             deadlines.add(server.raft.election_deadline)
         self.assertEqual(len(deadlines), 5)
         self.assertEqual(server.view.leader_id, 2)
@@ -211,7 +211,7 @@ class CandidateTests(SynchronousTestCase):
         """ "If AppendEntries RPC received from new leader: convert to follower", and so for a heartbeat and a PreVote
         round; the vote stands."""
         for pre_vote in (True, False):
-            for message in (AppendEntries(1, 1, 0, 0, (), 0), Heartbeat(1, 0, 0)):
+            for message in (AppendEntries(1, 1, 0, 0, (), 0), Heartbeat(1, 0, 0, 0)):
                 candidate = Cluster(3, current_terms={1: int(pre_vote)}, options=RaftOptions(pre_vote=pre_vote))[1]
                 candidate.time_out()
                 candidate.receive(2, message)
@@ -263,7 +263,7 @@ class NewLeaderTests(SynchronousTestCase):
         """ "Upon election: send initial empty AppendEntries RPCs (heartbeat) to each server"."""
         leader, round_ = candidate_of(3)
         leader.receive(2, vote(1, round_, granted=True))
-        self.assertEqual(leader.sent(Heartbeat), [(2, Heartbeat(1, 0, 0)), (3, Heartbeat(1, 0, 0))])
+        self.assertEqual(leader.sent(Heartbeat), [(2, Heartbeat(1, 0, 0, 0)), (3, Heartbeat(1, 0, 0, 0))])
         self.assertEqual(leader.view.leader_id, 1)
 
     def test_has_an_entry_of_its_own_term_to_commit(self) -> None:

@@ -63,7 +63,7 @@ class TermTests(SynchronousTestCase):
         """Step 1: the answer says the current term, so that the old leader learns of it; nothing else happens."""
         follower = follower_with(1, 1)
         deadline = follower.raft.election_deadline
-        requests: list[Message] = [append(2, 1, entries_of(1, 1, 4)[2:], 3, term=4), Heartbeat(4, 2, 0)]
+        requests: list[Message] = [append(2, 1, entries_of(1, 1, 4)[2:], 3, term=4), Heartbeat(4, 2, 4, 0)]
         for request in requests:
             follower.receive(2, request)
         self.assertEqual(
@@ -84,7 +84,7 @@ class TermTests(SynchronousTestCase):
 
     def test_a_candidate_follows_the_leader_of_its_term(self) -> None:
         """§5.2, Rules for Servers, Candidates: AppendEntries from a new leader: become a follower."""
-        requests: list[Message] = [append(1, 1), Heartbeat(5, 0, 0)]
+        requests: list[Message] = [append(1, 1), Heartbeat(5, 0, 0, 0)]
         for request in requests:
             follower = follower_with(1)
             follower.time_out()
@@ -94,7 +94,7 @@ class TermTests(SynchronousTestCase):
 
     def test_a_leader_puts_the_election_off(self) -> None:
         """Rules for Servers, Followers: the election timer starts anew with AppendEntries, also one that is refused."""
-        requests: list[Message] = [append(1, 1), append(9, 5), Heartbeat(5, 0, 0)]
+        requests: list[Message] = [append(1, 1), append(9, 5), Heartbeat(5, 0, 0, 0)]
         for request in requests:
             cluster = Cluster(5, logs={1: (1,)}, current_terms={1: 5})
             cluster.advance(5)
@@ -188,7 +188,7 @@ class AppendTests(SynchronousTestCase):
     def test_what_is_committed_is_never_replaced(self) -> None:
         """hazard R5: a leader that sends something else in its place is wrong, and the server stops."""
         follower = follower_with(1, 1, 4)
-        follower.receive(2, Heartbeat(5, 2, 0))
+        follower.receive(2, Heartbeat(5, 2, 1, 0))
         with self.assertRaises(InvariantViolated):
             follower.receive(2, append(1, 1, entries_of(1, 3)[1:]))
         self.assertEqual(follower.terms, [1, 1, 4])
@@ -277,7 +277,7 @@ class CommitTests(SynchronousTestCase):
         """hazard R2: an older request arrives after a newer one."""
         follower = follower_with(1, 5, 5)
         follower.receive(2, append(3, 5, leader_commit=3))
-        requests: list[Message] = [append(3, 5, leader_commit=1), append(1, 1, leader_commit=3), Heartbeat(5, 1, 0)]
+        requests: list[Message] = [append(3, 5, leader_commit=1), append(1, 1, leader_commit=3), Heartbeat(5, 1, 1, 0)]
         for request in requests:
             follower.receive(2, request)
             self.assertEqual(follower.view.commit_index, 3)
@@ -294,12 +294,28 @@ class CommitTests(SynchronousTestCase):
         """It carries the commit index, and is answered while the disk is busy."""
         follower = follower_with(1, 5)
         follower.receive(2, append(2, 5, entries_of(1, 5, 5)[2:]))
-        follower.receive(2, Heartbeat(5, 2, read_round=4))
+        follower.receive(2, Heartbeat(5, 2, 5, read_round=4))
         self.assertEqual(answers(follower), [HeartbeatReply(5, 4)])
         self.assertEqual((follower.view.commit_index, follower.applied), (2, list(entries_of(1, 5))))
 
     def test_heartbeat_beyond_the_log(self) -> None:
         """hazard R7: no leader sends it, unless this server lost what it had acknowledged; then it stops."""
         follower = follower_with(1, 5)
-        with self.assertRaises(DataLost):
-            follower.receive(2, Heartbeat(5, 3, 0))
+        line = str(self.assertRaises(DataLost, follower.receive, 2, Heartbeat(5, 3, 5, 0)))
+        self.assertIn("entry 3 of term 5 is committed, but this server's log ends at 2", line)
+
+    def test_heartbeat_of_another_entry(self) -> None:
+        """An older copy of a disk may hold what was never committed in the place of what this server acknowledged
+        (hazard R23). It is not applied."""
+        follower = follower_with(1, 2, 2)
+        line = str(self.assertRaises(DataLost, follower.receive, 2, Heartbeat(5, 2, 5, 0)))
+        self.assertIn("entry 2 of term 5 is committed, but this server's log has one of term 2 there", line)
+        self.assertEqual((follower.view.commit_index, follower.applied), (0, []))
+
+    def test_another_entry_is_applied(self) -> None:
+        """A state machine's data may be of another log than this server's: what was applied is not in it. Nothing is
+        acknowledged that is not there (hazard S18)."""
+        follower = follower_with(1, 2, 2)
+        follower.receive(2, append(3, 2, leader_commit=3))
+        self.assertRaises(DataLost, follower.receive, 2, append(3, 5, leader_commit=3))
+        self.assertEqual(follower.terms, [1, 2, 2])

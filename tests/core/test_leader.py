@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server
 from txraft.core.configuration import Configuration
-from txraft.core.messages import NodeId, RequestVote, RequestVoteReply, TimeoutNow
+from txraft.core.messages import Heartbeat, NodeId, RequestVote, RequestVoteReply, TimeoutNow
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 
@@ -285,6 +285,17 @@ class LateElectionTimerTests(SynchronousTestCase):
         """A timer in time, or hardly late, counts."""
         for late in (0.0, 1.9 * INTERVAL):
             self.assertIs(self.server_at(late).view.role, Role.PRE_CANDIDATE)
+
+    def test_late_again(self) -> None:
+        """A second pause is as good an excuse as the first, where the leader was heard between them."""
+        server = self.server_at(2.1 * INTERVAL)
+        for _ in range(3):
+            server.receive(2, Heartbeat(1, 0, 0, 0))
+            assert server.raft.election_deadline is not None
+            self.cluster.advance(server.raft.election_deadline + 2.1 * INTERVAL - self.cluster.now)
+            server.raft.election_timeout(self.cluster.now)
+            server.take()
+            self.assertIs(server.view.role, Role.FOLLOWER)
 
     def test_late(self) -> None:
         """It fires again soon: then it counts."""

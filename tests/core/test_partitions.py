@@ -163,7 +163,7 @@ class StickinessTests(SynchronousTestCase):
         """hazard E9: it counts from the last one heard."""
         cluster = self.cluster_with_leader()
         cluster.advance(TIMEOUT - 0.1)
-        cluster[2].receive(1, Heartbeat(1, 0, 0))
+        cluster[2].receive(1, Heartbeat(1, 0, 0, 0))
         cluster.advance(TIMEOUT - 0.1)
         cluster[2].receive(3, request_vote(9, 99, 9))
         self.assertEqual(cluster[2].view.current_term, 1)

@@ -33,7 +33,7 @@ class LeaderTests(SynchronousTestCase):
         """§5.2, §8: a heartbeat to everyone, at once, and an entry of the leader's own term."""
         cluster = Cluster(3, logs=dict.fromkeys((1, 2, 3), (1, 1)))
         leader = cluster.win(1)
-        self.assertEqual([heartbeats(leader, peer) for peer in (2, 3)], [[Heartbeat(2, 0, 0)]] * 2)
+        self.assertEqual([heartbeats(leader, peer) for peer in (2, 3)], [[Heartbeat(2, 0, 0, 0)]] * 2)
         self.assertEqual((leader.terms, leader.raft.log.entry(3).kind), ([1, 1, 2], EntryKind.NOOP))
 
     def test_next_index_at_first(self) -> None:

@@ -187,8 +187,8 @@ class AnswerTests(SynchronousTestCase):
     def test_taken_once(self) -> None:
         """What was taken out of the box is no longer in it."""
         state = state_of(1, 2)
-        state.send(2, Heartbeat(3, 0, 0))
-        state.send_after_save(2, Heartbeat(3, 0, 0))
+        state.send(2, Heartbeat(3, 0, 0, 0))
+        state.send_after_save(2, Heartbeat(3, 0, 0, 0))
         state.lost_reads.append(7)
         ready = state.take_ready(0.0)
         self.assertEqual((len(ready.messages), len(ready.messages_after_save), ready.lost_reads), (1, 1, (7,)))

@@ -31,7 +31,7 @@ def of_term(term: int) -> list[Message]:
         AppendEntries(term, 1, 0, 0, (), 0),
         AppendEntriesReply(term, 1, True, 1, 0),
         AppendEntriesReply(term, 1, False, 0, 0),
-        Heartbeat(term, 0, 0),
+        Heartbeat(term, 0, 0, 0),
         HeartbeatReply(term, 0),
     ]
 
@@ -77,7 +77,7 @@ class LaterTermTests(SynchronousTestCase):
 
     def test_it_is_durable_before_anyone_hears_of_it(self) -> None:
         """hazard E1: an answer that names the new term leaves after the save of the term."""
-        requests: tuple[Message, ...] = (request_vote(9), AppendEntries(9, 1, 7, 7, (), 0), Heartbeat(9, 0, 0))
+        requests: tuple[Message, ...] = (request_vote(9), AppendEntries(9, 1, 7, 7, (), 0), Heartbeat(9, 0, 0, 0))
         for request in requests:
             server = server_in(Role.FOLLOWER)
             server.receive(2, request)
@@ -123,7 +123,7 @@ class OlderTermTests(SynchronousTestCase):
                 TERM, 99, pre_vote=True, vote_granted=False
             ),
             AppendEntries(TERM - 1, 3, 0, 0, (), 0): AppendEntriesReply(TERM, 0, False, 0, 0),
-            Heartbeat(TERM - 1, 0, 4): HeartbeatReply(TERM, 0),
+            Heartbeat(TERM - 1, 0, 0, 4): HeartbeatReply(TERM, 0),
         }
         for role in Role:
             for request, answer in answers.items():
@@ -222,7 +222,7 @@ class FarTermTests(SynchronousTestCase):
         """A message within reach is handled."""
         for beyond, leader in ((0, 2), (1, None)):
             server = server_in(Role.LEADER)
-            server.receive(2, Heartbeat(TERM + LARGEST_JUMP + beyond, 0, 0))
+            server.receive(2, Heartbeat(TERM + LARGEST_JUMP + beyond, 0, 0, 0))
             self.assertEqual((server.view.current_term, server.view.leader_id), (TERM + LARGEST_JUMP, leader))
 
     def test_a_forged_term_is_no_end(self) -> None:

@@ -129,7 +129,7 @@ class VoteKeptTests(SynchronousTestCase):
 
     def test_a_candidate_that_follows_the_winner(self) -> None:
         """hazard E2 (CCF #5891): and has not heard from it for long, so that nothing else holds its vote."""
-        for message in (Heartbeat(1, 0, 0), AppendEntries(1, 1, 0, 0, (), 0)):
+        for message in (Heartbeat(1, 0, 0, 0), AppendEntries(1, 1, 0, 0, (), 0)):
             cluster = Cluster(3, options=WITHOUT_PRE_VOTE)
             cluster[1].time_out()
             cluster[1].receive(2, message)

@@ -46,7 +46,7 @@ class ElectionTests(WorldTestCase):
             before = follower.node.view
             world.clock.rightNow = due
             follower.node._timers.election_timer()
-            follower.node.receive(leader.id, Heartbeat(before.current_term, 0, 0))
+            follower.node.receive(leader.id, Heartbeat(before.current_term, 0, 0, 0))
             world.clock.advance(0)
             world.clock.advance(0)
             self.assertEqual(follower.node.view, before)

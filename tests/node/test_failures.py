@@ -84,7 +84,7 @@ class FailureTests(WorldTestCase):
             raise KeyError("no")
 
         for name, give in (
-            ("receive", lambda node: node.receive(2, Heartbeat(1, 0, 0))),
+            ("receive", lambda node: node.receive(2, Heartbeat(1, 0, 0, 0))),
             ("peer_connected", lambda node: node.peer_connected(2)),
             ("heartbeat_timeout", lambda node: node._heartbeat_is_due()),
             ("propose", lambda node: self.assertRaises(KeyError, node.propose, b"a")),

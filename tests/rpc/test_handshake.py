@@ -4,6 +4,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.interfaces import Identity
+from txraft.rpc.amp_commands import PROTOCOL_VERSION
 from txraft.rpc.handshake import Refusal, check, greeting
 
 VOTERS = frozenset({0, 1, 2})
@@ -22,7 +23,7 @@ class CheckTests(SynchronousTestCase):
         """Each thing that does not match has its refusal. The log says both sides; the caller is told nothing of this
         one (hazard N5)."""
         for changes, refusal, parts in (
-            ({"protocol_version": 99}, Refusal.VERSION, ("version 2", "99")),
+            ({"protocol_version": 99}, Refusal.VERSION, (f"version {PROTOCOL_VERSION}", "99")),
             ({"cluster_id": "theirs"}, Refusal.CLUSTER, ("'ours'", "'theirs'")),
             ({"voters": (0, 1, 2, 3, 4)}, Refusal.VOTERS, ("(0, 1, 2)", "(0, 1, 2, 3, 4)")),  # hazard E14
             ({"voters": (0, 1)}, Refusal.VOTERS, ("(0, 1, 2)", "(0, 1)")),

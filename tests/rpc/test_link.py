@@ -17,7 +17,7 @@ from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 from txraft.rpc import LinkLimits, amp_commands
 from txraft.rpc.sides import Caller
 
-HEARTBEAT = Heartbeat(1, 2, 3)
+HEARTBEAT = Heartbeat(1, 2, 1, 3)
 
 
 def box(name: bytes, /, **values: bytes) -> bytes:

@@ -70,9 +70,9 @@ class LoopbackTests(TestCase):
         first = outgoing[1]
         first.transport.abortConnection()
         await self.until(lambda: outgoing.get(1, first) is not first)
-        self.networks[0].send(1, Heartbeat(1, 2, 3))
+        self.networks[0].send(1, Heartbeat(1, 2, 1, 3))
         await self.until(lambda: self.handlers[1].received)
-        self.assertEqual(self.handlers[1].received, [(0, Heartbeat(1, 2, 3))])
+        self.assertEqual(self.handlers[1].received, [(0, Heartbeat(1, 2, 1, 3))])
 
     async def test_nothing_stays(self) -> None:
         """Of connections that have closed nothing is left, without a garbage collection: hazard N3. Who dialled or was

@@ -22,7 +22,7 @@ from txraft.rpc import LinkLimits
 OURS = Identity(0, "ours", VOTERS)
 THEIRS = Identity(1, "theirs", VOTERS)
 
-REQUEST = Heartbeat(1, 2, 3)
+REQUEST = Heartbeat(1, 2, 1, 3)
 REPLY = HeartbeatReply(1, 3)
 EVERYTHING: list[messages.Message] = [
     RequestVote(3, 2, 1, 4, True),

@@ -30,6 +30,7 @@ class Elections:
         """The leader of the current term was heard: follow it."""
         self._state.follow(leader)
         self._leader_heard_at = now
+        self._lateness.reset()
         self._restart_timer(now)
 
     def step_down(self, term: int, now: float) -> None:

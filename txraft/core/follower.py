@@ -2,7 +2,7 @@
 
 from txraft.core.messages import AppendEntries, AppendEntriesReply, Entry, Heartbeat, HeartbeatReply, NodeId
 from txraft.core.state import State
-from txraft.errors import InvariantViolated
+from txraft.errors import DataLost, InvariantViolated
 
 
 def on_append_entries(state: State, leader: NodeId, request: AppendEntries) -> None:
@@ -23,18 +23,36 @@ def on_append_entries(state: State, leader: NodeId, request: AppendEntries) -> N
 
 
 def on_heartbeat(state: State, leader: NodeId, request: Heartbeat) -> None:
-    """A heartbeat of the current term. Its leader_commit is within what this server has acknowledged (hazard R7)."""
+    """A heartbeat of the current term. Its leader_commit is an entry that this server has acknowledged (hazard R7), and
+    so has, unless it lost what is on its disk, or that is an older copy (hazard R23)."""
+    if request.leader_commit > state.commit_index:
+        _require_acknowledged(state, request.leader_commit, request.commit_term)
     state.commit_to(request.leader_commit)
     state.answer(leader, HeartbeatReply(state.current_term, request.read_round))
 
 
 def _matches_before(state: State, request: AppendEntries) -> bool:
     """Whether the logs match at prev_log_index. What is committed here matches any leader's log (Leader Completeness),
-    so a request that starts within it does, also where the entry itself is compacted (hazard R6).
+    so what is compacted does (hazard R6).
+
+    Raises DataLost where something that is committed does not: then the state machine's data are of another log.
     """
-    if request.prev_log_index <= state.commit_index:
+    index, term = request.prev_log_index, request.prev_log_term
+    if index < state.log.snapshot_index:
         return True
-    return state.log.has(request.prev_log_index, request.prev_log_term)
+    if index <= state.commit_index:
+        _require_acknowledged(state, index, term)
+    return state.log.has(index, term)
+
+
+def _require_acknowledged(state: State, index: int, term: int) -> None:
+    """Raise DataLost where an entry that this server has acknowledged, or applied, is not in its log."""
+    log = state.log
+    if not log.has(index, term):
+        what = f"has one of term {log.term_at(index)} there" if index <= log.last_index else f"ends at {log.last_index}"
+        raise DataLost(
+            f"entry {index} of term {term} is committed, but this server's log {what}: it has lost what it acknowledged"
+        )
 
 
 def _append_what_is_new(state: State, entries: tuple[Entry, ...]) -> None:

@@ -99,7 +99,9 @@ class Heartbeat:
 
     term: int
     leader_commit: int
-    """min(match_index, commit_index): never beyond what the follower is known to have (hazard R7)."""
+    """min(match_index, commit_index): never beyond what the follower has acknowledged (hazard R7)."""
+    commit_term: int
+    """The term of that entry, by which a follower sees that it still has it (hazard R23)."""
     read_round: int
     """The latest ReadIndex round; unique within the term (hazard C2)."""
 

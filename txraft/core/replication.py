@@ -136,7 +136,10 @@ class Replication:
         state = self._state
         for peer, progress in self.progress.items():
             leader_commit = min(progress.match_index, state.commit_index)
-            state.send(peer, Heartbeat(state.current_term, leader_commit, read_round))
+            if leader_commit < state.log.snapshot_index:
+                leader_commit = 0  # whose term would not be known; a follower so far behind is told by its entries
+            commit_term = state.log.term_at(leader_commit) if leader_commit else 0
+            state.send(peer, Heartbeat(state.current_term, leader_commit, commit_term, read_round))
 
     # What comes back
 

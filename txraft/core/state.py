@@ -13,7 +13,7 @@ from txraft.core.log import RaftLog
 from txraft.core.messages import MAX_BATCH_SIZE, AppendEntriesReply, Entry, Envelope, Message, NodeId, Reply
 from txraft.core.ready import LostData, ReadReady, Ready, Save, TermAndVote
 from txraft.core.roles import LEGAL_CHANGES, Role
-from txraft.errors import DataLost, InvariantViolated
+from txraft.errors import InvariantViolated
 
 
 @frozen
@@ -129,10 +129,7 @@ class State:
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed. Does nothing where that was known (hazard R2)."""
         if index > self.log.last_index:
-            raise DataLost(
-                f"entry {index} is committed, but this server's log ends at {self.log.last_index}: it has lost what it"
-                " acknowledged"
-            )
+            raise InvariantViolated(f"entry {index} is committed, and the log ends at {self.log.last_index}")
         self.commit_index = max(self.commit_index, index)
 
     # The disk

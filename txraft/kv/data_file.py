@@ -7,7 +7,8 @@ says how many rows there are and what their checksums add up to: pages of two di
 can leave, do not match it. SQLite checks the rest.
 
 The row of `applied` also names the cluster, because entry 8 of another one has done something else. The file of another
-node of the same cluster is as good as this node's own.
+node of the same cluster has the same in it, where its index is no further than this node's log; a log that has other
+entries there ends the node when the leader is heard (`txraft.core.follower`).
 
 Each SQL statement gives up the interpreter's lock and takes it again, and so does each row that it gives back, which
 beside a busy reactor costs more than the work it does. So a batch is few statements of many rows each, which give back

@@ -13,7 +13,7 @@ from txraft.core.messages import Message
 from txraft.errors import HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
 from txraft.rpc.encoding import LongBytes, Number, PackedMessage
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 """Goes up whenever nodes of the old and the new version could misunderstand each other."""
 
 Arguments = list[tuple[bytes, amp.Argument]]

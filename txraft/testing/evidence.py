@@ -192,6 +192,7 @@ class Evidence:
         match message:
             case AppendEntries() | Heartbeat() if (view.leader_id, view.current_term) == (sender, message.term):
                 self._leader_heard = now
+                self._election_passed_over = False
             case RequestVoteReply(pre_vote=True, vote_granted=True):
                 self._granted[message.round].add(sender)
             case HeartbeatReply():

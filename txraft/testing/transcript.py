@@ -48,7 +48,8 @@ def in_words(message: Message) -> str:  # noqa: PLR0911 - one for each kind of m
             said = "success" if message.success else f"no, try {message.match_term} at"
             return f"AppendEntriesReply #{message.request_id} term {message.term}, {said} {message.match_index}"
         case Heartbeat():
-            return f"Heartbeat term {message.term}, commit {message.leader_commit}, round {message.read_round}"
+            commit = f"{message.leader_commit}/{message.commit_term}"
+            return f"Heartbeat term {message.term}, commit {commit}, round {message.read_round}"
         case HeartbeatReply():
             return f"HeartbeatReply term {message.term}, round {message.read_round}"
         case _:
