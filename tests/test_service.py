@@ -34,6 +34,7 @@ from txraft.errors import (
     TxraftError,
     WriteFailed,
 )
+from txraft.interfaces import Identity
 from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
@@ -41,6 +42,7 @@ from txraft.rpc import Network
 from txraft.service import _Disk
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.sqlite import SQLiteStorage
 from txraft.web import site
 
 
@@ -76,6 +78,15 @@ class WiringTests(SynchronousTestCase):
         disk, *_ = node
         self.addCleanup(lambda: self.successResultOf(disk.stopService()))
         return node
+
+    def test_no_member(self) -> None:
+        """An id that the configuration does not have makes nothing."""
+        ports, directory = self.ports(), Path(self.mktemp())
+        self.assertRaises(
+            SettingsError, service.make_node_service, a_reactor(), self.settings, 7, ports, directory, self.fail
+        )
+        self.assertFalse(directory.exists())
+        ports.close()
 
     def test_of_an_embedder(self) -> None:
         """To wire a node changes nothing of the reactor that it is given."""
@@ -119,7 +130,10 @@ class WiringTests(SynchronousTestCase):
         """What the core finds to be lost at the start comes with the directory, and with what to do. Nothing is held
         on to."""
         directory = Path(self.mktemp())
-        directory.mkdir()
+        voters = frozenset(each.id for each in self.settings.cluster)
+        storage = SQLiteStorage(directory, Identity(4, self.settings.cluster_id, voters), False, InlineWorker())
+        storage.load()
+        storage.unlock()
         data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
         data.load()
         data.open()
@@ -258,6 +272,16 @@ class OpenFilesTests(SynchronousTestCase):
 
 class WholeNodeTests(TestCase):
     """One node, on the reactor that runs the tests."""
+
+    @inlineCallbacks
+    def test_never_started(self) -> Generator[Deferred[Any], Any, None]:
+        """A stop closes the ports, and lets go of the directory."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        settings, directory = Settings((member(0),)), Path(self.mktemp())
+        for _ in range(2):
+            ports = service.bind_ports(settings, 0)
+            yield service.make_node_service(reactor, settings, 0, ports, directory, self.fail).stopService()
 
     @inlineCallbacks
     def test_serves_and_stops(self) -> Generator[Deferred[Any], Any, None]:

@@ -51,9 +51,13 @@ class AddressTests(SynchronousTestCase):
             "a." * 126 + "b",
             "my_host",
             "xn--bcher-kva.example",
-            "[fe80::1%eth0]",
         ]:
             self.assertEqual(str(Address.parse(f"{host}:1")), f"{host}:1")
+
+    def test_refuses_addresses_of_one_link(self) -> None:
+        """Twisted cannot dial them."""
+        with self.assertRaisesRegex(SettingsError, '"fe80::1%eth0" is an address on one link only'):
+            Address.parse("[fe80::1%eth0]:1")
 
     def test_refuses_ports_that_are_none(self) -> None:
         for port in ["", "0", "65536", "-1", "x", "80.0", "²", "9" * 5000]:
@@ -71,8 +75,8 @@ class MemberTests(SynchronousTestCase):
         self.assertEqual((bound.listens_on, bound.kv_listens_on), (Address("0.0.0.0", 3), Address("0.0.0.0", 4)))
 
     def test_addresses_that_nobody_reaches(self) -> None:
-        """Everywhere is a place to listen, and the address of none."""
-        for host in ("0.0.0.0", "0", "0x0.0", "::", "0:0::0"):
+        """Everywhere is a place to listen, and the address of none; neither is an address of many."""
+        for host in ("0.0.0.0", "0", "0x0.0", "::", "0:0::0", "255.255.255.255", "224.0.0.1", "ff02::1"):
             everywhere, reachable = Address(host, 1), Address("a", 2)
             for address, kvaddr, name, bind in [
                 (everywhere, reachable, "address", "bind"),

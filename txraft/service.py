@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
@@ -89,6 +88,7 @@ def make_node_service(
 
     Raises SettingsError or StorageError; the ports are closed then, and the directory is free.
     """
+    settings.member(node_id)
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
     bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
     storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
@@ -164,9 +164,9 @@ def _wire(
     service.addService(_Disk(data_on_disk, storage, data_worker, worker, on_failure))
     service.addService(node)
     service.addService(_Peers(peers, node))
-    service.addService(_serve(reactor, ports.raft, peers.server_factory()))
+    service.addService(_Port(reactor, ports.raft, peers.server_factory()))
     api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts)
-    service.addService(_serve(reactor, ports.kv, api))
+    service.addService(_Port(reactor, ports.kv, api))
     return service
 
 
@@ -267,10 +267,14 @@ def _bind(address: Address, key: str, bind: str) -> socket.socket:
             key=lambda info: info[0] != socket.AF_INET,  # localhost is 127.0.0.1, and also ::1
         )
         port = socket.socket(family, kind, protocol)
-        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        port.bind(where)
-        port.listen(128)
-        port.setblocking(False)
+        try:
+            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            port.bind(where)
+            port.listen(128)
+            port.setblocking(False)
+        except OSError:
+            port.close()
+            raise
     except OSError as error:
         advice = f"give this node another {key}, or listen elsewhere ({bind})"
         if error.errno == errno.EADDRINUSE:
@@ -295,7 +299,27 @@ def _within_open_files(limits: SizeLimits) -> SizeLimits:
     return evolve(limits, connections=room)
 
 
-def _serve(reactor: Any, port: socket.socket, factory: IProtocolFactory) -> StreamServerEndpointService:
-    family = port.family
-    # detach: the endpoint owns the descriptor from here on, and closes it when it has a duplicate to listen with.
-    return StreamServerEndpointService(AdoptedStreamServerEndpoint(reactor, port.detach(), family), factory)
+class _Port(Service):
+    """Takes connections while the node runs. A port of a node that is never started is closed all the same."""
+
+    def __init__(self, reactor: Any, port: socket.socket, factory: IProtocolFactory) -> None:
+        self._reactor = reactor
+        self._port = port
+        self._factory = factory
+        self._listening: Deferred[IListeningPort] | None = None
+
+    def startService(self) -> None:
+        """Take them, also those that have waited in the socket."""
+        Service.startService(self)
+        family = self._port.family
+        # detach: the endpoint closes the descriptor when it has a duplicate to listen with.
+        endpoint = AdoptedStreamServerEndpoint(self._reactor, self._port.detach(), family)
+        self._listening = endpoint.listen(self._factory)
+
+    def stopService(self) -> "Deferred[Any] | None":
+        """Take no more."""
+        Service.stopService(self)
+        if self._listening is None:
+            self._port.close()
+            return None
+        return self._listening.addCallback(lambda port: port.stopListening())

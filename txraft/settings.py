@@ -44,12 +44,15 @@ def _check_host(_: object, __: object, host: str) -> None:
     """An IP address, or a host name as DNS has it."""
     if ":" in host:
         try:
-            ipaddress.IPv6Address(host)
+            scope = ipaddress.IPv6Address(host).scope_id
         except ValueError:
             raise SettingsError(f"{shown(host)} is not an IPv6 address") from None
+        if scope is not None:
+            raise SettingsError(f"{shown(host)} is an address on one link only; use one that all nodes reach")
     elif not (len(host) <= 253 and all(map(LABEL.fullmatch, host.removesuffix(".").split(".")))):
         raise SettingsError(
-            f"{shown(host)} is not a host name; write letters, digits and hyphens, at most 63 between two dots"
+            f"{shown(host)} is not a host name; write letters, digits and hyphens, at most 63 between two dots, and"
+            " other letters as DNS has them (xn--...)"
         )
 
 
@@ -100,12 +103,14 @@ def _between(least: int, most: int) -> Callable[[object, "Attribute[int]", int],
 
 
 def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> None:
-    """Not 0.0.0.0, in any way to write it, or [::]: nobody else reaches a node there."""
+    """Not 0.0.0.0, in any way to write it, or [::], and no address of many: nobody else reaches a node there."""
     try:
-        anywhere = not any(socket.inet_aton(address.host))
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(address.host))
     except OSError:  # not IPv4
-        anywhere = ":" in address.host and ipaddress.IPv6Address(address.host).is_unspecified
-    if anywhere:
+        if ":" not in address.host:
+            return
+        ip = ipaddress.IPv6Address(address.host)
+    if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
         bind = {"address": "bind", "kvaddr": "kvbind"}[attribute.name]
         raise SettingsError(
             f"{attribute.name}: {address} is no address at which others reach the node; use {bind} for where it listens"

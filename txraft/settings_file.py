@@ -38,8 +38,10 @@ def load(path: str) -> Settings:
         raise SettingsError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{name}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and what absurd numbers and nesting end in
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{name}: is not TOML: {one_line(str(error))}") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{name}: has an absurdly long number, or tables nested absurdly deep") from error
     try:
         return parse(table)
     except SettingsError as error:

@@ -13,6 +13,7 @@ What is open stays open when its name is gone: a directory that was removed or r
 start does not find them. So each checkpoint looks whether the files still have their names.
 """
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -134,16 +135,20 @@ def remedy_for_start(path: Path) -> str:
     """What to do where the file at `path` cannot be used, though it is not damaged."""
     if _is_full(path):
         return "the disk is full: make room on it and start the node again"
-    return "see that this user may write it, that the disk is well, and that no other program has it open"
+    return (
+        "see that this user may write it, that there is room (a quota counts too), that the disk is well, and that no"
+        " other program has the file open"
+    )
 
 
 def remedy_for_write(path: Path, error: Exception) -> str:
     """What to do where the file at `path` could not be written."""
     if isinstance(error, Moved):
         return f"put it back before the node is started again; where it is gone, {REMEDY_FOR_LOST_DATA}"
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path):
         return "make room on the disk and start the node again"
-    return "the disk may be failing: see to it before the node is started again"
+    return "the disk may be failing, or a quota used up: see to that before the node is started again"
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """`txraft up`: which cluster it starts, and that its end is the reactor's, and the reactor's is its."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,10 @@ from tests.clock import Clock
 from txraft.cli import up
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.up import Up, run_until_ended
-from txraft.errors import ListenError, SettingsError
+from txraft.errors import DirectoryLocked, ListenError, SettingsError
 from txraft.settings import BUILT_IN, Address, Settings
 from txraft.settings_file import load
+from txraft.storage.directory import DirectoryLock
 
 
 class FakeReactor:
@@ -215,6 +217,17 @@ class OptionsTests(SynchronousTestCase):
         self.assertRaises(ListenError, self.run_up, "--base-port", "9100")
         self.assertEqual(load(str(self.data / "cluster.toml")), BUILT_IN)
         self.assertEqual(sorted(path.name for path in self.data.iterdir()), ["0", "1", "2", "cluster.toml"])
+
+    def test_nodes_that_run(self) -> None:
+        """They are named, and the file that says where they are stays as it is."""
+        self.started_with("--base-port", "9000")
+        before = (self.data / "cluster.toml").read_text()
+        lock = DirectoryLock(self.data / "1")
+        lock.acquire()
+        self.addCleanup(lock.release)
+        line = str(self.assertRaises(DirectoryLocked, self.run_up, "--base-port", "9200"))
+        self.assertIn(f"{self.data}/1 is in use by process {os.getpid()}", line)
+        self.assertEqual((self.data / "cluster.toml").read_text(), before)
 
     # Ports, tried before anything starts
 

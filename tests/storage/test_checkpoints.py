@@ -115,7 +115,7 @@ class CheckpointTests(SQLiteTestCase):
         storage = self.started()
 
         def fail(_: BulkCheckpoint) -> None:
-            raise WriteFailed(f"cannot write {self.path}: disk I/O error; the disk may be failing: see to it")
+            raise WriteFailed(f"cannot write {self.path}: disk I/O error; the disk may be failing")
 
         self.patch(BulkCheckpoint, "copy", fail)
         while not self.bulk_worker.waiting:
@@ -155,7 +155,7 @@ class CheckpointTests(SQLiteTestCase):
     def assert_ended(self, storage: SQLiteStorage) -> None:
         (error,) = self.errors
         self.assertIsInstance(error, WriteFailed)
-        self.assertIn(f"cannot write {self.path}: disk I/O error; the disk may be failing: see to it", str(error))
+        self.assertIn(f"cannot write {self.path}: disk I/O error; the disk may be failing", str(error))
         failure = self.failureResultOf(storage.save([save_of(entry(self.index + 1))]), WriteFailed)
         self.assertEqual(failure.getErrorMessage(), str(error))
         self.close(storage)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.storage.contract import entries, entry, save_of
 from tests.storage.disk import SQLiteTestCase
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog
+from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
 from txraft.interfaces import Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.raft_rows import checksum_of_vote
@@ -96,6 +96,26 @@ class DamageTests(SQLiteTestCase):
         """The file is gone, while saves are known to have been in it: not a new directory."""
         self.path.unlink()
         self.assertRefused(CorruptLog, "missing")
+
+    def test_only_the_data_is_left(self) -> None:
+        """All that the log had is gone, while the state machine's data are there, which are made later: not a new
+        directory, and it may have acknowledged what nobody else has (hazard R23)."""
+        for name in ("kv.sqlite", "kv.sqlite-wal"):
+            self.setUp()
+            for path in self.directory.glob("raft.sqlite*"):
+                path.unlink()
+            (self.directory / name).touch()
+            self.assertRefused(CorruptLog, "missing")
+
+    def test_foreign_journal(self) -> None:
+        """SQLite would roll it back into the file, or say that it cannot."""
+        self.path.with_name("raft.sqlite-journal").write_text("junk")
+        self.assertRefused(StorageError, "raft.sqlite-journal is no file of txraft's", "; move it elsewhere")
+
+    def test_cut_short(self) -> None:
+        """Where the format was, there is something else."""
+        self.execute("UPDATE identity SET format = 'two'")
+        self.assertRefused(CorruptLog, "it does not say in which format it is")
 
     def test_tables(self) -> None:
         """A bit of a table's definition, which SQLite may still make sense of."""

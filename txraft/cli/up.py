@@ -18,6 +18,7 @@ from txraft.errors import ListenError, SettingsError
 from txraft.service import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
+from txraft.storage.directory import DirectoryLock
 
 RAFT_PORTS: Final = 8080
 KV_PORTS: Final = 27004
@@ -63,6 +64,7 @@ class Up(Subcommand):
         settings, path = self._settings()
         self._check_number(settings)
         self._check_ports(settings)
+        self._check_data(settings)
         if path is not None and self["config"] is None:
             self._write(settings)
         cluster = LocalCluster(
@@ -96,6 +98,15 @@ class Up(Subcommand):
         if number != len(settings.cluster):
             data = self["data-dir"].rstrip("/")
             raise SettingsError(f"{data}/ has {number} nodes: use txraft up --nodes {number}, or another --data-dir")
+
+    def _check_data(self, settings: Settings) -> None:
+        """Find out whether a node runs already, under other ports perhaps. Raises StorageError."""
+        for member in settings.cluster:
+            directory = Path(self["data-dir"], str(member.id))
+            if directory.is_dir():
+                lock = DirectoryLock(directory)
+                lock.acquire()
+                lock.release()
 
     def _write(self, settings: Settings) -> None:
         """Write the configuration down, all of it or nothing. Raises SettingsError."""

@@ -175,7 +175,9 @@ class Replica:
                 raise OutcomeUnknown(f"no answer from the leader within {timeout:g} s; it may still take effect")
             if request.changes:
                 raise NotApplied(f"no leader was found within {timeout:g} s")
-            raise NotApplied(f"no answer within {timeout:g} s: there is no leader, or this node is too far behind it")
+            leader = self._node.view.leader_id
+            where = "this node knows of no leader" if leader is None else f"node {leader} leads, and it did not answer"
+            raise NotApplied(f"no answer within {timeout:g} s: {where}, or this node is too far behind")
 
         return done.addTimeout(self._request_timeout, self._clock, too_late)
 

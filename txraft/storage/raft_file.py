@@ -4,6 +4,7 @@ Each SQL statement gives up the interpreter's lock and takes it again, which bes
 work it does. So a write is as few statements as can be: many rows each, and `executemany`, a statement a row, never.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -70,6 +71,8 @@ class RaftFile:
         Raises CorruptLog, WrongDirectory, or StorageError where the file cannot be used for another reason."""
         remedy = f"put back what was there; where it is gone, {REMEDY_FOR_LOST_DATA}"
         wal.require_files(self._path, self._durable.path, remedy=remedy)
+        if os.path.lexists(journal := f"{self._path}-journal"):
+            raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
         try:
             if not self._path.exists():
                 self._create()
@@ -177,7 +180,8 @@ class RaftFile:
 
         It has its journal mode from here on: SQLite keeps a rollback journal while it changes the mode, and `_read`,
         which may not write, could not roll back one that a crash left behind."""
-        if Path(f"{self._path}-wal").exists() or (self._durable.read() or SaveNumbers()).last > 0:
+        beside = [Path(f"{self._path}-wal"), *self._path.parent.glob("kv.sqlite*")]  # which are made later
+        if any(path.exists() for path in beside) or (self._durable.read() or SaveNumbers()).last > 0:
             raise Damage("it is missing, while the files beside it are there")
         self._durable.create()
         new = Path(f"{self._path}.new")

@@ -49,6 +49,8 @@ def read_identity(connection: sqlite3.Connection) -> Identity:
     row = connection.execute("SELECT format FROM identity").fetchone()
     if row is None:
         raise Damage("it does not say whose it is")
+    if not isinstance(row[0], int):
+        raise Damage("it does not say in which format it is")
     if row != (FORMAT,):
         raise OtherFormat(row[0])
     tables = dict(connection.execute("SELECT name, sql FROM sqlite_schema"))

@@ -1,6 +1,10 @@
 """Planted bugs of table E: elections."""
 
 from tests.simulation.mutants.planting import Mutant
+from txraft.testing.plan import Fault, Kind
+
+PAUSES = tuple(Fault(n, Kind.PAUSE, 0.5 + 0.7 * (n // 3), 0.4, target=1 + n % 3, detail=0.5) for n in range(9))
+"""All of three nodes stand still together, three times."""
 
 MUTANTS = (
     Mutant(
@@ -178,8 +182,8 @@ MUTANTS = (
         "match-by-index-alone",
         "E12",
         "txraft.core.follower",
-        "return state.log.has(request.prev_log_index, request.prev_log_term)",
-        "return request.prev_log_index <= state.log.last_index",
+        "return state.log.has(index, term)",
+        "return index <= state.log.last_index",
         what="entries follow on whatever entry is there, of any term",
         budget=200,
     ),
@@ -215,7 +219,7 @@ MUTANTS = (
         "self._lateness.reset()",
         "pass",
         what="a late election timer is not passed over where one was before, however long ago",
-        budget=1000,
+        only={"nodes": 3, "faults": PAUSES, "lasting": (), "lasts": 3.0},
     ),
     Mutant(
         "late-timers-are-never-judged",
