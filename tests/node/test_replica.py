@@ -162,8 +162,13 @@ class LateNewsTests(SynchronousTestCase):
         self.clock.pump([0.1] * 19)
         self.assertEqual(self.peers.asked, {"read_barrier": 4, "propose": 1})
         self.clock.pump([0.1] * 41)
-        self.failureResultOf(read, NotApplied)
+        line = str(self.failureResultOf(read, NotApplied).value)
+        self.assertIn("within 5 s: node 1 leads, and it did not answer, or this node", line)
         self.failureResultOf(change, OutcomeUnknown)
+        self.node.leader_id = None
+        read = self.replica.read_barrier()
+        self.clock.pump([0.1] * 51)
+        self.assertIn("this node knows of no leader", str(self.failureResultOf(read, NotApplied).value))
 
     def test_no_news(self) -> None:
         """A leader that took nothing in may do so soon without anything that is news to this node: a connection that
