@@ -144,13 +144,13 @@ class WriteBehindTests(SynchronousTestCase):
         self.assertEqual(self.on_disk(), (len(history), states[-1]))
 
     def test_stop_writes_the_rest(self) -> None:
-        """After stop has fired everything is in the file and no timer is left."""
-        self.set_many(FLUSH_KEYS + 3)
+        """After stop has fired everything is in the file, however many batches waited, and no timer is left."""
+        self.set_many(3 * FLUSH_KEYS + 3)
         stopped = self.disk.stop()
         self.assertNoResult(stopped)
         self.worker.work()
         self.successResultOf(stopped)
-        self.assertEqual(self.on_disk()[0], FLUSH_KEYS + 3)
+        self.assertEqual(self.on_disk()[0], 3 * FLUSH_KEYS + 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_load(self) -> None:

@@ -205,7 +205,7 @@ class CheckpointTests(SQLiteTestCase):
         self.assertIn("raft.sqlite is not where it was opened any more", error)
 
     def test_closed_during_a_checkpoint(self) -> None:
-        """It is finished first. Then nothing is left in the `-wal`, and nothing open."""
+        """It is finished first, without a failure. Then nothing is left in the `-wal`, and nothing open."""
         storage = self.started()
         while not self.bulk_worker.waiting:
             self.write(storage, 1)
@@ -213,6 +213,7 @@ class CheckpointTests(SQLiteTestCase):
         self.assertNoResult(closed)
         self.bulk_worker.work()
         self.successResultOf(closed)
+        self.assertEqual(self.errors, [])
         self.assertEqual(open_files(self.directory), set())
         names = {path.name for path in self.directory.iterdir()}
         self.assertEqual(names, {"lock", "raft.sqlite", "raft.sqlite-durable"})

@@ -26,6 +26,10 @@ class DurableRecordTests(SynchronousTestCase):
             content[offset] ^= 1
         self.path.write_bytes(content)
 
+    def slots(self) -> tuple[bytes, bytes]:
+        content = self.path.read_bytes()
+        return content[:SLOT_SIZE], content[SLOT_SIZE:]
+
     def test_numbers(self) -> None:
         """The last numbers that were written count, in this process and in the next ones."""
         self.assertEqual(self.read(), SaveNumbers(0, 0))
@@ -59,6 +63,25 @@ class DurableRecordTests(SynchronousTestCase):
             self.assertEqual(self.read(), SaveNumbers(written, written))
             after.close()
             self.path.write_bytes(before)
+        self.record.close()
+
+    def test_the_newest_slot_is_not_the_first_to_be_written(self) -> None:
+        """A process writes first where the numbers are damaged, or older. A power cut may tear that write, and then the
+        other slot alone says what is durable (hazard S15)."""
+        for newest in (0, 1):
+            self.record.write(SaveNumbers(newest + 1, newest + 1))
+            for damaged in (False, True):
+                if damaged:
+                    self.damage((1 - newest) * SLOT_SIZE)
+                before = self.slots()
+                after = DurableRecord(self.path)
+                after.read()
+                after.open()
+                after.write(SaveNumbers(9, 9))
+                after.close()
+                self.assertEqual(self.slots()[newest], before[newest])
+                self.assertNotEqual(self.slots(), before)
+                self.path.write_bytes(b"".join(before))
         self.record.close()
 
     def test_unreadable(self) -> None:
