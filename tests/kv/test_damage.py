@@ -1,5 +1,6 @@
 """What SQLite alone would read, or find only later: the start is refused (hazard S14)."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -72,3 +73,13 @@ class DamageTests(SynchronousTestCase):
         leaf = next(page for page in pages if page[0] == LEAF)
         leaf[8:10], leaf[10:12] = leaf[10:12], leaf[8:10]
         self.assert_refused(pages, "order")
+
+    def test_twice(self) -> None:
+        """A row stands also where the next one should: a scan finds it twice, and the other one never."""
+        pages = self.pages()
+        leaf = next(page for page in pages if page[0] == LEAF)
+        starts = [int.from_bytes(leaf[at : at + 2]) for at in range(8, 8 + 2 * int.from_bytes(leaf[3:5]), 2)]
+        rows = [slice(start, min(end for end in (*starts, PAGE_SIZE) if end > start)) for start in starts]
+        row, following = next(two for two in pairwise(rows) if len(leaf[two[0]]) == len(leaf[two[1]]))
+        leaf[following] = leaf[row]
+        self.assert_refused(pages, " is out of order")

@@ -64,6 +64,11 @@ class StrangerTests(SynchronousTestCase):
         """A value is refused when its length arrives, before it does."""
         self.assertEqual(self.send(b"\0\1k" + (GREETING_VALUE + 1).to_bytes(2, "big") + bytes(70_000), 10), 5)
 
+    def test_after_a_refusal(self) -> None:
+        """A stranger who was refused may go on sending until the connection has closed. Nothing of it is kept."""
+        self.protocol.dataReceived(hello_box(to_id=1))
+        self.assertEqual(self.send(pair(b"k", b"v") * 100, 0), 600)
+
     def test_longest_greeting(self) -> None:
         """The longest Hello that a node could say is read: of the most members, with the longest ids."""
         name, voters = "\U0001f600" * 255, tuple(range(MAX_INTEGER - MAX_MEMBERS + 1, MAX_INTEGER + 1))

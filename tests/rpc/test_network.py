@@ -288,6 +288,19 @@ class QuestionsTests(SynchronousTestCase):
         self.assertEqual(self.cluster.handlers[0].events, ["connected 1"])
         self.failureResultOf(result, NotLeader)
 
+    def test_cancelled_before_any_other(self) -> None:
+        """The same, where the question is the first on its connection: on one that the peer dialled, this node has said
+        no Hello before."""
+        cluster = Cluster().start(1)
+        answer: Deferred[bytes] = Deferred()
+        cluster.handlers[1].on_propose = lambda: answer
+        result = cluster.networks[0].propose(1, b"")
+        cluster.settle()
+        result.addErrback(lambda _: None).cancel()
+        answer.callback(b"late")
+        cluster.settle()
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"])
+
     def test_answer_after_the_connection(self) -> None:
         """An answer that is ready when the connection is gone goes nowhere, silently."""
         answer: Deferred[bytes] = Deferred()
