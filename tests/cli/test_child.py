@@ -10,17 +10,26 @@ from txraft.cli.child import main, terminate_at_end_of
 
 
 class MainTests(SynchronousTestCase):
-    def test_an_interrupt_from_before_it_started_is_forgotten(self) -> None:
-        """It was blocked until then, by `txraft up`."""
+    def setUp(self) -> None:
+        """SIGINT is blocked until then, by `txraft up`."""
         self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def test_an_interrupt_from_before_it_started_is_forgotten(self) -> None:
         signal.raise_signal(signal.SIGINT)
         with patch("threading.Thread"), patch("twisted.scripts.twistd.run") as run:
             main()
         run.assert_called_once_with()
         self.assertEqual(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
         self.assertEqual((signal.sigpending(), signal.pthread_sigmask(signal.SIG_BLOCK, ())), (set(), set()))
+
+    def test_a_node_that_fails_ends(self) -> None:
+        """Python waits for every thread but daemons, and the one that reads the pipe is at it as long as `txraft up`
+        runs."""
+        with patch("threading.Thread") as thread, patch("twisted.scripts.twistd.run"):
+            main()
+        thread.assert_called_once_with(target=terminate_at_end_of, args=(0,), daemon=True)
 
 
 class TerminateTests(SynchronousTestCase):
