@@ -219,6 +219,22 @@ class CheckpointTests(SQLiteTestCase):
         self.assertEqual(names, {"lock", "raft.sqlite", "raft.sqlite-durable"})
         self.assertEqual(len(self.load().entries), self.index)
 
+    def test_closed_during_a_save(self) -> None:
+        """The save is finished. The checkpoint that it makes due is the one of the close: none is begun beside that,
+        which would find the file closed and call it a failure."""
+        writer = HandWorker()
+        storage = SQLiteStorage(self.directory, IDENTITY, True, writer)
+        storage.load()
+        storage.start(self.bulk_worker, self.errors.append)
+        saved = storage.save([save_of(entry(6, data=bytes(SIZE)))])
+        closed = storage.close()
+        for _ in range(2):
+            writer.work()
+            self.bulk_worker.work()
+        self.successResultOf(saved)
+        self.successResultOf(closed)
+        self.assertEqual(self.errors, [])
+
     def test_opened_at_the_start(self) -> None:
         """All that is ever written is open from the start on: a full table of descriptors ends nobody (hazard S19)."""
         storage = self.started()

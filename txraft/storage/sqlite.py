@@ -44,6 +44,7 @@ class SQLiteStorage:
         self._bulk_worker: IWorker | None = None
         self._on_failure: OnFailure | None = None
         self._checkpoint: Deferred[None] | None = None  # the one under way
+        self._closing = False  # which does the last one itself
 
     @property
     def identity(self) -> Identity:
@@ -92,7 +93,8 @@ class SQLiteStorage:
     # On the reactor's thread
 
     def _saved(self, is_checkpoint_due: bool) -> None:
-        if is_checkpoint_due and self._checkpoint is None and self._bulk_worker is not None:
+        is_wanted = is_checkpoint_due and self._checkpoint is None and not self._closing
+        if is_wanted and self._bulk_worker is not None:
             self._checkpoint = Deferred.fromCoroutine(self._do_checkpoint(self._bulk_worker)).addErrback(self._fail)
             self._checkpoint.addCallback(self._checkpointed)
 
@@ -110,6 +112,7 @@ class SQLiteStorage:
         self._on_failure(error if isinstance(error, StorageError) else WriteFailed(self._ended))
 
     async def _stop(self) -> None:
+        self._closing = True
         try:
             if self._checkpoint is not None:
                 await self._checkpoint
