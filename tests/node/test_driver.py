@@ -121,6 +121,8 @@ class ProposalTests(WorldTestCase):
         world.run(1)
         writes = len(leader.disk.writes)
         done = [leader.replica.propose(b"%d" % number) for number in range(100)]
+        flushes = [call for call in world.clock.calls if call.func == leader.node._flush]
+        self.assertEqual(len(flushes), 1)
         world.settle()
         self.assertEqual([self.successResultOf(one) for one in done], [b"%d" % number for number in range(100)])
         self.assertEqual(len(leader.disk.writes) - writes, 1)

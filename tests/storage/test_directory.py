@@ -77,6 +77,10 @@ class DirectoryTests(SQLiteTestCase):
         make_directory(directory)
         self.assertEqual(directory.stat().st_mode & 0o777, 0o750)
 
+    def test_names_of_users(self) -> None:
+        """By name where there is one, and else by number."""
+        self.assertEqual((name_of_user(0), name_of_user(4_000_000_001)), ("the user root", "the user 4000000001"))
+
     def test_cannot_be_made(self) -> None:
         """A disk that is full says so, and one that may not be written to says for whom."""
         me = name_of_user(os.geteuid())
