@@ -101,7 +101,8 @@ async def test_peers_that_misbehave(make_cluster: MakeCluster) -> None:
     for _ in range(5):
         with dial(node) as client:
             client.sendall(hello(cluster))
-            assert client.recv(1000) == amp.Box({b"_answer": b"1"}).serialize()
+            answer = amp.Box({b"_answer": b"1"}).serialize()
+            assert client.recv(len(answer), socket.MSG_WAITALL) == answer  # the node may go on with what it has for us
             for number in range(500):
                 client.sendall(b"\0\4k%03d\xff\xff" % number + bytes(0xFFFF))
         await deferLater(cluster.reactor, 0.1)

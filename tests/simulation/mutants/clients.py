@@ -64,6 +64,7 @@ MUTANTS = (
         "        for key in keys:\n",
         "        for key in self._waiting:\n",
         what="a node's reads share a barrier that began before they came",
+        budget=200,
     ),
     Mutant(
         "transfer-never-said",
