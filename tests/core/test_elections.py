@@ -1,8 +1,10 @@
 """Elections by the book: Figure 2, "RequestVote RPC" and the rules for followers, candidates and new leaders (§5.2)."""
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, request_vote
+from txraft.core.elections import EARLY
 from txraft.core.messages import (
     AppendEntries,
     EntryKind,
@@ -254,6 +256,84 @@ class CandidateTests(SynchronousTestCase):
         cluster.heal()
         cluster.run(5)
         self.assertEqual(len(cluster.leaders()), 1)
+
+
+class LeaderLostTests(SynchronousTestCase):
+    """The connection to the leader has closed: its process may be gone."""
+
+    def setUp(self) -> None:
+        self.cluster = Cluster(5)
+        self.cluster.elect(1)
+        self.cluster.beat()
+
+    def early(self, server: Server) -> float:
+        """How long until it campaigns, in election timeouts."""
+        assert server.raft.election_deadline is not None
+        return (server.raft.election_deadline - self.cluster.now) / server.options.election_timeout
+
+    def lose(self, server: Server, peer: NodeId = 1) -> None:
+        server.raft.peer_lost(peer, self.cluster.now)
+        server.take()
+
+    def test_soon(self) -> None:
+        """Each of its followers campaigns soon, in a share of time of its own, and so the first one wins."""
+        self.cluster.isolate(1)
+        for server in self.cluster:
+            self.lose(server)
+        shares = [self.early(self.cluster[node_id]) * 4 / EARLY for node_id in (2, 3, 4, 5)]
+        self.assertEqual([int(share) for share in shares], [0, 1, 2, 3])
+        self.cluster.advance(self.early(self.cluster[2]) * RaftOptions().election_timeout)
+        self.cluster[2].raft.election_timeout(self.cluster.now)
+        self.cluster[2].take()
+        self.cluster.settle()
+        self.assertIs(self.cluster[2].view.role, Role.LEADER)
+
+    def test_others_hear_the_leader(self) -> None:
+        """They refuse, and the leader leads on (hazard E8)."""
+        before = self.cluster[1].view
+        for _ in range(20):
+            self.lose(self.cluster[2])
+            self.cluster[2].time_out()
+            self.cluster.settle()
+            self.assertIs(self.cluster[2].view.role, Role.FOLLOWER)
+            self.cluster.beat()
+            self.assertEqual(self.cluster[2].view.leader_id, 1)
+        self.assertEqual(
+            (self.cluster[1].view.role, self.cluster[1].view.current_term), (Role.LEADER, before.current_term)
+        )
+
+    def test_votes_for_another(self) -> None:
+        """It does not stick to a leader that it has lost (hazard E9)."""
+        candidate = RequestVote(1, 2, 1, round=7, pre_vote=True)
+        for lost, granted in ((False, False), (True, True)):
+            follower = self.cluster[2]
+            if lost:
+                self.lose(follower)
+            follower.receive(3, evolve(candidate, term=2))
+            [(_, reply)] = follower.sent(RequestVoteReply)
+            self.assertEqual(reply.vote_granted, granted)
+            follower.outgoing.clear()
+
+    def test_another_peer(self) -> None:
+        """A connection to any other changes nothing, and to a leader it is all the same."""
+        for server, peer in ((2, 3), (1, 2)):
+            before = self.cluster[server].raft._elections.deadline
+            self.lose(self.cluster[server], peer)
+            self.assertEqual(self.cluster[server].raft._elections.deadline, before)
+
+    def test_without_pre_vote(self) -> None:
+        """Nobody would be asked whether the leader is heard: the election timer decides (hazard E8)."""
+        self.cluster = Cluster(3, options=WITHOUT_PRE_VOTE)
+        self.cluster.elect(1)
+        self.cluster.beat()
+        self.lose(self.cluster[2])
+        self.assertGreater(self.early(self.cluster[2]), 0.9)
+
+    def test_not_later(self) -> None:
+        """An election that is due earlier is not put off."""
+        self.cluster[5].raft._elections.deadline = self.cluster.now
+        self.lose(self.cluster[5])
+        self.assertEqual(self.early(self.cluster[5]), 0.0)
 
 
 class NewLeaderTests(SynchronousTestCase):

@@ -53,6 +53,29 @@ class ElectionTests(WorldTestCase):
             world.run(2)
             self.assertGreater(world.leader().node.view.current_term, before.current_term)
 
+    def test_the_leader_is_lost(self) -> None:
+        """Its followers' connections close when it is killed, and another leads long before an election timeout."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        followers = world.followers()
+        leader.crash()
+        for follower in followers:
+            follower.node.peer_lost(leader.id)
+        world.run(0.2 * RaftOptions().election_timeout)
+        self.assertIn(world.leader(), followers)
+
+    def test_a_connection_that_flaps(self) -> None:
+        """Whose connection to the leader closes again and again deposes nobody (hazard E8)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        before = leader.node.view
+        for _ in range(100):
+            world.followers()[0].node.peer_lost(leader.id)
+            world.run(0.07)
+        self.assertEqual((leader.node.view.role, leader.node.view.current_term), (before.role, before.current_term))
+
     def test_timer_that_is_early(self) -> None:
         """As where a sum of floating-point numbers is a little less than it should be: it is set again."""
         world = self.world()

@@ -10,6 +10,9 @@ from txraft.core.quorum import VoteResult, has_quorum, vote_result
 from txraft.core.roles import Role
 from txraft.core.state import State
 
+EARLY = 0.1
+"""Of the election timeout: when to look for a new leader once the connection to the old one has closed."""
+
 
 class Elections:
     """A server's part in elections: as a follower, a candidate and a voter."""
@@ -32,6 +35,21 @@ class Elections:
         self._leader_heard_at = now
         self._lateness.reset()
         self._restart_timer(now)
+
+    def leader_lost(self, leader: NodeId, now: float) -> None:
+        """The connection to a peer has closed. If it was the leader's, it may be that no process is there any more, and
+        everybody else has just seen the same: ask them soon. Those that hear the leader refuse, as ever, and where no
+        PreVote would ask them first, the election timer decides (hazard E8).
+
+        Each voter has a share of EARLY to itself, so that two rarely ask at once, and split the votes.
+        """
+        state = self._state
+        if state.role is not Role.FOLLOWER or state.leader_id != leader or not state.options.pre_vote:
+            return
+        self._leader_heard_at = float("-inf")
+        others = sorted(state.configuration.members - {leader})
+        share = (others.index(state.node_id) + state.random.random()) / len(others)
+        self.deadline = min(self.deadline, now + share * EARLY * state.options.election_timeout)
 
     def step_down(self, term: int, now: float) -> None:
         """Become a follower in `term`, which is the current one or a later one. The vote of the current one stands

@@ -141,6 +141,10 @@ class Raft:
         if self._leader is not None:
             self._leader.replication.peer_connected(peer)
 
+    def peer_lost(self, peer: NodeId, now: float) -> None:
+        """The last connection to a peer has closed."""
+        self._elections.leader_lost(peer, now)
+
     # Outputs
 
     def ready(self, now: float) -> Ready:

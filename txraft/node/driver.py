@@ -243,8 +243,9 @@ class Node(Service):
         self._tell(self._raft.peer_connected, peer)
         self._changes.happened()
 
-    def peer_lost(self, peer: NodeId) -> None:  # noqa: ARG002 - the interface names it
-        """There is no connection to `peer`."""
+    def peer_lost(self, peer: NodeId) -> None:
+        """There is no connection to `peer`. If that led, its followers look for another leader soon."""
+        self._tell(self._raft.peer_lost, peer, self._clock.seconds())
         self._changes.happened()
 
     # Inputs

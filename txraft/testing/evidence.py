@@ -202,6 +202,11 @@ class Evidence:
             case AppendEntriesReply() if before not in (None, _progress(raft, sender)):
                 raise Violation("Progress", f"node {self.node_id}: {message} came before, and changes {before}")
 
+    def loses(self, peer: NodeId, view: View) -> None:
+        """The last connection to a peer has closed: if that led, this node need not stick to it any more."""
+        if view.leader_id == peer and self.options.pre_vote:
+            self._leader_heard = float("-inf")
+
     def _is_fed(self, peer: NodeId, raft: "Raft", now: float) -> None:
         """A peer that answers heartbeats and is behind is sent entries, or asked for what it has, about once a
         heartbeat interval (hazard R21)."""

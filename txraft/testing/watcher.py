@@ -42,6 +42,11 @@ class WatchedNode(Node):
             self.watcher.asks(self._reads.last_id)
         return found
 
+    def peer_lost(self, peer: NodeId) -> None:
+        """As Node."""
+        self.watcher.evidence.loses(peer, self._raft.view())
+        super().peer_lost(peer)
+
     def _heartbeat_is_due(self) -> None:
         self.watcher.beats(super()._heartbeat_is_due)
 
