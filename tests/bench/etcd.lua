@@ -1,7 +1,7 @@
--- What txraft.lua does, through etcd's JSON gateway, which wants keys and values in base64.
-local value = string.rep("dnZ2", 85)  -- 255 times "v"
-local keys = {}
-local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+-- What txraft.lua does, through etcd's JSON gateway, which is POST always, and wants keys and values in base64.
+dofile(debug.getinfo(1).source:match("^@(.*/)") .. "common.lua")
+local json = { ["Content-Type"] = "application/json" }
+local names, alphabet = {}, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 local function base64(text)  -- of a multiple of three bytes
   local out = {}
@@ -16,18 +16,20 @@ local function base64(text)  -- of a multiple of three bytes
 end
 
 function init(args)
-  math.randomseed(os.time())
-  what = args[1]
-  for number = 1, 10000 do
-    keys[number] = base64(string.format("key%06d", number))
+  begin(args)
+  value = string.rep("dnZ2", math.ceil(tonumber(args[2]) / 3))  -- "vvv"
+  for number = 1, keys do
+    names[number] = base64(string.format("key%06d", number))
   end
 end
 
 function request()
-  local body = '{"key":"' .. keys[math.random(10000)] .. '"'
-  if what == "set" then
-    body = body .. ',"value":"' .. value .. '"'
+  local number, kind = key_and_kind()
+  local body = '{"key":"' .. names[number] .. '"'
+  if kind == "set" or kind == "post" then
+    return wrk.format("POST", "/v3/kv/put", json, body .. ',"value":"' .. value .. '"}')
+  elseif kind == "stale" then
+    return wrk.format("POST", "/v3/kv/range", json, body .. ',"serializable":true}')
   end
-  local path = what == "set" and "/v3/kv/put" or "/v3/kv/range"
-  return wrk.format("POST", path, { ["Content-Type"] = "application/json" }, body .. "}")
+  return wrk.format("POST", "/v3/kv/range", json, body .. "}")
 end

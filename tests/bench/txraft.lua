@@ -1,15 +1,22 @@
--- "set": writes of 255 bytes to 10,000 keys. "get": linearizable reads of them.
-local value = string.rep("v", 255)
+-- "set": writes, by GET. "post": writes by POST, as programs send them. "get": linearizable reads. "stale": reads of what
+-- the node has. "mixed": half and half. "fill": every key once.
+dofile(debug.getinfo(1).source:match("^@(.*/)") .. "common.lua")
+local form = { ["Content-Type"] = "application/x-www-form-urlencoded" }
 
 function init(args)
-  math.randomseed(os.time())
-  what = args[1]
+  begin(args)
+  value = string.rep("v", tonumber(args[2]))
 end
 
 function request()
-  local path = "/" .. what .. "?key=key" .. math.random(10000)
-  if what == "set" then
-    path = path .. "&val=" .. value
+  local number, kind = key_and_kind()
+  local key = "key" .. number
+  if kind == "post" or (kind == "set" and #value > 4000) then
+    return wrk.format("POST", "/set", form, "key=" .. key .. "&val=" .. value)
+  elseif kind == "set" then
+    return wrk.format("GET", "/set?key=" .. key .. "&val=" .. value)
+  elseif kind == "stale" then
+    return wrk.format("GET", "/get?key=" .. key .. "&consistency=stale")
   end
-  return wrk.format("GET", path)
+  return wrk.format("GET", "/get?key=" .. key)
 end

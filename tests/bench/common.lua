@@ -1,0 +1,34 @@
+-- What the scripts for wrk share: how many keys there are, and what is said at the end.
+keys = 10000
+local filled = 0
+
+function begin(args)
+  math.randomseed(os.time())
+  what, filled = args[1], tonumber(args[3] or 0)
+end
+
+function key_and_kind()  -- what to do with which key
+  if what == "fill" then
+    filled = filled + 1
+    return (filled - 1) % keys + 1, "set"
+  elseif what == "mixed" then
+    return math.random(keys), math.random(2) == 1 and "set" or "get"
+  end
+  return math.random(keys), what
+end
+
+function cpu()  -- of this process, in microseconds
+  local fields, number = {}, 0
+  for field in io.open("/proc/self/stat"):read("*a"):gsub("^.*%) ", ""):gmatch("%S+") do
+    number = number + 1
+    fields[number] = field
+  end
+  return (fields[12] + fields[13]) * 10000
+end
+
+function done(summary, latency, requests)
+  for _, percent in ipairs({ 50, 99, 99.9 }) do
+    io.write(string.format("latency %s %d\n", percent, latency:percentile(percent)))
+  end
+  io.write(string.format("cpu %d\n", cpu()))
+end

@@ -1,0 +1,186 @@
+"""What is measured: clusters of one system each, on this machine, with the system's own defaults."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.utils import getProcessOutput
+
+from tests.integration.cluster import NodeProcess, ProcessCluster
+from tests.integration.ports import reserve_port
+from tests.integration.waiting import until
+
+
+class Node(Protocol):
+    """One server of a cluster."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None:
+        """kill -9; the process is gone when this returns."""
+
+    def pause(self) -> None:
+        """Stop it, with all of its connections open: nobody is told."""
+
+    def resume(self) -> None: ...
+
+    def start(self) -> None: ...
+
+
+class System(Protocol):
+    """A cluster."""
+
+    name: str
+    script: str
+    """For wrk: how its requests look."""
+    nodes: list[Any]
+
+    def start(self) -> None: ...
+
+    def close(self) -> None:
+        """End every process."""
+
+    @abstractmethod
+    def url(self, node: Any) -> str:
+        """Where clients reach a node."""
+
+    @abstractmethod
+    async def leader(self) -> Any:
+        """The node that leads; waits until one does."""
+
+    @abstractmethod
+    def write(self, node: Any, key: str, value: str) -> list[str]:
+        """curl's arguments for one write."""
+
+
+class Txraft:
+    """`twistd txraft`."""
+
+    name = "txraft"
+    script = "txraft.lua"
+
+    def __init__(self, reactor: Any, directory: Path, size: int) -> None:
+        self._cluster = ProcessCluster(reactor, directory, size)
+        self.nodes: list[NodeProcess] = self._cluster.nodes
+
+    def start(self) -> None:
+        self._cluster.start()
+
+    def close(self) -> None:
+        self._cluster.close()
+
+    def url(self, node: NodeProcess) -> str:
+        return node.url("/")
+
+    async def leader(self) -> NodeProcess:
+        return await self._cluster.wait_for_leader()
+
+    def write(self, node: NodeProcess, key: str, value: str) -> list[str]:
+        return [node.url(f"/set?key={key}&val={value}")]
+
+
+class EtcdNode:
+    """One `etcd`."""
+
+    def __init__(self, number: int, directory: Path) -> None:
+        self.name = f"n{number}"
+        self.peer_url, self.url = (f"http://127.0.0.1:{reserve_port()}" for _ in range(2))
+        self.directory = directory / self.name
+        self.others: list[EtcdNode] = []
+        self._process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> None:
+        """On the data that there is."""
+        options = {
+            "name": self.name,
+            "data-dir": str(self.directory),
+            "listen-peer-urls": self.peer_url,
+            "initial-advertise-peer-urls": self.peer_url,
+            "listen-client-urls": self.url,
+            "advertise-client-urls": self.url,
+            "initial-cluster": ",".join(f"{node.name}={node.peer_url}" for node in self.others),
+            "log-level": "error",
+        }
+        command = ["etcd", *(f"--{name}={value}" for name, value in options.items())]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+
+class Etcd:
+    """etcd, through its JSON gateway."""
+
+    name = "etcd"
+    script = "etcd.lua"
+
+    def __init__(self, reactor: Any, directory: Path, size: int) -> None:
+        self._reactor = reactor
+        self.nodes = [EtcdNode(number, directory) for number in range(size)]
+        for node in self.nodes:
+            node.others = self.nodes
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def url(self, node: EtcdNode) -> str:
+        return node.url
+
+    async def leader(self) -> EtcdNode:
+        async def found() -> EtcdNode | None:
+            for node in self.nodes:
+                url = f"{node.url}/v3/maintenance/status"
+                output = await getProcessOutput("curl", ["-s", "-m2", url, "-d", "{}"], env=os.environ)
+                status = json.loads(output or b"{}")
+                if "leader" in status and status["leader"] == status["header"]["member_id"]:
+                    return node
+            return None
+
+        return await until(self._reactor, "etcd has a leader", found)
+
+    def write(self, node: EtcdNode, key: str, value: str) -> list[str]:
+        return [f"{node.url}/v3/kv/put", "-d", json.dumps({"key": f"{key:0<4}", "value": f"{value:0<4}"})]
+
+
+SYSTEMS: dict[str, Callable[[Any, Path, int], System]] = {"txraft": Txraft, "etcd": Etcd}
+
+
+@contextmanager
+def running(reactor: Any, names: list[str], size: int) -> Iterator[list[System]]:
+    """Clusters side by side, each in a directory that is removed."""
+    with tempfile.TemporaryDirectory(prefix="txraft-bench-") as directory:
+        systems: list[System] = []
+        try:
+            for name in names:
+                place = Path(directory, name)
+                place.mkdir()
+                systems.append(SYSTEMS[name](reactor, place, size))
+                systems[-1].start()
+            yield systems
+        finally:
+            for system in systems:
+                system.close()
