@@ -23,9 +23,9 @@ def pair(key: bytes, value: bytes) -> bytes:
 
 
 def held(protocol: Any) -> int:
-    """Bytes that the parser of AMP holds."""
-    box = protocol._currentBox or {}
-    return len(protocol._unprocessed) + sum(len(key) + len(value) for key, value in box.items())
+    """Bytes that the parser holds."""
+    size: int = protocol._parser.size
+    return size
 
 
 class StrangerTests(SynchronousTestCase):

@@ -3,21 +3,28 @@
 A box is a list of keys, each with a value of 65,535 bytes at most, and AMP lets it go on for as long as it likes. Here
 the number of keys is bounded, and thereby the bytes. Until the handshake both bounds are those of a greeting: a
 stranger makes a node hold `GREETING_KEYS * GREETING_VALUE` bytes, and what one read of the socket gives. A value that
-is too long is refused when its length arrives, and a box with too many keys when a read has been looked through.
+is too long is refused when its length arrives, and so is the first key that is too many.
+
+`BoxParser` takes the place of AMP's parser, which looks at a string again whenever a part of it comes, and takes a call
+for each. What the boxes say is AMP's to find out, except for Raft's messages (`message_boxes`).
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from txraft.core.messages import MAX_COMMAND_SIZE
+from txraft.core.messages import MAX_COMMAND_SIZE, Message
 from txraft.errors import MalformedMessage
+from txraft.rpc import message_boxes
 from txraft.rpc.encoding import MAX_VALUE
 
+MAX_KEY: Final = 255
+"""Bytes of a key: the first byte of its length is 0."""
 GREETING_KEYS: Final = 12
 GREETING_VALUE: Final = 4096
 """For the ids of a hundred voters, of 19 digits each."""
@@ -26,6 +33,68 @@ MAX_KEYS: Final = GREETING_KEYS + -(-MAX_COMMAND_SIZE // MAX_VALUE)
 
 MALFORMED: Final = (MalformedMessage, ValueError, KeyError, amp.AmpError)
 """What decoding raises for a box that makes no sense."""
+
+
+class BoxParser:
+    """Cuts bytes into boxes. The work is linear in the bytes, however they are cut."""
+
+    def __init__(self) -> None:
+        """Take a greeting's boxes only, until `trust`."""
+        self._max_keys, self._max_value = GREETING_KEYS, GREETING_VALUE
+        self._box: dict[bytes, bytes] = {}
+        self._key: bytes | None = None
+        """Of the value that comes next; None where a key comes next, or the end of the box."""
+        self._rest = bytearray()
+        """The beginning of a string with its length."""
+        self._wanted = 0
+        """Bytes that `_rest` is to have before it is worth looking at."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held."""
+        strings = sum(len(key) + len(value) for key, value in self._box.items())
+        return len(self._rest) + len(self._key or b"") + strings
+
+    def trust(self) -> None:
+        """From the next box on, take what a peer may send."""
+        self._max_keys, self._max_value = MAX_KEYS, MAX_VALUE
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._box, self._key, self._rest, self._wanted = {}, None, bytearray(), 0
+
+    def feed(self, data: bytes) -> Iterator[dict[bytes, bytes]]:
+        """The boxes that `data` completes, each when it is asked for. Raises MalformedMessage, after which it is not to
+        be used any more."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return
+            data = bytes(self._rest)
+        box, key, start, end = self._box, self._key, 0, len(data)
+        while True:
+            begin = start + 2
+            if begin > end:
+                self._wanted = 2
+                break
+            length = data[start] << 8 | data[start + 1]
+            if length > (MAX_KEY if key is None else self._max_value):
+                raise MalformedMessage(f"a key or value of {length} bytes")
+            if begin + length > end:
+                self._wanted = 2 + length
+                break
+            start = begin + length
+            if key is not None:
+                box[key] = data[begin:start]
+                key = None
+            elif length:
+                key = data[begin:start]
+                if len(box) >= self._max_keys and key not in box:
+                    raise MalformedMessage(f"a box of more than {self._max_keys} keys")
+            else:
+                yield box
+                box = {}
+        self._box, self._key, self._rest = box, key, bytearray(data[start:])
 
 
 class _Itself:
@@ -39,23 +108,27 @@ class _Itself:
         pass
 
 
-class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
-    """It is `amp.AMP` without its table of responders and its logging. Nothing of it outlives its connection."""
+class BoxProtocol(Protocol, amp.BoxDispatcher):
+    """It is `amp.AMP` with another parser, and without its table of responders and its logging. Nothing of it outlives
+    its connection."""
 
-    locator = boxReceiver = boxSender = _Itself()
+    locator = boxSender = _Itself()
     closed = False
     """What comes in is not looked at any more."""
-    _max_keys = GREETING_KEYS
-    _MAX_VALUE_LENGTH = GREETING_VALUE
-    """As Twisted calls it."""
+    trusted = False
 
     def __init__(self) -> None:
-        amp.BoxDispatcher.__init__(self, self)
-        amp.BinaryBoxProtocol.__init__(self, self)
+        super().__init__(self)  # type: ignore[no-untyped-call]  # AMP has no annotations
+        self._parser = BoxParser()
 
     def trust(self) -> None:
-        """From the next box on, take what a peer may send."""
-        self._max_keys, self._MAX_VALUE_LENGTH = MAX_KEYS, MAX_VALUE
+        """From the next box on, take what a peer may send, and Raft's messages by the short way."""
+        self.trusted = True
+        self._parser.trust()
+
+    @abstractmethod
+    def message_received(self, message: Message) -> None:
+        """A peer sent a message."""
 
     @abstractmethod
     def malformed(self, error: Exception) -> None:
@@ -63,7 +136,7 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
 
     def call(self, command: type[amp.Command], /, **arguments: Any) -> Deferred[Any]:
         """Send a command. Fires with its answer; None comes back where it has none."""
-        asked: Deferred[Any] = self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]  # AMP has no annotations
+        asked: Deferred[Any] = self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]  # as above
         return asked
 
     @property
@@ -99,26 +172,26 @@ class BoxProtocol(amp.BinaryBoxProtocol, amp.BoxDispatcher):
         """Something came."""
         if self.closed:
             return
-        super().dataReceived(data)  # type: ignore[no-untyped-call]  # the same
-        if self._currentBox is not None and len(self._currentBox) > self._max_keys:
-            self.malformed(MalformedMessage(f"a box of more than {self._max_keys} keys"))
-
-    def lengthLimitExceeded(self, length: int) -> None:
-        """A key or a value is too long."""
-        self.malformed(MalformedMessage(f"a key or value of {length} bytes"))
-
-    def ampBoxReceived(self, box: amp.AmpBox) -> None:
-        """A whole box arrived. One that makes no sense ends the connection."""
-        if self.closed:
-            return
         try:
-            super().ampBoxReceived(box)  # type: ignore[no-untyped-call]  # the same
+            for box in self._parser.feed(data):
+                self._box_received(box)
+                if self.closed:
+                    break
         except amp.NoEmptyBoxes:  # its text is the whole box
             self.malformed(MalformedMessage("a box that asks and answers nothing"))
         except MALFORMED as error:
             self.malformed(error)
+        if self.closed:
+            self._parser.clear()
+
+    def _box_received(self, box: dict[bytes, bytes]) -> None:
+        message = message_boxes.read(box) if self.trusted else None
+        if message is not None:
+            self.message_received(message)
+        else:
+            self.ampBoxReceived(amp.AmpBox(box))  # type: ignore[no-untyped-call]  # as above
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default is for nobody
         """The transport is gone."""
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # the same
+        self.stopReceivingBoxes(reason)  # type: ignore[no-untyped-call]  # as above
         self.transport = None

@@ -6,7 +6,7 @@ the exact types, the range of the numbers, and entries that follow each other wi
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final
 
@@ -48,23 +48,30 @@ class LongBytes(amp.Argument):
         super().__init__()  # type: ignore[no-untyped-call]  # the same
 
     def toBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:  # noqa: ARG002  AMP's signature
-        """Cut the object into values."""
-        value = self.to_bytes(objects[name.decode()])
-        strings[name] = value[:MAX_VALUE]
-        for part, start in enumerate(range(MAX_VALUE, len(value), MAX_VALUE), start=2):
-            strings[b"%s-%d" % (name, part)] = value[start : start + MAX_VALUE]
+        """Put the object into a box."""
+        self.cut(name, self.to_bytes(objects[name.decode()]), strings)
 
     def fromBox(self, name: bytes, strings: dict[bytes, bytes], objects: dict[str, Any], proto: object) -> None:  # noqa: ARG002  AMP's signature
-        """Put the values together again. Raises MalformedMessage."""
-        value = strings.get(name)
+        """Take the object out of a box. Raises MalformedMessage."""
+        objects[name.decode()] = self.from_bytes(self.join(name, strings))
+
+    def cut(self, name: bytes, value: bytes, box: dict[bytes, bytes]) -> None:
+        """Put `value` into a box, in as many parts as it takes."""
+        box[name] = value[:MAX_VALUE]
+        for part, start in enumerate(range(MAX_VALUE, len(value), MAX_VALUE), start=2):
+            box[b"%s-%d" % (name, part)] = value[start : start + MAX_VALUE]
+
+    def join(self, name: bytes, box: Mapping[bytes, bytes]) -> bytes:
+        """Put the parts of a value together again. Raises MalformedMessage."""
+        value = box.get(name)
         if value is None:
             raise MalformedMessage(f"{name!r} is missing")
         if len(value) == MAX_VALUE:
             parts = [value]
-            while (part := strings.get(b"%s-%d" % (name, len(parts) + 1))) is not None:
+            while (part := box.get(b"%s-%d" % (name, len(parts) + 1))) is not None:
                 parts.append(part)
             value = b"".join(parts)
-        objects[name.decode()] = self.from_bytes(value)
+        return value
 
     def to_bytes(self, value: Any) -> bytes:
         """What goes on the wire for `value`."""

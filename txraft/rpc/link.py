@@ -28,7 +28,7 @@ from txraft.errors import (
     Unreachable,
 )
 from txraft.interfaces import Identity, IPeerHandler
-from txraft.rpc import amp_commands
+from txraft.rpc import amp_commands, message_boxes
 from txraft.rpc.boxes import MALFORMED, BoxProtocol
 from txraft.rpc.handshake import Greeting
 from txraft.rpc.limited_log import shown
@@ -100,7 +100,7 @@ class Link(BoxProtocol):
     def send(self, message: Message) -> None:
         """Send a message. Where too much waits to be sent, entries are dropped: no other message is large."""
         if not (self._send_queue.full and isinstance(message, AppendEntries)):
-            self.call(amp_commands.COMMAND_OF[type(message)], message=message)
+            self._send_queue.write(message_boxes.write(message))
 
     def propose(self, command: bytes) -> Deferred[bytes]:
         """As IPeers.propose, to this link's peer. Fails with Overloaded where too much waits to be sent, and with
@@ -158,9 +158,6 @@ class Link(BoxProtocol):
         if self.up == (command is amp_commands.Hello):
             raise MalformedMessage(f"{command.__name__} came {'again' if self.up else 'before Hello'}")
         arguments = command.parseArguments(box, self)
-        if not command.requiresAnswer:
-            self._deliver(arguments["message"])
-            return succeed(None)
         if command is amp_commands.Hello:
             return self.greeted(Greeting(**arguments))
         if command is amp_commands.Ping:
@@ -171,7 +168,8 @@ class Link(BoxProtocol):
         """The other side says Hello."""
         raise MalformedMessage(f"Hello came from node {hello.from_id}, which was called")
 
-    def _deliver(self, message: Message) -> None:
+    def message_received(self, message: Message) -> None:
+        """The peer sent a message."""
         assert self.peer is not None
         try:
             self.owner.handler.receive(self.peer, message)
