@@ -10,9 +10,9 @@ from attrs import Factory, define, field
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionAborted
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IPullProducer, IStreamClientEndpoint
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import LogEvent, LogLevel
 from twisted.protocols import amp
@@ -91,9 +91,41 @@ class MemoryEndpoint:
         client = protocolFactory.buildProtocol(ADDRESS)
         if server is None or client is None:
             return fail(self.error)
-        transports = FakeTransport(server, True), FakeTransport(client, False)
+        transports = MemoryTransport(server, True), MemoryTransport(client, False)
         self.pumps.append(connect(server, transports[0], client, transports[1], greet=False, clock=self.clock))
         return succeed(client)
+
+
+class QuickTransport(StringTransport):
+    """Before a socket that takes whatever comes."""
+
+    sends = 0
+    """How often it was told to send."""
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Send it."""
+        self.sends += 1
+        self.write(data)
+        return len(data)
+
+
+class MemoryTransport(FakeTransport):
+    """Before a socket that takes whatever comes, until it is full for ever."""
+
+    full = False
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Send it, or nothing."""
+        if self.full:
+            return 0
+        self.write(data)
+        return len(data)
+
+    def registerProducer(self, producer: IPullProducer, streaming: bool) -> None:
+        """Ask it once, and, when full, never again."""
+        super().registerProducer(producer, streaming)
+        if self.full:
+            self.producer = None
 
 
 class SlowTransport(FileDescriptor):
@@ -105,25 +137,35 @@ class SlowTransport(FileDescriptor):
         self.held = 0
         """Bytes that were written to it and are not sent."""
         self.sent = b""
-        self._room = 0
+        self.room = 0
+        """Bytes that the socket takes now."""
+        self.lost = False
 
     def write(self, data: bytes) -> None:
         """Count it."""
         self.held += len(data)
         super().write(data)
 
-    def writeSomeData(self, data: bytes) -> int:
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
         """Send what there is room for."""
-        part = bytes(data[: self._room])
-        self._room -= len(part)
-        self.held -= len(part)
+        if self.lost:
+            return ConnectionLost()
+        part = bytes(data[: self.room])
+        self.room -= len(part)
         self.sent += part
         return len(part)
 
+    def doWrite(self) -> object:
+        """Send some of what is held."""
+        sent = len(self.sent)
+        result: object = super().doWrite()
+        self.held -= len(self.sent) - sent
+        return result
+
     def take(self, size: int) -> None:
         """The peer takes in `size` bytes, or what there is."""
-        self._room = size
-        while self._room and self.held:
+        self.room = size
+        while self.room and self.held:
             self.doWrite()
 
     def abortConnection(self) -> None:
@@ -195,9 +237,9 @@ def hello_box(**changes: object) -> bytes:
     return serialized
 
 
-def dial(network: Network) -> tuple[IProtocol, StringTransport]:
+def dial(network: Network) -> tuple[IProtocol, QuickTransport]:
     """A bare connection to `network`: its protocol, and the transport that shows what it writes."""
-    protocol, transport = network.server_factory().buildProtocol(ADDRESS), StringTransport()
+    protocol, transport = network.server_factory().buildProtocol(ADDRESS), QuickTransport()
     assert protocol is not None
     protocol.makeConnection(transport)
     return protocol, transport

@@ -4,14 +4,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import CLUSTER, Cluster, Recorder, SlowTransport, dial, hello_box, warnings
+from tests.rpc.memory import CLUSTER, Cluster, QuickTransport, Recorder, SlowTransport, dial, hello_box, warnings
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 from txraft.rpc import LinkLimits, amp_commands
@@ -46,6 +46,7 @@ class CalleeTests(SynchronousTestCase):
 
     def answers(self) -> list[amp.AmpBox]:
         """What the node has written."""
+        self.clock.advance(0)
         boxes: list[amp.AmpBox] = amp.parseString(self.transport.value())
         return boxes
 
@@ -164,6 +165,21 @@ class CalleeTests(SynchronousTestCase):
         ):
             self.check_ends(noise + good, hello_box())
 
+    def test_one_write(self) -> None:
+        """Answers of one turn go out in one write; a message waits for nobody, and takes along what waits."""
+        self.protocol.dataReceived(hello_box())
+        self.answers()
+        link, sends = self.cluster.networks[0]._incoming[1], self.transport.sends
+        ping = box(b"Ping", _ask=b"1")
+        self.protocol.dataReceived(ping * 100)
+        self.assertEqual(self.transport.sends, sends)
+        self.assertEqual((len(self.answers()), self.transport.sends), (101, sends + 1))
+        self.protocol.dataReceived(ping)
+        link.send(HEARTBEAT)
+        link.send(HEARTBEAT)
+        self.assertEqual(self.transport.sends, sends + 3)
+        self.assertEqual((len(self.answers()), self.transport.sends), (104, sends + 3))
+
     def test_more_questions_than_are_answered(self) -> None:
         """Of one peer some questions wait; more are refused, as not applied. Those that wait when the connection closes
         are let go: hazard C9."""
@@ -262,9 +278,9 @@ class CallerTests(SynchronousTestCase):
             caller.dataReceived(amp.Box(error).serialize())
             self.failureResultOf(result, OutcomeUnknown)
 
-    def dialling(self) -> tuple[Caller, StringTransport, Recorder]:
+    def dialling(self) -> tuple[Caller, QuickTransport, Recorder]:
         """A connection that node 0 dialled and on which nothing was answered yet."""
-        network, handler, transport = Cluster().networks[0], Recorder(), StringTransport()
+        network, handler, transport = Cluster().networks[0], Recorder(), QuickTransport()
         network.handler = handler
         caller = Caller(network, 1, "host1:8080")
         caller.makeConnection(transport)
@@ -378,11 +394,14 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stuck(self) -> None:
-        """A transport that stays paused is aborted, whoever dialled it. The handler hears of it, and the peer is
-        dialled again."""
+        """A transport that is not rid of what it has is aborted, whoever dialled it. The handler hears of it, and the
+        peer is dialled again."""
         cluster = Cluster().start()
         for transport in (cluster.endpoints[0].pumps[0].clientIO, cluster.endpoints[1].pumps[0].serverIO):
-            transport.producer.pauseProducing()
+            transport.full = True
+        cluster.networks[0].propose(1, b"x").addErrback(lambda _: None)
+        cluster.clock.advance(0)
+        cluster.networks[0].send(1, HEARTBEAT)
         cluster.clock.advance(9.9)
         self.assertEqual(cluster.handlers[0].events, ["connected 1"])
         with capturedLogs() as events:
@@ -411,13 +430,20 @@ class SlowPeerTests(SynchronousTestCase):
 
     def test_stop_while_stuck(self) -> None:
         """A network with a connection that is stuck stops in time all the same."""
-        transport = StringTransport()
-        caller = Caller(self.network, 1, "host1:8080")
-        caller.makeConnection(transport)
-        assert transport.producer is not None
-        transport.producer.pauseProducing()
-        caller.close()
-        self.assertTrue(transport.disconnecting)
-        self.assertIsNone(transport.producer)
-        self.clock.advance(1.1)
-        self.assertTrue(transport.disconnected)
+        self.caller.close()
+        self.assertEqual(self.transport.disconnecting, True)
+        self.clock.advance(0.9)
+        self.assertEqual(self.transport.disconnected, False)
+        self.clock.advance(0.2)
+        self.assertEqual(self.transport.disconnected, True)
+
+    def test_close(self) -> None:
+        """What was written before a connection is closed goes before it closes."""
+        self.network.send(1, self.MESSAGE)
+        self.caller.call(amp_commands.Ping).addErrback(lambda _: None)
+        self.caller.close()
+        self.transport.take(60_000)
+        self.assertGreater(self.transport.held, 0)
+        self.transport.take(10_000)
+        self.assertEqual(self.taken(), [b"AppendEntries", b"Ping"])
+        self.assertIs(self.transport.doWrite(), CONNECTION_DONE)

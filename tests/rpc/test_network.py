@@ -71,6 +71,7 @@ class MessagesTests(SynchronousTestCase):
             large = isinstance(message, AppendEntries)
             self.assertEqual([bool(way.getOutBuffer()) for way in (ours, theirs)], [large, not large], message)
         cluster.networks[0].propose(1, b"x")
+        cluster.clock.advance(0)
         self.assertTrue(ours.getOutBuffer())
         self.assertFalse(theirs.getOutBuffer())
 

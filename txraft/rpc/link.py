@@ -139,9 +139,12 @@ class Link(BoxProtocol):
         return result
 
     def sendBox(self, box: amp.AmpBox) -> None:
-        """Write a box. Everything that AMP sends goes through here; once the transport is gone, nowhere."""
+        """Write a box, in one with those of the same turn: questions and answers come many at once. All that AMP sends
+        goes through here; once the transport is gone, nowhere."""
         if self.transport is not None:
-            self._send_queue.write(box.serialize())
+            self._send_queue.write_soon(box.serialize())
+            if isinstance(box, amp.QuitBox):  # AMP closes the connection now
+                self._send_queue.flush()
 
     # From the peer
 
@@ -263,13 +266,14 @@ class Link(BoxProtocol):
         self._finish()
         self._no_deadline()
         self._deadline = self.owner.reactor.callLater(self.owner.limits.close, self.abort)
-        self._send_queue.release()
+        self._send_queue.flush()
         self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close the connection and forget what is waiting."""
         self._finish()
         if self.transport is not None:
+            self._send_queue.stopProducing()
             self.transport.abortConnection()
 
     def _finish(self) -> None:
