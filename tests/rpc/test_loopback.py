@@ -1,5 +1,6 @@
 """Over real sockets."""
 
+import select
 import socket
 import weakref
 from random import Random
@@ -101,6 +102,20 @@ class LoopbackTests(TestCase):
             self.networks[0].send(1, message)
             await self.until(lambda count=count: len(self.handlers[1].received) == count)
         self.assertTrue(self.handlers[1].received == [(0, message)] * 2)
+
+    async def test_at_once(self) -> None:
+        """A message has left before the reactor turns, and what is written before a close arrives."""
+        await self.until(lambda: all(network._incoming and network._outgoing for network in self.networks))
+        link = self.networks[1]._outgoing[0]
+        self.networks[0].send(1, Heartbeat(1, 2, 1, 3))
+        readable, _, _ = select.select([link.transport.getHandle()], [], [], 5)
+        self.assertTrue(readable)
+        message = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(5 * 1024 * 1024)),), 3)
+        self.networks[0].send(1, message)
+        self.networks[0].propose(1, b"question").addErrback(lambda _: None)
+        self.networks[0]._outgoing[1].close()
+        await self.until(lambda: self.handlers[1].proposals)
+        self.assertTrue(self.handlers[1].received == [(0, Heartbeat(1, 2, 1, 3)), (0, message)])
 
     async def test_socket_options(self) -> None:
         """Both sides send at once what is written, and notice a machine that is gone."""

@@ -3,7 +3,7 @@
 **One command a message.** Each RPC of `txraft.core.messages` is an AMP command of the same name that asks for no answer
 (`amp_commands`): a reply leaves only after a disk write, may be lost (hazard R19), and names the request that it
 answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier` and `Transfer` are the commands that
-do have answers. A command carries its message as one msgpack array, laid out by the fields of the attrs class, in an
+do have answers, and go AMP's way. Messages are AMP's boxes too, written and read by a shorter way (`message_boxes`). A command carries its message as one msgpack array, laid out by the fields of the attrs class, in an
 argument that spreads over as many values of the box as it takes (`encoding`; hazard R20).
 
 **Two connections a pair.** Every node dials every other (`network`, `dialling`), and a connection opens with `Hello`:
@@ -14,12 +14,15 @@ campaign or a leader step down (hazard R18). Where one of the two connections is
 so nodes work that can be reached one way only. A newer connection from the same peer replaces the older: a peer that
 lost power never closed its old one.
 
+**Nothing waits that need not.** A message goes to the socket at once; questions, and answers, of one turn of the
+reactor go in one write, since they come many together (`send_queue`).
+
 **Nothing is kept for later.** A message without a connection is dropped, and Raft sends it again if it still matters.
 What may wait for a slow peer is bounded (`send_queue`). A proposal is never sent twice (hazard C8): one that was never
 written fails with `NotApplied`, one whose connection was lost afterwards with `OutcomeUnknown`.
 
 **A dead peer is noticed** by TCP_USER_TIMEOUT and keepalive where the system has them. Where much is sent, the socket's
-buffer fills, the transport pauses, and a transport that stays paused is aborted. A connection that is dead though the
+buffer fills, and a transport that does not get rid of what it has is aborted. A connection that is dead though the
 transport takes everything in, as behind some proxies, gives no answer to `Ping`, and is aborted within a minute.
 
 **Bad input ends the connection**, with one line in the log, before it reaches the handler: a box that cannot be read,
