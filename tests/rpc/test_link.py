@@ -79,11 +79,12 @@ class CalleeTests(SynchronousTestCase):
             self.protocol, self.transport = dial(self.cluster.networks[0])
             with capturedLogs() as events:
                 self.protocol.dataReceived(hello_box(**changes) + message_box(HEARTBEAT))
+            self.assertTrue(self.transport.disconnecting)
+            self.assertTrue(self.transport.value())  # it went before that
             (answer,) = self.answers()
             self.assertEqual(answer[b"_error_code"], b"HANDSHAKE_REFUSED")
             self.assertIn(word, answer[b"_error_description"].decode())
             self.assertNotIn(CLUSTER.encode(), self.transport.value())
-            self.assertTrue(self.transport.disconnecting)
             (line,) = warnings(events)
             self.assertIn("refused a stranger at 127.0.0.1:8080", line)
             self.assertIn(word, line)
@@ -179,6 +180,17 @@ class CalleeTests(SynchronousTestCase):
         link.send(HEARTBEAT)
         self.assertEqual(self.transport.sends, sends + 3)
         self.assertEqual((len(self.answers()), self.transport.sends), (104, sends + 3))
+
+    def test_closed(self) -> None:
+        """Of what came together, nothing is heard after the connection is closed, or sent after it is aborted."""
+        self.protocol.dataReceived(hello_box())
+        self.handler.on_receive = self.cluster.networks[0]._incoming[1].close
+        self.protocol.dataReceived(message_box(HEARTBEAT) * 2)
+        self.assertEqual(self.handler.received, [(1, HEARTBEAT)])
+        self.protocol, self.transport = dial(self.cluster.networks[0])
+        self.protocol.dataReceived(hello_box() + box(b"Ping", _ask=b"1") + b"\0\0")
+        self.assertTrue(self.transport.disconnected)
+        self.assertEqual(self.answers(), [])
 
     def test_more_questions_than_are_answered(self) -> None:
         """Of one peer some questions wait; more are refused, as not applied. Those that wait when the connection closes
@@ -438,7 +450,8 @@ class SlowPeerTests(SynchronousTestCase):
         self.assertEqual(self.transport.disconnected, True)
 
     def test_close(self) -> None:
-        """What was written before a connection is closed goes before it closes."""
+        """What was written before a connection is closed goes before it closes, whether it waits for the transport or
+        for the end of the turn."""
         self.network.send(1, self.MESSAGE)
         self.caller.call(amp_commands.Ping).addErrback(lambda _: None)
         self.caller.close()
@@ -447,3 +460,7 @@ class SlowPeerTests(SynchronousTestCase):
         self.transport.take(10_000)
         self.assertEqual(self.taken(), [b"AppendEntries", b"Ping"])
         self.assertIs(self.transport.doWrite(), CONNECTION_DONE)
+        self.setUp()
+        self.transport.room = 1000
+        self.caller.close()
+        self.assertIn(b"Hello", self.transport.sent)

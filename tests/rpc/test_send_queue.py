@@ -36,6 +36,7 @@ class SendQueueTests(SynchronousTestCase):
         self.assertEqual((len(self.transport.sent), self.transport.held, self.queue.size), (1000, 0, 0))
         self.queue.write(bytes(1000))
         self.assertEqual((len(self.transport.sent), self.transport.held, self.queue.size), (1500, 500, 0))
+        self.transport.room = PIECE
         self.queue.write(bytes(1000))
         self.assertEqual((self.transport.held, self.queue.size), (500, 1000 + PIECE_OVERHEAD))
         self.transport.take(2000)

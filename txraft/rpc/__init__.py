@@ -3,8 +3,9 @@
 **One command a message.** Each RPC of `txraft.core.messages` is an AMP command of the same name that asks for no answer
 (`amp_commands`): a reply leaves only after a disk write, may be lost (hazard R19), and names the request that it
 answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier` and `Transfer` are the commands that
-do have answers, and go AMP's way. Messages are AMP's boxes too, written and read by a shorter way (`message_boxes`). A command carries its message as one msgpack array, laid out by the fields of the attrs class, in an
-argument that spreads over as many values of the box as it takes (`encoding`; hazard R20).
+do have answers, and go AMP's way. Messages are AMP's boxes too, written and read by a shorter way (`message_boxes`). A
+command carries its message as one msgpack array, laid out by the fields of the attrs class, in an argument that spreads
+over as many values of the box as it takes (`encoding`; hazard R20).
 
 **Two connections a pair.** Every node dials every other (`network`, `dialling`), and a connection opens with `Hello`:
 protocol version, cluster, voters, who calls, who is meant (`handshake`, `sides`). Entries and questions travel on the

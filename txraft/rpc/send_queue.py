@@ -75,7 +75,7 @@ class SendQueue:
     def write_soon(self, data: bytes) -> None:
         """Send `data` in one with what else is written in this turn of the reactor."""
         self._put(data)
-        if self._deadline is None and self._end_of_turn is None and self._pieces:
+        if self._pieces and self._end_of_turn is None:
             self._end_of_turn = self._clock.callLater(0, self.flush)
 
     def flush(self) -> None:
