@@ -87,8 +87,8 @@ class FailureTests(WorldTestCase):
             ("receive", lambda node: node.receive(2, Heartbeat(1, 0, 0, 0))),
             ("peer_connected", lambda node: node.peer_connected(2)),
             ("heartbeat_timeout", lambda node: node._heartbeat_is_due()),
-            ("propose", lambda node: self.assertRaises(KeyError, node.propose, b"a")),
-            ("read", lambda node: self.assertRaises(KeyError, node.read_index)),
+            ("propose", lambda node: self.failureResultOf(node.propose(b"a"), KeyError)),
+            ("read", lambda node: self.failureResultOf(node.read_index(), KeyError)),
             ("transfer_leadership", lambda node: self.failureResultOf(node.transfer_leadership(2), KeyError)),
         ):
             world, leader = self.begun()

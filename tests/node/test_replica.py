@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 from unittest.mock import patch
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -31,6 +31,8 @@ class FakeNode:
         self.leader_id: int | None = None
         self.changes = 0
         self.applied = AppliedIndex(0)
+        self.asked: list[Deferred[Any]] = []
+        """What it was asked as the leader, and has not answered."""
 
     @property
     def view(self) -> "FakeNode":
@@ -40,6 +42,16 @@ class FakeNode:
         """News of a leader."""
         self.leader_id = leader
         self.changes += 1
+
+    def read_index(self) -> "Deferred[int]":
+        """As Node.read_index."""
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def propose(self, command: bytes) -> "Deferred[bytes]":  # noqa: ARG002 - the node's
+        """As Node.propose."""
+        self.asked.append(Deferred())
+        return self.asked[-1]
 
     def change_since(self, changes: int) -> "Deferred[None]":
         """As Node.change_since."""
@@ -121,8 +133,8 @@ class StatusTests(WorldTestCase):
         self.assertEqual(leader.replica.status().followers, ())
 
 
-class LateNewsTests(SynchronousTestCase):
-    """A follower whose leader answers late: the replica alone, between a node and peers of the test's own."""
+class ReplicaTestCase(SynchronousTestCase):
+    """The replica alone, between a node and peers of the test's own."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -137,13 +149,98 @@ class LateNewsTests(SynchronousTestCase):
             request_timeout=5.0,
             patience=0.5,
             max_held_size=1000,
-            max_held=10,
+            max_held=1,
         )
         self.requests: tuple[Callable[[], Deferred[Any]], ...] = (
             lambda: self.replica.propose(b"a"),
             self.replica.read_barrier,
             lambda: self.replica.transfer_leadership(3),
         )
+
+    def assert_nothing_is_left(self) -> None:
+        """No time limit runs, and there is room for the one change that may be held."""
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertNoResult(self.replica.propose(b"another"))
+
+
+class LeaderTests(ReplicaTestCase):
+    """Where this node leads, and is asked at once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.node.lead(self.node.node_id)
+
+    def test_answered(self) -> None:
+        """With what the node says; the Deferred is the node's own."""
+        change = self.replica.propose(b"a")
+        self.assertIs(change, self.node.asked[0])
+        self.node.asked.pop().callback(b"A")
+        self.assertEqual(self.successResultOf(change), b"A")
+        read = self.replica.read_barrier()
+        self.node.asked.pop().callback(0)
+        self.successResultOf(read)
+        self.assert_nothing_is_left()
+
+    def test_does_not_lead_after_all(self) -> None:
+        """It took nothing in, so another one is asked (hazard C8)."""
+        for request in (lambda: self.replica.propose(b"a"), self.replica.read_barrier):
+            self.node.lead(self.node.node_id)
+            done: Deferred[Any] = request()
+            self.node.lead(2)
+            self.node.asked.pop().errback(NotLeader(2))
+            self.peers.answer(2, 0)
+            self.successResultOf(done)
+        self.assert_nothing_is_left()
+
+    def test_nobody_leads_after_all(self) -> None:
+        """When the time is over nothing has been handed over, and a promise of that is given (hazard C5)."""
+        change = self.replica.propose(b"a")
+        self.node.leader_id = None
+        self.node.asked.pop().errback(NotLeader(None))
+        self.clock.pump([0.1] * 51)
+        self.assertIn("no leader was found within 5 s", str(self.failureResultOf(change, NotApplied).value))
+        self.assert_nothing_is_left()
+
+    def test_no_answer(self) -> None:
+        """A change that the node has taken in may take effect, and its wait is over (hazards C5, C9)."""
+        change, read = self.replica.propose(b"a"), self.replica.read_barrier()
+        self.clock.pump([0.1] * 49)
+        self.assertNoResult(change)
+        self.clock.pump([0.1] * 2)
+        self.failureResultOf(change, OutcomeUnknown)
+        self.failureResultOf(read, NotApplied)
+        self.assert_nothing_is_left()
+
+    def test_refused(self) -> None:
+        """What the node says of a change is passed on as it is, and nobody else is asked (hazard C8)."""
+        for error in (NotApplied("replaced"), OutcomeUnknown("stopped")):
+            change = self.replica.propose(b"a")
+            self.node.asked.pop().errback(error)
+            self.assertIs(self.failureResultOf(change).value, error)
+        self.assertEqual(self.peers.asked, {})
+        self.assert_nothing_is_left()
+
+    def test_given_up(self) -> None:
+        """By who asked: wherever the change is, nothing of it is left here."""
+        change, read = self.replica.propose(b"a"), self.replica.read_barrier()
+        change.cancel()
+        read.cancel()
+        self.failureResultOf(change, CancelledError)
+        self.failureResultOf(read, CancelledError)
+        self.assert_nothing_is_left()
+
+    def test_given_up_elsewhere(self) -> None:
+        """The same, after it has gone to another node."""
+        change = self.replica.propose(b"a")
+        self.node.lead(2)
+        self.node.asked.pop().errback(NotLeader(2))
+        change.cancel()
+        self.failureResultOf(change, CancelledError)
+        self.assert_nothing_is_left()
+
+
+class LateNewsTests(ReplicaTestCase):
+    """A follower whose leader answers late."""
 
     def test_new_leader_before_the_refusal(self) -> None:
         """The new leader was heard of before the old one says that it does not lead: it is asked at once."""

@@ -143,7 +143,7 @@ class Node(Service):
             return self._proposals.add(self._ask(self._raft.propose, command))
         except TransferUnderWay:
             return self._held.add(command)
-        except NotApplied:
+        except Exception:
             return fail()
 
     def read_index(self) -> "Deferred[int]":
@@ -153,7 +153,7 @@ class Node(Service):
         read_id = self._reads.next_id()
         try:
             self._ask(self._raft.read, read_id)
-        except NotApplied:
+        except Exception:
             return fail()
         return self._reads.add(read_id)
 

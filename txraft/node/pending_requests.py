@@ -41,6 +41,10 @@ class Waiting(Generic[K, T]):
         self._deferreds[key] = deferred
         return deferred
 
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._deferreds)
+
     def __iter__(self) -> Iterator[K]:
         """The keys of those that wait now. Others may come and go meanwhile."""
         return iter(list(self._deferreds))
@@ -50,6 +54,11 @@ class Waiting(Generic[K, T]):
         deferred = self._deferreds.pop(key, None)
         if deferred is not None:
             deferred.callback(result)
+
+    def fire_all(self, result: "T | Failure") -> None:
+        """Fire those that wait now."""
+        for key in self:
+            self.fire(key, result)
 
     def fail(self, key: K, error: Exception) -> None:
         """Let it fail, if it waits still."""
@@ -157,26 +166,34 @@ class PendingReads:
 class SharedBarriers:
     """One barrier for many reads: those that come while one is being found share the next, which starts after them."""
 
-    def __init__(self, find_read_index: "Callable[[], Deferred[int]]") -> None:
-        """`find_read_index` starts to look for one."""
+    def __init__(
+        self, find_read_index: "Callable[[], Deferred[int]]", reaches: "Callable[[int], Deferred[None]]"
+    ) -> None:
+        """`find_read_index` starts to look for one. `reaches` fires when everything up to an index is applied."""
         self._find_read_index = find_read_index
-        self._waiting: Waiting[object, int] = Waiting()
+        self._reaches = reaches
+        self._next: Waiting[object, None] = Waiting()
+        """Those who share the next one."""
         self._finding = False
 
-    def join(self) -> "Deferred[int]":
-        """Fires with a read index that was found after this call. Cancelling it ends the wait."""
-        joined = self._waiting.add(object())
+    def join(self) -> "Deferred[None]":
+        """Fires when everything is applied up to a read index that was found after this call. Cancelling it ends the
+        wait."""
+        joined = self._next.add(object())
         self._find_next()
         return joined
 
     def _find_next(self) -> None:
-        if not self._finding and (keys := list(self._waiting)):
+        if not self._finding and self._next:
             self._finding = True
-            self._find_read_index().addBoth(self._found, keys)
+            waiting, self._next = self._next, Waiting()
+            self._find_read_index().addBoth(self._found, waiting)
 
-    def _found(self, result: "int | Failure", keys: Iterable[object]) -> None:
-        for key in keys:
-            self._waiting.fire(key, result)
+    def _found(self, result: "int | Failure", waiting: Waiting[object, None]) -> None:
+        if isinstance(result, Failure):
+            waiting.fire_all(result)
+        else:
+            self._reaches(result).addBoth(waiting.fire_all)
         self._finding = False
         self._find_next()
 
@@ -195,8 +212,7 @@ class Changes:
     def happened(self) -> None:
         """There has been one."""
         self.count += 1
-        for key in self._waiting:
-            self._waiting.fire(key, None)
+        self._waiting.fire_all(None)
 
 
 class AppliedIndex:
@@ -230,9 +246,7 @@ class AppliedIndex:
         """Everything up to `index` is applied."""
         self.index = index
         while self._indexes and self._indexes[0] <= index:
-            waiting = self._waiting.pop(heappop(self._indexes))
-            for key in waiting:
-                waiting.fire(key, None)
+            self._waiting.pop(heappop(self._indexes)).fire_all(None)
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""
