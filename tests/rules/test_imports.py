@@ -17,17 +17,18 @@ EVERYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     # A package or a module of txraft: packages and modules of txraft that it may import, beside its own.
     "errors": set(),
-    "core": {"errors"},
+    "values": set(),
+    "core": {"errors", "values"},
     "interfaces": {*TYPES, "errors"},
     "version": set(),
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
     "wal": {"errors"},
-    "storage": {*TYPES, "errors", "interfaces", "wal"},
+    "storage": {*TYPES, "errors", "interfaces", "values", "wal"},
     "rpc": {*TYPES, "errors", "interfaces"},
-    "kv": {*TYPES, "errors", "interfaces", "wal"},
+    "kv": {*TYPES, "errors", "interfaces", "values", "wal"},
     "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "version"},
-    "node": {"core", "errors", "interfaces"},
+    "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {"errors", "interfaces", "service", "settings", "settings_file", "storage.directory", "version"},

@@ -3,14 +3,13 @@
 A node in production checks these after every burst, and stops rather than go on wrong: they cost a few comparisons.
 """
 
-from attrs import frozen
-
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.errors import InvariantViolated
+from txraft.values import value_class
 
 
-@frozen
+@value_class
 class View:
     """Where a server stands, at one moment."""
 

@@ -8,7 +8,7 @@ R19), so every reply names the request that it answers.
 import enum
 from typing import Final, TypeAlias, assert_never
 
-from attrs import frozen
+from txraft.values import value_class
 
 NodeId: TypeAlias = int
 
@@ -29,7 +29,7 @@ class EntryKind(enum.IntEnum):
     """For the state machine."""
 
 
-@frozen
+@value_class
 class Entry:
     """One entry of the log (§5.3). Two entries with the same index and term are the same entry (Log Matching)."""
 
@@ -39,7 +39,7 @@ class Entry:
     data: bytes
 
 
-@frozen
+@value_class
 class RequestVote:
     """Asks for a vote (§5.2), or whether it would be given (PreVote, thesis §9.6)."""
 
@@ -54,7 +54,7 @@ class RequestVote:
     """The leader itself asked for this election, so voters need not stick to it (thesis §3.10, hazard E9)."""
 
 
-@frozen
+@value_class
 class RequestVoteReply:
     """A vote given or refused."""
 
@@ -65,7 +65,7 @@ class RequestVoteReply:
     vote_granted: bool
 
 
-@frozen
+@value_class
 class AppendEntries:
     """Replicates entries (§5.3). Without entries it is a probe: does the follower's log match at prev_log_index?"""
 
@@ -79,7 +79,7 @@ class AppendEntries:
     leader_commit: int
 
 
-@frozen
+@value_class
 class AppendEntriesReply:
     """Answers AppendEntries, after what it asked for is durable."""
 
@@ -93,7 +93,7 @@ class AppendEntriesReply:
     """On failure: the term of the follower's entry at the hint. 0 on success."""
 
 
-@frozen
+@value_class
 class Heartbeat:
     """Keeps followers from campaigning and carries read barriers (§5.2, thesis §6.4). Never waits for a disk."""
 
@@ -106,7 +106,7 @@ class Heartbeat:
     """The latest ReadIndex round; unique within the term (hazard C2)."""
 
 
-@frozen
+@value_class
 class HeartbeatReply:
     """The sender follows the leader of this term."""
 
@@ -114,7 +114,7 @@ class HeartbeatReply:
     read_round: int
 
 
-@frozen
+@value_class
 class TimeoutNow:
     """The leader asks a follower to campaign at once, so that it leads next (thesis §3.10). There is no reply."""
 
@@ -127,7 +127,7 @@ Reply: TypeAlias = RequestVoteReply | AppendEntriesReply | HeartbeatReply
 Message: TypeAlias = Request | Reply | TimeoutNow
 
 
-@frozen
+@value_class
 class Envelope:
     """A message and the peer it goes to."""
 

@@ -23,7 +23,9 @@ import enum
 from collections import deque
 from typing import assert_never
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
+
+from txraft.values import value_class
 
 
 class ProgressState(enum.Enum):
@@ -35,7 +37,7 @@ class ProgressState(enum.Enum):
     LOST = "lost"
 
 
-@frozen
+@value_class
 class InFlight:
     """An AppendEntries that is not answered yet."""
 

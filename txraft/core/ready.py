@@ -1,11 +1,10 @@
 """What the core wants done: the outputs of a burst of inputs, in one value."""
 
-from attrs import frozen
-
 from txraft.core.messages import Entry, Envelope, NodeId
+from txraft.values import value_class
 
 
-@frozen
+@value_class
 class TermAndVote:
     """What a server must never forget (Figure 2, persistent state): one atomic record (hazard E1)."""
 
@@ -13,7 +12,7 @@ class TermAndVote:
     voted_for: NodeId | None
 
 
-@frozen
+@value_class
 class Save:
     """One durable write. All of it becomes durable together, in the order in which the core gave it out."""
 
@@ -23,7 +22,7 @@ class Save:
     """Contiguous. They replace everything in the stored log from the first one's index on."""
 
 
-@frozen
+@value_class
 class ReadReady:
     """A read may be answered once the state machine has applied everything up to read_index (thesis §6.4)."""
 
@@ -31,7 +30,7 @@ class ReadReady:
     read_index: int
 
 
-@frozen
+@value_class
 class LostData:
     """A follower does not have entry `index` any more, which it had acknowledged as durable (hazard R23)."""
 
@@ -39,7 +38,7 @@ class LostData:
     index: int
 
 
-@frozen
+@value_class
 class Ready:
     """Taken from the core by `Raft.ready()`, in the order of the fields below:
 

@@ -14,6 +14,7 @@ from txraft.core.messages import MAX_BATCH_SIZE, AppendEntriesReply, Entry, Enve
 from txraft.core.ready import LostData, ReadReady, Ready, Save, TermAndVote
 from txraft.core.roles import LEGAL_CHANGES, Role
 from txraft.errors import InvariantViolated
+from txraft.values import value_class
 
 
 @frozen
@@ -39,7 +40,7 @@ class RaftOptions:
     """So many of them. Each has somebody who waits for it, which takes some kilobytes (`txraft.node.replica`)."""
 
 
-@frozen
+@value_class
 class Write:
     """What the disk is doing."""
 

@@ -9,14 +9,14 @@ import enum
 from typing import TypeAlias
 
 import msgpack  # type: ignore[import-untyped]  # msgpack ships no type information
-from attrs import frozen
 
 from txraft.errors import OutcomeUnknown
+from txraft.values import value_class
 
 VERSION = 1
 
 
-@frozen
+@value_class
 class Set:
     """Give `key` the value `value`, whether or not it had one."""
 
@@ -24,14 +24,14 @@ class Set:
     value: bytes
 
 
-@frozen
+@value_class
 class Delete:
     """Remove `key`."""
 
     key: bytes
 
 
-@frozen
+@value_class
 class CompareAndSet:
     """Give `key` the value `value` if its value is `old`."""
 

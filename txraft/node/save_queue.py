@@ -6,15 +6,15 @@ slower the disk, the more one fsync covers.
 
 from collections.abc import Callable, Iterable
 
-from attrs import frozen
 from twisted.python.failure import Failure
 
 from txraft.core.messages import Envelope
 from txraft.core.ready import Save
 from txraft.interfaces import IStorage
+from txraft.values import value_class
 
 
-@frozen
+@value_class
 class _Item:
     save: Save | None
     messages: tuple[Envelope, ...]

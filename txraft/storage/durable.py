@@ -21,9 +21,8 @@ import struct
 from pathlib import Path
 from zlib import crc32
 
-from attrs import frozen
-
 from txraft.storage.directory import sync_directory
+from txraft.values import value_class
 
 SLOT_SIZE = 4096
 """Bytes; no disk has larger sectors."""
@@ -33,7 +32,7 @@ _NUMBERS = struct.Struct(">QQ")
 _CHECKSUM = struct.Struct(">I")
 
 
-@frozen
+@value_class
 class SaveNumbers:
     """Saves are counted. Which was the last one that saved a term and vote, and which the last one that saved entries;
     0 for none. These are two because each can be lost without the other."""

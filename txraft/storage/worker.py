@@ -5,7 +5,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
@@ -13,9 +12,10 @@ from zope.interface import implementer
 
 from txraft.errors import WorkerStopped
 from txraft.interfaces import IWorker
+from txraft.values import value_class
 
 
-@frozen
+@value_class
 class _Job:
     result: Deferred[Any]
     function: Callable[..., Any]
