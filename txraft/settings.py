@@ -29,6 +29,9 @@ LONGEST: Final = 24 * 3600 * 1000.0
 MAX_KEY_SIZE: Final = 1024 * 1024
 MAX_VALUE_SIZE: Final = 31 * 1024 * 1024
 """A key and two values, those of a compare-and-set, are one command, of 64 MiB at most (`txraft.core.messages`)."""
+MAX_BATCH_SIZE: Final = 31 * 1024 * 1024
+"""In JSON; as a command it is shorter."""
+MAX_BATCH_OPERATIONS: Final = 100_000
 MAX_UNCOMMITTED_SIZE: Final = 2**40
 MAX_UNCOMMITTED_ENTRIES: Final = 2**30
 MAX_CONNECTIONS: Final = 2**20
@@ -204,6 +207,10 @@ class SizeLimits:
 
     key_size: int = field(default=4 * 1024, validator=_between(1, MAX_KEY_SIZE))
     value_size: int = field(default=1024 * 1024, validator=_between(1, MAX_VALUE_SIZE))
+    batch_size: int = field(default=1024 * 1024, validator=_between(1, MAX_BATCH_SIZE))
+    """Of a batch as it is sent, and of the values that it reads."""
+    batch_operations: int = field(default=1000, validator=_between(1, MAX_BATCH_OPERATIONS))
+    """How many a batch may have."""
     uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_between(1, MAX_UNCOMMITTED_SIZE))
     """What may wait to be committed, in memory; a request beyond it is refused as not applied (hazard C9)."""
     uncommitted_entries: int = field(default=10_000, validator=_between(1, MAX_UNCOMMITTED_ENTRIES))

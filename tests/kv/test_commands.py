@@ -6,13 +6,28 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.errors import OutcomeUnknown
-from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, decode, decode_result, encode
+from txraft.kv.commands import (
+    Batch,
+    Command,
+    CompareAndSet,
+    Delete,
+    Get,
+    Refused,
+    Result,
+    Set,
+    decode,
+    decode_batch_result,
+    decode_result,
+    encode,
+    encode_batch_result,
+)
 
 commands = st.one_of(
     st.builds(Set, st.binary(), st.binary()),
     st.builds(Delete, st.binary()),
     st.builds(CompareAndSet, st.binary(), st.binary(), st.binary()),
 )
+operations = st.one_of(commands, st.builds(Get, st.binary()))
 
 
 class CommandsTests(SynchronousTestCase):
@@ -36,7 +51,7 @@ class CommandsTests(SynchronousTestCase):
     def test_anything_may_arrive(self, data: bytes) -> None:
         """No bytes raise; those that mean nothing are no command."""
         decoded = decode(data)
-        self.assertTrue(decoded is None or isinstance(decoded, Set | Delete | CompareAndSet))
+        self.assertTrue(decoded is None or isinstance(decoded, Set | Delete | CompareAndSet | Batch))
 
     def test_not_understood(self) -> None:
         """A field too many or too few, a text for bytes, a later kind or version: no command, never half of one."""
@@ -46,6 +61,14 @@ class CommandsTests(SynchronousTestCase):
             [1, 1, "k", b"v"],
             [1, 2, None],
             [1, 9, b"k"],
+            [1, 5, b"k"],
+            [1, 4, 9, [[1, b"k", b"v"], [9, b"k"]]],
+            [1, 4, 9, [[1, b"k", b"v"], [4, 9, []]]],
+            [1, 4, 9, [[2, b"k", b"v"]]],
+            [1, 4, 9, [1, 2]],
+            [1, 4, b"9", []],
+            [1, 4, 9],
+            [1, 4, 9, [], 0],
             [2, 2, b"k"],
             [1],
             {},
@@ -58,6 +81,15 @@ class CommandsTests(SynchronousTestCase):
         for result in Result:
             self.assertEqual(len(result.value), 1)
             self.assertIs(decode_result(result.value), result)
+
+    def test_results_of_batches(self) -> None:
+        """What came of each comes back; of one that nobody understood, nothing is known (hazard C5)."""
+        for results in ((), (True, False, None, b"\xff", b"")):
+            self.assertEqual(decode_batch_result(encode_batch_result(results)), results)
+        refused = Refused(7, Result.MISMATCH)
+        self.assertEqual(decode_batch_result(encode_batch_result(refused)), refused)
+        for data in (*(result.value for result in Result), b"", b"\x92\xc4\x01\xfe\x00", b"\x91\xc4\x01\x00", b"\xc1"):
+            self.assertRaises(OutcomeUnknown, decode_batch_result, data)
 
     def test_unknown_result(self) -> None:
         """A result of a later version: something came of the command, and what is not known (hazard C5)."""

@@ -13,14 +13,16 @@ Every node applies the same commands in the same order, so nothing here may depe
 order of a set.
 """
 
-from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, decode_result, encode
+from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Get, Result, Set, decode_result, encode
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 
 __all__ = [
+    "Batch",
     "Command",
     "CompareAndSet",
     "Delete",
+    "Get",
     "KeyValueStore",
     "Result",
     "Set",

@@ -6,7 +6,19 @@ from typing import TypeAlias
 from zope.interface import implementer
 
 from txraft.interfaces import IStateMachine
-from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, decode
+from txraft.kv.commands import (
+    Batch,
+    CompareAndSet,
+    Delete,
+    Get,
+    Operation,
+    OperationResult,
+    Refused,
+    Result,
+    Set,
+    decode,
+    encode_batch_result,
+)
 from txraft.kv.write_behind import WriteBehind
 
 Changes: TypeAlias = Mapping[bytes, bytes | None]
@@ -34,37 +46,68 @@ class KeyValueStore:
         return self._values.get(key)
 
     def apply(self, index: int, command: bytes) -> bytes:
-        """Apply the command of entry `index`; gives the value of a `Result`."""
-        result, changes = self._outcome(decode(command))
+        """Apply the command of entry `index`; gives the value of a `Result`, or what came of a batch."""
+        match decode(command):
+            case Batch() as batch:
+                result, changes = self._outcome_of(batch)
+            case None:
+                result, changes = Result.INVALID.value, {}
+            case operation:
+                outcome, value = _outcome(operation, self._values.get(operation.key))
+                result, changes = outcome.value, {operation.key: value} if outcome is Result.DONE else {}
         self._applied(index, changes)
-        return result.value
+        return result
 
     def skip(self, index: int) -> None:
         """Entry `index` is Raft's own."""
         self._applied(index, {})
 
-    def _outcome(self, command: Command | None) -> tuple[Result, Changes]:
-        """What comes of a command, and what it changes."""
-        match command:
-            case Set(key, value):
-                return Result.DONE, {key: value}
-            case Delete(key):
-                return (Result.DONE, {key: None}) if key in self._values else (Result.NOT_FOUND, {})
-            case CompareAndSet(key, old, value):
-                current = self._values.get(key)
-                if current is None:
-                    return Result.NOT_FOUND, {}
-                return (Result.DONE, {key: value}) if current == old else (Result.MISMATCH, {})
-            case None:
-                return Result.INVALID, {}
+    def _outcome_of(self, batch: Batch) -> tuple[bytes, Changes]:
+        """What comes of a batch, encoded, and what it changes: all of it or nothing."""
+        changes: dict[bytes, bytes | None] = {}
+        results: list[OperationResult] = []
+        size = 0
+        for number, operation in enumerate(batch.operations):
+            key = operation.key
+            current = changes[key] if key in changes else self._values.get(key)
+            outcome, value = _outcome(operation, current)
+            if isinstance(operation, Get):
+                results.append(value)
+                size += len(value or b"")
+                if size > batch.max_answer:
+                    return encode_batch_result(Refused(number, Result.TOO_MUCH)), {}
+            elif outcome is Result.DONE:
+                results.append(True)
+                changes[key] = value
+            elif isinstance(operation, Delete):
+                results.append(False)
+            else:
+                return encode_batch_result(Refused(number, outcome)), {}
+        return encode_batch_result(results), changes
 
     def _applied(self, index: int, changes: Changes) -> None:
         """Entry `index` changes this and nothing else."""
         self.last_applied = index
         for key, value in changes.items():
             if value is None:
-                del self._values[key]
+                self._values.pop(key, None)  # a batch may have made it, too
             else:
                 self._values[key] = value
         if self._disk is not None:
             self._disk.applied(index, changes)
+
+
+def _outcome(operation: Operation, current: bytes | None) -> tuple[Result, bytes | None]:
+    """What comes of an operation where its key has the value `current`, and what value the key has then; None for no
+    such key."""
+    match operation:
+        case Set(_, value):
+            return Result.DONE, value
+        case Delete():
+            return (Result.NOT_FOUND if current is None else Result.DONE), None
+        case CompareAndSet(_, old, value):
+            if current is None:
+                return Result.NOT_FOUND, None
+            return (Result.DONE, value) if current == old else (Result.MISMATCH, current)
+        case Get():
+            return Result.DONE, current

@@ -52,6 +52,8 @@ class Node(Service):
     log = Logger()
     apply_at_once = 500
     """Entries that are applied in one turn of the reactor, so that catching up does not hold up heartbeats."""
+    apply_size_at_once = 256 << 10
+    """Bytes of them, in any case one entry: a command may be many small changes, of 1 or 2 µs each (hazard S11)."""
 
     def __init__(
         self,
@@ -338,11 +340,12 @@ class Node(Service):
     def _apply(self) -> None:
         """Apply what is committed, in the order of the log, and answer those who wait for it."""
         self._apply_call = None
-        entry = None
+        entry, size = None, 0
         for _ in range(self.apply_at_once):
-            if not self._to_apply or not self.running:  # one that is told may stop the node
+            if not self._to_apply or size >= self.apply_size_at_once or not self.running:  # who is told may stop it
                 break
             entry = self._to_apply.popleft()
+            size += len(entry.data)
             result = b""
             try:
                 if entry.kind is EntryKind.COMMAND:

@@ -1,8 +1,9 @@
-"""The routes. Each is a method that is given the request's parameters and gives an `Answer`, now or later."""
+"""The routes. Each is a method that is given what the request has, its parameters as a rule, and gives an `Answer`, now
+or later."""
 
 import json
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 import attrs
 from klein import Klein
@@ -11,17 +12,21 @@ from twisted.python.failure import Failure
 
 from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
-from txraft.kv.commands import Command, CompareAndSet, Delete, Result, Set, encode
+from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Result, Set, decode_batch_result, encode
 from txraft.settings import SizeLimits
 from txraft.version import version
 from txraft.web import outcomes
+from txraft.web.batches import answer_of, read_batch
 from txraft.web.forms import shown
 from txraft.web.outcomes import Answer, of_failure, respond
 from txraft.web.parameters import Route, read_parameters
 from txraft.web.request import ApiRequest
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
-Handler: TypeAlias = "Callable[[WebApplication, Parameters], Answer | Deferred[Answer]]"
+POST = frozenset([b"POST"])
+Given = TypeVar("Given")
+Handler: TypeAlias = "Callable[[WebApplication, Given], Answer | Deferred[Answer]]"
+Reader: TypeAlias = Callable[[ApiRequest, Route, SizeLimits], Given]
 Endpoint: TypeAlias = "Callable[[WebApplication, ApiRequest], bytes | Deferred[bytes]]"
 
 
@@ -33,13 +38,16 @@ class Values(Protocol):
         ...
 
 
-def _serve(app: Klein, routes: dict[bytes, Route], route: Route) -> Callable[[Handler], Endpoint]:
-    """Make a handler the endpoint of its route. Nothing leaves the endpoint but a body."""
+def _serve(
+    app: Klein, routes: dict[bytes, Route], route: Route, read: Reader[Given]
+) -> "Callable[[Handler[Given]], Endpoint]":
+    """Make a handler the endpoint of its route. `read` gives what the handler is given. Nothing leaves the endpoint but
+    a body."""
 
-    def decorate(handler: Handler) -> Endpoint:
+    def decorate(handler: "Handler[Given]") -> Endpoint:
         def endpoint(self: "WebApplication", request: ApiRequest) -> "bytes | Deferred[bytes]":
             try:
-                answer = handler(self, read_parameters(request, route, self.limits))
+                answer = handler(self, read(request, route, self.limits))
             except Exception:
                 answer = of_failure(Failure(), route.changes)
             if isinstance(answer, Deferred):
@@ -67,23 +75,23 @@ class WebApplication:
         self._values = values
         self._version = version()  # once: it is read from a file
 
-    @_serve(app, routes, Route("/set", required=(b"key", b"val"), changes=True))
+    @_serve(app, routes, Route("/set", required=(b"key", b"val"), changes=True), read_parameters)
     def set(self, given: Parameters) -> "Deferred[Answer]":
         """Give a key a value."""
         return self._propose(Set(given[b"key"], given[b"val"]), outcomes.SET)
 
-    @_serve(app, routes, Route("/delete", required=(b"key",), changes=True))
+    @_serve(app, routes, Route("/delete", required=(b"key",), changes=True), read_parameters)
     def delete(self, given: Parameters) -> "Deferred[Answer]":
         """Remove a key."""
         return self._propose(Delete(given[b"key"]), outcomes.DELETE)
 
-    @_serve(app, routes, Route("/cas", required=(b"key", b"old", b"val"), changes=True))
+    @_serve(app, routes, Route("/cas", required=(b"key", b"old", b"val"), changes=True), read_parameters)
     def compare_and_set(self, given: Parameters) -> "Deferred[Answer]":
         """Give a key a value if it has the one that the caller thinks it has."""
         command = CompareAndSet(given[b"key"], given[b"old"], given[b"val"])
         return self._propose(command, outcomes.COMPARE_AND_SET)
 
-    @_serve(app, routes, Route("/get", required=(b"key",), optional=(b"consistency",)))
+    @_serve(app, routes, Route("/get", required=(b"key",), optional=(b"consistency",)), read_parameters)
     def get(self, given: Parameters) -> "Answer | Deferred[Answer]":
         """The value of a key: the latest (linearizable), or what this node has just now (stale)."""
         key = given[b"key"]
@@ -95,7 +103,13 @@ class WebApplication:
             case other:
                 raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
 
-    @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True, methods=frozenset([b"POST"])))
+    @_serve(app, routes, Route("/batch", changes=True, methods=POST), read_batch)
+    def batch(self, batch: Batch) -> "Deferred[Answer]":
+        """Do several things, or none of them, as one change."""
+        done = self._replica.propose(encode(batch))
+        return done.addCallback(lambda data: answer_of(decode_batch_result(data), batch))
+
+    @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True, methods=POST), read_parameters)
     def transfer(self, given: Parameters) -> "Deferred[Answer]":
         """Make another node lead."""
         to = given[b"to"]
@@ -103,7 +117,7 @@ class WebApplication:
             raise BadRequest(f"to is the id of a node, a whole number, not {shown(to)}")
         return self._replica.transfer_leadership(int(to)).addCallback(lambda _: outcomes.TRANSFERRED)
 
-    @_serve(app, routes, Route("/status"))
+    @_serve(app, routes, Route("/status"), read_parameters)
     def status(self, _: Parameters) -> Answer:
         """Where this node stands."""
         status = {"version": self._version, **attrs.asdict(self._replica.status())}

@@ -31,8 +31,9 @@ class Route:
 
 
 def body_limit(limits: SizeLimits) -> int:
-    """How many bytes the body of a request may have: a key and two values with every byte as %XX, and the names."""
-    return 3 * (limits.key_size + 2 * limits.value_size) + 16 * 1024
+    """How many bytes the body of a request may have: a batch, or a key and two values with every byte as %XX, and the
+    names."""
+    return max(limits.batch_size, 3 * (limits.key_size + 2 * limits.value_size) + 16 * 1024)
 
 
 def read_parameters(request: ApiRequest, route: Route, limits: SizeLimits) -> dict[bytes, bytes]:
@@ -52,7 +53,7 @@ def read_parameters(request: ApiRequest, route: Route, limits: SizeLimits) -> di
         if name not in given:
             raise BadRequest(_missing(name, route, hint=request.method == b"GET" and bool(given)))
     for name, value in given.items():
-        _check_size(name, value, limits)
+        check_size(name.decode(), value, limits, is_key=name == b"key")
     return given
 
 
@@ -86,15 +87,17 @@ def _fields(request: ApiRequest) -> Fields:
     return fields
 
 
-def _check_size(name: bytes, value: bytes, limits: SizeLimits) -> None:
-    if name == b"key":
+def check_size(name: str, value: bytes, limits: SizeLimits, is_key: bool) -> None:
+    """Raise TooLarge where a key or a value is over its limit, and BadRequest where a key is empty. `name` is what the
+    client calls it."""
+    if is_key:
         what, limit = "key_size", limits.key_size
         if not value:
-            raise BadRequest("the key is empty")
+            raise BadRequest("the key is empty" if name == "key" else f"{name} is empty")
     else:
         what, limit = "value_size", limits.value_size
     if len(value) > limit:
-        raise TooLarge(f"{name.decode()} has {len(value)} bytes; the limit, {what}, is {limit}")
+        raise TooLarge(f"{name} has {len(value)} bytes; the limit, {what}, is {limit}")
 
 
 def _missing(name: bytes, route: Route, hint: bool) -> str:
