@@ -8,6 +8,7 @@ from txraft.errors import SettingsError
 from txraft.kv.commands import CompareAndSet, encode
 from txraft.settings import (
     BUILT_IN,
+    MAX_BATCH_SIZE,
     MAX_KEY_SIZE,
     MAX_VALUE_SIZE,
     Address,
@@ -140,6 +141,7 @@ class SizeLimitsTests(SynchronousTestCase):
         """In one command: the largest compare-and-set is not longer than one may be."""
         largest = CompareAndSet(bytes(MAX_KEY_SIZE), bytes(MAX_VALUE_SIZE), bytes(MAX_VALUE_SIZE))
         self.assertLessEqual(len(encode(largest)), MAX_COMMAND_SIZE)
+        self.assertLess(MAX_BATCH_SIZE, MAX_COMMAND_SIZE / 2)
         SizeLimits(key_size=2**20, value_size=MAX_VALUE_SIZE, uncommitted_size=2**40)
         SizeLimits(key_size=1, value_size=1, uncommitted_size=2)
         wrongs: list[dict[str, int]] = [
@@ -149,6 +151,10 @@ class SizeLimitsTests(SynchronousTestCase):
             {"value_size": MAX_VALUE_SIZE + 1},
             {"uncommitted_size": 2**40 + 1},
             {"connections": 2**20 + 1},
+            {"batch_size": 0},
+            {"batch_size": MAX_BATCH_SIZE + 1},
+            {"batch_operations": 0},
+            {"batch_operations": 100_001},
         ]
         for wrong in wrongs:
             with self.assertRaisesRegex(SettingsError, f"^{next(iter(wrong))}: must be 1 to [0-9]+, not "):

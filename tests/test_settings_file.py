@@ -58,9 +58,10 @@ class LoadTests(SynchronousTestCase):
             "[timing]\nslow_coefficient = 2\nelection_timeout = 30\nheartbeat_interval = 1.5\nrequest_timeout = 9\n"
             "receive_timeout = 10\nidle_timeout = 11\n"
             "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\nuncommitted_entries = 5\nconnections = 4\n"
+            "batch_size = 6\nbatch_operations = 7\n"
         )
         member = Member(4, Address("a", 1), Address("::1", 2), Address("b", 3), Address("b", 4))
-        limits = SizeLimits(1, 2, uncommitted_size=3, uncommitted_entries=5, connections=4)
+        limits = SizeLimits(1, 2, 6, 7, 3, 5, 4)
         timing = Timing(2, 30, 1.5, 9, 10, 11)
         self.assertEqual(load(path), Settings((member,), timing, limits, "n", ("h", "::1")))
 

@@ -16,6 +16,7 @@ from txraft.kv import Batch, CompareAndSet, Delete, Get, Result, Set
 from txraft.kv.commands import Refused, encode_batch_result
 from txraft.settings import SizeLimits
 from txraft.web.batches import parse_batch
+from txraft.web.turns import AT_ONCE, LONG
 
 LIMITS = SizeLimits(key_size=10, value_size=20, batch_size=1000, batch_operations=5)
 
@@ -136,6 +137,18 @@ class RefusalTests(BatchTestCase):
         for content_type in ("application/x-www-form-urlencoded", "text/plain", "", "application/json-seq"):
             self.assert_refused(self.post(b"[]", content_type), 400, "send JSON, with Content-Type: application/json")
         self.assertEqual(self.post(b'[{"get": {"key": "a"}}]', "Application/JSON; charset=utf-8").code, 200)
+
+    def test_waits_for_its_turn(self) -> None:
+        """Small operations take longer to read than a form of as many bytes, so a batch that is shorter may wait."""
+        self.wire = Wire()
+        self.wire.site.long_jobs.run(AT_ONCE, lambda: None)
+        body = b'[{"get": {"key": "a"}}%b]' % (b" " * (LONG // 6))
+        head = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        self.wire.protocol.dataReceived(head % len(body) + body)
+        self.assertEqual(self.wire.replica.proposals, 0)
+        self.wire.clock.advance(0)
+        self.wire.clock.advance(0)
+        self.assertEqual(self.wire.replica.proposals, 1)
 
     def test_elsewhere(self) -> None:
         self.assert_refused(self.wire.post("/batch?key=a", b"[]", "application/json"), 400, "takes no parameters")

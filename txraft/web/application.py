@@ -103,7 +103,7 @@ class WebApplication:
             case other:
                 raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
 
-    @_serve(app, routes, Route("/batch", changes=True, methods=POST), read_batch)
+    @_serve(app, routes, Route("/batch", changes=True, cost=6, methods=POST), read_batch)
     def batch(self, batch: Batch) -> "Deferred[Answer]":
         """Do several things, or none of them, as one change."""
         done = self._replica.propose(encode(batch))

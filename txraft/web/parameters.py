@@ -18,6 +18,8 @@ class Route:
     optional: tuple[bytes, ...] = ()
     changes: bool = False
     """Whether its requests change something: then pages of other sites may not make them."""
+    cost: int = 1
+    """How many bytes of a form can be read while one of its requests is (`txraft.web.turns`)."""
     names: frozenset[bytes] = field(init=False)
     methods: frozenset[bytes] = field()
 

@@ -161,7 +161,9 @@ class ApiSite(ServerFactory):
 
     def serve(self, request: ApiRequest) -> None:
         """Answer a request that has come whole, now or later."""
-        self.long_jobs.run(request.length, self._serve, request)
+        route = self._routes.get(request.path)
+        cost = 1 if route is None else route.cost
+        self.long_jobs.run(request.length * cost, self._serve, request)
 
     def _serve(self, request: ApiRequest) -> None:
         """Bring it to its route.
