@@ -20,7 +20,7 @@ from txraft.web.channel import LINGER_SECONDS, MAX_HEADER_NAME, MAX_HEADERS, MAX
 from txraft.web.parameters import body_limit
 from txraft.web.request import SMALL_CHUNKS, ApiRequest
 
-SMALL = SizeLimits(key_size=100, value_size=1000)
+SMALL = SizeLimits(key_size=100, value_size=1000, batch_size=1000)
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 
 

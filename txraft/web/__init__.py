@@ -7,6 +7,7 @@ A request passes through, from the wire inwards:
 - `application`: one Klein route a path. `Route` says which parameters it takes and whether it changes anything.
 - `forms` and `parameters`: query string and form to parameters, all bytes; what is missing, unknown, given twice or too
   large is answered here and reaches no node.
+- `batches`: the JSON of `/batch` to one command, and what came of it to JSON.
 - `outcomes`: the one place in which an outcome becomes a status code, a line of text and headers. Everything ends
   there: results, missing keys, refusals, requests that nobody could decide, and failures that nobody expected.
 - `site`: the factory to listen with, which bounds what all clients together cost, and the way from a request to its
