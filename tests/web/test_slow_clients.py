@@ -327,7 +327,8 @@ class HeldTests(SynchronousTestCase):
         for refused in (largest, *others[2:]):
             head, _, body = refused.value().partition(b"\r\n\r\n")
             self.assertIn(b"HTTP/1.1 503 ", head)
-            self.assertIn(b"X-Txraft-Outcome: not-applied\r\nRetry-After: 1\r\nConnection: close", head)
+            self.assertIn(b"X-Txraft-Outcome: not-applied\r\nRetry-After: 1\r\n", head)
+            self.assertIn(b"Connection: close", head)
             self.assertIn(b"nothing was done", body)
             self.assertEqual((refused.half_closed, refused.disconnected), (True, False))
         self.assertIn(b"200 OK", self.first.take())

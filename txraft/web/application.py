@@ -1,9 +1,9 @@
-"""The routes. Each is a method that is given what the request has, its parameters as a rule, and gives an `Answer`, now
+"""The routes. Each is a method that is given what a question has, its parameters as a rule, and gives an `Answer`, now
 or later."""
 
 import json
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast
 
 import attrs
 from klein import Klein
@@ -18,16 +18,16 @@ from txraft.version import version
 from txraft.web import outcomes
 from txraft.web.batches import answer_of, read_batch
 from txraft.web.forms import shown
-from txraft.web.outcomes import Answer, of_failure, respond
+from txraft.web.outcomes import Answer, of_failure
 from txraft.web.parameters import Route, read_parameters
-from txraft.web.request import ApiRequest
+from txraft.web.question import Question
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
 POST = frozenset([b"POST"])
 Given = TypeVar("Given")
 Handler: TypeAlias = "Callable[[WebApplication, Given], Answer | Deferred[Answer]]"
-Reader: TypeAlias = Callable[[ApiRequest, Route, SizeLimits], Given]
-Endpoint: TypeAlias = "Callable[[WebApplication, ApiRequest], bytes | Deferred[bytes]]"
+Reader: TypeAlias = Callable[[Question, Route, SizeLimits], Given]
+Endpoint: TypeAlias = "Callable[[WebApplication, Question], Answer | Deferred[Answer]]"
 
 
 class Values(Protocol):
@@ -42,20 +42,20 @@ def _serve(
     app: Klein, routes: dict[bytes, Route], route: Route, read: Reader[Given]
 ) -> "Callable[[Handler[Given]], Endpoint]":
     """Make a handler the endpoint of its route. `read` gives what the handler is given. Nothing leaves the endpoint but
-    a body."""
+    an answer."""
 
     def decorate(handler: "Handler[Given]") -> Endpoint:
-        def endpoint(self: "WebApplication", request: ApiRequest) -> "bytes | Deferred[bytes]":
+        def endpoint(self: "WebApplication", question: Question) -> "Answer | Deferred[Answer]":
             try:
-                answer = handler(self, read(request, route, self.limits))
+                answer = handler(self, read(question, route, self.limits))
             except Exception:
-                answer = of_failure(Failure(), route.changes)
+                return of_failure(Failure(), route.changes)
             if isinstance(answer, Deferred):
-                return answer.addErrback(of_failure, route.changes).addCallback(respond, request)
-            return respond(answer, request)
+                answer.addErrback(of_failure, route.changes)
+            return answer
 
         methods = [method.decode() for method in route.methods]
-        app.route(route.path, methods=methods, endpoint=route.path)(endpoint)
+        app.route(route.path, methods=methods, endpoint=route.path)(cast(Any, endpoint))  # Klein knows no Answer
         routes[route.path.encode()] = route
         return endpoint
 

@@ -23,7 +23,7 @@ from txraft.settings import SizeLimits
 from txraft.web.forms import MAX_CONTENT_TYPE, shown
 from txraft.web.outcomes import JSON, Answer
 from txraft.web.parameters import Route, check_site, check_size
-from txraft.web.request import ApiRequest
+from txraft.web.question import Question
 
 OPERATIONS: dict[str, tuple[Callable[..., Operation], tuple[str, ...]]] = {
     "set": (Set, ("key", "val")),
@@ -47,18 +47,18 @@ _REASONS = {
 """Why a batch was not done."""
 
 
-def read_batch(request: ApiRequest, route: Route, limits: SizeLimits) -> Batch:
+def read_batch(question: Question, route: Route, limits: SizeLimits) -> Batch:
     """The batch in the body of a request. Raises BadRequest, TooLarge or CrossSite."""
-    check_site(request.requestHeaders)
-    if b"?" in request.uri:
+    check_site(question.headers)
+    if question.query:
         raise BadRequest(f"{route.path} takes no parameters; it takes JSON, as in {EXAMPLE}")
-    content_type = request.getHeader(b"content-type") or b""
+    content_type = question.headers.getRawHeaders(b"content-type", (b"",))[0]
     if parse_options_header(content_type[:MAX_CONTENT_TYPE].decode("latin-1"))[0] != "application/json":
         raise BadRequest(
             f"the body is of type {shown(content_type)}; send JSON, with Content-Type: application/json, as in"
             f" curl --json '{EXAMPLE}'"
         )
-    return parse_batch(request.content.read(), limits)
+    return parse_batch(question.body, limits)
 
 
 def parse_batch(body: bytes, limits: SizeLimits) -> Batch:

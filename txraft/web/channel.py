@@ -22,7 +22,6 @@ over (RFC 9112 §9.6).
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
-from io import BytesIO
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,9 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
-from txraft.web.outcomes import NOTHING_DONE, ON_EVERY_ANSWER, TEXT
+from txraft.web.fast_path import FastPath
+from txraft.web.outcomes import NOTHING_DONE, Answer, on_the_wire
+from txraft.web.question import Question
 from txraft.web.request import ApiRequest
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class ApiChannel(http.HTTPChannel):
     def __init__(self, site: "ApiSite") -> None:
         super().__init__()
         self.site = site
+        self._fast_path = FastPath(self)
         self.deadline = site.now() + site.idle_seconds
         """When `expire` is to be called, by the site's clock; infinite while the client waits for this node."""
 
@@ -93,21 +95,12 @@ class ApiChannel(http.HTTPChannel):
         """Answer the request that is being read, and read no more of it, or of any other."""
         if self.refused:
             return
-        body = line.encode()
-        head = [b"HTTP/1.1 %d %b\r\n" % (status, http.RESPONSES.get(status, b"Refused"))]
-        for name, value in (
-            (b"Content-Type", TEXT),
-            (b"Content-Length", b"%d" % len(body)),
-            *ON_EVERY_ANSWER,
-            *(NOTHING_DONE if status == 503 else ()),
-            (b"Connection", b"close"),
-        ):
-            head.append(b"%b: %b\r\n" % (name, value))
-        self.transport.writeSequence([*head, b"\r\n", body])
+        answer = Answer(status, line.encode(), NOTHING_DONE if status == 503 else ())
+        self.write(on_the_wire(answer, self.site.date(), closing=True, with_body=True))
         self._hang_up()
         self.site.release(self)
         for request in self.requests:
-            request.content = BytesIO()
+            request.drop_body()
 
     def _hang_up(self) -> None:
         """Close our half of the connection once everything is sent, and all of it LINGER_SECONDS from now."""
@@ -153,6 +146,9 @@ class ApiChannel(http.HTTPChannel):
         if self._idle:
             self._idle = False
             self.deadline = self.site.now() + self.site.receive_seconds
+            data = self._fast_path.begin(data)
+        elif self._fast_path.begun:
+            data = self._fast_path.go_on(data)
         LineReceiver.dataReceived(self, data)
         if self._half_closed:
             self._close_if_done()
@@ -207,19 +203,30 @@ class ApiChannel(http.HTTPChannel):
             super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
-        """All of a request is here."""
+        """All of a request is here, and Twisted has read it."""
         if not self.refused:
-            self.deadline = inf
+            self._fast_path.learn(self.requests[-1].requestHeaders)
         super().allContentReceived()
+
+    def ask(self, question: Question) -> None:
+        """A request is here, whoever has read it. Nothing is read until it has been answered, as in Twisted, which has
+        no public name for that."""
+        self.deadline = inf
+        self._handlingRequest = True
+        self.setRawMode()
+        self.requests = [question]
+        self.site.serve(question)
 
     # What the client is sent
 
-    def write(self, data: bytes) -> None:
-        """Send an answer's body. Its head went before it."""
-        self._answer_size = len(data)
-        self.transport.write(data)
+    def answer(self, question: Question, answer: Answer) -> None:
+        """Answer the question that was asked last."""
+        self._answer_size = len(answer.body)
+        closing, with_body = not self.persistent, question.method != b"HEAD"
+        self.write(on_the_wire(answer, self.site.date(), closing=closing, with_body=with_body))
+        self.requestDone(question)
 
-    def requestDone(self, request: http.Request) -> None:
+    def requestDone(self, request: Any) -> None:
         """A request has been answered."""
         if not self._waitingForTransport:
             if self.persistent and (self._buffer or any(self._dataBuffer)):

@@ -6,7 +6,7 @@ from twisted.web.http_headers import Headers
 from txraft.errors import BadRequest, CrossSite, TooLarge
 from txraft.settings import SizeLimits
 from txraft.web.forms import Fields, parse_form, parse_urlencoded, shown
-from txraft.web.request import ApiRequest
+from txraft.web.question import Question
 
 
 @frozen
@@ -38,14 +38,14 @@ def body_limit(limits: SizeLimits) -> int:
     return max(limits.batch_size, 3 * (limits.key_size + 2 * limits.value_size) + 16 * 1024)
 
 
-def read_parameters(request: ApiRequest, route: Route, limits: SizeLimits) -> dict[bytes, bytes]:
-    """The parameters of a request, from its query string and, for a POST, from its form too.
+def read_parameters(question: Question, route: Route, limits: SizeLimits) -> dict[bytes, bytes]:
+    """The parameters of a question, from its query string and, for a POST, from its form too.
 
     Raises BadRequest, TooLarge or CrossSite."""
     if route.changes:
-        check_site(request.requestHeaders)
+        check_site(question.headers)
     given: dict[bytes, bytes] = {}
-    for name, value in _fields(request):
+    for name, value in _fields(question):
         if name not in route.names:
             raise BadRequest(f"there is no parameter {shown(name)}; {_takes(route)}")
         if name in given:
@@ -53,7 +53,7 @@ def read_parameters(request: ApiRequest, route: Route, limits: SizeLimits) -> di
         given[name] = value
     for name in route.required:
         if name not in given:
-            raise BadRequest(_missing(name, route, hint=request.method == b"GET" and bool(given)))
+            raise BadRequest(_missing(name, route, hint=question.method == b"GET" and bool(given)))
     for name, value in given.items():
         check_size(name.decode(), value, limits, is_key=name == b"key")
     return given
@@ -80,12 +80,10 @@ def _authority(url: bytes) -> bytes | None:
     return url.partition(b"://")[2].partition(b"/")[0].lower() or None
 
 
-def _fields(request: ApiRequest) -> Fields:
-    fields = parse_urlencoded(request.uri.partition(b"?")[2])
-    if request.method == b"POST":
-        body = request.content.read()
-        if body:
-            fields += parse_form(request.getHeader(b"content-type") or b"", body)
+def _fields(question: Question) -> Fields:
+    fields = parse_urlencoded(question.query)
+    if question.method == b"POST" and question.body:
+        fields += parse_form(question.headers.getRawHeaders(b"content-type", (b"",))[-1], question.body)
     return fields
 
 

@@ -1,4 +1,4 @@
-"""A request: what its head must be like, its body, and the way to its answer."""
+"""A request that is being read: what its head must be like, and its body."""
 
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
@@ -7,10 +7,10 @@ import re
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeAlias
 
-from twisted.python.failure import Failure
 from twisted.web import http
 
 from txraft.web.forms import shown
+from txraft.web.question import Question
 
 if TYPE_CHECKING:
     from txraft.web.channel import ApiChannel
@@ -23,19 +23,15 @@ SMALL_CHUNKS = 100
 """How many chunks of a body may be smaller than CHUNK_SIZE on average."""
 CHUNK_SIZE = 64
 """In bytes."""
-COST_OF_ANSWERS = 8
-"""To send so many bytes takes as long as to read one of a form."""
 Refusal: TypeAlias = tuple[int, str]
 """The status, and a line that says why."""
 
 
 class ApiRequest(http.Request):
-    """A request. Its body stays in memory, since it is bounded; query string and form are left to `web.forms`."""
+    """A request until it has come whole: then it is a `Question`. Its body stays in memory, since it is bounded."""
 
     channel: "ApiChannel"
     content: BytesIO
-    lost = False
-    """The client has gone: there is nobody to write to."""
     _received = 0
     _chunks = 0
 
@@ -105,39 +101,13 @@ class ApiRequest(http.Request):
         if self._chunks > SMALL_CHUNKS + self._received // CHUNK_SIZE:
             self.channel.refuse(400, "the body comes in too many small chunks; send larger ones, or a Content-Length")
 
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: ARG002  Twisted's signature
         """All of the request is here."""
-        if self.channel.refused:
-            return
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        self.content.seek(0)
-        self.channel.site.serve(self)
+        if not self.channel.refused:
+            path, _, query = path.partition(b"?")
+            body = self.content.getvalue()
+            self.channel.ask(Question(self.channel, command, path, query, self.requestHeaders, body))
 
-    @property
-    def length(self) -> int:
-        """Of the request line and the body, in bytes."""
-        return len(self.uri) + self._received
-
-    def let_go_of_body(self) -> None:
-        """It has been read."""
-        if self._received and not self.lost:
-            self.content = BytesIO()
-            self.channel.site.release(self.channel)
-
-    def answer(self, body: bytes) -> None:
-        """Send the answer, whose status and headers have been set, now or later."""
-        if not self.lost:
-            self.channel.site.long_jobs.run(len(body) // COST_OF_ANSWERS, self._send, body)
-
-    def _send(self, body: bytes) -> None:
-        """Send it, if there is still somebody to send it to."""
-        if not self.lost:
-            self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
-            self.write(body)
-            self.finish()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The client has gone."""
-        self.lost = True
-        super().connectionLost(reason)
+    def drop_body(self) -> None:
+        """It will never be read."""
+        self.content = BytesIO()

@@ -12,15 +12,16 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.web import http
 from twisted.web.iweb import IRequest
 
 from txraft.interfaces import IReplica
 from txraft.settings import SizeLimits, Timing
 from txraft.web.application import Values, WebApplication
 from txraft.web.channel import ApiChannel
-from txraft.web.outcomes import no_such_method, no_such_path, respond
+from txraft.web.outcomes import Answer, no_such_method, no_such_path
 from txraft.web.parameters import body_limit
-from txraft.web.request import ApiRequest
+from txraft.web.question import Question
 from txraft.web.turns import LongJobs, Pipelines
 
 _log = Logger()
@@ -81,6 +82,8 @@ class ApiSite(ServerFactory):
         self._answers = _Held()
         self._said: dict[str, float] = {}
         """When each of the lines was logged."""
+        self._second = -1.0
+        self._date = b""
         self._watch = LoopingCall(self._expire)
         self._watch.clock = reactor
 
@@ -159,33 +162,42 @@ class ApiSite(ServerFactory):
         """Whether requests with this Host are answered: all, unless there is a list (hazard N7)."""
         return not self._allowed_hosts or _name(host.lower()) in self._allowed_hosts
 
-    def serve(self, request: ApiRequest) -> None:
-        """Answer a request that has come whole, now or later."""
-        route = self._routes.get(request.path)
+    def serve(self, question: Question) -> None:
+        """Answer a question, now or later."""
+        route = self._routes.get(question.path)
         cost = 1 if route is None else route.cost
-        self.long_jobs.run(request.length * cost, self._serve, request)
+        self.long_jobs.run(question.length * cost, self._serve, question)
 
-    def _serve(self, request: ApiRequest) -> None:
+    def _serve(self, question: Question) -> None:
         """Bring it to its route.
 
         The application's routes have no variable parts, so a dict finds them. Klein's own resource takes longer for
         that than all of the rest of a request takes. It would also cancel what the endpoint waits for when the client
         goes, but what was proposed goes its way, and a barrier may be shared."""
-        if request.lost:
+        if question.lost:
             return
-        route = self._routes.get(request.path)
-        body: bytes | Deferred[bytes]
+        route = self._routes.get(question.path)
+        answer: Answer | Deferred[Answer]
         if route is None:
-            body = respond(no_such_path(self._routes), request)
-        elif request.method not in route.methods:
-            body = respond(no_such_method(route.methods), request)
+            answer = no_such_path(self._routes)
+        elif question.method not in route.methods:
+            answer = no_such_method(route.methods)
         else:
-            body = cast("bytes | Deferred[bytes]", self._app.execute_endpoint(route.path, cast(IRequest, request)))
-        request.let_go_of_body()
-        if isinstance(body, Deferred):
-            body.addCallback(request.answer)
+            answer = cast("Answer | Deferred[Answer]", self._app.execute_endpoint(route.path, cast(IRequest, question)))
+        if question.body:
+            question.drop_body()
+            self.release(question.channel)
+        if isinstance(answer, Deferred):
+            answer.addCallback(question.answer)
         else:
-            request.answer(body)
+            question.answer(answer)
+
+    def date(self) -> bytes:
+        """Now, as an answer's head says it: made once a second."""
+        second = self.now() // 1
+        if second != self._second:
+            self._second, self._date = second, http.datetimeToString()
+        return self._date
 
 
 def _name(host: bytes) -> bytes:
