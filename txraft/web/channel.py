@@ -25,6 +25,7 @@ over (RFC 9112 §9.6).
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -46,6 +47,8 @@ MAX_HEADERS = MAX_LINE + 16 * 1024
 MAX_HEADER_COUNT = 100
 MAX_HEADER_NAME = 100
 """In bytes."""
+MAX_AT_ONCE = 64 * 1024
+"""What is longer leaves by the transport's own loop, which copies less. In bytes."""
 LINGER_SECONDS = 5.0
 
 _NOT_HTTP = (
@@ -77,6 +80,8 @@ class ApiChannel(http.HTTPChannel):
     """Nothing of the next request has come."""
     _waits_for_turn = False
     """The client has sent more than the request that was answered last, and the site will call `take_turn`."""
+    _socket: FileDescriptor | None = None
+    """The transport, where `write` may send at once."""
     _half_closed = False
     """The client will send nothing more."""
     _answer_size = 0
@@ -219,6 +224,21 @@ class ApiChannel(http.HTTPChannel):
 
     # What the client is sent
 
+    def write(self, data: bytes) -> None:
+        """Send it: at once where nothing else waits to be sent, without a turn of the reactor and three calls of the
+        system in between. Where the socket does not take all of it, nothing is read until it has (`pauseProducing`)."""
+        if self._socket is None or self._waitingForTransport or len(data) > MAX_AT_ONCE:
+            self.transport.write(data)
+            return
+        sent = self._socket.writeSomeData(data)
+        if sent != len(data):
+            self.transport.write(data[sent:] if isinstance(sent, int) else data)  # a lost connection is its to report
+            self._socket.producerPaused = True  # it calls `resumeProducing` when all is sent
+            self.pauseProducing()
+
+    def _send100Continue(self) -> None:
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # Twisted would write past what `write` knows of
+
     def answer(self, question: Question, answer: Answer) -> None:
         """Answer the question that was asked last."""
         self._answer_size = len(answer.body)
@@ -254,7 +274,8 @@ class ApiChannel(http.HTTPChannel):
             return
         self.paused = False
         self.site.release(self)
-        self._wait_for_request()
+        if not self.requests:  # or it was a 100 that had to wait, in the middle of a request
+            self._wait_for_request()
         super().resumeProducing()
         if self._buffer:
             self._wait_for_turn()
@@ -271,6 +292,8 @@ class ApiChannel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """A client has connected."""
         super().connectionMade()
+        if isinstance(self.transport, FileDescriptor):  # a socket itself, and nothing that encrypts on its way there
+            self._socket = self.transport
         self.site.opened(self)
 
     def readConnectionLost(self) -> None:
