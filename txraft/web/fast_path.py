@@ -76,7 +76,6 @@ class FastPath:
 
     def begin(self, data: bytes) -> bytes:
         """Take the first of what comes of a request. Gives back what is to go the long way: all of it, or nothing."""
-        self._beginning = b""
         if len(data) <= LONG:
             if self._known and self._channel.persistent and self._take(data, may_be_cut=True):
                 return b""
