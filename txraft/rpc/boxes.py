@@ -67,10 +67,10 @@ class BoxParser:
         """The boxes that `data` completes, each when it is asked for. Raises MalformedMessage, after which it is not to
         be used any more."""
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._wanted:
+            if len(self._rest) + len(data) < self._wanted:
+                self._rest += data
                 return
-            data = bytes(self._rest)
+            data = b"".join((self._rest, data))
         box, key, start, end = self._box, self._key, 0, len(data)
         while True:
             begin = start + 2
