@@ -66,7 +66,7 @@ class BoxParserTests(SynchronousTestCase):
             full = {b"%d" % number: bytes(value) for number in range(keys)}
             data = b"".join(pair(key, text) for key, text in full.items())
             self.assertTrue(read([data + END], trusted) == [full])
-            self.assertTrue(read([data + pair(b"1", b"again") + END], trusted) == [full | {b"1": b"again"}])
+            self.assertEqual(read([data + pair(b"1", b"") + END], trusted), ["a box with a key that comes twice"])
             self.assertEqual(read([data + pair(b"one", b"") + END], trusted), [f"a box of more than {keys} keys"])
         self.assertEqual(read([pair(b"k", bytes(GREETING_VALUE + 1))], False), ["a key or value of 4097 bytes"])
         self.assertEqual(read([pair(b"k" * 256, b"")]), ["a key or value of 256 bytes"])

@@ -3,7 +3,8 @@
 A box is a list of keys, each with a value of 65,535 bytes at most, and AMP lets it go on for as long as it likes. Here
 the number of keys is bounded, and thereby the bytes. Until the handshake both bounds are those of a greeting: a
 stranger makes a node hold `GREETING_KEYS * GREETING_VALUE` bytes, and what one read of the socket gives. A value that
-is too long is refused when its length arrives, and so is the first key that is too many.
+is too long is refused when its length arrives, and so is the first key that is too many, or comes again: by that, a
+stranger could go on until the handshake's time is over. (AMP would take the last of its values, and sends none such.)
 
 `BoxParser` takes the place of AMP's parser, which looks at a string again whenever a part of it comes, and takes a call
 for each. What the boxes say is AMP's to find out, except for Raft's messages (`message_boxes`).
@@ -89,7 +90,9 @@ class BoxParser:
                 key = None
             elif length:
                 key = data[begin:start]
-                if len(box) >= self._max_keys and key not in box:
+                if key in box:
+                    raise MalformedMessage("a box with a key that comes twice")
+                if len(box) >= self._max_keys:
                     raise MalformedMessage(f"a box of more than {self._max_keys} keys")
             else:
                 yield box
