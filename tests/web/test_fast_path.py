@@ -72,7 +72,7 @@ class WayTests(SynchronousTestCase):
             self.assertFalse(self.goes_fast(POST, POST[:cut], POST[cut:-1], POST[-1:]))
             self.assertFalse(self.goes_fast(POST, POST[:cut], POST[cut:] + POST, answers=2))
         long = request(b"POST /set", b"key=k&val=" + b"v" * LONG)
-        self.assertFalse(self.goes_fast(POST, long[:end], long[end:]))
+        self.assertFalse(self.goes_fast(POST, long[:-LONG], long[-LONG:]))
         wire = Wire()
         for piece in (POST[:end], POST[end:], POST[:end]):
             wire.send(piece)

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import Clock
 from tests.web.wire import FakeReplica
+from txraft.kv import Result
 from txraft.settings import Timing
 from txraft.web import site
 from txraft.web.channel import MAX_AT_ONCE
@@ -144,6 +145,27 @@ class SendingTests(SynchronousTestCase):
             self.send(form[len(behind) :])
             self.assertEqual(self.replica.proposals, proposals + 1)
             self.assertTrue(self.socket.taken.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"))
+
+    def test_body_behind_an_invitation(self) -> None:
+        """A body that looks like a request whose head is known is a body, though its invitation had to wait."""
+        self.send(GET)
+        self.socket.room, self.socket.taken = 5, b""
+        self.send(b"POST /get HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(GET))
+        self.socket.room = 1 << 30
+        self.socket.doWrite()
+        self.send(GET)
+        self.assertEqual(self.replica.barriers, 1)
+        self.assertEqual(self.socket.taken.count(b"HTTP/1.1 "), 2)
+
+    def test_answer_behind_an_invitation(self) -> None:
+        """An answer waits behind what waits, though there is room by now."""
+        self.replica.waiting = []
+        self.socket.room = 5
+        self.send(b"GET /set?key=k&val=v HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
+        self.socket.room = 1 << 30
+        self.replica.waiting.pop().callback(Result.DONE.value)
+        self.socket.doWrite()
+        self.assertTrue(self.socket.taken.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"))
 
     def test_lost(self) -> None:
         """A connection that turns out to be lost is the transport's to report."""
