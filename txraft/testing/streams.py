@@ -12,7 +12,7 @@ from attrs import define, field
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IPushProducer, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IPullProducer, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -23,7 +23,7 @@ from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import AGAIN, Links, Station
 
 BUFFER = 64 << 10
-"""Bytes that may be on their way before a producer is paused."""
+"""Bytes that may be on their way before a socket takes no more."""
 
 _ADDRESS = IPv4Address("TCP", "127.0.0.1", 0)
 
@@ -41,18 +41,25 @@ class Transport:
     lost: bool = False
     _coming: bytes = b""
     """On its way here."""
-    _producer: IPushProducer | None = None
-    _paused: bool = False
+    _producer: IPullProducer | None = None
+    _waits: bool = False
     """Whether the producer waits until everything has arrived at the other end."""
     _due: bool = False
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the other end."""
+        """Send bytes to the other end, however many are on their way."""
         if not self.lost and self.station.may_act():
             self.other.carry(data)
-            if self._producer is not None and not self._paused and len(self.other._coming) > BUFFER:
-                self._paused = True
-                self._producer.pauseProducing()
+            self._waits = self._producer is not None
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        """Send as many of the bytes as there is room for on the way. How many these are."""
+        if self.lost:
+            return ConnectionLost()
+        if self.station.may_act():
+            data = data[: max(0, BUFFER - len(self.other._coming))]
+            self.other.carry(data)
+        return len(data)
 
     def carry(self, data: bytes) -> None:
         """Bytes are on their way to this end."""
@@ -76,12 +83,12 @@ class Transport:
         self.process.enter(self._receive, data)
         if rest:
             self.carry(rest)
-        elif self.other._paused:
+        elif self.other._waits:
             self.process.schedule.after(self.links.delay(), self.other.process.enter, self.other._resume)
 
     def _resume(self) -> None:
-        if self._producer is not None and self._paused and not self.other._coming:
-            self._paused = False
+        if self._producer is not None and self._waits and not self.other._coming:
+            self._waits = False
             self._producer.resumeProducing()
 
     def _receive(self, data: bytes) -> None:
@@ -113,14 +120,15 @@ class Transport:
         self.process.callLater(0, self.break_off)
         self.process.schedule.after(self.links.delay(), self.other.break_off)
 
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Pause the producer when much is on its way, and let it resume when all has arrived."""
-        assert streaming
+    def registerProducer(self, producer: IPullProducer, streaming: bool) -> None:
+        """Ask the producer for more now, and whenever everything has arrived."""
+        assert not streaming
         self._producer = producer
+        producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """Nobody is paused any more."""
-        self._producer = None
+        """Nobody waits any more."""
+        self._producer, self._waits = None, False
 
     def getPeer(self) -> IAddress:
         """Nothing that matters."""
