@@ -107,9 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--what",
         nargs="+",
-        choices=["set", "post", "get", "stale", "mixed"],
+        choices=["set", "post", "get", "stale", "mixed", "batch"],
         default=["set", "get"],
-        help="set and post write, get reads linearizably, mixed does half of each [set get]",
+        help="set and post write, batch a hundred keys in a request (txraft alone), get reads linearizably, mixed does"
+        " half of each [set get]",
     )
     command.add_argument("--connections", nargs="+", type=positive, default=CONNECTIONS, help="[1 16 64 256]")
     command.add_argument("--size", type=positive, default=255, help="of values, in bytes [%(default)s]")

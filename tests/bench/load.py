@@ -19,7 +19,7 @@ class Work:
     """What clients ask for."""
 
     what: str
-    """set, post, get, stale (see the scripts)."""
+    """set, post, batch, get, stale, mixed (see the scripts)."""
     connections: int
     size: int = 255
     """Of a value, in bytes."""

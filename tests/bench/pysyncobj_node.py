@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from pysyncobj import SyncObj, SyncObjConf, replicated  # type: ignore[import-untyped]  # it has no annotations
+from pysyncobj import SyncObj, SyncObjConf, replicated
 
 VALUE = "v" * 255
 OUTSTANDING = 64

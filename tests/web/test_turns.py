@@ -222,3 +222,16 @@ class LongTests(Clients):
             self.assertEqual(done, after)
         clock.advance(0.21)
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_refused_while_it_waits(self) -> None:
+        """A request whose body was given up for room, and that was told that nothing was done, is not done later."""
+        head = b"POST /set?key=k&val=v HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        request = head + b"Content-Length: %d\r\n\r\n" % AT_ONCE + b"&" * AT_ONCE
+        first, second = self.client(), self.client()
+        first.protocol.dataReceived(self.form(AT_ONCE))
+        second.protocol.dataReceived(request)
+        proposals = self.wire.replica.proposals
+        second.protocol.refuse(503, "nothing was done")
+        self.pause()
+        self.assertIn(b"HTTP/1.1 503 ", second.value())
+        self.assertEqual(self.wire.replica.proposals, proposals)
