@@ -4,13 +4,13 @@ Theory of operation
 ===================
 
 One `Raft` is one server. Everything that happens to it is a method call that carries the time: a message arrived, the
-election timer fired, the heartbeat timer fired, a command was proposed, a read wants a barrier, a save is durable. Each
-call runs to its end; none waits. What the server wants done in return collects in an outbox and is taken, after a burst
-of calls, as one `Ready`: so a burst is one write, one fsync and one message a peer.
+election timer fired, the heartbeat timer fired, a command was proposed, a read wants a barrier, a save is durable, a
+connection opened or closed. Each call runs to its end; none waits. What the server wants done in return collects in an
+outbox and is taken, after a burst of calls, as one `Ready`: so a burst is one write, one fsync and one message a peer.
 
     receive, election_timeout,          ┌──────┐          messages ──────────> peers
     heartbeat_timeout, propose,  ─────> │ Raft │ ──Ready─> save ──────────────> disk ──> saved()
-    read, saved, peer_connected         └──────┘          messages_after_save > peers, once the save is durable
+    read, saved, peer_connected, _lost  └──────┘          messages_after_save > peers, once the save is durable
                                                           committed, reads ───> state machine
 
 The order that keeps promises across a crash: a message that says something of the server's own state (a vote, an
