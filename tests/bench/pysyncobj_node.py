@@ -21,7 +21,9 @@ class Values(SyncObj):  # type: ignore[misc]  # it has no annotations
 
     def __init__(self, own: str, others: list[str], directory: Path) -> None:
         self._values: dict[str, str] = {}
-        super().__init__(own, others, SyncObjConf(journalFile=str(directory / own.replace(":", "-"))))
+        self.ready = threading.Event()
+        journal = str(directory / own.replace(":", "-"))
+        super().__init__(own, others, SyncObjConf(journalFile=journal, onReady=self.ready.set))
 
     @replicated  # type: ignore[untyped-decorator]  # the same
     def set(self, key: str, value: str) -> None:
@@ -31,8 +33,7 @@ class Values(SyncObj):  # type: ignore[misc]  # it has no annotations
 
 def measure(values: Values, seconds: float) -> dict[str, float]:
     """The latency of one write at a time, in milliseconds, and writes a second with 64 under way."""
-    while not values.isReady():
-        time.sleep(0.1)
+    values.ready.wait()
     latencies = []
     for number in range(30):
         began = time.perf_counter()

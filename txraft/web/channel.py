@@ -214,8 +214,8 @@ class ApiChannel(http.HTTPChannel):
         super().allContentReceived()
 
     def ask(self, question: Question) -> None:
-        """A request is here, whoever has read it. Nothing is read until it has been answered, as in Twisted, which has
-        no public name for that."""
+        """A request has come whole, by either way. Until it is answered nothing is read. Twisted does so for what it
+        reads itself, and has no public name for that."""
         self.deadline = inf
         self._handlingRequest = True
         self.setRawMode()
