@@ -291,6 +291,7 @@ class LateElectionTimerTests(SynchronousTestCase):
         server = self.server_at(2.1 * INTERVAL)
         for _ in range(3):
             server.receive(2, Heartbeat(1, 0, 0, 0))
+            server.write_all()
             assert server.raft.election_deadline is not None
             self.cluster.advance(server.raft.election_deadline + 2.1 * INTERVAL - self.cluster.now)
             server.raft.election_timeout(self.cluster.now)
