@@ -1,5 +1,6 @@
 """How a node is wired: what its settings reach, and a whole one that serves and stops."""
 
+import errno
 import resource
 import socket
 import sqlite3
@@ -223,6 +224,13 @@ class PortTests(SynchronousTestCase):
             advice = f"end what listens there, or give this node another {key}, or listen elsewhere ({bind})"
             self.assertEqual(line, f"cannot listen on {address}: Address already in use; {advice}")
             self.bind(node)
+
+    def test_nothing_stays_open(self) -> None:
+        """Of a port that cannot be listened on."""
+        with patch("txraft.service.socket.socket") as made:
+            made.return_value.bind.side_effect = OSError(errno.EADDRINUSE, "Address already in use")
+            self.assertRaises(ListenError, service.bind_ports, Settings((member(0),)), 0)
+        made.return_value.close.assert_called_once_with()
 
     def test_not_of_this_machine(self) -> None:
         """Nothing listens there that could be ended."""

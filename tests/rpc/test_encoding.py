@@ -188,6 +188,11 @@ class MessagesTests(SynchronousTestCase):
             return
         self.assertEqual(packed.from_bytes(packed.to_bytes(message)), message)
 
+    def test_deep(self) -> None:
+        """What nests too deeply is refused with a reason, which msgpack does not give."""
+        with self.assertRaisesRegex(MalformedMessage, r"it is not msgpack \(\w+\)"):
+            PackedMessage(messages.Heartbeat).from_bytes(b"\x91" * 2000)
+
     def test_many_small_things(self) -> None:
         """A long message cannot become many objects: what is longer than a batch has one entry. Measured by what is
         allocated."""

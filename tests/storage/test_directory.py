@@ -12,6 +12,7 @@ from attrs import evolve
 
 from tests.storage.contract import NOTHING
 from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
+from txraft import wal
 from txraft.core.ready import TermAndVote
 from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirectory
 from txraft.storage.directory import make_directory, name_of_user
@@ -76,6 +77,12 @@ class DirectoryTests(SQLiteTestCase):
         directory.chmod(0o750)
         make_directory(directory)
         self.assertEqual(directory.stat().st_mode & 0o777, 0o750)
+
+    def test_full_disks(self) -> None:
+        """What the system says of a full disk, or of a quota, is advice to make room, also where there is room for
+        others."""
+        for number, advice in ((errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EIO, "may be failing")):
+            self.assertIn(advice, wal.remedy_for_write(Path(self.mktemp()), OSError(number, os.strerror(number))))
 
     def test_names_of_users(self) -> None:
         """By name where there is one, and else by number."""
