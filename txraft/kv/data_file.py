@@ -11,21 +11,18 @@ node of the same cluster has the same in it, where its index is no further than 
 entries there ends the node when the leader is heard (`txraft.core.follower`).
 
 Each SQL statement gives up the interpreter's lock and takes it again, and so does each row that it gives back, which
-beside a busy reactor costs more than the work it does. So a batch is few statements of many rows each, which give back
-one row or none.
+beside a busy reactor costs more than the work it does. So a write is few statements of many rows each, which give back
+one row or none. They go through the keys in the order of the b-tree, so that each of its pages is met once.
 """
 
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 from zlib import crc32
 
 from txraft import wal
 from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
-
-T = TypeVar("T")
 
 FORMAT = 3
 """The `user_version` of the file; 0 is a new file."""
@@ -99,9 +96,10 @@ class DataFile:
         assert self._connection is not None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._forget_rows(self._connection, list(changes))
-            self._store(self._connection, [(key, value) for key, value in changes.items() if value is not None])
-            self._remove(self._connection, [key for key, value in changes.items() if value is None])
+            for keys in _batches(sorted(changes)):
+                self._forget_rows(self._connection, keys)
+                self._store(self._connection, [(key, value) for key in keys if (value := changes[key]) is not None])
+                self._remove(self._connection, [key for key in keys if changes[key] is None])
             self._write_applied(self._connection, index)
             self._connection.execute("COMMIT")
             self._not_checkpointed += sum(len(value or b"") + wal.PAGE_SIZE for value in changes.values())
@@ -184,17 +182,15 @@ class DataFile:
 
     def _forget_rows(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
         """Take the rows of `keys`, as they are in the file, out of count and sum."""
-        for batch in _batches(keys):
-            ((count, checksums),) = connection.execute(
-                f"SELECT count(*), ifnull(sum(checksum), 0) FROM data WHERE key IN ({','.join('?' * len(batch))})",
-                batch,
-            ).fetchall()
-            self._row_count -= count
-            self._row_checksums -= checksums
+        ((count, checksums),) = connection.execute(
+            f"SELECT count(*), ifnull(sum(checksum), 0) FROM data WHERE key IN ({','.join('?' * len(keys))})", keys
+        ).fetchall()
+        self._row_count -= count
+        self._row_checksums -= checksums
 
     def _store(self, connection: sqlite3.Connection, items: Sequence[tuple[bytes, bytes]]) -> None:
-        for batch in _batches(items):
-            rows = [(key, checksum_of(key, value), value) for key, value in batch]
+        if items:
+            rows = [(key, checksum_of(key, value), value) for key, value in items]
             connection.execute(
                 f"INSERT OR REPLACE INTO data VALUES {','.join(['(?,?,?)'] * len(rows))}",
                 [column for row in rows for column in row],
@@ -203,8 +199,8 @@ class DataFile:
             self._row_checksums += sum(checksum for _, checksum, _ in rows)
 
     def _remove(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
-        for batch in _batches(keys):
-            connection.execute(f"DELETE FROM data WHERE key IN ({','.join('?' * len(batch))})", batch)
+        if keys:
+            connection.execute(f"DELETE FROM data WHERE key IN ({','.join('?' * len(keys))})", keys)
 
     def _write_applied(self, connection: sqlite3.Connection, index: int) -> None:
         connection.execute(
@@ -224,5 +220,5 @@ def checksum_of(key: bytes, value: bytes) -> int:
     return crc32(value, crc32(key, len(key)))
 
 
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + ROWS_PER_STATEMENT] for start in range(0, len(items), ROWS_PER_STATEMENT))
+def _batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (keys[start : start + ROWS_PER_STATEMENT] for start in range(0, len(keys), ROWS_PER_STATEMENT))
