@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.web.test_work import work
 from tests.web.wire import Response, Wire
-from txraft.errors import BadRequest, OutcomeUnknown
+from txraft.errors import BadRequest, OutcomeUnknown, TooLarge
 from txraft.kv import Batch, CompareAndSet, Delete, Get, Result, Set
 from txraft.kv.commands import Refused, encode_batch_result
 from txraft.settings import SizeLimits
@@ -101,7 +101,9 @@ class RefusalTests(BatchTestCase):
         """One that is wrong refuses all, in a line that says which it is and how it is right."""
         right = {"set": {"key": "a", "val": "1"}}
         for wrong, line in (
-            (7, r"^'7' is no part of an operation"),
+            (7, r"^\[1\] is not one operation"),
+            ({"set": {"key": "a", "val": 1}}, r"^\[1\].set.val is not a text in quotes"),
+            ({"get": {"key": float("nan")}}, r"^\[1\].get.key is not a text in quotes"),
             ("set", r"^\[1\] is not one operation, .*as in \[{\"set\": "),
             ({}, r"^\[1\] is not one operation"),
             ({"set": {}, "get": {}}, r"^\[1\] is not one operation"),
@@ -122,13 +124,12 @@ class RefusalTests(BatchTestCase):
         for body, line in (
             (b"[", r"^the body is not JSON: Expecting value: line 1 .*; send \["),
             (b"", r"^the body is not JSON"),
-            (b"[]", r"^the body is not a list of operations; send \["),
+            (b"[]", r"^the list has no operation; send \["),
             (b"{}", r"^the body is not a list of operations"),
             (b"[\xff]", r"^the body is not UTF-8"),
-            (b"[" * 999, r"^the body (is not JSON|nests too deeply)"),
-            (b"9" * 999, r"^'9{60}'\.\.\. is no part"),
-            (b"[NaN]", r"^'NaN' is no part"),
-            (b'[{"get": {"key": "a", "key": "b"}}]', r"^a name is given twice in "),
+            (b"[" * 99, r"^the body is not JSON"),
+            (b"9" * 100, r"^the body is not a list of operations; send \["),
+            (b'[{"get": {"key": "a", "key": "b"}}]', r"^the name 'key' is given twice in an object$"),
         ):
             self.assert_refused(self.post(body), 400, line)
 
@@ -190,7 +191,7 @@ class ParserTests(SynchronousTestCase):
 
     def test_deep(self) -> None:
         """What nests deeply is refused, in lists and in objects (hazard N1)."""
-        limits = SizeLimits()
+        limits = SizeLimits(batch_operations=10_000)
         for opening in (b"[", b'{"a":'):
             with self.assertRaisesRegex(BadRequest, "^the body nests too deeply"):
                 parse_batch(opening * 100_000, limits)
@@ -209,9 +210,22 @@ class ParserTests(SynchronousTestCase):
             b'"",',
             b'"\\ud83d\\ude00",',
             b'{"a":{"base64":"aaaa"}},',
+            b"[[[[]]]],",
+            b'{"b":"","a":"","a":""},',
         ):
             few, many = (work(partial(parse, b"[" + part * count + b'""]')) for count in (200, 400))
             self.assertLess(many[0], 2.2 * few[0] + 1000, part)
             self.assertLess(many[1], 2.2 * few[1] + 1000, part)
-        within, beyond = (work(partial(parse, b"[" + b"{}," * count + b"{}]")) for count in (6000, 12_000))
-        self.assertLess(beyond[0], within[0] + 1000)
+            within, beyond = (work(partial(parse, b"[" + part * count + b'""]')) for count in (400, 40_000))
+            self.assertLess(beyond[0], within[0] + 1000, part)
+
+    def test_most_that_operations_take(self) -> None:
+        """The bounds on what stands in a batch leave room for any operations, however they are written."""
+        raw = {"base64": "aw=="}
+        batch = [{"cas": {"key": raw, "old": raw, "val": raw}}] * 5
+        wanted = Batch((CompareAndSet(b"k", b"k", b"k"),) * 5, max_answer=1000)
+        self.assertEqual(parse_batch(json.dumps(batch, indent=1).encode(), LIMITS), wanted)
+        for text in (b'"\\\\"', b'"\\"[{,:"', b'"[[[[[[[[[[[[[[[["'):
+            self.assertEqual(len(parse_batch(b'[{"delete":{"key":%b}}]' % text, SizeLimits()).operations), 1)
+        with self.assertRaisesRegex(TooLarge, "more in it than 5 operations take; the limit, batch_operations, is 5$"):
+            parse_batch(json.dumps([*batch, {"get": {"key": "k"}}]).encode(), LIMITS)

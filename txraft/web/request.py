@@ -94,7 +94,7 @@ class ApiRequest(http.Request):
         limit = self.channel.site.body_limit
         if length > limit:
             self.requestHeaders.removeHeader(b"expect")  # or Twisted goes on to invite the body
-            self.channel.refuse(413, f"the body is longer than {limit} bytes, which is more than key and values take")
+            self.channel.refuse(413, f"the body is longer than {limit} bytes, which is more than any may be")
 
     def _count_chunk(self) -> None:
         self._chunks += 1
