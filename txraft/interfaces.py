@@ -154,7 +154,7 @@ class IPeerHandler(Interface):
         What was on its way by the one before may be lost (hazard R22)."""
 
     def peer_lost(peer: NodeId) -> None:
-        """There is no connection to `peer` any more."""
+        """The last connection to `peer` has closed, and it was dialled since and not reached."""
 
     def propose(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further."""

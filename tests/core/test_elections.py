@@ -4,6 +4,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, request_vote
+from txraft.core.configuration import Configuration
 from txraft.core.elections import EARLY
 from txraft.core.messages import (
     AppendEntries,
@@ -313,6 +314,15 @@ class LeaderLostTests(SynchronousTestCase):
             [(_, reply)] = follower.sent(RequestVoteReply)
             self.assertEqual(reply.vote_granted, granted)
             follower.outgoing.clear()
+
+    def test_no_voter(self) -> None:
+        """Who has no vote looks for nobody, member or not (hazard E10)."""
+        for configuration in (Configuration(voters=(1, 3, 4, 5), learners=(2,)), Configuration(voters=(1, 3, 4, 5))):
+            follower = self.cluster[2].raft
+            follower._state.configuration = configuration
+            before = follower.election_deadline
+            self.lose(self.cluster[2])
+            self.assertEqual(follower.election_deadline, before)
 
     def test_another_peer(self) -> None:
         """A connection to any other changes nothing, and to a leader it is all the same."""

@@ -37,9 +37,9 @@ class Elections:
         self._restart_timer(now)
 
     def leader_lost(self, leader: NodeId, now: float) -> None:
-        """The connection to a peer has closed. If it was the leader's, it may be that no process is there any more, and
-        everybody else has just seen the same: ask them soon. Those that hear the leader refuse, as ever, and where no
-        PreVote would ask them first, the election timer decides (hazard E8).
+        """The connection to a peer has closed, and nobody listens where it was. If that was the leader, everybody else
+        has just seen the same: ask them soon. Those that hear the leader refuse, as ever, and where no PreVote would
+        ask them first, the election timer decides (hazard E8).
 
         Each voter has a share of EARLY to itself, so that two rarely ask at once, and split the votes.
         """
@@ -47,6 +47,8 @@ class Elections:
         if state.role is not Role.FOLLOWER or state.leader_id != leader or not state.options.pre_vote:
             return
         self._leader_heard_at = float("-inf")
+        if not state.configuration.is_voter(state.node_id):
+            return
         others = sorted(state.configuration.members - {leader})
         share = (others.index(state.node_id) + state.random.random()) / len(others)
         self.deadline = min(self.deadline, now + share * EARLY * state.options.election_timeout)

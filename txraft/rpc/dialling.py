@@ -1,5 +1,6 @@
 """Dialling one peer, again and again, and saying so when it cannot be reached."""
 
+from collections.abc import Callable
 from typing import Final
 
 from attrs import define
@@ -33,8 +34,8 @@ _REASONS: Final[dict[type[Exception], str]] = {
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
 class WatchedEndpoint:
-    """Dials a peer by another endpoint. Where that has not succeeded for `_patience` seconds, the log says why, and
-    again as often as `_log` lets it."""
+    """Dials a peer by another endpoint. `_on_failure` is told of each attempt that fails. Where none has succeeded for
+    `_patience` seconds, the log says why, and again as often as `_log` lets it."""
 
     _peer: NodeId
     _address: str
@@ -42,6 +43,7 @@ class WatchedEndpoint:
     _clock: IReactorTime
     _log: LimitedLog
     _patience: float
+    _on_failure: Callable[[NodeId], None]
     _first_attempt: float | None = None
     """When the first one began since the peer was last reached."""
 
@@ -58,8 +60,10 @@ class WatchedEndpoint:
 
     def _failed(self, failure: Failure) -> Failure:
         assert self._first_attempt is not None
-        waited = self._clock.seconds() - self._first_attempt
-        if waited >= self._patience and not failure.check(CancelledError, error.ConnectingCancelledError):
+        if failure.check(CancelledError, error.ConnectingCancelledError):
+            return failure
+        self._on_failure(self._peer)
+        if self._clock.seconds() - self._first_attempt >= self._patience:
             kind = failure.check(*_REASONS)
             self._log.warn(
                 (self._peer, "unreachable"),

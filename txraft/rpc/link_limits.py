@@ -11,8 +11,9 @@ from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport
 class LinkLimits:
     """Times are in seconds."""
 
-    retry_first: float = 0.05
-    """About this long after a connection is lost, the next is tried; each further wait is half as long again."""
+    retry_first: float = 0.01
+    """About this long after a connection is lost, the next is tried; each further wait is half as long again. Short,
+    since followers do not look for another leader before it."""
     retry_most: float = 1.0
     """The longest wait between two attempts, and the wait after each handshake that failed."""
     handshake: float = 5.0

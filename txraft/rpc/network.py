@@ -54,6 +54,8 @@ class Network:
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
     _unwelcome: set[NodeId] = field(init=False, factory=set)
     """Peers that were reached last time and turned out to be of no use: no handshake, or nonsense after it."""
+    _missed: set[NodeId] = field(init=False, factory=set)
+    """Peers whose last connection has closed, and that no attempt has reached or failed to reach since."""
     _strangers: dict[Link, None] = field(init=False, factory=dict)
     """Connections that were dialled by others and have not completed their handshake, the oldest first."""
     _warnings: LimitedLog = field(init=False)
@@ -71,7 +73,13 @@ class Network:
         for peer, endpoint in self.endpoints.items():
             factory = _Factory(partial(self._dialled, peer))
             watched = WatchedEndpoint(
-                peer, self.addresses[peer], endpoint, self.reactor, self._warnings, self.limits.unreachable_after
+                peer,
+                self.addresses[peer],
+                endpoint,
+                self.reactor,
+                self._warnings,
+                self.limits.unreachable_after,
+                self._not_reached,
             )
             self._dialling.append(Dialling(watched, factory, self._retry_policy(peer), self.reactor))
         for service in self._dialling:
@@ -157,6 +165,7 @@ class Network:
         ways, used = self._ways(link), self._link_to(peer)
         older = ways.get(peer)
         ways[peer] = link
+        self._missed.discard(peer)
         if older is not None:
             older.abort()
         self._strangers.pop(link, None)
@@ -180,7 +189,17 @@ class Network:
             self._comings.info(peer, "lost the connection to node {peer}", peer=peer)
         else:
             self._comings.info(peer, "node {peer} has disconnected", peer=peer)
-        self._tell_if_changed(peer, used)
+        if self._link_to(peer) is None:
+            self._missed.add(peer)
+        else:
+            self._tell_if_changed(peer, used)
+
+    def _not_reached(self, peer: NodeId) -> None:
+        """An attempt to reach a peer has failed. Where it follows on a connection that closed, the peer is lost: nobody
+        listens there. A process that lives is there again by then, whatever has closed its connections."""
+        if peer in self._missed:
+            self._missed.discard(peer)
+            self._tell(self.handler.peer_lost, peer)
 
     def complain(self, link: Link, kind: object, line: str) -> None:
         """As Owner.complain."""
@@ -190,6 +209,7 @@ class Network:
         """As Owner.reject."""
         if isinstance(link, Caller):
             self._unwelcome.add(link.peer)
+            self._not_reached(link.peer)
         self.complain(link, kind, line)
 
     def _ways(self, link: Link) -> dict[NodeId, Link]:
@@ -197,9 +217,8 @@ class Network:
 
     def _tell_if_changed(self, peer: NodeId, before: Link | None) -> None:
         """Tell the handler where entries and questions to `peer` do not go by `before` any more (hazard R22)."""
-        link = self._link_to(peer)
-        if link is not before:
-            self._tell(self.handler.peer_lost if link is None else self.handler.peer_connected, peer)
+        if self._link_to(peer) is not before:
+            self._tell(self.handler.peer_connected, peer)
 
     def _tell(self, listener: Callable[[NodeId], None], peer: NodeId) -> None:
         try:
