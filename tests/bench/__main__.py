@@ -1,13 +1,19 @@
 """Measure txraft, and others beside it, on this machine.
 
-compare     writes and reads a second, latencies and CPU time, of systems loaded in turn (wants wrk, and etcd for etcd)
+compare     requests a second, latencies, CPU time and bytes between nodes, of systems loaded in turn
+grow        how that of txraft changes with the number of keys, of nodes and of clients, and with the size of values
 failover    seconds from the end of the leader to the next acknowledged write
+elections   whether a leader stays one under load, with given timeouts
 pysyncobj   the latency of one write and writes a second of PySyncObj (which does not sync), beside txraft's
 idle        CPU that each node of three takes while nobody asks anything
+
+They want wrk, curl and ss, and etcd where it is measured. A run during which others had much of the machine, or in
+which a request failed, is refused; BENCH_ANYWAY=1 in the environment takes it where only the machine was not quiet.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -20,16 +26,26 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 
 from tests.arguments import positive
-from tests.bench import compare, failover
-from tests.bench.load import Disturbed, Work, cpu_seconds, run
-from tests.bench.systems import SYSTEMS, running
+from tests.bench import compare, failover, grow
+from tests.bench.elections import elections
+from tests.bench.load import Disturbed, Work, cpu_seconds, keys_for, load
+from tests.bench.systems import SYSTEMS, Txraft, running
 from tests.integration.ports import reserve_port
+from txraft.errors import SettingsError
+from txraft.settings import Timing
 
 CONNECTIONS = [1, 16, 64, 256]
+OPEN_FILES = 4096
+"""What the nodes and wrk may have: room for a thousand clients."""
 
 
 async def _compare(reactor: Any, given: argparse.Namespace) -> None:
-    works = [Work(what, each, given.size) for what in given.what for each in given.connections]
+    works = [
+        Work(what, each, size, keys_for(size))
+        for size in given.sizes
+        for what in given.what
+        for each in given.connections
+    ]
     results = await compare.compare(
         reactor, given.systems, works, given.rounds, given.seconds, given.nodes, given.follower
     )
@@ -39,20 +55,35 @@ async def _compare(reactor: Any, given: argparse.Namespace) -> None:
     if given.picture is not None:
         from tests.bench.picture import draw  # noqa: PLC0415 - matplotlib takes a second
 
-        draw(given.picture, results)
+        draw(given.picture, results, given.nodes)
+
+
+async def _grow(reactor: Any, given: argparse.Namespace) -> None:
+    results = await grow.grow(reactor, given.what, given.rounds, given.seconds)
+    print(grow.table(given.what, results))
+    if given.json is not None:
+        compare.write(given.json, results)
+    if given.picture is not None:
+        from tests.bench.picture import draw_growth  # noqa: PLC0415 - the same
+
+        draw_growth(given.picture, given.what, results)
 
 
 async def _failover(reactor: Any, given: argparse.Namespace) -> None:
     await failover.failover(reactor, given.systems, given.times, given.cut)
 
 
+async def _elections(reactor: Any, given: argparse.Namespace) -> None:
+    try:
+        timing = Timing(election_timeout=given.election_timeout, heartbeat_interval=given.heartbeat_interval)
+    except SettingsError as error:
+        raise SystemExit(f"bench: {error}") from None
+    await elections(reactor, given.seconds, given.connections, timing)
+
+
 async def _pysyncobj(reactor: Any, given: argparse.Namespace) -> None:
-    with running(reactor, ["txraft"], 3) as (ours,):
-        leader = await ours.leader()
-        runs = [
-            await run(ours.url(leader), ours.script, Work("set", each), given.seconds, leader.pid, [])
-            for each in (1, 64)
-        ]
+    with running(reactor, [Txraft], 3) as (ours,):
+        runs = [await load(reactor, ours, Work("set", each), given.seconds) for each in (1, 64)]
     theirs = pysyncobj(given.seconds)
     print(f"one write:  txraft {runs[0].p50:.2f} ms, PySyncObj {theirs['latency']:.2f} ms")
     print(f"64 writes:  txraft {runs[1].rate:.0f}/s, PySyncObj {theirs['rate']:.0f}/s")
@@ -84,7 +115,7 @@ def pysyncobj(seconds: float) -> dict[str, float]:
 
 
 async def _idle(reactor: Any, given: argparse.Namespace) -> None:
-    with running(reactor, ["txraft"], 3) as (system,):
+    with running(reactor, [Txraft], 3) as (system,):
         leader = await system.leader()
         before = [cpu_seconds(node.pid) for node in system.nodes]
         began = time.monotonic()
@@ -99,33 +130,48 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True)
-    systems = argparse.ArgumentParser(add_help=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    systems, runs = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
     systems.add_argument("--systems", nargs="+", choices=sorted(SYSTEMS), default=["txraft"], help="[txraft]")
+    runs.add_argument("--rounds", type=positive, default=3, help="of which medians are taken [%(default)s]")
+    runs.add_argument("--json", type=Path, help="write all figures there")
+    runs.add_argument("--picture", type=Path, help="draw them there, as SVG")
 
-    command = commands.add_parser("compare", parents=[systems], help="rates, latencies, CPU time")
+    command = commands.add_parser("compare", parents=[systems, runs], help="rates, latencies, CPU time, bytes")
     command.add_argument(
         "--what",
         nargs="+",
         choices=["set", "post", "get", "stale", "mixed", "batch"],
         default=["set", "get"],
-        help="set and post write, batch a hundred keys in a request (txraft alone), get reads linearizably, mixed does"
-        " half of each [set get]",
+        help="set and post write, batch a hundred keys in a request, get reads linearizably, stale what the node has"
+        " (etcd: serializable), mixed sets and gets by halves [set get]",
     )
     command.add_argument("--connections", nargs="+", type=positive, default=CONNECTIONS, help="[1 16 64 256]")
-    command.add_argument("--size", type=positive, default=255, help="of values, in bytes [%(default)s]")
+    command.add_argument(
+        "--sizes", nargs="+", type=positive, default=[255], help="of values, in bytes, at most a MiB [255]"
+    )
     command.add_argument("--nodes", type=positive, default=3, help="[%(default)s]")
     command.add_argument("--follower", action="store_true", help="load a follower, not the leader")
-    command.add_argument("--rounds", type=positive, default=3, help="of which medians are taken [%(default)s]")
     command.add_argument("--seconds", type=positive, default=3, help="of each run [%(default)s]")
-    command.add_argument("--json", type=Path, help="write all figures there")
-    command.add_argument("--picture", type=Path, help="draw throughput and latency there, as SVG")
     command.set_defaults(measure=_compare)
+
+    command = commands.add_parser("grow", parents=[runs], help="how cost grows; some five minutes")
+    command.add_argument("--what", nargs="+", choices=list(grow.GROWTH), default=list(grow.GROWTH), help="[all]")
+    command.add_argument("--seconds", type=positive, default=2, help="of each run [%(default)s]")
+    command.set_defaults(measure=_grow)
 
     command = commands.add_parser("failover", parents=[systems], help="the end of a leader")
     command.add_argument("--times", type=positive, default=20, help="[%(default)s]")
     command.add_argument("--cut", action="store_true", help="leave its connections open, as where it is cut off")
     command.set_defaults(measure=_failover)
+
+    command = commands.add_parser("elections", help="a leader under load")
+    command.add_argument("--seconds", type=positive, default=600, help="[%(default)s]")
+    command.add_argument("--connections", type=positive, default=256, help="[%(default)s]")
+    for name in ("election_timeout", "heartbeat_interval"):
+        option = f"--{name.replace('_', '-')}"
+        command.add_argument(option, type=positive, default=getattr(Timing(), name), help="in ms [%(default)g]")
+    command.set_defaults(measure=_elections)
 
     command = commands.add_parser("pysyncobj", help="beside PySyncObj")
     command.add_argument("--seconds", type=positive, default=5, help="[%(default)s]")
@@ -147,6 +193,9 @@ def main() -> None:
         except Disturbed as error:
             raise SystemExit(f"bench: {error}") from None
 
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # which the nodes and wrk inherit
+    if soft < OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
     with suppress(BrokenPipeError):
         react(lambda reactor: ensureDeferred(measure(reactor)))
 

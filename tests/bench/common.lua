@@ -1,20 +1,22 @@
--- What the scripts for wrk share: how many keys there are, and what is said at the end.
-keys = 10000
-local filled = 0
-
+-- What the scripts for wrk share: which keys there are, and what is said at the end.
 function begin(args)
   math.randomseed(os.time())
-  what, filled = args[1], tonumber(args[3] or 0)
+  what, size, keys = args[1], tonumber(args[2]), tonumber(args[3])
 end
 
 function key_and_kind()  -- what to do with which key
-  if what == "fill" then
-    filled = filled + 1
-    return (filled - 1) % keys + 1, "set"
-  elseif what == "mixed" then
+  if what == "mixed" then
     return math.random(keys), math.random(2) == 1 and "set" or "get"
   end
   return math.random(keys), what
+end
+
+function hundred(operation)  -- what it gives for each of a hundred keys that follow each other, for JSON
+  local first, operations = math.random(keys), {}
+  for each = 1, 100 do
+    operations[each] = operation((first + each) % keys + 1)
+  end
+  return "[" .. table.concat(operations, ",") .. "]"
 end
 
 function cpu()  -- of this process, in microseconds

@@ -4,55 +4,48 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import attrs
 from tabulate import tabulate
 
-from tests.bench.load import Disturbed, Run, Work, fill, run
-from tests.bench.systems import System, running
-
-MAY_BE_DISTURBED = 0.15
-"""The share of the machine that others may have in a run that counts."""
-TRIES = 3
+from tests.bench.fill import fill
+from tests.bench.load import Run, Work, load
+from tests.bench.systems import SYSTEMS, System, running
 
 Runs = dict[str, list[Run]]
 """Of each system."""
 
+FIGURES = ("a second", "p50 ms", "p99 ms", "p99.9 ms", "leader µs", "follower µs", "bytes between nodes")
+"""What `figures` gives; the last three are of a request."""
+
 
 async def compare(
-    reactor: Any, names: list[str], works: Sequence[Work], rounds: int, seconds: int, size: int, follower: bool
+    reactor: Any, names: list[str], works: Sequence[Work], rounds: int, seconds: int, nodes: int, follower: bool
 ) -> dict[Work, Runs]:
-    """Load each system in turn with each of `works`: its leader, or, with `follower`, one of the others."""
+    """Load each system in turn with each of `works`: its leader, or, with `follower`, one of the others. For another
+    size of values there are new clusters."""
     results: dict[Work, Runs] = {}
-    with running(reactor, names, size) as systems:
-        for system in systems:
-            await fill(system.url(await system.leader()), system.script, works[0].size)
-        for work in works:
-            runs: Runs = {system.name: [] for system in systems}
-            for number in range(rounds):
-                for system in systems if number % 2 == 0 else systems[::-1]:
-                    runs[system.name].append(await _run(system, work, seconds, follower))
-            results[work] = runs
-            print(line(work, runs), flush=True)
+    for (keys, size), of_size in groupby(works, key=lambda work: (work.keys, work.size)):
+        with running(reactor, [SYSTEMS[name] for name in names], nodes) as systems:
+            for system in systems:
+                await fill(reactor, system, keys, size)
+            for work in of_size:
+                results[work] = await _in_turn(reactor, systems, work, rounds, seconds, follower)
+                print(line(work, results[work]) + ratio(results[work]), flush=True)
     return results
 
 
-async def _run(system: System, work: Work, seconds: int, follower: bool) -> Run:
-    for _ in range(TRIES):
-        leader = await system.leader()
-        others = [node for node in system.nodes if node is not leader]
-        url = system.url(others[0] if follower and others else leader)
-        done = await run(url, system.script, work, seconds, leader.pid, [node.pid for node in others])
-        if done.disturbed <= MAY_BE_DISTURBED:
-            return done
-        print(f"{system.name} {work}: others had {done.disturbed:.0%} of the machine; once more", file=sys.stderr)
-    if "BENCH_ANYWAY" in os.environ:
-        return done
-    raise Disturbed(f"the machine is not quiet enough to measure {work}; BENCH_ANYWAY=1 measures all the same")
+async def _in_turn(reactor: Any, systems: list[System], work: Work, rounds: int, seconds: int, follower: bool) -> Runs:
+    runs: Runs = {system.name: [] for system in systems}
+    for number in range(rounds):
+        for system in systems if number % 2 == 0 else systems[::-1]:
+            runs[system.name].append(await load(reactor, system, work, seconds, follower))
+    return runs
 
 
 def median(runs: Sequence[Run]) -> Run:
@@ -60,32 +53,45 @@ def median(runs: Sequence[Run]) -> Run:
     return Run(*(statistics.median(getattr(each, field.name) for each in runs) for field in attrs.fields(Run)))
 
 
-def line(work: Work, runs: Runs) -> str:
-    """Progress, and the ratio to the second system where there is one."""
-    parts = [f"{name} {median(each).rate:.0f}/s" for name, each in runs.items()]
-    if len(runs) == 2:
-        ours, theirs = (median(each).rate for each in runs.values())
-        parts.append(f"ratio {ours / theirs:.2f}")
-    return f"{work}: " + ", ".join(parts)
+def line(work: object, runs: Runs) -> str:
+    """Progress."""
+    return f"{work}: " + ", ".join(f"{name} {median(each).rate:.0f}/s" for name, each in runs.items())
 
 
-def table(results: dict[Work, Runs]) -> str:
+def ratio(runs: Runs) -> str:
+    """The first system's rate to the second's, where there are two."""
+    if len(runs) != 2:
+        return ""
+    ours, theirs = (median(each).rate for each in runs.values())
+    return f", ratio {ours / theirs:.2f}"
+
+
+def figures(runs: Sequence[Run]) -> list[str]:
+    """The medians, for a table."""
+    m = median(runs)
+    latencies = [f"{each:.2f}" for each in (m.p50, m.p99, m.p999)]
+    return [f"{m.rate:.0f}", *latencies, *(f"{each:.0f}" for each in (m.leader_cpu, m.follower_cpu, m.wire))]
+
+
+def table(results: Mapping[Work, Runs]) -> str:
     """All of it, for people."""
-    rows = []
-    for work, runs in results.items():
-        for name, each in runs.items():
-            m = median(each)
-            figures = [f"{m.rate:.0f}", f"{m.p50:.2f}", f"{m.p99:.2f}", f"{m.p999:.2f}"]
-            rows.append([work, name, *figures, f"{m.leader_cpu:.0f}", f"{m.follower_cpu:.0f}"])
-    heads = ["work", "system", "a second", "p50 ms", "p99 ms", "p99.9 ms", "leader µs", "follower µs"]
-    return str(tabulate(rows, heads, colalign=("left", "left", *["right"] * 6)))
+    rows = [[work, name, *figures(each)] for work, runs in results.items() for name, each in runs.items()]
+    return tabulated(("work", "system"), rows)
 
 
-def write(path: Path, results: dict[Work, Runs]) -> None:
-    """All of it, for programs."""
-    found = [
-        {**attrs.asdict(work), "runs": {name: [attrs.asdict(run) for run in of] for name, of in runs.items()}}
-        for work, runs in results.items()
-    ]
+def tabulated(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """`heads` are those of the columns that come before FIGURES."""
+    alignment = [*["left"] * len(heads), *["right"] * len(FIGURES)]
+    return str(tabulate(rows, [*heads, *FIGURES], colalign=alignment, disable_numparse=True))
+
+
+def write(path: Path, results: Mapping[Any, Runs]) -> None:
+    """All of it, for programs. `results` are of `Work`, or of other classes of attrs."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    path.write_text(json.dumps({"date": when, "load": os.getloadavg(), "results": found}, indent=1))
+    found = {"date": when, "load": os.getloadavg(), "arguments": sys.argv[1:], "results": list(_plain(results))}
+    path.write_text(json.dumps(found, indent=1))
+
+
+def _plain(results: Mapping[Any, Runs]) -> Iterator[dict[str, Any]]:
+    for what, runs in results.items():
+        yield {**attrs.asdict(what), "runs": {name: [attrs.asdict(run) for run in of] for name, of in runs.items()}}

@@ -17,14 +17,21 @@ end
 
 function init(args)
   begin(args)
-  value = string.rep("dnZ2", math.ceil(tonumber(args[2]) / 3))  -- "vvv"
+  value = string.rep("dnZ2", math.ceil(size / 3))  -- "vvv"
   for number = 1, keys do
     names[number] = base64(string.format("key%06d", number))
   end
 end
 
+local function put(number)
+  return '{"requestPut":{"key":"' .. names[number] .. '","value":"' .. value .. '"}}'
+end
+
 function request()
   local number, kind = key_and_kind()
+  if kind == "batch" then
+    return wrk.format("POST", "/v3/kv/txn", json, '{"success":' .. hundred(put) .. "}")
+  end
   local body = '{"key":"' .. names[number] .. '"'
   if kind == "set" or kind == "post" then
     return wrk.format("POST", "/v3/kv/put", json, body .. ',"value":"' .. value .. '"}')

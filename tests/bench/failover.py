@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.utils import getProcessValue
 
-from tests.bench.systems import System, running
+from tests.bench.systems import SYSTEMS, System, running
 
 PATIENCE = "0.5"
 """Seconds after which a write that is not answered is sent again, to the next node."""
@@ -16,7 +16,7 @@ async def failover(reactor: Any, names: list[str], times: int, cut: bool) -> Non
     """End the leader, by kill -9 or, with `cut`, so that its connections stay open, as on a machine that is cut off;
     write to the others by turns, until one acknowledges."""
     took: dict[str, list[float]] = {name: [] for name in names}
-    with running(reactor, names, 3) as systems:
+    with running(reactor, [SYSTEMS[name] for name in names], 3) as systems:
         for number in range(times):
             for system in systems:
                 took[system.name].append(await _once(reactor, system, number, cut))

@@ -1,17 +1,33 @@
-"""Load, by wrk, and what it cost: rates, latencies, CPU time."""
+"""Load, by wrk, and what it cost: rates, latencies, CPU time, bytes between the nodes."""
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Final
 
 from attrs import frozen
+from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutput
+
+from tests.bench.systems import System
+from tests.integration.waiting import until
 
 HERE = Path(__file__).parent
 KEYS = 10_000
-"""As the scripts have it."""
+MOST_DATA: Final = 32 * 1024 * 1024
+"""What all values take together, where not asked for more."""
 TICKS = os.sysconf("SC_CLK_TCK")
+MAY_BE_DISTURBED = 0.15
+"""The share of the machine that others may have in a run that counts."""
+TRIES = 3
+LOOK = 0.1
+"""Seconds over which the nodes' use of CPU is watched before a run."""
+AT_REST = 0.2
+"""The share of a core that the nodes of a cluster together may use when they have nothing to do."""
+PATIENCE = 10
+"""Seconds after which a request that is not answered has failed."""
 
 
 @frozen
@@ -23,6 +39,7 @@ class Work:
     connections: int
     size: int = 255
     """Of a value, in bytes."""
+    keys: int = KEYS
 
     def __str__(self) -> str:
         return f"{self.what} {self.connections}" + (f" {self.size} bytes" if self.size != 255 else "")
@@ -42,51 +59,120 @@ class Run:
     """µs a request."""
     follower_cpu: float
     """The same, of one follower on average."""
+    wire: float
+    """Bytes that the nodes send each other a request, all of them together (see `bytes_between`)."""
     disturbed: float
     """The share of the machine that others had meanwhile."""
+
+
+@frozen
+class Summary:
+    """What wrk and its script say at the end."""
+
+    rate: float
+    count: int
+    p50: float
+    """Milliseconds."""
+    p99: float
+    p999: float
+    cpu: float
+    """Seconds that wrk has used."""
+    failed: bool
+    """Whether there were requests that were not answered with success."""
+
+    @classmethod
+    def read(cls, output: str) -> "Summary":
+        """From what was printed."""
+        return cls(
+            rate=number(r"Requests/sec:\s+([\d.]+)", output),
+            count=int(number(r"(\d+) requests in", output)),
+            p50=number(r"latency 50 (\d+)", output) / 1000,
+            p99=number(r"latency 99 (\d+)", output) / 1000,
+            p999=number(r"latency 99\.9 (\d+)", output) / 1000,
+            cpu=number(r"cpu (\d+)", output) / 1e6,
+            failed="Socket errors" in output or "Non-2xx" in output,
+        )
 
 
 class Disturbed(Exception):
     """A run that says nothing, and why."""
 
 
-async def run(url: str, script: str, work: Work, seconds: int, leader: int, followers: Iterable[int]) -> Run:
-    """Load `url` for so long. `leader` and `followers` are process ids.
+def keys_for(size: int) -> int:
+    """How many keys there are where values have so many bytes: fewer where they are large."""
+    return max(1, min(KEYS, MOST_DATA // size))
 
-    Raises Disturbed where requests failed."""
-    followers = list(followers)
-    before, busy = [cpu_seconds(pid) for pid in (leader, *followers)], busy_seconds()
-    output = await _wrk(url, script, work, seconds)
-    used = [cpu_seconds(pid) - start for pid, start in zip((leader, *followers), before, strict=True)]
-    rate, count = _number(r"Requests/sec:\s+([\d.]+)", output), _number(r"(\d+) requests in", output)
-    if not count or "Socket errors" in output or "Non-2xx" in output:
-        raise Disturbed(f"{work}: {' '.join(output.split())}")
-    all_of_it = busy_seconds() - busy
-    own = sum(used) + _number(r"cpu (\d+)", output) / 1e6
-    p50, p99, p999 = (_milliseconds(percent, output) for percent in ("50", "99", "99.9"))
+
+async def load(reactor: Any, system: System, work: Work, seconds: int, follower: bool = False) -> Run:
+    """Load the leader, or a follower, for so long, when what was asked before is done; again where others had too much
+    of the machine.
+
+    Raises Disturbed where requests failed, or where the machine does not get quiet."""
+    for _ in range(TRIES):
+        leader = await system.leader()
+        others = [node for node in system.nodes if node is not leader]
+        pids = [leader.pid, *(node.pid for node in others)]
+        await _at_rest(reactor, pids)
+        url = system.url(others[0] if follower and others else leader)
+        done = await _run(system, url, work, seconds, pids)
+        if done.disturbed <= MAY_BE_DISTURBED or "BENCH_ANYWAY" in os.environ:
+            return done
+        print(f"{system.name} {work}: others had {done.disturbed:.0%} of the machine; once more", file=sys.stderr)
+    raise Disturbed(f"the machine is not quiet enough to measure {work}; BENCH_ANYWAY=1 measures all the same")
+
+
+async def _run(system: System, url: str, work: Work, seconds: int, pids: list[int]) -> Run:
+    """`pids` are the nodes' processes, the leader's first."""
+    wire = await bytes_between(system.peer_ports())
+    before, busy = [cpu_seconds(pid) for pid in pids], busy_seconds()
+    output = await wrk(url, system.script, work, seconds)
+    used = [cpu_seconds(pid) - start for pid, start in zip(pids, before, strict=True)]
+    busy = busy_seconds() - busy
+    wire = await bytes_between(system.peer_ports()) - wire
+    said = Summary.read(output)
+    if not said.count or said.failed:
+        raise Disturbed(f"{system.name} {work}: {' '.join(output.split())}")
+    others = max(0.0, busy - sum(used) - said.cpu)
     return Run(
-        rate,
-        p50,
-        p99,
-        p999,
-        used[0] / count * 1e6,
-        sum(used[1:]) / max(1, len(followers)) / count * 1e6,
-        max(0.0, all_of_it - own) / (seconds * (os.cpu_count() or 1)),
+        said.rate,
+        said.p50,
+        said.p99,
+        said.p999,
+        leader_cpu=used[0] / said.count * 1e6,
+        follower_cpu=sum(used[1:]) / max(1, len(pids) - 1) / said.count * 1e6,
+        wire=wire / said.count,
+        disturbed=others / (seconds * (os.cpu_count() or 1)),
     )
 
 
-async def fill(url: str, script: str, size: int) -> None:
-    """Set every key that there is."""
-    filled = 0
-    while filled < KEYS:
-        output = await _wrk(url, script, Work("fill", 64, size), 1, filled)
-        filled += int(_number(r"(\d+) requests in", output))
+async def _at_rest(reactor: Any, pids: list[int]) -> None:
+    """wrk leaves requests that were not answered, and followers and files of data lag behind what was."""
+
+    async def look() -> bool | None:
+        before = sum(map(cpu_seconds, pids))
+        await deferLater(reactor, LOOK)
+        return sum(map(cpu_seconds, pids)) - before <= AT_REST * LOOK or None
+
+    await until(reactor, "the nodes have done what they were asked", look)
 
 
-async def _wrk(url: str, script: str, work: Work, seconds: int, *more: int) -> str:
-    arguments = [f"-c{work.connections}", "-t1", f"-d{seconds}s", "--latency", f"-s{HERE / script}", url, "--"]
-    arguments += [work.what, str(work.size), *map(str, more)]
+async def wrk(url: str, script: str, work: Work, seconds: int) -> str:
+    """Run it. Gives all that it says."""
+    arguments = [f"-c{work.connections}", "-t1", f"-d{seconds}s", f"--timeout={PATIENCE}s", "--latency"]
+    arguments += [f"-s{HERE / script}", url, "--", work.what, str(work.size), str(work.keys)]
     return (await getProcessOutput("wrk", arguments, env=os.environ, errortoo=True)).decode()
+
+
+async def bytes_between(ports: Iterable[int]) -> int:
+    """What has arrived, both ways, on the connections that are open to any of `ports`, which are those for the other
+    nodes: the payload of TCP, without the headers of TCP and IP and without what was sent twice. ss counts it."""
+    connections = " or ".join(f"sport = :{port} or dport = :{port}" for port in ports)
+    return received((await getProcessOutput("ss", ["-tinH", connections], env=os.environ)).decode())
+
+
+def received(listing: str) -> int:
+    """The bytes in a listing by ss, which has both ends of each connection."""
+    return sum(map(int, re.findall(r"\bbytes_received:(\d+)", listing)))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -103,10 +189,7 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS
 
 
-def _number(pattern: str, text: str) -> float:
+def number(pattern: str, text: str) -> float:
+    """What the group in `pattern` matches in `text`, or 0."""
     found = re.search(pattern, text)
     return float(found[1]) if found else 0.0
-
-
-def _milliseconds(percent: str, output: str) -> float:
-    return _number(rf"latency {re.escape(percent)} ([\d.]+)", output) / 1000

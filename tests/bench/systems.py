@@ -1,21 +1,29 @@
-"""What is measured: clusters of one system each, on this machine, with the system's own defaults."""
+"""What is measured: clusters of one system each, on this machine, with the system's own defaults. Only what bounds the
+amount of load is raised where the measurements would meet it: how many clients there are, how much waits or is stored.
+"""
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.utils import getProcessOutput
 
 from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.ports import reserve_port
 from tests.integration.waiting import until
+
+LIMITS: Final = {"connections": 1100, "batch_size": 4 * 1024 * 1024, "uncommitted_size": 512 * 1024 * 1024}
+"""txraft's; a thousand clients, and 256 that send a MiB each."""
+QUOTA: Final = 16 * 1024**3
+"""etcd's, in bytes of what it stores; beyond it, by default 2 GiB, it refuses writes."""
 
 
 class Node(Protocol):
@@ -42,6 +50,8 @@ class System(Protocol):
     script: str
     """For wrk: how its requests look."""
     nodes: list[Any]
+    most_in_a_request: int
+    """Keys that `set_many` may have."""
 
     def start(self) -> None: ...
 
@@ -60,15 +70,25 @@ class System(Protocol):
     def write(self, node: Any, key: str, value: str) -> list[str]:
         """curl's arguments for one write."""
 
+    @abstractmethod
+    def set_many(self, numbers: Sequence[int], size: int) -> tuple[str, Any]:
+        """The path below `url`, and what is posted there in JSON, to set the keys of these numbers to such values as
+        the script sets."""
+
+    @abstractmethod
+    def peer_ports(self) -> list[int]:
+        """Where the nodes reach each other."""
+
 
 class Txraft:
     """`twistd txraft`."""
 
     name = "txraft"
     script = "txraft.lua"
+    most_in_a_request = 1000
 
-    def __init__(self, reactor: Any, directory: Path, size: int) -> None:
-        self._cluster = ProcessCluster(reactor, directory, size)
+    def __init__(self, reactor: Any, directory: Path, size: int, timing: Mapping[str, float] | None = None) -> None:
+        self._cluster = ProcessCluster(reactor, directory, size, timing, LIMITS)
         self.nodes: list[NodeProcess] = self._cluster.nodes
 
     def start(self) -> None:
@@ -78,13 +98,19 @@ class Txraft:
         self._cluster.close()
 
     def url(self, node: NodeProcess) -> str:
-        return node.url("/")
+        return node.url("")
 
     async def leader(self) -> NodeProcess:
         return await self._cluster.wait_for_leader()
 
     def write(self, node: NodeProcess, key: str, value: str) -> list[str]:
         return [node.url(f"/set?key={key}&val={value}")]
+
+    def set_many(self, numbers: Sequence[int], size: int) -> tuple[str, Any]:
+        return "/batch", [{"set": {"key": f"key{number}", "val": "v" * size}} for number in numbers]
+
+    def peer_ports(self) -> list[int]:
+        return [_port(node.address) for node in self.nodes]
 
 
 class EtcdNode:
@@ -111,6 +137,7 @@ class EtcdNode:
             "listen-client-urls": self.url,
             "advertise-client-urls": self.url,
             "initial-cluster": ",".join(f"{node.name}={node.peer_url}" for node in self.others),
+            "quota-backend-bytes": str(QUOTA),
             "log-level": "error",
         }
         command = ["etcd", *(f"--{name}={value}" for name, value in options.items())]
@@ -132,6 +159,7 @@ class Etcd:
 
     name = "etcd"
     script = "etcd.lua"
+    most_in_a_request = 128
 
     def __init__(self, reactor: Any, directory: Path, size: int) -> None:
         self._reactor = reactor
@@ -165,20 +193,39 @@ class Etcd:
     def write(self, node: EtcdNode, key: str, value: str) -> list[str]:
         return [f"{node.url}/v3/kv/put", "-d", json.dumps({"key": f"{key:0<4}", "value": f"{value:0<4}"})]
 
+    def set_many(self, numbers: Sequence[int], size: int) -> tuple[str, Any]:
+        value = _base64("v" * size)
+        puts = [{"requestPut": {"key": _base64(f"key{number:06}"), "value": value}} for number in numbers]
+        return "/v3/kv/txn", {"success": puts}
 
-SYSTEMS: dict[str, Callable[[Any, Path, int], System]] = {"txraft": Txraft, "etcd": Etcd}
+    def peer_ports(self) -> list[int]:
+        return [_port(node.peer_url) for node in self.nodes]
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+Maker = Callable[[Any, Path, int], System]
+"""Given the reactor, a directory and the number of nodes."""
+
+SYSTEMS: Final[dict[str, Maker]] = {"txraft": Txraft, "etcd": Etcd}
 
 
 @contextmanager
-def running(reactor: Any, names: list[str], size: int) -> Iterator[list[System]]:
+def running(reactor: Any, makers: Sequence[Maker], size: int) -> Iterator[list[System]]:
     """Clusters side by side, each in a directory that is removed."""
     with tempfile.TemporaryDirectory(prefix="txraft-bench-") as directory:
         systems: list[System] = []
         try:
-            for name in names:
-                place = Path(directory, name)
+            for number, make in enumerate(makers):
+                place = Path(directory, str(number))
                 place.mkdir()
-                systems.append(SYSTEMS[name](reactor, place, size))
+                systems.append(make(reactor, place, size))
                 systems[-1].start()
             yield systems
         finally:
