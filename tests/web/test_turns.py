@@ -9,7 +9,7 @@ from tests.web.test_slow_clients import SlowTransport
 from tests.web.wire import Wire
 from txraft.kv import Result, Set, encode
 from txraft.settings import Timing
-from txraft.web.question import COST_OF_ANSWERS
+from txraft.web.channel import COST_OF_ANSWERS
 from txraft.web.turns import AT_ONCE, BYTES_A_TURN, LONG, REQUESTS_A_TURN, LongJobs
 
 NOWHERE = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"

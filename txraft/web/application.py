@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast
 import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
@@ -18,7 +17,7 @@ from txraft.version import version
 from txraft.web import outcomes
 from txraft.web.batches import answer_of, read_batch
 from txraft.web.forms import shown
-from txraft.web.outcomes import Answer, of_failure
+from txraft.web.outcomes import Answer
 from txraft.web.parameters import Route, read_parameters
 from txraft.web.question import Question
 
@@ -41,18 +40,11 @@ class Values(Protocol):
 def _serve(
     app: Klein, routes: dict[bytes, Route], route: Route, read: Reader[Given]
 ) -> "Callable[[Handler[Given]], Endpoint]":
-    """Make a handler the endpoint of its route. `read` gives what the handler is given. Nothing leaves the endpoint but
-    an answer."""
+    """Make a handler the endpoint of its route. `read` gives what the handler is given."""
 
     def decorate(handler: "Handler[Given]") -> Endpoint:
         def endpoint(self: "WebApplication", question: Question) -> "Answer | Deferred[Answer]":
-            try:
-                answer = handler(self, read(question, route, self.limits))
-            except Exception:
-                return of_failure(Failure(), route.changes)
-            if isinstance(answer, Deferred):
-                answer.addErrback(of_failure, route.changes)
-            return answer
+            return handler(self, read(question, route, self.limits))
 
         methods = [method.decode() for method in route.methods]
         app.route(route.path, methods=methods, endpoint=route.path)(cast(Any, endpoint))  # Klein knows no Answer

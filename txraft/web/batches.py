@@ -60,10 +60,10 @@ _REASONS = {
 
 def read_batch(question: Question, route: Route, limits: SizeLimits) -> Batch:
     """The batch in the body of a request. Raises BadRequest, TooLarge or CrossSite."""
-    check_site(question.headers)
+    check_site(question)
     if question.query:
         raise BadRequest(f"{route.path} takes no parameters; it takes JSON, as in {EXAMPLE}")
-    content_type = question.headers.getRawHeaders(b"content-type", (b"",))[-1]
+    content_type = question.head.content_type
     if parse_options_header(content_type[:MAX_CONTENT_TYPE].decode("latin-1"))[0] != "application/json":
         raise BadRequest(
             f"the body is of type {shown(content_type)}; send JSON, with Content-Type: application/json, as in"

@@ -33,7 +33,7 @@ from twisted.web import http
 from zope.interface import implementer
 
 from txraft.web.fast_path import FastPath
-from txraft.web.outcomes import NOTHING_DONE, Answer, on_the_wire
+from txraft.web.outcomes import NOTHING_DONE, Answer, of_failure, on_the_wire
 from txraft.web.question import Question
 from txraft.web.request import ApiRequest
 
@@ -49,6 +49,8 @@ MAX_HEADER_NAME = 100
 """In bytes."""
 MAX_AT_ONCE = 64 * 1024
 """What is longer leaves by the transport's own loop, which copies less. In bytes."""
+COST_OF_ANSWERS = 8
+"""To send so many bytes takes as long as to read one of a form."""
 LINGER_SECONDS = 5.0
 
 _NOT_HTTP = (
@@ -101,7 +103,7 @@ class ApiChannel(http.HTTPChannel):
         if self.refused:
             return
         answer = Answer(status, line.encode(), NOTHING_DONE if status == 503 else ())
-        self.write(on_the_wire(answer, self.site.date(), closing=True, with_body=True))
+        self.write(on_the_wire(answer, self.site.date(self.site.now()), closing=True, with_body=True))
         self._hang_up()
         self.site.release(self)
         for request in self.requests:
@@ -150,8 +152,11 @@ class ApiChannel(http.HTTPChannel):
             return
         if self._idle:
             self._idle = False
+            if self._fast_path.take(data):
+                return
             self.deadline = self.site.now() + self.site.receive_seconds
-            data = self._fast_path.begin(data)
+            if self._fast_path.begun:
+                return
         elif self._fast_path.begun:
             data = self._fast_path.go_on(data)
         LineReceiver.dataReceived(self, data)
@@ -239,12 +244,29 @@ class ApiChannel(http.HTTPChannel):
     def _send100Continue(self) -> None:
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # Twisted would write past what `write` knows of
 
-    def answer(self, question: Question, answer: Answer) -> None:
-        """Answer the question that was asked last."""
+    def answer(self, answer: Answer) -> None:
+        """Answer the question that was asked last, now or, where that takes long, later."""
+        if not self.refused:
+            self.site.long_jobs.run(len(answer.body) // COST_OF_ANSWERS, self._answer, answer)
+
+    def fail(self, failure: Failure, changes: bool) -> None:
+        """Say what has become of it. `changes`: whether it may have had an effect."""
+        self.answer(of_failure(failure, changes))
+
+    def _answer(self, answer: Answer) -> None:
+        if self.refused:  # there is nobody to answer
+            return
+        now, question = self.site.now(), self.requests[0]
         self._answer_size = len(answer.body)
         closing, with_body = not self.persistent, question.method != b"HEAD"
-        self.write(on_the_wire(answer, self.site.date(), closing=closing, with_body=with_body))
-        self.requestDone(question)
+        self.write(on_the_wire(answer, self.site.date(now), closing=closing, with_body=with_body))
+        if closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
+            self.requestDone(question)
+        else:  # nothing has come behind the question, so nothing is paused
+            self.requests.clear()
+            self._handlingRequest = False
+            self.setLineMode()
+            self._wait_for_request(now)
 
     def requestDone(self, request: Any) -> None:
         """A request has been answered."""
@@ -252,7 +274,7 @@ class ApiChannel(http.HTTPChannel):
             if self.persistent and (self._buffer or any(self._dataBuffer)):
                 self._wait_for_turn()
             else:
-                self._wait_for_request()
+                self._wait_for_request(self.site.now())
         super().requestDone(request)
         if self._waits_for_turn:
             self._networkProducer.pauseProducing()
@@ -275,7 +297,7 @@ class ApiChannel(http.HTTPChannel):
         self.paused = False
         self.site.release(self)
         if not self.requests:  # or it was a 100 that had to wait, in the middle of a request
-            self._wait_for_request()
+            self._wait_for_request(self.site.now())
         super().resumeProducing()
         if self._buffer:
             self._wait_for_turn()
@@ -283,9 +305,9 @@ class ApiChannel(http.HTTPChannel):
         elif self._half_closed:
             self._close_if_done()
 
-    def _wait_for_request(self) -> None:
+    def _wait_for_request(self, now: float) -> None:
         self._idle = True
-        self.deadline = self.site.now() + self.site.idle_seconds
+        self.deadline = now + self.site.idle_seconds
 
     # The connection
 

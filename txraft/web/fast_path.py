@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from twisted.web.http_headers import Headers
 
-from txraft.web.question import Question
+from txraft.web.question import Head, Question
 from txraft.web.turns import LONG
 
 if TYPE_CHECKING:
@@ -38,26 +38,26 @@ _NEVER_KNOWN = (b"expect", b"transfer-encoding")
 
 
 @frozen
-class _Head:
-    """The headers of a request, and the empty line behind them."""
+class _Known:
+    """The headers of a request, and the empty line behind them, as they came."""
 
-    headers: Headers
+    head: Head
     before: bytes
     """What came up to the digits of the Content-Length; all of it where there is none."""
     after: bytes | None
     """What came behind these digits; None where there is no Content-Length."""
 
-    def body_in(self, data: bytes, begin: int) -> tuple[int, int] | None:
-        """Where the body begins and ends, if this head stands in `data` from `begin` on. None where it does not."""
+    def body_in(self, data: bytes, begin: int) -> tuple[int, int]:
+        """Where the body begins and ends, if this head stands in `data` from `begin` on. -1 where it does not."""
         digits = begin + len(self.before)
         if not data.startswith(self.before, begin):
-            return None
+            return -1, -1
         if self.after is None:
             return digits, digits
         end = data.find(b"\r", digits, digits + _MAX_DIGITS + 1)
         length = data[digits:end]
         if not (length.isdigit() and data.startswith(self.after, end)):
-            return None
+            return -1, -1
         body = end + len(self.after)
         return body, body + int(length)
 
@@ -67,41 +67,46 @@ class FastPath:
 
     def __init__(self, channel: "ApiChannel") -> None:
         self._channel = channel
-        self._known: dict[bytes, _Head] = {}
+        self._known: dict[bytes, _Known] = {}
         """The head that came last, by method."""
         self._beginning = b""
         """What came first of the request that is being read the long way."""
         self.begun = b""
         """A request whose head is known and whose body has still to come."""
 
-    def begin(self, data: bytes) -> bytes:
-        """Take the first of what comes of a request. Gives back what is to go the long way: all of it, or nothing."""
+    def take(self, data: bytes) -> bool:
+        """Whether the first that comes of a request is all of it, and its head is known. Then it has been asked. Where
+        only its body is missing, it has `begun`."""
         if len(data) <= LONG:
-            if self._known and self._channel.persistent and self._take(data, may_be_cut=True):
-                return b""
-            self._beginning = data
-        return data
+            end = self._ask_if_whole(data) if self._channel.persistent else -1
+            if len(data) == end:
+                return True
+            if len(data) < end <= LONG:
+                self.begun = data
+            else:
+                self._beginning = data
+        return False
 
     def go_on(self, data: bytes) -> bytes:
-        """Take what comes behind what has `begun`, which is the rest of it, or nothing is known of it any more."""
+        """Take what comes behind what has `begun`: the rest of it, or nothing is known of it any more. Gives back what
+        is to go the long way: all of it, or nothing."""
         data, self.begun = self.begun + data, b""
-        return b"" if self._take(data, may_be_cut=False) else data
+        return b"" if self._ask_if_whole(data) == len(data) else data
 
-    def _take(self, data: bytes, may_be_cut: bool) -> bool:
-        """Whether `data` is one request with a known head, which has now been asked, or has `begun`."""
+    def _ask_if_whole(self, data: bytes) -> int:
+        """Where the request that `data` begins with ends, by its head. It is asked if it ends with `data`. -1 where its
+        head is not known."""
         line = _REQUEST_LINE.match(data)
-        head = self._known.get(line[1]) if line else None
-        if line is None or head is None:
-            return False
-        begin, end = head.body_in(data, line.end()) or (0, 0)
+        if line is None:
+            return -1
+        method, path, query = line.groups()
+        known = self._known.get(method)
+        if known is None:
+            return -1
+        begin, end = known.body_in(data, line.end())
         if len(data) == end:
-            method, path, query = line.groups()
-            self._channel.ask(Question(self._channel, method, path, query, head.headers, data[begin:]))
-            return True
-        if may_be_cut and len(data) < end <= LONG:
-            self.begun = data
-            return True
-        return False
+            self._channel.ask(Question(self._channel, method, path, query, known.head, data[begin:]))
+        return end
 
     def learn(self, headers: Headers) -> None:
         """Remember the head of a request that has been read the long way, and that nothing was wrong with."""
@@ -114,6 +119,6 @@ class FastPath:
             return
         head = data[line.end() : end + 4]
         if not headers.hasHeader(b"content-length"):
-            self._known[line[1]] = _Head(headers, head, None)
+            self._known[line[1]] = _Known(Head(headers), head, None)
         elif length := _LENGTH.search(head):
-            self._known[line[1]] = _Head(headers, head[: length.start(1)], head[length.end(1) :])
+            self._known[line[1]] = _Known(Head(headers), head[: length.start(1)], head[length.end(1) :])

@@ -44,15 +44,16 @@ def parse_urlencoded(text: bytes) -> Fields:
             name, equals, value = part.partition(b"=")
             if not equals:
                 raise BadRequest(f"{shown(name)} has no =; an empty value is written {shown(name + b'=')}")
-            fields.append((_unquote(name), _unquote(value)))
+            fields.append((name, value))
     if len(fields) > MAX_FIELDS:
         raise BadRequest(f"there are more than {MAX_FIELDS} parameters")
+    if b"%" in text or b"+" in text:
+        return [(_unquote(name), _unquote(value)) for name, value in fields]
     return fields
 
 
 def _unquote(text: bytes) -> bytes:
-    if b"+" in text:
-        text = text.replace(b"+", b" ")
+    text = text.replace(b"+", b" ")
     if b"%" not in text:
         return text
     if _BAD_ESCAPE.search(text):

@@ -1,7 +1,6 @@
 """What each route takes, and what is refused before it reaches a node."""
 
 from attrs import field, frozen
-from twisted.web.http_headers import Headers
 
 from txraft.errors import BadRequest, CrossSite, TooLarge
 from txraft.settings import SizeLimits
@@ -43,7 +42,7 @@ def read_parameters(question: Question, route: Route, limits: SizeLimits) -> dic
 
     Raises BadRequest, TooLarge or CrossSite."""
     if route.changes:
-        check_site(question.headers)
+        check_site(question)
     given: dict[bytes, bytes] = {}
     for name, value in _fields(question):
         if name not in route.names:
@@ -59,31 +58,17 @@ def read_parameters(question: Question, route: Route, limits: SizeLimits) -> dic
     return given
 
 
-def check_site(headers: Headers) -> None:
-    """Raise CrossSite where a page of another origin made a browser send these headers (hazard N7).
-
-    Browsers send Sec-Fetch-Site over TLS and to localhost only; Origin with every POST, `null` where they will not say;
-    Referer with a GET, unless the page forbids it. Programs send none of the three.
-    """
-    if any(site not in (b"same-origin", b"none") for site in headers.getRawHeaders(b"sec-fetch-site", ())):
-        raise CrossSite("a page of another site, or of another port, may not change anything here")
-    pages = [*headers.getRawHeaders(b"origin", ()), *headers.getRawHeaders(b"referer", ())]
-    if pages:
-        host = headers.getRawHeaders(b"host", (b"",))[0].lower()
-        for page in pages:
-            if _authority(page) != host:
-                raise CrossSite(f"a page of {shown(page)} may not change anything here")
-
-
-def _authority(url: bytes) -> bytes | None:
-    """The `host:port` of a URL. None where it has none."""
-    return url.partition(b"://")[2].partition(b"/")[0].lower() or None
+def check_site(question: Question) -> None:
+    """Raise CrossSite where a page of another origin asks (hazard N7)."""
+    page = question.head.other_site
+    if page is not None:
+        raise CrossSite(f"{page} may not change anything here")
 
 
 def _fields(question: Question) -> Fields:
     fields = parse_urlencoded(question.query)
-    if question.method == b"POST" and question.body:
-        fields += parse_form(question.headers.getRawHeaders(b"content-type", (b"",))[-1], question.body)
+    if question.body and question.method == b"POST":
+        fields += parse_form(question.head.content_type, question.body)
     return fields
 
 

@@ -1,19 +1,45 @@
-"""A request that has come whole, and the way to its answer. Both ways to read a request end here: Twisted's parser
-(`txraft.web.request`) and the shorter one for heads that are known (`txraft.web.fast_path`)."""
+"""A request that has come whole. Both ways to read a request end here: Twisted's parser (`txraft.web.request`) and the
+shorter one for heads that are known (`txraft.web.fast_path`)."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attrs import define
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from txraft.web.outcomes import Answer
+from txraft.web.forms import shown
 
 if TYPE_CHECKING:
     from txraft.web.channel import ApiChannel
 
-COST_OF_ANSWERS = 8
-"""To send so many bytes takes as long as to read one of a form."""
+
+class Head:
+    """The headers of a request, and what they say, which is found out once, however many requests have this head."""
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    @cached_property
+    def content_type(self) -> bytes:
+        """Of the body; empty where there is none."""
+        return self._headers.getRawHeaders(b"content-type", (b"",))[-1]
+
+    @cached_property
+    def other_site(self) -> str | None:
+        """Which page of another origin made a browser send the request; None where none did (hazard N7).
+
+        Browsers send Sec-Fetch-Site over TLS and to localhost only; Origin with every POST, `null` where they will not
+        say; Referer with a GET, unless the page forbids it. Programs send none of the three.
+        """
+        headers = self._headers
+        if any(site not in (b"same-origin", b"none") for site in headers.getRawHeaders(b"sec-fetch-site", ())):
+            return "a page of another site, or of another port,"
+        host = headers.getRawHeaders(b"host", (b"",))[0].lower()
+        for page in (*headers.getRawHeaders(b"origin", ()), *headers.getRawHeaders(b"referer", ())):
+            if _authority(page) != host:
+                return f"a page of {shown(page)}"
+        return None
 
 
 @define(eq=False)
@@ -25,7 +51,7 @@ class Question:
     path: bytes
     query: bytes
     """What stands behind the `?`."""
-    headers: Headers
+    head: Head
     body: bytes
 
     @property
@@ -33,23 +59,14 @@ class Question:
         """Of the target and the body, in bytes."""
         return len(self.path) + len(self.query) + len(self.body)
 
-    @property
-    def lost(self) -> bool:
-        """There is nobody to answer: the client has gone, or has been refused."""
-        return self.channel.refused
-
     def drop_body(self) -> None:
         """It has been read, or never will be."""
         self.body = b""
 
-    def answer(self, answer: Answer) -> None:
-        """Send the answer, now or later."""
-        if not self.lost:
-            self.channel.site.long_jobs.run(len(answer.body) // COST_OF_ANSWERS, self._send, answer)
-
-    def _send(self, answer: Answer) -> None:
-        if not self.lost:
-            self.channel.answer(self, answer)
-
     def connectionLost(self, reason: Failure) -> None:
         """The client has gone. What it asked for goes its way all the same."""
+
+
+def _authority(url: bytes) -> bytes | None:
+    """The `host:port` of a URL. None where it has none."""
+    return url.partition(b"://")[2].partition(b"/")[0].lower() or None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from twisted.web import http
 
 from txraft.web.forms import shown
-from txraft.web.question import Question
+from txraft.web.question import Head, Question
 
 if TYPE_CHECKING:
     from txraft.web.channel import ApiChannel
@@ -106,7 +106,7 @@ class ApiRequest(http.Request):
         if not self.channel.refused:
             path, _, query = path.partition(b"?")
             body = self.content.getvalue()
-            self.channel.ask(Question(self.channel, command, path, query, self.requestHeaders, body))
+            self.channel.ask(Question(self.channel, command, path, query, Head(self.requestHeaders), body))
 
     def drop_body(self) -> None:
         """It will never be read."""

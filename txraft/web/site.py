@@ -4,6 +4,7 @@
 # (Most of Twisted's HTTP classes have no annotations.)
 
 from collections.abc import Collection
+from inspect import unwrap
 from math import inf
 from typing import cast
 
@@ -12,15 +13,15 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import http
-from twisted.web.iweb import IRequest
 
 from txraft.interfaces import IReplica
 from txraft.settings import SizeLimits, Timing
-from txraft.web.application import Values, WebApplication
+from txraft.web.application import Endpoint, Values, WebApplication
 from txraft.web.channel import ApiChannel
-from txraft.web.outcomes import Answer, no_such_method, no_such_path
-from txraft.web.parameters import body_limit
+from txraft.web.outcomes import Answer, no_such_method, no_such_path, of_failure
+from txraft.web.parameters import Route, body_limit
 from txraft.web.question import Question
 from txraft.web.turns import LongJobs, Pipelines
 
@@ -72,8 +73,12 @@ class ApiSite(ServerFactory):
         self.now = reactor.seconds
         self.long_jobs = LongJobs(reactor)
         self.pipelines = Pipelines(reactor.callLater)
-        self._app = application.app
+        self._application = application
         self._routes = application.routes
+        self._endpoints = {
+            path: cast(Endpoint, unwrap(endpoint)) for path, endpoint in application.app.endpoints.items()
+        }
+        """By path, and without what Klein wraps around them, which is for endpoints that are coroutines."""
         self._allowed_hosts = {host.encode() for host in allowed_hosts}
         self._max_connections = limits.connections
         self._max_held = max(MAX_HELD, 4 * self.body_limit)
@@ -165,36 +170,43 @@ class ApiSite(ServerFactory):
     def serve(self, question: Question) -> None:
         """Answer a question, now or later."""
         route = self._routes.get(question.path)
-        cost = 1 if route is None else route.cost
-        self.long_jobs.run(question.length * cost, self._serve, question)
+        if route is None:
+            self._answer(question, no_such_path(self._routes))
+        elif question.method not in route.methods:
+            self._answer(question, no_such_method(route.methods))
+        else:
+            self.long_jobs.run(question.length * route.cost, self._ask, question, route)
 
-    def _serve(self, question: Question) -> None:
-        """Bring it to its route.
+    def _ask(self, question: Question, route: Route) -> None:
+        """Bring it to its route. Nothing comes back but an answer.
 
         The application's routes have no variable parts, so a dict finds them. Klein's own resource takes longer for
         that than all of the rest of a request takes. It would also cancel what the endpoint waits for when the client
         goes, but what was proposed goes its way, and a barrier may be shared."""
-        if question.lost:
+        if question.channel.refused:
             return
-        route = self._routes.get(question.path)
-        answer: Answer | Deferred[Answer]
-        if route is None:
-            answer = no_such_path(self._routes)
-        elif question.method not in route.methods:
-            answer = no_such_method(route.methods)
+        try:
+            answer = self._endpoints[route.path](self._application, question)
+        except Exception:
+            answer = of_failure(Failure(), route.changes)
+        if isinstance(answer, Deferred):
+            self._forget_body(question)
+            answer.addCallbacks(question.channel.answer, question.channel.fail, errbackArgs=(route.changes,))
         else:
-            answer = cast("Answer | Deferred[Answer]", self._app.execute_endpoint(route.path, cast(IRequest, question)))
+            self._answer(question, answer)
+
+    def _answer(self, question: Question, answer: Answer) -> None:
+        self._forget_body(question)
+        question.channel.answer(answer)
+
+    def _forget_body(self, question: Question) -> None:
         if question.body:
             question.drop_body()
             self.release(question.channel)
-        if isinstance(answer, Deferred):
-            answer.addCallback(question.answer)
-        else:
-            question.answer(answer)
 
-    def date(self) -> bytes:
-        """Now, as an answer's head says it: made once a second."""
-        second = self.now() // 1
+    def date(self, now: float) -> bytes:
+        """The time `now`, as an answer's head says it: made once a second."""
+        second = now // 1
         if second != self._second:
             self._second, self._date = second, http.datetimeToString()
         return self._date
