@@ -17,6 +17,9 @@ from txraft.values import value_class
 
 VERSION = 1
 
+_packer = msgpack.Packer()
+"""One for all: to make it takes as long as to pack a command."""
+
 
 @value_class
 class Set:
@@ -107,7 +110,7 @@ def encode(command: Command) -> bytes:
             fields: tuple[object, ...] = (_Kind.BATCH, max_answer, [_fields_of(each) for each in operations])
         case _:
             fields = _fields_of(command)
-    return bytes(msgpack.packb((VERSION, *fields)))
+    return bytes(_packer.pack((VERSION, *fields)))
 
 
 def _fields_of(operation: Operation) -> tuple[int | bytes, ...]:
@@ -164,8 +167,8 @@ def decode_result(data: bytes) -> Result:
 def encode_batch_result(result: Sequence[OperationResult] | Refused) -> bytes:
     """The bytes of what came of a batch, as they are sent back: an array, which no `Result` begins like."""
     if isinstance(result, Refused):
-        return bytes(msgpack.packb((result.reason.value, result.number)))
-    return bytes(msgpack.packb((Result.DONE.value, result)))
+        return bytes(_packer.pack((result.reason.value, result.number)))
+    return bytes(_packer.pack((Result.DONE.value, result)))
 
 
 def decode_batch_result(data: bytes) -> tuple[OperationResult, ...] | Refused:

@@ -201,29 +201,24 @@ class Replica:
         """Give the request an end in any case. `done` is what is to fire with its answer."""
         request.done = done
         self._time_limit.begin(request)
-        return self._to_its_end(done, request)
+        return done.addCallbacks(self._end, self._failed, callbackArgs=(request,), errbackArgs=(request,))
 
-    def _to_its_end(self, done: "Deferred[T]", request: _Request) -> "Deferred[T]":
-        return done.addCallbacks(self._answered, self._failed, callbackArgs=(request,), errbackArgs=(request,))
-
-    def _answered(self, answer: T, request: _Request) -> T:
-        self._end(request)
-        return answer
+    def _end(self, outcome: T, request: _Request) -> T:
+        self._time_limit.end(request)
+        if request.command is not None:
+            self._held.remove(request.command)
+        return outcome
 
     def _failed(self, failure: Failure, request: _Request) -> "Failure | Deferred[Any]":
         if request.command is not None and failure.check(NotLeader):
             # Only this node itself says so. It took nothing in, and another one leads, or will.
             request.handed_over = False
-            return self._to_its_end(self._find_leader_to_propose(request.command, request), request)
-        self._end(request)
+            again = self._find_leader_to_propose(request.command, request)
+            return again.addCallbacks(self._end, self._failed, callbackArgs=(request,), errbackArgs=(request,))
+        self._end(failure, request)
         if request.is_late:
             raise self._undecided(request)
         return failure
-
-    def _end(self, request: _Request) -> None:
-        self._time_limit.end(request)
-        if request.command is not None:
-            self._held.remove(request.command)
 
     def _too_late(self, request: _Request) -> None:
         request.is_late = True

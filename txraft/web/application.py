@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
-from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Result, Set, decode_batch_result, encode
+from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Set, decode_batch_result, encode
 from txraft.settings import SizeLimits
 from txraft.version import version
 from txraft.web import outcomes
@@ -115,5 +115,5 @@ class WebApplication:
         status = {"version": self._version, **attrs.asdict(self._replica.status())}
         return Answer(200, json.dumps(status).encode(), content_type=outcomes.JSON)
 
-    def _propose(self, command: Command, answers: Mapping[Result, Answer]) -> "Deferred[Answer]":
+    def _propose(self, command: Command, answers: Mapping[bytes, Answer]) -> "Deferred[Answer]":
         return self._replica.propose(encode(command)).addCallback(outcomes.of_result, answers)

@@ -18,13 +18,13 @@
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 
 from txraft.errors import BadRequest, CrossSite, NoSuchVoter, NotApplied, OutcomeUnknown, TooLarge, Undecided
 from txraft.kv.commands import Result, decode_result
+from txraft.values import value_class
 
 TEXT = b"text/plain; charset=utf-8"
 BYTES = b"application/octet-stream"
@@ -33,7 +33,7 @@ JSON = b"application/json"
 _log = Logger()
 
 
-@frozen
+@value_class
 class Answer:
     """A response."""
 
@@ -46,13 +46,13 @@ class Answer:
 TRANSFERRED = Answer(200, b"transferred leadership")
 NO_SUCH_KEY = Answer(404, b"there is no such key")
 
-# What each command answers, by its result.
-SET = {Result.DONE: Answer(200, b"set value")}
-DELETE = {Result.DONE: Answer(200, b"deleted value"), Result.NOT_FOUND: NO_SUCH_KEY}
+# What each command answers, by its result, as that is sent.
+SET = {Result.DONE.value: Answer(200, b"set value")}
+DELETE = {Result.DONE.value: Answer(200, b"deleted value"), Result.NOT_FOUND.value: NO_SUCH_KEY}
 COMPARE_AND_SET = {
-    Result.DONE: Answer(200, b"set value"),
-    Result.NOT_FOUND: Answer(409, b"there is no such key"),
-    Result.MISMATCH: Answer(409, b"the value is not `old`"),
+    Result.DONE.value: Answer(200, b"set value"),
+    Result.NOT_FOUND.value: Answer(409, b"there is no such key"),
+    Result.MISMATCH.value: Answer(409, b"the value is not `old`"),
 }
 
 ON_EVERY_ANSWER = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
@@ -63,11 +63,12 @@ _RETRY = (b"Retry-After", b"1")
 _UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
 
 
-def of_result(data: bytes, answers: Mapping[Result, Answer]) -> Answer:
+def of_result(data: bytes, answers: Mapping[bytes, Answer]) -> Answer:
     """The answer for what the state machine gave. Raises OutcomeUnknown where that one did not understand the command:
     it is committed, and nodes of a later version may."""
-    answer = answers.get(decode_result(data))
+    answer = answers.get(data)
     if answer is None:
+        decode_result(data)  # which raises, too, if it is none
         raise OutcomeUnknown("the leader did not understand the command; do all nodes run the same version?")
     return answer
 
