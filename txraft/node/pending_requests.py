@@ -180,14 +180,14 @@ class SharedBarriers:
         """Fires when everything is applied up to a read index that was found after this call. Cancelling it ends the
         wait."""
         joined = self._next.add(object())
-        self._find_next()
+        if not self._finding:
+            self._find_next()
         return joined
 
     def _find_next(self) -> None:
-        if not self._finding and self._next:
-            self._finding = True
-            waiting, self._next = self._next, Waiting()
-            self._find_read_index().addBoth(self._found, waiting)
+        self._finding = True
+        waiting, self._next = self._next, Waiting()
+        self._find_read_index().addBoth(self._found, waiting)
 
     def _found(self, result: "int | Failure", waiting: Waiting[object, None]) -> None:
         if isinstance(result, Failure):
@@ -195,7 +195,8 @@ class SharedBarriers:
         else:
             self._reaches(result).addBoth(waiting.fire_all)
         self._finding = False
-        self._find_next()
+        if self._next:
+            self._find_next()
 
 
 class Changes:

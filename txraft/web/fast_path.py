@@ -77,11 +77,12 @@ class FastPath:
     def take(self, data: bytes) -> bool:
         """Whether the first that comes of a request is all of it, and its head is known. Then it has been asked. Where
         only its body is missing, it has `begun`."""
-        if len(data) <= LONG:
+        size = len(data)
+        if size <= LONG:
             end = self._ask_if_whole(data) if self._channel.persistent else -1
-            if len(data) == end:
+            if end == size:
                 return True
-            if len(data) < end <= LONG:
+            if size < end <= LONG:
                 self.begun = data
             else:
                 self._beginning = data

@@ -77,12 +77,10 @@ def of_value(value: bytes | None) -> Answer:
     """The answer for what a key holds; None where there is no such key."""
     if value is None:
         return NO_SUCH_KEY
-    return Answer(200, value, content_type=TEXT if _is_text(value) else BYTES)
+    return Answer(200, value, content_type=TEXT if value.isascii() or _is_text(value) else BYTES)
 
 
 def _is_text(value: bytes) -> bool:
-    if value.isascii():
-        return True
     try:
         value.decode()
     except UnicodeDecodeError:

@@ -4,7 +4,7 @@ from attrs import field, frozen
 
 from txraft.errors import BadRequest, CrossSite, TooLarge
 from txraft.settings import SizeLimits
-from txraft.web.forms import Fields, parse_form, parse_urlencoded, shown
+from txraft.web.forms import parse_form, parse_urlencoded, shown
 from txraft.web.question import Question
 
 
@@ -43,8 +43,11 @@ def read_parameters(question: Question, route: Route, limits: SizeLimits) -> dic
     Raises BadRequest, TooLarge or CrossSite."""
     if route.changes:
         check_site(question)
+    fields = parse_urlencoded(question.query)
+    if question.body and question.method == b"POST":
+        fields += parse_form(question.head.content_type, question.body)
     given: dict[bytes, bytes] = {}
-    for name, value in _fields(question):
+    for name, value in fields:
         if name not in route.names:
             raise BadRequest(f"there is no parameter {shown(name)}; {_takes(route)}")
         if name in given:
@@ -63,13 +66,6 @@ def check_site(question: Question) -> None:
     page = question.head.other_site
     if page is not None:
         raise CrossSite(f"{page} may not change anything here")
-
-
-def _fields(question: Question) -> Fields:
-    fields = parse_urlencoded(question.query)
-    if question.body and question.method == b"POST":
-        fields += parse_form(question.head.content_type, question.body)
-    return fields
 
 
 def check_size(name: str, value: bytes, limits: SizeLimits, is_key: bool) -> None:

@@ -171,9 +171,9 @@ class ApiSite(ServerFactory):
         """Answer a question, now or later."""
         route = self._routes.get(question.path)
         if route is None:
-            self._answer(question, no_such_path(self._routes))
+            self._turn_down(question, no_such_path(self._routes))
         elif question.method not in route.methods:
-            self._answer(question, no_such_method(route.methods))
+            self._turn_down(question, no_such_method(route.methods))
         else:
             self.long_jobs.run(question.length * route.cost, self._ask, question, route)
 
@@ -183,26 +183,27 @@ class ApiSite(ServerFactory):
         The application's routes have no variable parts, so a dict finds them. Klein's own resource takes longer for
         that than all of the rest of a request takes. It would also cancel what the endpoint waits for when the client
         goes, but what was proposed goes its way, and a barrier may be shared."""
-        if question.channel.refused:
+        channel = question.channel
+        if channel.refused:
             return
         try:
             answer = self._endpoints[route.path](self._application, question)
         except Exception:
             answer = of_failure(Failure(), route.changes)
+        if question.body:
+            self._drop_body(question)
         if isinstance(answer, Deferred):
-            self._forget_body(question)
-            answer.addCallbacks(question.channel.answer, question.channel.fail, errbackArgs=(route.changes,))
+            answer.addCallbacks(channel.answer, channel.fail, errbackArgs=(route.changes,))
         else:
-            self._answer(question, answer)
+            channel.answer(answer)
 
-    def _answer(self, question: Question, answer: Answer) -> None:
-        self._forget_body(question)
+    def _turn_down(self, question: Question, answer: Answer) -> None:
+        self._drop_body(question)
         question.channel.answer(answer)
 
-    def _forget_body(self, question: Question) -> None:
-        if question.body:
-            question.drop_body()
-            self.release(question.channel)
+    def _drop_body(self, question: Question) -> None:
+        question.drop_body()
+        self.release(question.channel)
 
     def date(self, now: float) -> bytes:
         """The time `now`, as an answer's head says it: made once a second."""
