@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {*TYPES, "errors", "interfaces", "values", "wal"},
     "rpc": {*TYPES, "errors", "interfaces"},
     "kv": {*TYPES, "errors", "interfaces", "values", "wal"},
-    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "version"},
+    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "values", "version"},
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests

@@ -224,16 +224,19 @@ class HalfClosedTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnecting)
 
     def test_while_deciding(self) -> None:
-        """A request that is being decided, and the one behind it, are answered first."""
-        self.wire.replica.waiting = []
-        self.wire.request("POST", "/set?key=k&val=w")
-        self.wire.send(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
-        self.close()
-        self.assertFalse(self.transport.disconnecting)
-        self.wire.replica.waiting.pop().callback(Result.DONE.value)
-        self.wire.clock.advance(0)
-        self.assertEqual([self.wire.response().code for _ in range(2)], [200, 200])
-        self.assertTrue(self.transport.disconnecting)
+        """A request that is being decided, and what is behind it, are answered first."""
+        status = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
+        for behind in (0, 1):
+            self.setUp()
+            self.wire.replica.waiting = []
+            self.wire.request("POST", "/set?key=k&val=w")
+            self.wire.send(status * behind)
+            self.close()
+            self.assertFalse(self.transport.disconnecting)
+            self.wire.replica.waiting.pop().callback(Result.DONE.value)
+            self.wire.clock.advance(0)
+            self.assertEqual([self.wire.response().code for _ in range(1 + behind)], [200] * (1 + behind))
+            self.assertTrue(self.transport.disconnecting)
 
     def test_while_nobody_reads(self) -> None:
         """Requests that wait for the client to take earlier answers are answered, then the connection closes."""

@@ -6,7 +6,7 @@ A request passes through, from the wire inwards:
   answered here, with a line, and before all of it has been read. What one client may cost is bounded here.
 - `fast_path`: the exception. A request whose head is, byte for byte, that of an earlier one of its connection is read
   here, with one comparison in place of Twisted's parser. Nobody can tell by the answer.
-- `question`: a request that has come whole, by either way, and the way back for its answer.
+- `question`: a request that has come whole, by either way, and what its headers say.
 - `application`: one Klein route a path. `Route` says which parameters it takes and whether it changes anything.
 - `forms` and `parameters`: query string and form to parameters, all bytes; what is missing, unknown, given twice or too
   large is answered here and reaches no node.
