@@ -40,8 +40,8 @@ class ElectionTests(WorldTestCase):
             world.run(1)
             follower = world.followers()[0]
             world.isolate(leader.id)
-            assert follower.node._timers.election_call is not None
-            due = follower.node._timers.election_call.getTime()
+            due = follower.node._raft.election_deadline
+            assert due is not None
             world.clock.advance(due - world.clock.seconds() - 0.0001)
             before = follower.node.view
             world.clock.rightNow = due

@@ -29,41 +29,52 @@ class View:
     is_overtaken: bool = False
     """Whether it leads, and its disk hangs in a write that a majority of the others has had for an election timeout."""
 
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """All but the log: what changes rarely, and what others wait for or read in the log."""
+        return (
+            self.role,
+            self.current_term,
+            self.voted_for,
+            self.leader_id,
+            self.transfer_target,
+            self.is_overtaken,
+        )
+
 
 def check(view: View) -> None:
     """What holds of any one state. Raises InvariantViolated."""
-    _require(
-        view.first_index - 1 <= view.last_applied <= view.commit_index <= view.last_index,
-        "the compacted, applied, committed and last index are in this order",
-        view,
-    )
-    _require(view.durable_index <= view.last_index, "what is durable is in the log", view)
-    _require(view.last_applied <= view.durable_index, "what is applied is durable here", view)
-    _require(view.last_term <= view.current_term, "no entry is of a term to come", view)
-    _require(
-        (view.role is Role.LEADER) == (view.leader_id == view.node_id), "who leads knows it, and nobody else", view
-    )
-    if view.role in (Role.LEADER, Role.CANDIDATE):
-        _require(view.voted_for == view.node_id, "a candidate votes for itself (§5.2)", view)
+    if not view.first_index - 1 <= view.last_applied <= view.commit_index <= view.last_index:
+        raise _broken("the compacted, applied, committed and last index are in this order", view)
+    if view.durable_index > view.last_index:
+        raise _broken("what is durable is in the log", view)
+    if view.last_applied > view.durable_index:
+        raise _broken("what is applied is durable here", view)
+    if view.last_term > view.current_term:
+        raise _broken("no entry is of a term to come", view)
+    if (view.role is Role.LEADER) != (view.leader_id == view.node_id):
+        raise _broken("who leads knows it, and nobody else", view)
+    if view.role in (Role.LEADER, Role.CANDIDATE) and view.voted_for != view.node_id:
+        raise _broken("a candidate votes for itself (§5.2)", view)
 
 
 def check_step(before: View, after: View) -> None:
     """What holds of two successive states of one server, restarts not between them. Raises InvariantViolated."""
-    _require(after.current_term >= before.current_term, "the term never goes back (§5.1)", after)
-    _require(after.commit_index >= before.commit_index, "commit_index never goes back (hazard R2)", after)
-    _require(after.last_applied >= before.last_applied, "last_applied never goes back", after)
-    _require(after.first_index >= before.first_index, "what is compacted stays so", after)
+    if after.current_term < before.current_term:
+        raise _broken("the term never goes back (§5.1)", after)
+    if after.commit_index < before.commit_index:
+        raise _broken("commit_index never goes back (hazard R2)", after)
+    if after.last_applied < before.last_applied:
+        raise _broken("last_applied never goes back", after)
+    if after.first_index < before.first_index:
+        raise _broken("what is compacted stays so", after)
     if after.current_term > before.current_term:
         return
-    _require(
-        before.voted_for in (None, after.voted_for),
-        "one vote a term, and it is not taken back (§5.2; hazard E2)",
-        after,
-    )
-    if before.role is after.role is Role.LEADER:
-        _require(after.last_index >= before.last_index, "Leader Append-Only (§5.3)", after)
+    if before.voted_for not in (None, after.voted_for):
+        raise _broken("one vote a term, and it is not taken back (§5.2; hazard E2)", after)
+    if before.role is after.role is Role.LEADER and after.last_index < before.last_index:
+        raise _broken("Leader Append-Only (§5.3)", after)
 
 
-def _require(holds: bool, rule: str, view: View) -> None:
-    if not holds:
-        raise InvariantViolated(f"does not hold: {rule}; {view}")
+def _broken(rule: str, view: View) -> InvariantViolated:
+    return InvariantViolated(f"does not hold: {rule}; {view}")

@@ -43,6 +43,10 @@ class RaftLog:
     def __init__(self, entries: Iterable[Entry] = (), snapshot_index: int = 0, snapshot_term: int = 0) -> None:
         self.snapshot_index = snapshot_index
         self.snapshot_term = snapshot_term
+        self.first_index = snapshot_index + 1
+        """Index of the first entry that is kept, or would be."""
+        self.last_index = snapshot_index
+        self.last_term = snapshot_term
         self._entries: list[Entry] = []
         self.append(tuple(entries))
         self.durable_index = self.last_index
@@ -50,19 +54,6 @@ class RaftLog:
         self.given_out_index = self.last_index
         """Everything up to here has been given out to be written."""
         self._writes: deque[_Write] = deque()
-
-    @property
-    def first_index(self) -> int:
-        """Index of the first entry that is kept, or would be."""
-        return self.snapshot_index + 1
-
-    @property
-    def last_index(self) -> int:
-        return self.snapshot_index + len(self._entries)
-
-    @property
-    def last_term(self) -> int:
-        return self._entries[-1].term if self._entries else self.snapshot_term
 
     def term_at(self, index: int) -> int:
         """The term of the entry at `index`, which is not above last_index.
@@ -83,22 +74,25 @@ class RaftLog:
         """Whether the log holds the entry (index, term). What is compacted is not held (hazard R13)."""
         return self.snapshot_index <= index <= self.last_index and self.term_at(index) == term
 
-    def between(self, first: int, last: int, max_bytes: int | None = None) -> tuple[Entry, ...]:
-        """Entries first to last, both included and held; as many of them as fit in `max_bytes`, but at least one.
-
-        Raises Compacted when `first` is below first_index.
-        """
+    def between(self, first: int, last: int) -> tuple[Entry, ...]:
+        """Entries first to last, both included and held. Raises Compacted when `first` is below first_index."""
         if first <= self.snapshot_index:
             raise Compacted(f"entry {first} is compacted; the log starts at {self.first_index}")
-        start, stop = first - self.first_index, last - self.first_index + 1
-        if max_bytes is not None:
-            left = max_bytes
-            for position in range(start, stop):
-                left -= size_of(self._entries[position])
-                if left < 0:
-                    stop = max(position, start + 1)
-                    break
-        return tuple(self._entries[start:stop])
+        return tuple(self._entries[first - self.first_index : last - self.first_index + 1])
+
+    def batch(self, first: int, max_bytes: int) -> tuple[tuple[Entry, ...], int]:
+        """The entries from `first` on, which is held: as many as fit in `max_bytes`, but at least one. And their size,
+        in bytes."""
+        batch: list[Entry] = []
+        left = max_bytes
+        for position in range(first - self.first_index, len(self._entries)):
+            entry = self._entries[position]
+            size = size_of(entry)
+            if batch and size > left:
+                break
+            batch.append(entry)
+            left -= size
+        return tuple(batch), max_bytes - left
 
     def is_up_to_date(self, last_log_index: int, last_log_term: int) -> bool:
         """Whether a candidate's log, which ends so, is at least as up-to-date as this one (§5.4.1)."""
@@ -123,10 +117,12 @@ class RaftLog:
                 )
             index, term = entry.index, entry.term
         self._entries.extend(entries)
+        self.last_index, self.last_term = index, term
 
     def truncate_from(self, index: int) -> None:
         """Remove the entry at `index`, which is held, and all that follow. The caller knows they are not committed."""
         del self._entries[index - self.first_index :]
+        self.last_index, self.last_term = index - 1, self.term_at(index - 1)
         self.durable_index = min(self.durable_index, index - 1)
         self.given_out_index = min(self.given_out_index, index - 1)
         for write in self._writes:
@@ -137,6 +133,7 @@ class RaftLog:
         self.snapshot_term = self.term_at(index)
         del self._entries[: index - self.snapshot_index]
         self.snapshot_index = index
+        self.first_index = index + 1
 
     def take_unsaved(self) -> tuple[Entry, ...]:
         """What has not been given out to be written yet; from now on it counts as given out."""

@@ -94,12 +94,14 @@ class Progress:
         """The follower's log matches, durably, up to match_index. Whether that changes `counted_index`. May be late or
         a duplicate, and is then from before a loss of data.
         """
-        before, answers = self.counted_index, self._under_way(request_id) is not None
+        before = self.counted_index
         self.match_index = max(self.match_index, match_index)
-        if answers and match_index == self.match_index:
-            self.has_lost_data = False
-        if self.state is ProgressState.PROBE and answers:
-            self._reset(ProgressState.REPLICATE)
+        asks = self.state is ProgressState.PROBE or self.has_lost_data
+        if asks and self._under_way(request_id) is not None:
+            if match_index == self.match_index:
+                self.has_lost_data = False
+            if self.state is ProgressState.PROBE:
+                self._reset(ProgressState.REPLICATE)
         self.next_index = max(self.next_index, self.match_index + 1)
         # A probe is answered only by its own reply, or two of them could chase each other for ever.
         while (

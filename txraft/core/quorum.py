@@ -38,12 +38,12 @@ def committed_index(voter_sets: VoterSets, match_index: Mapping[NodeId, int]) ->
 
     A voter that `match_index` does not name has nothing.
     """
-    return min((_majority_has(voters, match_index) for voters in voter_sets if voters), default=0)
+    return min([_majority_has(voters, match_index) for voters in voter_sets if voters], default=0)
 
 
 def _majority_has(voters: Set[NodeId], match_index: Mapping[NodeId, int]) -> int:
-    descending = sorted((match_index.get(voter, 0) for voter in voters), reverse=True)
-    return descending[majority(len(voters)) - 1]
+    ascending = sorted([match_index.get(voter, 0) for voter in voters])
+    return ascending[-majority(len(voters))]
 
 
 def vote_result(voter_sets: VoterSets, votes: Mapping[NodeId, bool]) -> VoteResult:

@@ -134,7 +134,7 @@ class Raft:
         if save.term_and_vote is not None and self._elections.on_vote_durable(now):
             self._lead(now)
         if self._leader is not None:
-            self._leader.replication.advance_commit_index()
+            self._leader.replication.advance_commit_index(self._state.log.durable_index)
 
     def peer_connected(self, peer: NodeId) -> None:
         """A new connection to a peer has opened; what was sent on an older one may be lost."""

@@ -1,7 +1,7 @@
 """A leader's log: how its entries reach the followers, and when they are committed (§5.3, §5.4.2)."""
 
 from txraft.core.backlog import Backlog
-from txraft.core.log import MEMORY_OVERHEAD, size_of
+from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import (
     MAX_COMMAND_SIZE,
     AppendEntries,
@@ -55,13 +55,16 @@ class Replication:
         state.log.append((entry,))
         return entry
 
-    def advance_commit_index(self) -> None:
-        """Commit what a majority of disks holds, if it is of the current term (§5.4.2; hazard R1).
+    def advance_commit_index(self, newly_held: int) -> None:
+        """Commit what a majority of disks holds, if it is of the current term (§5.4.2; hazard R1). What has changed is
+        that one disk holds everything up to `newly_held`.
 
         This server counts by its own durable_index: an entry that its disk is still writing is not there (hazard R10).
         A follower that has lost what it had acknowledged does not count (hazard R23).
         """
         state = self._state
+        if newly_held <= state.commit_index:
+            return
         match_index = {peer: progress.counted_index for peer, progress in self.progress.items()}
         match_index[state.node_id] = state.log.durable_index
         index = committed_index(state.configuration.voter_sets, match_index)
@@ -76,28 +79,27 @@ class Replication:
 
     def send_entries(self, now: float) -> None:
         """Send every follower what it may be sent now."""
-        for peer in self.progress:
-            self._send_entries_to(peer, now)
+        last_index = self._state.log.last_index
+        for peer, progress in self.progress.items():
+            if progress.next_index <= last_index or progress.state is ProgressState.PROBE:
+                self._send_entries_to(peer, progress, now)
 
-    def _send_entries_to(self, peer: NodeId, now: float) -> None:
-        progress, options = self.progress[peer], self._state.options
+    def _send_entries_to(self, peer: NodeId, progress: Progress, now: float) -> None:
+        log, options = self._state.log, self._state.options
         while progress.may_send(options.max_inflight_messages, options.max_inflight_size):
-            if progress.next_index <= self._state.log.snapshot_index:
+            if progress.next_index <= log.snapshot_index:
                 progress.needs_snapshot()
             elif progress.state is ProgressState.PROBE:
-                self._send(peer, (), now)
-            elif progress.next_index <= self._state.log.last_index:
-                log = self._state.log
-                self._send(peer, log.between(progress.next_index, log.last_index, options.max_message_size), now)
+                self._send(peer, progress, (), 0, now)
+            elif progress.next_index <= log.last_index:
+                self._send(peer, progress, *log.batch(progress.next_index, options.max_message_size), now)
             else:
                 return
 
-    def _send(self, peer: NodeId, entries: tuple[Entry, ...], now: float) -> None:
-        progress = self.progress[peer]
+    def _send(self, peer: NodeId, progress: Progress, entries: tuple[Entry, ...], size: int, now: float) -> None:
         self._last_request_id += 1
         self._request(peer, self._last_request_id, entries)
-        last_index = progress.next_index - 1 + len(entries)
-        progress.sent(self._last_request_id, last_index, sum(map(size_of, entries)), now)
+        progress.sent(self._last_request_id, progress.next_index - 1 + len(entries), size, now)
 
     def ask_again(self, peer: NodeId, now: float) -> None:
         """Ask a follower that owes an answer whether it has all that was sent to it (`txraft.core.progress`). One that
@@ -150,7 +152,7 @@ class Replication:
             return
         if reply.success:
             if progress.accepted(reply.request_id, reply.match_index):
-                self.advance_commit_index()
+                self.advance_commit_index(progress.counted_index)
         elif progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term)):
             progress.asked(now + LEFT_ALONE)
             self._state.lost_data.append(LostData(peer, progress.match_index))

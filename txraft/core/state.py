@@ -65,6 +65,8 @@ class State:
     log: RaftLog
     durable: TermAndVote
     """The term and vote that are on the disk."""
+    term_and_vote: TermAndVote = field(init=False)
+    """The two that follow, as the one record that is saved."""
     current_term: int = field(init=False)
     voted_for: NodeId | None = field(init=False)
 
@@ -90,29 +92,27 @@ class State:
     lost_data: list[LostData] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.current_term = self.durable.current_term
-        self.voted_for = self.durable.voted_for
         self._given_out = self.durable
+        self._keep(self.durable)
 
     # Term, vote and role
-
-    @property
-    def term_and_vote(self) -> TermAndVote:
-        return TermAndVote(self.current_term, self.voted_for)
 
     def change_term(self, term: int) -> None:
         """Enter a later term, in which no vote is given and no leader known yet."""
         if term <= self.current_term:
             raise InvariantViolated(f"the term cannot go from {self.current_term} to {term}")
-        self.current_term = term
-        self.voted_for = None
+        self._keep(TermAndVote(term, None))
         self.leader_id = None
 
     def vote_for(self, candidate: NodeId) -> None:
         """Give this term's one vote (§5.2)."""
         if self.voted_for not in (None, candidate):
             raise InvariantViolated(f"the vote of term {self.current_term} was given to {self.voted_for} already")
-        self.voted_for = candidate
+        self._keep(TermAndVote(self.current_term, candidate))
+
+    def _keep(self, term_and_vote: TermAndVote) -> None:
+        self.term_and_vote = term_and_vote
+        self.current_term, self.voted_for = term_and_vote.current_term, term_and_vote.voted_for
 
     def change_role(self, role: Role) -> None:
         """Change the role, if the table allows it."""
@@ -177,15 +177,12 @@ class State:
             lost_reads=tuple(self.lost_reads),
             lost_data=tuple(self.lost_data),
         )
-        self._messages.clear()
-        self._messages_after_save.clear()
-        self.reads.clear()
-        self.lost_reads.clear()
-        self.lost_data.clear()
+        self._messages, self._messages_after_save = [], []
+        self.reads, self.lost_reads, self.lost_data = [], [], []
         return ready
 
     def _take_save(self, now: float) -> Save | None:
-        term_and_vote = self.term_and_vote if self.term_and_vote != self._given_out else None
+        term_and_vote = None if self.term_and_vote == self._given_out else self.term_and_vote
         entries = self.log.take_unsaved()
         if term_and_vote is None and not entries:
             return None

@@ -29,18 +29,16 @@ def admit(state: State, elections: Elections, sender: NodeId, message: Message, 
     if isinstance(message, RequestVote) and elections.sticks_to_leader(message, now):
         state.answer(sender, refusal(message, state.current_term))
         return False
-    if _asks_about_a_term_to_come(message):
+    if message.term == state.current_term or _asks_about_a_term_to_come(message):
         return True
     if message.term > state.current_term:
         within_reach = min(message.term, state.durable.current_term + LARGEST_JUMP)
         if within_reach > state.current_term:
             elections.step_down(within_reach, now)
         return message.term == state.current_term
-    if message.term < state.current_term:
-        if isinstance(message, RequestVote | AppendEntries | Heartbeat):
-            state.answer(sender, refusal(message, state.current_term))
-        return False
-    return True
+    if isinstance(message, RequestVote | AppendEntries | Heartbeat):
+        state.answer(sender, refusal(message, state.current_term))
+    return False
 
 
 def _asks_about_a_term_to_come(message: Message) -> bool:

@@ -311,7 +311,10 @@ class Node(Service):
             before, self._view = self._view, self._raft.view()
             invariants.check(self._view)
             invariants.check_step(before, self._view)
-            self._report(before, self._view)
+            if self._view.standing != before.standing:
+                self._report(before, self._view)
+            if self._view.transfer_target is None:
+                self._held.let_go()
             if self.running:  # one that is told may stop the node
                 self._carry_out(ready)
         except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on
@@ -320,7 +323,8 @@ class Node(Service):
             self._timers.set(self._raft.election_deadline)
 
     def _carry_out(self, ready: Ready) -> None:
-        self._send(ready.messages)
+        if ready.messages:
+            self._send(ready.messages)
         if ready.save is not None or ready.messages_after_save:
             self._saving.put(ready.save, ready.messages_after_save)
         if ready.committed:
@@ -331,7 +335,8 @@ class Node(Service):
             report_lost_data(self.log, lost)
         for read in ready.reads:
             self._reads.found(read)
-        self._reads.lose(ready.lost_reads, self._view.leader_id)
+        if ready.lost_reads:
+            self._reads.lose(ready.lost_reads, self._view.leader_id)
 
     def _send(self, messages: Iterable[Envelope]) -> None:
         for envelope in messages:
@@ -369,8 +374,6 @@ class Node(Service):
             after.transfer_target,
         ):
             self._changes.happened()
-        if after.transfer_target is None:
-            self._held.let_go()
         report_change(self.log, before, after)
 
     # The end

@@ -32,19 +32,25 @@ class Timers:
         self.heartbeats.clock = clock
 
     def set(self, election_deadline: float | None) -> None:
-        """Have the election timer fire at the deadline, in seconds of the clock; None for heartbeats in its place."""
+        """Have the election timer fire at the deadline, in seconds of the clock; None for heartbeats in its place.
+
+        It may fire earlier, where it was set so: a leader that is heard puts the deadline off with every message. Who
+        is called then sees that the deadline is still to come, and sets the timer anew.
+        """
         if election_deadline is None:
-            self._stop_elections()
             if not self.heartbeats.running:
+                self._stop_elections()
                 self.heartbeats.start(self._heartbeat_interval, now=False)
             return
         if self.heartbeats.running:
             self.heartbeats.stop()
-        left = max(0.0, election_deadline - self._clock.seconds())
-        if self.election_call is not None and self.election_call.active():
-            self.election_call.reset(left)
-        else:
-            self.election_call = self._clock.callLater(left, self.election_timer)
+        if self.election_call is None or not self.election_call.active():
+            self.election_call = self._clock.callLater(self._left(election_deadline), self.election_timer)
+        elif self.election_call.getTime() > election_deadline:
+            self.election_call.reset(self._left(election_deadline))
+
+    def _left(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock.seconds())
 
     def stop(self) -> None:
         """Fire no more."""

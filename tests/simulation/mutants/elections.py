@@ -40,7 +40,7 @@ MUTANTS = (
         "        if term > state.current_term:\n"
         "            state.change_term(term)\n"
         "        else:\n"
-        "            state.voted_for = None",
+        "            state._keep(type(state.durable)(state.current_term, None))",
         what="stepping down in the same term clears the vote",
     ),
     Mutant(
@@ -56,8 +56,8 @@ MUTANTS = (
         "stale-terms-ignored",
         "E4",
         "txraft.core.terms",
-        "        if isinstance(message, RequestVote | AppendEntries | Heartbeat):\n"
-        "            state.answer(sender, refusal(message, state.current_term))\n",
+        "    if isinstance(message, RequestVote | AppendEntries | Heartbeat):\n"
+        "        state.answer(sender, refusal(message, state.current_term))\n",
         "",
         what="a request of an older term has no answer",
         budget=300,
@@ -166,7 +166,8 @@ MUTANTS = (
         "E1",
         "txraft.core.elections",
         "elif up_to_date and state.voted_for in (None, candidate):\n            state.vote_for(candidate)",
-        "elif up_to_date and state.role is not Role.LEADER:\n            state.voted_for = candidate",
+        "elif up_to_date and state.role is not Role.LEADER:\n"
+        "            state._keep(type(state.durable)(state.current_term, candidate))",
         what="a vote is given twice in a term",
     ),
     Mutant(
