@@ -92,6 +92,17 @@ class MessagesTests(SynchronousTestCase):
         message = batch(1, 10 * 1024 * 1024)
         self.assertTrue(sent(message) == message)
 
+    def test_memory_after_a_large_entry(self) -> None:
+        """hazard C9: what writes messages keeps the memory of a batch, and not that of the largest entry ever."""
+        codec, message = PackedMessage(AppendEntries), batch(1, 10 * 1024 * 1024)
+        tracemalloc.start()
+        try:
+            codec.to_bytes(message)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(kept, 2 * MAX_BATCH_SIZE)
+
     def test_large_batch(self) -> None:
         """A batch of 5,000 entries, more than one value of a box holds, arrives: hazard R20."""
         message = batch(5000, 100)

@@ -96,10 +96,13 @@ class PackedMessage(LongBytes):
         )
         self._types = tuple(field.type if field.type in (int, bool) else tuple for field in fields)
         self._log_terms = tuple(name for name in self._names if name.endswith("_term"))
+        self._packer = msgpack.Packer(default=_entry_values)
 
     def to_bytes(self, message: Message) -> bytes:
         """What goes on the wire for `message`."""
-        packed: bytes = msgpack.packb(self._values(message), default=_entry_values)
+        packed: bytes = self._packer.pack(self._values(message))
+        if len(packed) > _LONGEST_BATCH:  # a packer keeps the memory that it once needed
+            self._packer = msgpack.Packer(default=_entry_values)
         return packed
 
     def from_bytes(self, value: bytes) -> Message:
@@ -112,7 +115,8 @@ class PackedMessage(LongBytes):
         if min(fields.values()) < 0 or max(fields.values()) > MAX_INTEGER:
             raise MalformedMessage("a number is out of range")
         # A server has entered every term that an entry in its log is of (§5.1).
-        if fields["term"] > MAX_TERM or any(fields[name] > fields["term"] for name in self._log_terms):
+        term = fields["term"]
+        if term > MAX_TERM or max([fields[name] for name in self._log_terms], default=0) > term:
             raise MalformedMessage("a term is out of range")
         if self.message_class is AppendEntries:
             fields["entries"] = _entries(entries, fields["prev_log_index"], fields["prev_log_term"], fields["term"])
