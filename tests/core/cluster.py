@@ -14,11 +14,13 @@ from txraft.core.invariants import View, check, check_step
 from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Envelope, Message, NodeId, RequestVote
 from txraft.core.raft import Raft
-from txraft.core.ready import ReadReady, Save, TermAndVote
+from txraft.core.ready import ReadReady, Ready, Save, TermAndVote
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 
 M = TypeVar("M", bound=Message)
+
+NOTHING_DUE = Ready(messages=(), save=None, messages_after_save=(), committed=(), reads=(), lost_reads=())
 
 
 def entries_of(*terms: int) -> tuple[Entry, ...]:
@@ -85,12 +87,15 @@ class Server:
         """The terms of the entries in the log, as the paper draws it."""
         return [self.raft.log.term_at(index) for index in range(self.view.first_index, self.view.last_index + 1)]
 
-    def take(self) -> None:
-        """Take what the core wants done, and check what must always hold."""
+    def take(self, due: bool = True) -> None:
+        """Take what the core wants done, and check what must always hold. `due` is what it says of the last input."""
         ready = self.raft.ready(self._now())
         before, self._view = self._view, self.raft.view()
         check(self._view)
         check_step(before, self._view)
+        if not due:
+            assert ready == NOTHING_DUE, f"the last input made something due, which the core denies: {ready}"
+            assert self._view.standing == before.standing, "the last input changed more of the server than its log"
         self.outgoing.extend(ready.messages)
         if ready.save is not None or ready.messages_after_save:
             self.writing.append((ready.save, ready.messages_after_save))
@@ -103,14 +108,15 @@ class Server:
         if not self.writing:
             return False
         save, messages = self.writing.pop(0)
+        due = True
         if save is not None:
             if save.term_and_vote is not None:
                 self.disk_term_and_vote = save.term_and_vote
             if save.entries:
                 self.disk_log[save.entries[0].index - 1 :] = save.entries
-            self.raft.saved(save, self._now())
+            due = self.raft.saved(save, self._now())
         self.outgoing.extend(messages)
-        self.take()
+        self.take(due)
         return True
 
     def write_all(self) -> None:
@@ -124,7 +130,11 @@ class Server:
 
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrives."""
-        self.raft.receive(sender, message, self._now())
+        self.take(self.raft.receive(sender, message, self._now()))
+
+    def reconnect(self, peer: NodeId) -> None:
+        """A new connection to a peer opens."""
+        self.raft.peer_connected(peer)
         self.take()
 
     def time_out(self) -> None:

@@ -51,7 +51,7 @@ class Disorder:
             "propose": lambda: self.propose(server),
             "time out": lambda: self.time_out(server),
             "beat": lambda: self.beat(server),
-            "reconnect": lambda: server.raft.peer_connected(number % 2 + 1),
+            "reconnect": lambda: server.reconnect(number % 2 + 1),
             "crash": server.start,
         }
         actions[name]()

@@ -42,7 +42,7 @@ class ProbeTests(SynchronousTestCase):
         """The probe matched: entries go from there on."""
         progress = probing()
         progress.sent(1, 10, 0, now=0.0)
-        self.assertTrue(progress.accepted(1, 10))
+        progress.accepted(1, 10)
         self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
         self.assertTrue(progress.may_send(1, 1))
 
@@ -58,7 +58,7 @@ class ProbeTests(SynchronousTestCase):
         """hazard R8: a late success says what the follower has, whatever it answers."""
         progress = probing()
         progress.sent(5, 10, 0, now=0.0)
-        self.assertTrue(progress.accepted(4, 7))
+        progress.accepted(4, 7)
         self.assertEqual(progress.match_index, 7)
         progress.accepted(5, 10)
         self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
@@ -110,7 +110,7 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         for index in (11, 12, 13):
             progress.sent(index, index, 10, now=0.0)
-        self.assertTrue(progress.accepted(12, 12))
+        progress.accepted(12, 12)
         self.assertEqual(numbers(progress), (REPLICATE, 12, 14))
         for messages, size, may in [(2, 11, True), (1, 11, False), (2, 10, False)]:
             self.assertIs(progress.may_send(messages, size), may, (messages, size))
@@ -122,7 +122,7 @@ class ReplicateTests(SynchronousTestCase):
         progress.sent(3, 14, 10, now=0.0)
         progress.accepted(3, 14)
         for request_id, match_index in [(2, 12), (3, 14)]:
-            self.assertFalse(progress.accepted(request_id, match_index))
+            progress.accepted(request_id, match_index)
             self.assertEqual(numbers(progress), (REPLICATE, 14, 15))
         self.assertTrue(progress.may_send(1, 1))
 
@@ -169,7 +169,7 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         progress.sent(2, 14, 10, now=0.0)
         progress.probe()
-        self.assertTrue(progress.accepted(2, 14))
+        progress.accepted(2, 14)
         self.assertEqual((progress.match_index, progress.next_index), (14, 15))
 
 
@@ -226,11 +226,11 @@ class OwedTests(SynchronousTestCase):
         progress.sent(2, 10, 0, now=0.0)
         progress.refused(2, hint=3)
         for request_id, match_index in [(2, 10), (1, 12)]:  # from before the loss, and late
-            self.assertFalse(progress.accepted(request_id, match_index))
+            progress.accepted(request_id, match_index)
             self.assertEqual(progress.counted_index, 0)
         progress.probe()
         progress.sent(3, 12, 0, now=0.0)
-        self.assertTrue(progress.accepted(3, 12))
+        progress.accepted(3, 12)
         self.assertEqual((progress.counted_index, *numbers(progress)), (12, REPLICATE, 12, 13))
 
     def test_acknowledged_meanwhile(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.node.world import WorldTestCase
-from txraft.core.messages import Entry, EntryKind, Heartbeat, Message, NodeId
+from txraft.core.messages import AppendEntriesReply, Entry, EntryKind, Heartbeat, HeartbeatReply, Message, NodeId
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
@@ -91,6 +91,18 @@ class ElectionTests(WorldTestCase):
         leader.crash()
         world.run(2)
         self.assertIsNot(world.leader(), leader)
+
+    def test_an_acknowledgement_that_comes_again(self) -> None:
+        """It makes nothing due, so no turn of the core is taken for it."""
+        world = self.world()
+        leader, follower = world.leader(), world.followers()[0]
+        world.run(1)
+        term, match_index = leader.node.view.current_term, leader.node.view.last_index
+        calls = list(world.clock.getDelayedCalls())
+        leader.node.receive(follower.id, AppendEntriesReply(term, 1, True, match_index, 0))
+        self.assertEqual(world.clock.getDelayedCalls(), calls)
+        leader.node.receive(follower.id, HeartbeatReply(term, 0))
+        self.assertEqual(len(world.clock.getDelayedCalls()), len(calls) + 1)
 
     def test_next_leader(self) -> None:
         """When the leader crashes, another is elected within two election timeouts and a round trip."""

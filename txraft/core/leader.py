@@ -49,9 +49,9 @@ class Leader:
         self.replication.send_heartbeats(self.reads.round)
         return True
 
-    def on_append_entries_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> None:
-        """An answer to AppendEntries in the current term, perhaps late or a duplicate."""
-        self.replication.on_reply(peer, reply, now)
+    def on_append_entries_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> bool:
+        """An answer to AppendEntries in the current term, perhaps late or a duplicate. Whether anything may be due."""
+        return self.replication.on_reply(peer, reply, now) or self.transfer is not None
 
     def on_heartbeat_reply(self, peer: NodeId, reply: HeartbeatReply, now: float) -> None:
         """The peer follows this leader."""

@@ -90,11 +90,10 @@ class Progress:
             case _ as never:
                 assert_never(never)
 
-    def accepted(self, request_id: int, match_index: int) -> bool:
-        """The follower's log matches, durably, up to match_index. Whether that changes `counted_index`. May be late or
-        a duplicate, and is then from before a loss of data.
+    def accepted(self, request_id: int, match_index: int) -> None:
+        """The follower's log matches, durably, up to match_index. May be late or a duplicate, and is then from before a
+        loss of data.
         """
-        before = self.counted_index
         self.match_index = max(self.match_index, match_index)
         asks = self.state is ProgressState.PROBE or self.has_lost_data
         if asks and self._under_way(request_id) is not None:
@@ -110,7 +109,6 @@ class Progress:
             and self._inflight[0].last_index <= self.match_index
         ):
             self._inflight_bytes -= self._inflight.popleft().size
-        return self.counted_index != before
 
     def refused(self, request_id: int, hint: int) -> bool:
         """The follower's log did not match where the request needed it to; it may match at `hint`. Whether that means

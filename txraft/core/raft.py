@@ -80,12 +80,11 @@ class Raft:
 
     # Inputs
 
-    def receive(self, sender: NodeId, message: Message, now: float) -> None:
-        """A message arrived from a peer."""
+    def receive(self, sender: NodeId, message: Message, now: float) -> bool:
+        """A message arrived from a peer. Whether `ready` may have anything to give because of it."""
         admitted = admit(self._state, self._elections, sender, message, now)
         self._leave_leadership_if_lost()  # before the message is handled: it is none of an ended leadership's business
-        if admitted:
-            self._handle(sender, message, now)
+        return not admitted or self._handle(sender, message, now)
 
     def election_timeout(self, now: float) -> None:
         """The election timer fired: `election_deadline` has passed."""
@@ -128,13 +127,17 @@ class Raft:
         if self._leader is not None:
             self._leader.reads.forget(read_id)
 
-    def saved(self, save: Save, now: float) -> None:
-        """What `Ready.save` asked for is durable. Reported for every save, in the order in which they came."""
-        self._state.saved(save, now)
-        if save.term_and_vote is not None and self._elections.on_vote_durable(now):
+    def saved(self, save: Save, now: float) -> bool:
+        """What `Ready.save` asked for is durable. Reported for every save, in the order in which they came. Whether
+        `ready` may have anything to give because of it."""
+        state = self._state
+        state.saved(save, now)
+        wins = save.term_and_vote is not None and self._elections.on_vote_durable(now)
+        if wins:
             self._lead(now)
         if self._leader is not None:
-            self._leader.replication.advance_commit_index(self._state.log.durable_index)
+            self._leader.replication.advance_commit_index(state.log.durable_index)
+        return wins or state.applicable_index > state.last_applied
 
     def peer_connected(self, peer: NodeId) -> None:
         """A new connection to a peer has opened; what was sent on an older one may be lost."""
@@ -199,7 +202,8 @@ class Raft:
 
     # Inside
 
-    def _handle(self, sender: NodeId, message: Message, now: float) -> None:
+    def _handle(self, sender: NodeId, message: Message, now: float) -> bool:
+        """Whether anything may be due now. Only of the commonest message, an acknowledgement, is it found out."""
         state, leader = self._state, self._leader
         match message:
             case AppendEntries():
@@ -216,9 +220,10 @@ class Raft:
             case TimeoutNow():
                 self._elections.campaign(now, leadership_transfer=True)
             case AppendEntriesReply() if leader is not None:
-                leader.on_append_entries_reply(sender, message, now)
+                return leader.on_append_entries_reply(sender, message, now)
             case HeartbeatReply() if leader is not None:
                 leader.on_heartbeat_reply(sender, message, now)
+        return True
 
     def _lead(self, now: float) -> None:
         """An election is won."""

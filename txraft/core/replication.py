@@ -55,25 +55,26 @@ class Replication:
         state.log.append((entry,))
         return entry
 
-    def advance_commit_index(self, newly_held: int) -> None:
+    def advance_commit_index(self, newly_held: int) -> bool:
         """Commit what a majority of disks holds, if it is of the current term (§5.4.2; hazard R1). What has changed is
-        that one disk holds everything up to `newly_held`.
+        that one disk holds everything up to `newly_held`. Whether anything was committed.
 
         This server counts by its own durable_index: an entry that its disk is still writing is not there (hazard R10).
         A follower that has lost what it had acknowledged does not count (hazard R23).
         """
         state = self._state
         if newly_held <= state.commit_index:
-            return
+            return False
         match_index = {peer: progress.counted_index for peer, progress in self.progress.items()}
         match_index[state.node_id] = state.log.durable_index
         index = committed_index(state.configuration.voter_sets, match_index)
         if index <= state.commit_index or state.log.term_at(index) != state.current_term:
-            return
+            return False
         for entry in state.log.between(state.commit_index + 1, index):
             if entry.term == state.current_term and entry.kind is EntryKind.COMMAND:  # as `propose` counted it in (R16)
                 self._uncommitted.remove(entry.data)
         state.commit_to(index)
+        return True
 
     # Sending
 
@@ -145,17 +146,20 @@ class Replication:
 
     # What comes back
 
-    def on_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> None:
-        """An answer to AppendEntries in the current term, perhaps late or a duplicate."""
+    def on_reply(self, peer: NodeId, reply: AppendEntriesReply, now: float) -> bool:
+        """An answer to AppendEntries in the current term, perhaps late or a duplicate. Whether anything may be due now:
+        nothing is where all was sent already, and nothing is committed by it."""
         progress = self._contact(peer, now)
         if progress is None or reply.match_index > self._state.log.last_index:  # no member, or no honest one
-            return
+            return False
         if reply.success:
-            if progress.accepted(reply.request_id, reply.match_index):
-                self.advance_commit_index(progress.counted_index)
-        elif progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term)):
+            progress.accepted(reply.request_id, reply.match_index)
+            commits = self.advance_commit_index(progress.counted_index)
+            return commits or progress.next_index <= self._state.log.last_index
+        if progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term)):
             progress.asked(now + LEFT_ALONE)
             self._state.lost_data.append(LostData(peer, progress.match_index))
+        return True
 
     def on_heartbeat_reply(self, peer: NodeId, now: float) -> None:
         """The peer follows this leader. What it has not answered may be lost (hazards R15, R21)."""

@@ -196,9 +196,14 @@ class State:
     def _write_from(self, now: float) -> Write:
         return Write(now, self.log.given_out_index, self._given_out_at)
 
+    @property
+    def applicable_index(self) -> int:
+        """Entries up to here may be applied. What is applied but not in this server's own log would be lost to it by a
+        crash, so it waits for the disk."""
+        return min(self.commit_index, self.log.durable_index)
+
     def _take_committed(self) -> tuple[Entry, ...]:
-        # What is applied but not in this server's own log would be lost to it by a crash, so it waits for the disk.
-        last = min(self.commit_index, self.log.durable_index)
+        last = self.applicable_index
         if last <= self.last_applied:
             return ()
         committed = self.log.between(self.last_applied + 1, last)

@@ -266,15 +266,17 @@ class Node(Service):
         finally:
             self._flush_soon()
 
-    def _tell(self, function: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        """Give the core an input that is nobody's question."""
+    def _tell(self, function: Callable[_P, bool | None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Give the core an input that is nobody's question. Where it says False, nothing is due because of it."""
         if not self.running:
             return
         try:
-            function(*args, **kwargs)
+            due = function(*args, **kwargs)
         except Exception as error:
             self._fail(error)
-        self._flush_soon()
+        else:
+            if due is not False:
+                self._flush_soon()
 
     def _flush_soon(self) -> None:
         if self._flush_call is None and self.running:

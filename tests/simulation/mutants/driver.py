@@ -56,8 +56,8 @@ MUTANTS = (
         "applied-before-it-is-durable",
         "R10",
         "txraft.core.state",
-        "last = min(self.commit_index, self.log.durable_index)",
-        "last = self.commit_index",
+        "return min(self.commit_index, self.log.durable_index)",
+        "return self.commit_index",
         what="what a crash would take from the log is applied",
     ),
     Mutant(
