@@ -343,11 +343,11 @@ class ProposalTests(WorldTestCase):
         self.assertEqual(follower.network._outgoing[leader.id].unanswered, 0)
 
     def test_applied_in_turns(self) -> None:
-        """However large what is committed at once is, a turn of the reactor applies so many bytes of it, and in any
-        case one entry, so that heartbeats come between (hazard S11)."""
+        """However large what is committed at once is, a turn of the reactor applies so many bytes of commands and
+        results, and in any case one entry, so that heartbeats come between (hazards S11, N1)."""
         _, leader = self.begun()
-        half = leader.node.apply_size_at_once // 2
-        for index, size in enumerate((half, half, half, 3 * half, 1), 2):
+        quarter = leader.node.apply_size_at_once // 4  # a command's result is as long as the command here
+        for index, size in enumerate((quarter, quarter, quarter, 3 * quarter, 1), 2):
             leader.node._to_apply.append(Entry(index, 1, EntryKind.COMMAND, bytes(size)))
         applied = []
         for _ in range(4):
