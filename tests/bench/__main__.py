@@ -7,8 +7,9 @@ elections   whether a leader stays one under load, with given timeouts
 pysyncobj   the latency of one write and writes a second of PySyncObj (which does not sync), beside txraft's
 idle        CPU that each node of three takes while nobody asks anything
 
-They want wrk, curl and ss, and etcd where it is measured. A run during which others had much of the machine, or in
-which a request failed, is refused; BENCH_ANYWAY=1 in the environment takes it where only the machine was not quiet.
+They want wrk, curl and ss, and etcd where it is measured. A run (of compare, grow, pysyncobj) in which a request failed
+is refused; one during which others had more than 15% of the machine is done again, and refused the third time. With
+BENCH_ANYWAY=1 in the environment the first run counts, however busy the machine is.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from tests.arguments import positive
 from tests.bench import compare, failover, grow
 from tests.bench.elections import elections
 from tests.bench.load import Disturbed, Work, cpu_seconds, keys_for, load
+from tests.bench.needs import missing, unwritable
 from tests.bench.systems import SYSTEMS, Txraft, running
 from tests.integration.ports import reserve_port
 from txraft.errors import SettingsError
@@ -46,27 +50,49 @@ async def _compare(reactor: Any, given: argparse.Namespace) -> None:
         for what in given.what
         for each in given.connections
     ]
-    results = await compare.compare(
+    measured = await compare.compare(
         reactor, given.systems, works, given.rounds, given.seconds, given.nodes, given.follower
     )
-    print(compare.table(results))
-    if given.json is not None:
-        compare.write(given.json, results)
-    if given.picture is not None:
+
+    def draw(path: Path) -> None:
         from tests.bench.picture import draw  # noqa: PLC0415 - matplotlib takes a second
 
-        draw(given.picture, results, given.nodes)
+        draw(path, measured.results, given.nodes)
+
+    _report(given, measured, compare.table, draw)
 
 
 async def _grow(reactor: Any, given: argparse.Namespace) -> None:
-    results = await grow.grow(reactor, given.what, given.rounds, given.seconds)
-    print(grow.table(given.what, results))
-    if given.json is not None:
-        compare.write(given.json, results)
-    if given.picture is not None:
+    measured = await grow.grow(reactor, given.what, given.rounds, given.seconds)
+
+    def draw(path: Path) -> None:
         from tests.bench.picture import draw_growth  # noqa: PLC0415 - the same
 
-        draw_growth(given.picture, given.what, results)
+        draw_growth(path, given.what, measured.results)
+
+    _report(given, measured, partial(grow.table, given.what), draw)
+
+
+def _report(
+    given: argparse.Namespace,
+    measured: compare.Measured[Any],
+    table: Callable[[Any], str],
+    draw: Callable[[Path], None],
+) -> None:
+    """Print and write what was measured, be it all or not. Exits where something is missing."""
+    complaints = []
+    if measured.results:
+        print(table(measured.results), flush=True)
+        for path, put in ((given.json, partial(compare.write, measured=measured)), (given.picture, draw)):
+            try:
+                if path is not None:
+                    put(path)
+            except OSError as error:
+                complaints.append(f"cannot write {path}: {error.strerror}")
+    if measured.complaint is not None:
+        complaints.append(measured.complaint)
+    if complaints:
+        raise SystemExit("\n".join(f"bench: {each}" for each in complaints))
 
 
 async def _failover(reactor: Any, given: argparse.Namespace) -> None:
@@ -82,8 +108,11 @@ async def _elections(reactor: Any, given: argparse.Namespace) -> None:
 
 
 async def _pysyncobj(reactor: Any, given: argparse.Namespace) -> None:
+    runs = []
     with running(reactor, [Txraft], 3) as (ours,):
-        runs = [await load(reactor, ours, Work("set", each), given.seconds) for each in (1, 64)]
+        for work in (Work("set", 1), Work("set", 64)):
+            runs.append(await load(reactor, ours, work, given.seconds))
+            print(compare.line(work, {ours.name: runs[-1:]}), flush=True)
     theirs = pysyncobj(given.seconds)
     print(f"one write:  txraft {runs[0].p50:.2f} ms, PySyncObj {theirs['latency']:.2f} ms")
     print(f"64 writes:  txraft {runs[1].rate:.0f}/s, PySyncObj {theirs['rate']:.0f}/s")
@@ -92,7 +121,7 @@ async def _pysyncobj(reactor: Any, given: argparse.Namespace) -> None:
 
 
 def pysyncobj(seconds: float) -> dict[str, float]:
-    """Three processes of it; what the first of them measured."""
+    """Three processes of it; what the first of them measured. Raises Disturbed."""
     addresses = [f"127.0.0.1:{reserve_port()}" for _ in range(3)]
     command = [sys.executable, "-m", "tests.bench.pysyncobj_node"]
     with tempfile.TemporaryDirectory(prefix="pysyncobj-bench-") as directory:
@@ -106,6 +135,8 @@ def pysyncobj(seconds: float) -> dict[str, float]:
             first = subprocess.run(
                 [*command, directory, str(seconds), *addresses], stdout=subprocess.PIPE, timeout=120, check=True
             )
+        except subprocess.SubprocessError as error:
+            raise Disturbed(f"PySyncObj was not measured: {error}") from None
         finally:
             for other in others:
                 other.kill()
@@ -130,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.set_defaults(systems=[], json=None, picture=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     systems, runs = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
     systems.add_argument("--systems", nargs="+", choices=sorted(SYSTEMS), default=["txraft"], help="[txraft]")
@@ -137,7 +169,15 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--json", type=Path, help="write all figures there")
     runs.add_argument("--picture", type=Path, help="draw them there, as SVG")
 
-    command = commands.add_parser("compare", parents=[systems, runs], help="rates, latencies, CPU time, bytes")
+    def add(name: str, **options: Any) -> argparse.ArgumentParser:
+        return commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    command = add(
+        "compare",
+        parents=[systems, runs],
+        help="rates, latencies, CPU time, bytes",
+        epilog=f"In the table:\n{compare.LEGEND}\n{compare.BATCH}",
+    )
     command.add_argument(
         "--what",
         nargs="+",
@@ -153,39 +193,52 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--nodes", type=positive, default=3, help="[%(default)s]")
     command.add_argument("--follower", action="store_true", help="load a follower, not the leader")
     command.add_argument("--seconds", type=positive, default=3, help="of each run [%(default)s]")
-    command.set_defaults(measure=_compare)
+    command.set_defaults(measure=_compare, wants=["wrk", "ss", "tabulate"])
 
-    command = commands.add_parser("grow", parents=[runs], help="how cost grows; some five minutes")
+    command = add(
+        "grow", parents=[runs], help="how cost grows; some five minutes", epilog=f"In the table:\n{compare.LEGEND}"
+    )
     command.add_argument("--what", nargs="+", choices=list(grow.GROWTH), default=list(grow.GROWTH), help="[all]")
     command.add_argument("--seconds", type=positive, default=2, help="of each run [%(default)s]")
-    command.set_defaults(measure=_grow)
+    command.set_defaults(measure=_grow, wants=["wrk", "ss", "tabulate"])
 
-    command = commands.add_parser("failover", parents=[systems], help="the end of a leader")
+    command = add("failover", parents=[systems], help="the end of a leader")
     command.add_argument("--times", type=positive, default=20, help="[%(default)s]")
     command.add_argument("--cut", action="store_true", help="leave its connections open, as where it is cut off")
-    command.set_defaults(measure=_failover)
+    command.set_defaults(measure=_failover, wants=["curl"])
 
-    command = commands.add_parser("elections", help="a leader under load")
+    command = add("elections", help="a leader under load")
     command.add_argument("--seconds", type=positive, default=600, help="[%(default)s]")
     command.add_argument("--connections", type=positive, default=256, help="[%(default)s]")
     for name in ("election_timeout", "heartbeat_interval"):
         option = f"--{name.replace('_', '-')}"
         command.add_argument(option, type=positive, default=getattr(Timing(), name), help="in ms [%(default)g]")
-    command.set_defaults(measure=_elections)
+    command.set_defaults(measure=_elections, wants=["wrk"])
 
-    command = commands.add_parser("pysyncobj", help="beside PySyncObj")
+    command = add("pysyncobj", help="beside PySyncObj")
     command.add_argument("--seconds", type=positive, default=5, help="[%(default)s]")
-    command.set_defaults(measure=_pysyncobj)
+    command.set_defaults(measure=_pysyncobj, wants=["wrk", "ss", "pysyncobj"])
 
-    command = commands.add_parser("idle", help="CPU time while nothing happens")
+    command = add("idle", help="CPU time while nothing happens")
     command.add_argument("--seconds", type=positive, default=30, help="to watch for [%(default)s]")
-    command.set_defaults(measure=_idle)
+    command.set_defaults(measure=_idle, wants=[])
     return parser
+
+
+def _lacking(given: argparse.Namespace) -> str | None:
+    """Why it cannot be measured, or the results not be written, in one line."""
+    wants = [*given.wants, *(program for name in given.systems for program in SYSTEMS[name].programs)]
+    if given.picture is not None:
+        wants.append("matplotlib")
+    paths = [path for path in (given.json, given.picture) if path is not None]
+    return missing(wants) or next((said for path in paths if (said := unwritable(path))), None)
 
 
 def main() -> None:
     """Read the command line, and measure."""
     given = _parser().parse_args()
+    if (lacking := _lacking(given)) is not None:
+        raise SystemExit(f"bench: {lacking}")
 
     async def measure(reactor: Any) -> None:
         try:

@@ -8,36 +8,65 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
-from tabulate import tabulate
 
 from tests.bench.fill import fill
-from tests.bench.load import Run, Work, load
+from tests.bench.load import Disturbed, Run, Work, load
 from tests.bench.systems import SYSTEMS, System, running
 
 Runs = dict[str, list[Run]]
 """Of each system."""
 
 FIGURES = ("a second", "p50 ms", "p99 ms", "p99.9 ms", "leader µs", "follower µs", "bytes between nodes")
-"""What `figures` gives; the last three are of a request."""
+"""What `figures` gives."""
+LEGEND: Final = """\
+leader µs, follower µs: CPU time per request, of the leader, and of one follower on average
+bytes between nodes: per request, what all nodes together send each other"""
+BATCH: Final = "batch: each request sets 100 keys, whichever the system"
+"""What else is to be known where it was measured."""
+
+What = TypeVar("What")
+
+
+@attrs.define
+class Measured(Generic[What]):
+    """What a command has found, also where it could not go on."""
+
+    wanted: Sequence[What]
+    results: dict[What, Runs] = attrs.Factory(dict)
+    refused: str = ""
+    """Why it could not go on."""
+
+    @property
+    def missing(self) -> list[What]:
+        """What of `wanted` has no results."""
+        return [each for each in self.wanted if each not in self.results]
+
+    @property
+    def complaint(self) -> str | None:
+        """What is missing and why, in one line; None if nothing is."""
+        return f"{self.refused}; not measured: {'; '.join(map(str, self.missing))}" if self.missing else None
 
 
 async def compare(
     reactor: Any, names: list[str], works: Sequence[Work], rounds: int, seconds: int, nodes: int, follower: bool
-) -> dict[Work, Runs]:
+) -> Measured[Work]:
     """Load each system in turn with each of `works`: its leader, or, with `follower`, one of the others. For another
     size of values there are new clusters."""
-    results: dict[Work, Runs] = {}
-    for (keys, size), of_size in groupby(works, key=lambda work: (work.keys, work.size)):
-        with running(reactor, [SYSTEMS[name] for name in names], nodes) as systems:
-            for system in systems:
-                await fill(reactor, system, keys, size)
-            for work in of_size:
-                results[work] = await _in_turn(reactor, systems, work, rounds, seconds, follower)
-                print(line(work, results[work]) + ratio(results[work]), flush=True)
-    return results
+    measured = Measured(works)
+    try:
+        for (keys, size), of_size in groupby(works, key=lambda work: (work.keys, work.size)):
+            with running(reactor, [SYSTEMS[name] for name in names], nodes) as systems:
+                for system in systems:
+                    await fill(reactor, system, keys, size)
+                for work in of_size:
+                    runs = measured.results[work] = await _in_turn(reactor, systems, work, rounds, seconds, follower)
+                    print(line(work, runs) + ratio(runs), flush=True)
+    except Disturbed as error:
+        measured.refused = str(error)
+    return measured
 
 
 async def _in_turn(reactor: Any, systems: list[System], work: Work, rounds: int, seconds: int, follower: bool) -> Runs:
@@ -76,19 +105,34 @@ def figures(runs: Sequence[Run]) -> list[str]:
 def table(results: Mapping[Work, Runs]) -> str:
     """All of it, for people."""
     rows = [[work, name, *figures(each)] for work, runs in results.items() for name, each in runs.items()]
-    return tabulated(("work", "system"), rows)
+    notes = [BATCH] if any(work.what == "batch" for work in results) else []
+    return tabulated(("work", "system"), rows, [*notes, disturbance(results)])
 
 
-def tabulated(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """`heads` are those of the columns that come before FIGURES."""
+def disturbance(results: Mapping[Any, Runs]) -> str:
+    """How quiet the machine was."""
+    worst = max(run.disturbed for runs in results.values() for each in runs.values() for run in each)
+    return f"others had at most {worst:.0%} of the machine during a run"
+
+
+def tabulated(heads: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[str]) -> str:
+    """`heads` are those of the columns that come before FIGURES, `notes` lines to stand below it with LEGEND."""
+    from tabulate import tabulate  # noqa: PLC0415 - only measurements need it
+
     alignment = [*["left"] * len(heads), *["right"] * len(FIGURES)]
-    return str(tabulate(rows, [*heads, *FIGURES], colalign=alignment, disable_numparse=True))
+    text = tabulate(rows, [*heads, *FIGURES], colalign=alignment, disable_numparse=True)
+    return "\n".join([text, "", LEGEND, *notes])
 
 
-def write(path: Path, results: Mapping[Any, Runs]) -> None:
-    """All of it, for programs. `results` are of `Work`, or of other classes of attrs."""
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    found = {"date": when, "load": os.getloadavg(), "arguments": sys.argv[1:], "results": list(_plain(results))}
+def write(path: Path, measured: Measured[Any]) -> None:
+    """All of it, for programs. It is of `Work`, or of other classes of attrs."""
+    found = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load": os.getloadavg(),
+        "arguments": sys.argv[1:],
+        "results": list(_plain(measured.results)),
+        "missing": [attrs.asdict(each) for each in measured.missing],
+    }
     path.write_text(json.dumps(found, indent=1))
 
 

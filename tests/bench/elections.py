@@ -58,9 +58,13 @@ async def elections(reactor: Any, seconds: int, connections: int, timing: Timing
 
         progress = LoopingCall(tell)
         progress.clock = reactor
-        progress.start(PROGRESS, now=False)
-        output = await wrk(system.url(leader), "gaps.lua", Work("set", connections), seconds)
-        progress.stop()
+        told = progress.start(PROGRESS, now=False)
+        try:
+            output = await wrk(system.url(leader), "gaps.lua", Work("set", connections), seconds)
+        finally:
+            if progress.running:  # it ends by itself where telling failed
+                progress.stop()
+        await told
         end = await _standing(reactor, system)
     said = Summary.read(output)
     if not said.count:

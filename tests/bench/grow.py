@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from tests.bench.compare import Runs, figures, line, tabulated
+from tests.bench.compare import Measured, Runs, disturbance, figures, line, tabulated
 from tests.bench.fill import fill
-from tests.bench.load import Work, keys_for, load
+from tests.bench.load import Disturbed, Work, keys_for, load
 from tests.bench.systems import Txraft, running
 
 
@@ -44,13 +44,22 @@ def points(what: str) -> list[Point]:
     return [evolve(Point(), **{what: each}) for each in GROWTH[what]]
 
 
-async def grow(reactor: Any, whats: Iterable[str], rounds: int, seconds: int) -> dict[Point, Runs]:
+def measured_points(whats: Iterable[str], results: Mapping[Point, Runs]) -> dict[str, list[Point]]:
+    """The points of `results` at which each of `whats` has grown; without those of which there are none."""
+    found = {what: [point for point in points(what) if point in results] for what in whats}
+    return {what: those for what, those in found.items() if those}
+
+
+async def grow(reactor: Any, whats: Iterable[str], rounds: int, seconds: int) -> Measured[Point]:
     """Measure each point once, also one that belongs to several. The runs are of set and get, not of systems."""
-    results: dict[Point, Runs] = {}
-    for point in dict.fromkeys(point for what in whats for point in points(what)):
-        results[point] = await _measure(reactor, point, rounds, seconds)
-        print(f"{len(results)}. {line(point, results[point])}", flush=True)
-    return results
+    measured = Measured(list(dict.fromkeys(point for what in whats for point in points(what))))
+    try:
+        for point in measured.wanted:
+            runs = measured.results[point] = await _measure(reactor, point, rounds, seconds)
+            print(f"{len(measured.results)}. {line(point, runs)}", flush=True)
+    except Disturbed as error:
+        measured.refused = str(error)
+    return measured
 
 
 async def _measure(reactor: Any, point: Point, rounds: int, seconds: int) -> Runs:
@@ -68,8 +77,8 @@ def table(whats: Iterable[str], results: Mapping[Point, Runs]) -> str:
     """All of it, for people."""
     rows = [
         [what, getattr(point, what), kind, *figures(runs)]
-        for what in whats
-        for point in points(what)
+        for what, those in measured_points(whats, results).items()
+        for point in those
         for kind, runs in results[point].items()
     ]
-    return tabulated(("what grows", "to", "work"), rows)
+    return tabulated(("what grows", "to", "work"), rows, [disturbance(results)])

@@ -18,9 +18,10 @@ HERE = Path(__file__).parent
 KEYS = 10_000
 MOST_DATA: Final = 32 * 1024 * 1024
 """What all values take together, where not asked for more."""
+STAT = Path("/proc/stat")
 TICKS = os.sysconf("SC_CLK_TCK")
 MAY_BE_DISTURBED = 0.15
-"""The share of the machine that others may have in a run that counts."""
+"""The share of the machine that others may have in a run that counts, unless BENCH_ANYWAY is 1."""
 TRIES = 3
 LOOK = 0.1
 """Seconds over which the nodes' use of CPU is watched before a run."""
@@ -94,6 +95,25 @@ class Summary:
         )
 
 
+@frozen
+class Machine:
+    """What its processors have done since it started, in seconds, all of them together."""
+
+    busy: float
+    idle: float
+
+    @classmethod
+    def read(cls, stat: str) -> "Machine":
+        """From the text of /proc/stat."""
+        user, nice, system, idle, iowait, irq, softirq, steal, *_ = map(int, stat.splitlines()[0].split()[1:])
+        return cls((user + nice + system + irq + softirq + steal) / TICKS, (idle + iowait) / TICKS)
+
+    def share_of_others(self, before: "Machine", own: float) -> float:
+        """What part of the machine was busy since `before`, without the `own` seconds that were measured."""
+        busy, idle = self.busy - before.busy, self.idle - before.idle
+        return max(0.0, busy - own) / (busy + idle)
+
+
 class Disturbed(Exception):
     """A run that says nothing, and why."""
 
@@ -105,9 +125,10 @@ def keys_for(size: int) -> int:
 
 async def load(reactor: Any, system: System, work: Work, seconds: int, follower: bool = False) -> Run:
     """Load the leader, or a follower, for so long, when what was asked before is done; again where others had too much
-    of the machine.
+    of the machine, unless the environment says BENCH_ANYWAY=1.
 
     Raises Disturbed where requests failed, or where the machine does not get quiet."""
+    anyway = os.environ.get("BENCH_ANYWAY") == "1"
     for _ in range(TRIES):
         leader = await system.leader()
         others = [node for node in system.nodes if node is not leader]
@@ -115,24 +136,23 @@ async def load(reactor: Any, system: System, work: Work, seconds: int, follower:
         await _at_rest(reactor, pids)
         url = system.url(others[0] if follower and others else leader)
         done = await _run(system, url, work, seconds, pids)
-        if done.disturbed <= MAY_BE_DISTURBED or "BENCH_ANYWAY" in os.environ:
+        if anyway or done.disturbed <= MAY_BE_DISTURBED:
             return done
-        print(f"{system.name} {work}: others had {done.disturbed:.0%} of the machine; once more", file=sys.stderr)
+        print(f"{system.name} {work}: others had {done.disturbed:.0%} of the machine", file=sys.stderr)
     raise Disturbed(f"the machine is not quiet enough to measure {work}; BENCH_ANYWAY=1 measures all the same")
 
 
 async def _run(system: System, url: str, work: Work, seconds: int, pids: list[int]) -> Run:
     """`pids` are the nodes' processes, the leader's first."""
     wire = await bytes_between(system.peer_ports())
-    before, busy = [cpu_seconds(pid) for pid in pids], busy_seconds()
+    before, machine = [cpu_seconds(pid) for pid in pids], Machine.read(STAT.read_text())
     output = await wrk(url, system.script, work, seconds)
     used = [cpu_seconds(pid) - start for pid, start in zip(pids, before, strict=True)]
-    busy = busy_seconds() - busy
+    machine_after = Machine.read(STAT.read_text())
     wire = await bytes_between(system.peer_ports()) - wire
     said = Summary.read(output)
     if not said.count or said.failed:
         raise Disturbed(f"{system.name} {work}: {' '.join(output.split())}")
-    others = max(0.0, busy - sum(used) - said.cpu)
     return Run(
         said.rate,
         said.p50,
@@ -141,7 +161,7 @@ async def _run(system: System, url: str, work: Work, seconds: int, pids: list[in
         leader_cpu=used[0] / said.count * 1e6,
         follower_cpu=sum(used[1:]) / max(1, len(pids) - 1) / said.count * 1e6,
         wire=wire / said.count,
-        disturbed=others / (seconds * (os.cpu_count() or 1)),
+        disturbed=machine_after.share_of_others(machine, sum(used) + said.cpu),
     )
 
 
@@ -179,14 +199,6 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used since it started."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def busy_seconds() -> float:
-    """What all processes of the machine have used."""
-    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(
-        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    )
-    return (user + nice + system + irq + softirq + steal) / TICKS
 
 
 def number(pattern: str, text: str) -> float:

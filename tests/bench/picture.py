@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator
 
 from tests.bench.compare import Runs, median
-from tests.bench.grow import Point, points
+from tests.bench.grow import Point, measured_points
 from tests.bench.load import Run, Work
 
 UNITS = {"keys": "keys", "values": "bytes in a value", "nodes": "nodes", "clients": "connections"}
@@ -37,11 +37,12 @@ def draw(path: Path, results: Mapping[Work, Runs], nodes: int) -> None:
 
 def draw_growth(path: Path, whats: Sequence[str], results: Mapping[Point, Runs]) -> None:
     """What `grow` gives: a column for each thing that grows, a colour for writes and one for reads."""
-    figure, axes = _panels(3, len(whats))
-    for column, what in enumerate(whats):
-        at = [getattr(point, what) for point in points(what)]
+    found = measured_points(whats, results)
+    figure, axes = _panels(3, len(found))
+    for column, (what, those) in enumerate(found.items()):
+        at = [getattr(point, what) for point in those]
         for number, kind in enumerate(("set", "get")):
-            middles = [median(results[point][kind]) for point in points(what)]
+            middles = [median(results[point][kind]) for point in those]
             _draw_line(axes[:, column], kind, f"C{number}", at, middles)
         _finish(axes[:, column], what, at, UNITS[what])
     _save(figure, axes, path, f"txraft; what does not grow: {Point()}")
@@ -95,4 +96,4 @@ def _save(figure: Any, axes: Any, path: Path, title: str) -> None:
     when = datetime.now(UTC).date().isoformat()
     figure.suptitle(f"{title}; {platform.machine()}, Python {platform.python_version()}, {when}")
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, format="svg")

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -47,6 +47,8 @@ class System(Protocol):
     """A cluster."""
 
     name: str
+    programs: Sequence[str]
+    """That must be installed."""
     script: str
     """For wrk: how its requests look."""
     nodes: list[Any]
@@ -84,6 +86,7 @@ class Txraft:
     """`twistd txraft`."""
 
     name = "txraft"
+    programs: Sequence[str] = ()
     script = "txraft.lua"
     most_in_a_request = 1000
 
@@ -121,11 +124,17 @@ class EtcdNode:
         self.peer_url, self.url = (f"http://127.0.0.1:{reserve_port()}" for _ in range(2))
         self.directory = directory / self.name
         self.others: list[EtcdNode] = []
-        self._process: subprocess.Popen[bytes]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """That was started last."""
+        assert self._process is not None
+        return self._process
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     def start(self) -> None:
         """On the data that there is."""
@@ -144,20 +153,22 @@ class EtcdNode:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
 
 
 class Etcd:
     """etcd, through its JSON gateway."""
 
     name = "etcd"
+    programs: Sequence[str] = ("etcd", "curl")
     script = "etcd.lua"
     most_in_a_request = 128
 
@@ -213,21 +224,20 @@ def _port(address: str) -> int:
 Maker = Callable[[Any, Path, int], System]
 """Given the reactor, a directory and the number of nodes."""
 
-SYSTEMS: Final[dict[str, Maker]] = {"txraft": Txraft, "etcd": Etcd}
+SYSTEMS: Final[dict[str, type[Txraft] | type[Etcd]]] = {"txraft": Txraft, "etcd": Etcd}
 
 
 @contextmanager
 def running(reactor: Any, makers: Sequence[Maker], size: int) -> Iterator[list[System]]:
     """Clusters side by side, each in a directory that is removed."""
-    with tempfile.TemporaryDirectory(prefix="txraft-bench-") as directory:
+    with ExitStack() as stack:
+        directory = tempfile.TemporaryDirectory(prefix="txraft-bench-", ignore_cleanup_errors=True)
+        place = Path(stack.enter_context(directory))
         systems: list[System] = []
-        try:
-            for number, make in enumerate(makers):
-                place = Path(directory, str(number))
-                place.mkdir()
-                systems.append(make(reactor, place, size))
-                systems[-1].start()
-            yield systems
-        finally:
-            for system in systems:
-                system.close()
+        for number, make in enumerate(makers):
+            own = place / str(number)
+            own.mkdir()
+            systems.append(make(reactor, own, size))
+            stack.callback(systems[-1].close)
+            systems[-1].start()
+        yield systems
