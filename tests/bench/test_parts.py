@@ -64,7 +64,7 @@ class ReceivedTests(SynchronousTestCase):
 class FillTests(SynchronousTestCase):
     def test_every_key_once(self) -> None:
         """The last request has what is left."""
-        self.assertEqual(list(in_chunks(25, 1, 10)), [range(1, 11), range(11, 21), range(21, 26)])
+        self.assertEqual(list(in_chunks(21, 1, 10)), [range(1, 11), range(11, 21), range(21, 22)])
 
     def test_large_values(self) -> None:
         """A request is bounded in bytes, but has one key at least."""
@@ -74,6 +74,19 @@ class FillTests(SynchronousTestCase):
     def test_fewer_keys_of_large_values(self) -> None:
         """So that all of them together fit into memory."""
         self.assertEqual((keys_for(255), keys_for(1024 * 1024), keys_for(2 * MOST_DATA)), (10_000, 32, 1))
+
+
+class MedianTests(SynchronousTestCase):
+    def test_each_figure_by_itself(self) -> None:
+        """The middle rate may be of another run than the middle latency."""
+        runs = [evolve(RUN, rate=rate, p50=p50) for rate, p50 in ((100, 3), (400, 1), (200, 9))]
+        self.assertEqual(compare.median(runs), evolve(RUN, rate=200, p50=3))
+
+    def test_ratio(self) -> None:
+        """Of the first system to the second; there is none for one alone."""
+        runs = {"ours": [evolve(RUN, rate=300)], "theirs": [RUN]}
+        self.assertEqual(compare.ratio(runs), ", ratio 3.00")
+        self.assertEqual(compare.ratio({"ours": [RUN]}), "")
 
 
 class MachineTests(SynchronousTestCase):
