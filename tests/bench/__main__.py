@@ -25,13 +25,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from tests.arguments import positive
 from tests.bench import compare, failover, grow
 from tests.bench.elections import elections
-from tests.bench.load import Disturbed, Work, cpu_seconds, keys_for, load
+from tests.bench.load import STOPPED, Disturbed, Work, cpu_seconds, keys_for, load
 from tests.bench.needs import missing, unwritable
 from tests.bench.systems import SYSTEMS, Txraft, running
 from tests.integration.ports import reserve_port
@@ -243,14 +243,19 @@ def main() -> None:
     async def measure(reactor: Any) -> None:
         try:
             await given.measure(reactor, given)
-        except Disturbed as error:
-            raise SystemExit(f"bench: {error}") from None
+        except STOPPED as error:
+            raise SystemExit(f"bench: {str(error) or 'interrupted'}") from None
+
+    def start(reactor: Any) -> Deferred[None]:
+        measuring = Deferred.fromCoroutine(measure(reactor))
+        reactor.addSystemEventTrigger("before", "shutdown", measuring.cancel)  # no node outlives this process
+        return measuring
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # which the nodes and wrk inherit
     if soft < OPEN_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
     with suppress(BrokenPipeError):
-        react(lambda reactor: ensureDeferred(measure(reactor)))
+        react(start)
 
 
 if __name__ == "__main__":

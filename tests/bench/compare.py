@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from tests.bench.fill import fill
-from tests.bench.load import Disturbed, Run, Work, load
+from tests.bench.load import STOPPED, Run, Work, load
 from tests.bench.systems import SYSTEMS, System, running
 
 Runs = dict[str, list[Run]]
@@ -64,8 +64,8 @@ async def compare(
                 for work in of_size:
                     runs = measured.results[work] = await _in_turn(reactor, systems, work, rounds, seconds, follower)
                     print(line(work, runs) + ratio(runs), flush=True)
-    except Disturbed as error:
-        measured.refused = str(error)
+    except STOPPED as error:
+        measured.refused = str(error) or "interrupted"
     return measured
 
 

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from tests.bench.compare import Measured, Runs, disturbance, figures, line, tabulated
 from tests.bench.fill import fill
-from tests.bench.load import Disturbed, Work, keys_for, load
+from tests.bench.load import STOPPED, Work, keys_for, load
 from tests.bench.systems import Txraft, running
 
 
@@ -57,8 +57,8 @@ async def grow(reactor: Any, whats: Iterable[str], rounds: int, seconds: int) ->
         for point in measured.wanted:
             runs = measured.results[point] = await _measure(reactor, point, rounds, seconds)
             print(f"{len(measured.results)}. {line(point, runs)}", flush=True)
-    except Disturbed as error:
-        measured.refused = str(error)
+    except STOPPED as error:
+        measured.refused = str(error) or "interrupted"
     return measured
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.internet.utils import getProcessOutput
 
@@ -116,6 +117,10 @@ class Machine:
 
 class Disturbed(Exception):
     """A run that says nothing, and why."""
+
+
+STOPPED: Final = (Disturbed, CancelledError)
+"""What ends measuring, without the loss of what was measured before. `main` cancels where this process is to end."""
 
 
 def keys_for(size: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, evolve
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.bench import __main__ as command
@@ -21,6 +21,7 @@ from tests.bench.systems import Etcd, running
 
 RUN = Run(rate=100, p50=1, p99=2, p999=3, leader_cpu=40, follower_cpu=20, wire=600, disturbed=0.01)
 NOISY = evolve(RUN, disturbed=0.9)
+TOO_LOUD = Disturbed("too loud")
 
 OUTPUT = """\
 Running 1s test @ http://127.0.0.1:24522
@@ -154,12 +155,12 @@ class RefusedTests(SynchronousTestCase):
 
     WORKS = tuple(Work("set", each) for each in (1, 16, 64))
 
-    def compared(self) -> compare.Measured[Work]:
+    def compared(self, refusal: Exception = TOO_LOUD) -> compare.Measured[Work]:
         """Of `WORKS`, the second is refused."""
 
         async def loaded(_reactor: object, _system: object, work: Work, *_arguments: object) -> Run:
             if work == self.WORKS[1]:
-                raise Disturbed("too loud")
+                raise refusal
             return RUN
 
         async def fill(*_arguments: object) -> None: ...
@@ -179,6 +180,12 @@ class RefusedTests(SynchronousTestCase):
         self.assertEqual(measured.results, {self.WORKS[0]: {"fake": [RUN]}})
         self.assertEqual(measured.complaint, "too loud; not measured: set 16; set 64")
         self.assertIsNone(compare.Measured(self.WORKS[:1], measured.results).complaint)
+
+    def test_interrupted(self) -> None:
+        """It is the same where the process is told to end."""
+        measured = self.compared(CancelledError())
+        self.assertEqual(measured.results, {self.WORKS[0]: {"fake": [RUN]}})
+        self.assertEqual(measured.complaint, "interrupted; not measured: set 16; set 64")
 
     def test_json(self) -> None:
         """It has the same."""
