@@ -8,8 +8,9 @@ from twisted.internet.utils import getProcessValue
 
 from tests.bench.systems import SYSTEMS, System, running
 
-PATIENCE = "0.5"
-"""Seconds after which a write that is not answered is sent again, to the next node."""
+PATIENCE = "0.1"
+"""Seconds after which a write that is not answered is sent again, to the next node. One that was passed on to the old
+leader is not answered by the next, so figures come in such steps."""
 
 
 async def failover(reactor: Any, names: list[str], times: int, cut: bool) -> None:
