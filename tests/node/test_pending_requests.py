@@ -87,6 +87,21 @@ class SharedBarriersTests(SynchronousTestCase):
         self.found[0].callback(7)
         self.assertEqual(len(self.found), 1)
 
+    def test_given_up_when_found(self) -> None:
+        """Nothing is kept for a read index that is not applied, when all who waited for it have given up, before it was
+        found or after (hazard C9)."""
+        for index in range(200, 300):
+            before, after, another = self.barriers.join(), self.barriers.join(), self.barriers.join()
+            before.cancel()
+            self.found.pop().callback(index)
+            self.found.pop().callback(index)
+            after.cancel()
+            self.assertEqual([*self.applied._waiting], [index])
+            another.cancel()
+            self.assertEqual([*self.applied._waiting], [])
+            for one in (before, after, another):
+                self.failureResultOf(one, CancelledError)
+
 
 class AppliedIndexTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -128,6 +143,29 @@ class AppliedIndexTests(SynchronousTestCase):
         self.failureResultOf(third, NotApplied)
         self.successResultOf(again[0])
         self.failureResultOf(again[1], NotApplied)
+
+    def test_given_up(self) -> None:
+        """An index that nobody waits for any more is let go; whoever waits for the others is told at theirs, also who
+        comes for the same one again (hazard C9)."""
+        for _ in range(10):
+            waiting = {index: self.applied.reaches(index) for index in range(8, 108)}
+            for index in range(9, 107):
+                waiting[index].cancel()
+                self.failureResultOf(waiting[index], CancelledError)
+            self.assertEqual([*self.applied._waiting], [8, 107])
+            self.assertLessEqual(len(self.applied._indexes), 4)
+            waiting[107].cancel()
+            self.failureResultOf(waiting[107], CancelledError)
+        again, given_up = self.applied.reaches(50), self.applied.reaches(50)
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.applied.advance(49)
+        self.successResultOf(waiting[8])
+        self.assertNoResult(again)
+        self.applied.advance(50)
+        self.successResultOf(again)
+        self.applied.advance(107)
+        self.assertEqual(self.applied._indexes, [])
 
     def test_work(self) -> None:
         """An index that is reached is no work for those who wait for later ones."""

@@ -27,7 +27,7 @@ class Waiting(Generic[K, T]):
 
     def __init__(self, on_cancel: Callable[[K], None] = lambda _key: None) -> None:
         """`on_cancel` is called with the key of one that is cancelled, which does not wait any more."""
-        self._on_cancel = on_cancel
+        self.on_cancel = on_cancel
         self._deferreds: dict[K, Deferred[T]] = {}
 
     def add(self, key: K) -> "Deferred[T]":
@@ -35,7 +35,7 @@ class Waiting(Generic[K, T]):
 
         def cancel(_deferred: "Deferred[T]") -> None:
             if self._deferreds.pop(key, None) is not None:
-                self._on_cancel(key)
+                self.on_cancel(key)
 
         deferred: Deferred[T] = Deferred(cancel)
         self._deferreds[key] = deferred
@@ -192,8 +192,10 @@ class SharedBarriers:
     def _found(self, result: "int | Failure", waiting: Waiting[object, None]) -> None:
         if isinstance(result, Failure):
             waiting.fire_all(result)
-        else:
-            self._reaches(result).addBoth(waiting.fire_all)
+        elif waiting:
+            reached = self._reaches(result).addBoth(waiting.fire_all)
+            if waiting:  # for what has still to be applied
+                waiting.on_cancel = lambda _: None if waiting else reached.cancel()
         self._finding = False
         if self._next:
             self._find_next()
@@ -219,8 +221,8 @@ class Changes:
 class AppliedIndex:
     """How far the state machine has come, and who waits for it to come further.
 
-    Work is done only for those whose index is reached, and none for those who wait for later ones. Indexes that nobody
-    waits for any more are kept until they are reached: each is that of an entry in the log, which is larger.
+    Work is done only for those whose index is reached, and none for those who wait for later ones. An index that nobody
+    waits for any more is let go (hazard C9): it may be that of an entry which comes late, or never.
     """
 
     def __init__(self, index: int) -> None:
@@ -228,7 +230,7 @@ class AppliedIndex:
         self._stopped = False
         self._waiting: dict[int, Waiting[object, None]] = {}
         self._indexes: list[int] = []
-        """A heap of the keys of `_waiting`."""
+        """A heap of the keys of `_waiting`, and of as many that were, at most."""
 
     def reaches(self, index: int) -> "Deferred[None]":
         """Fires when everything up to `index` is applied. Fails with NotApplied when the node stops first. Cancelling
@@ -239,15 +241,24 @@ class AppliedIndex:
         if self._stopped:
             return fail(NotApplied(STOPPED))
         if index not in self._waiting:
-            self._waiting[index] = Waiting()
+            self._waiting[index] = Waiting(lambda _: self._let_go(index))
             heappush(self._indexes, index)
         return self._waiting[index].add(object())
+
+    def _let_go(self, index: int) -> None:
+        """One who waited for `index` does not any more."""
+        if index in self._waiting and not self._waiting[index]:
+            del self._waiting[index]
+            if len(self._indexes) > 2 * len(self._waiting):  # to take each out of the heap would be quadratic
+                self._indexes = sorted(self._waiting)
 
     def advance(self, index: int) -> None:
         """Everything up to `index` is applied."""
         self.index = index
         while self._indexes and self._indexes[0] <= index:
-            self._waiting.pop(heappop(self._indexes)).fire_all(None)
+            waiting = self._waiting.pop(heappop(self._indexes), None)
+            if waiting is not None:
+                waiting.fire_all(None)
 
     def stop(self) -> None:
         """The node stops and applies nothing any more."""
