@@ -172,7 +172,7 @@ class IReplica(Interface):
     def propose(command: bytes) -> "Deferred[bytes]":
         """Replicate a command. Fires with the state machine's result once it is applied on the node that leads.
 
-        Fails with NotApplied or OutcomeUnknown."""
+        Fails with NotApplied or OutcomeUnknown. Raises TypeError, and does nothing, where the command is not bytes."""
 
     def read_barrier() -> "Deferred[None]":
         """Fires when this node's state machine holds everything that was acknowledged anywhere before the call, so

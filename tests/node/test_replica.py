@@ -14,7 +14,7 @@ from tests.clock import Clock
 from tests.node.world import WorldTestCase
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Message, NodeId
-from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Unreachable
+from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, Unreachable
 from txraft.interfaces import IPeers
 from txraft.node.driver import Node
 from txraft.node.pending_requests import AppliedIndex
@@ -218,6 +218,23 @@ class LeaderTests(ReplicaTestCase):
             self.node.asked.pop().errback(error)
             self.assertIs(self.failureResultOf(change).value, error)
         self.assertEqual(self.peers.asked, {})
+        self.assert_nothing_is_left()
+
+    def test_read_fails(self) -> None:
+        """A read for which the node gives another reason than that it does not lead is not begun anew."""
+        error = InvariantViolated("broken")
+        read = self.replica.read_barrier()
+        self.node.asked.pop().errback(error)
+        self.assertIs(self.failureResultOf(read).value, error)
+        self.assertEqual(self.node.asked, [])
+        self.assert_nothing_is_left()
+
+    def test_no_bytes(self) -> None:
+        """A command that no disk takes in is the caller's mistake, and does not reach the node, which it would end."""
+        for command in ("a", bytearray(b"a"), None):
+            error = self.assertRaises(TypeError, self.replica.propose, command)
+            self.assertEqual(str(error), f"a command is bytes, not {type(command).__name__}")
+        self.assertEqual(self.node.asked, [])
         self.assert_nothing_is_left()
 
     def test_given_up(self) -> None:

@@ -74,10 +74,12 @@ class TimeLimitTests(SynchronousTestCase):
         self.limit.begin("c")
         self.clock.advance(4)
         self.assertEqual(self.late, ["a"])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(4.9)
         self.assertEqual(self.late, ["a"])
         self.clock.advance(0.1)
         self.assertEqual(self.late, ["a", "d"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_late_timer(self) -> None:
         """After a pause of the process, all whose time is over are late at once, and nobody else."""

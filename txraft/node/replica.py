@@ -92,6 +92,8 @@ class Replica:
 
     def propose(self, command: bytes) -> "Deferred[bytes]":
         """Replicate a command; see `IReplica.propose`."""
+        if not isinstance(command, bytes):  # what a disk cannot take in would end the node
+            raise TypeError(f"a command is bytes, not {type(command).__name__}")
         if not self._held.add(command):
             return fail(Overloaded("too many changes wait for an answer on this node; try again later"))
         request = _Request(changes=True, command=command)
