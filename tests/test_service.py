@@ -14,10 +14,13 @@ import treq
 from attrs import evolve
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
 
@@ -64,7 +67,7 @@ class WiringTests(SynchronousTestCase):
         self.settings = Settings(
             (member(3), member(4), member(5)),
             Timing(slow_coefficient=2, election_timeout=400, heartbeat_interval=50, request_timeout=3000),
-            SizeLimits(key_size=10, value_size=20, uncommitted_size=12_345),
+            SizeLimits(key_size=10, value_size=20, batch_size=30, uncommitted_size=12_345),
         )
         self.patch(service, "ThreadWorker", lambda *_: InlineWorker())
 
@@ -254,6 +257,18 @@ class PeersTests(SynchronousTestCase):
         self.assertIs(part.stopService(), peers.stop.return_value)
 
 
+class ClientPortTests(SynchronousTestCase):
+    def test_stops_when_all_clients_are_gone(self) -> None:
+        """A node has not stopped as long as a client may hear of it."""
+        gone: Deferred[None] = Deferred()
+        port = Mock()
+        stopped = service._ClientPort(Mock(), port, Mock(stop=lambda: gone)).stopService()
+        port.close.assert_called_once_with()
+        self.assertNoResult(stopped)
+        gone.callback(None)
+        self.successResultOf(stopped)
+
+
 class OpenFilesTests(SynchronousTestCase):
     """How many clients a node serves follows from how many files its process may open (hazard N4)."""
 
@@ -276,6 +291,29 @@ class OpenFilesTests(SynchronousTestCase):
             connections, (line,) = self.served(open_files)
             self.assertEqual(connections, clients)
             self.assertIn(f"may open {open_files} files, so it serves {clients} clients at once and not 700", line)
+
+
+class Client(Protocol):
+    """Asks once, and keeps its connection open."""
+
+    received = b""
+
+    def __init__(self, target: str) -> None:
+        self._target = target.encode()
+        self.answered: Deferred[None] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % self._target)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        if not self.answered.called:
+            self.answered.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default is a constant
+        self.lost.errback(reason)
 
 
 class WholeNodeTests(TestCase):
@@ -325,6 +363,30 @@ class WholeNodeTests(TestCase):
                 self.assertEqual(file.execute(query).fetchall(), [(2,)])  # the leader's own entry, and the value
         for address in (settings.cluster[0].address, settings.cluster[0].kvaddr):
             self.assertRaises(ConnectionRefusedError, socket.create_connection, (address.host, address.port))
+
+    @inlineCallbacks
+    def test_clients_that_stay(self) -> Generator[Deferred[Any], Any, None]:
+        """A stop ends the connections that clients keep open, and is done when they are closed: nobody is served by a
+        node that has stopped, and nothing of it is left on the reactor, where trial looks. Who waits is answered."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        settings = Settings((member(0), member(1)), Timing(request_timeout=60_000))  # the other is not there
+        ports = service.bind_ports(settings, 0)
+        node = service.make_node_service(reactor, settings, 0, ports, self.mktemp(), self.fail)
+        node.startService()
+        where = settings.cluster[0].kvaddr
+        served = [Client("/status"), Client("/get?key=a&consistency=stale")]
+        waiting = [Client("/get?key=a"), Client("/set?key=a&val=1")]
+        for client in waiting + served:  # so that those who wait have been read when the others are answered
+            yield connectProtocol(HostnameEndpoint(reactor, where.host, where.port), client)
+        yield gatherResults([client.answered for client in served])
+        yield node.stopService()
+        for client in served + waiting:
+            yield self.assertFailure(client.lost, ConnectionDone)
+        for client in waiting:
+            self.assertIn(b"503 Service Unavailable", client.received)
+            self.assertIn(b"X-Txraft-Outcome: not-applied", client.received)
+            self.assertIn(b"Connection: close", client.received)
 
     @inlineCallbacks
     def test_two_that_talk(self) -> Generator[Deferred[Any], Any, None]:

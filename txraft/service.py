@@ -11,12 +11,13 @@ import resource
 import socket
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
@@ -33,7 +34,7 @@ from txraft.rpc import LinkLimits, Network
 from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
-from txraft.web import site
+from txraft.web import ApiSite, site
 
 CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
@@ -78,7 +79,7 @@ def make_node_service(
     settings: Settings,
     node_id: int,
     ports: Ports,
-    directory: Path,
+    directory: str | PathLike[str],
     on_failure: Callable[[TxraftError], None],
 ) -> MultiService:
     """Wire one node, which owns `ports` and `directory` and can be started once. `on_failure` is called when the node
@@ -89,6 +90,7 @@ def make_node_service(
     Raises SettingsError or StorageError; the ports are closed then, and the directory is free.
     """
     settings.member(node_id)
+    directory = Path(directory)
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
     bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
     storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
@@ -166,7 +168,7 @@ def _wire(
     service.addService(_Peers(peers, node))
     service.addService(_Port(reactor, ports.raft, peers.server_factory()))
     api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts)
-    service.addService(_Port(reactor, ports.kv, api))
+    service.addService(_ClientPort(reactor, ports.kv, api))
     return service
 
 
@@ -323,3 +325,15 @@ class _Port(Service):
             self._port.close()
             return None
         return self._listening.addCallback(lambda port: port.stopListening())
+
+
+class _ClientPort(_Port):
+    """Where clients connect. A stop ends their connections too: they would be answered by a node that has stopped."""
+
+    def __init__(self, reactor: Any, port: socket.socket, api: ApiSite) -> None:
+        super().__init__(reactor, port, api)
+        self._api = api
+
+    def stopService(self) -> "Deferred[Any]":
+        """Take no more, and hang up once what is under way is answered."""
+        return gatherResults([maybeDeferred(super().stopService), self._api.stop()])

@@ -23,6 +23,6 @@ A request is never given up because its client has gone: what was proposed is in
 """
 
 from txraft.web.application import Values, WebApplication
-from txraft.web.site import site
+from txraft.web.site import ApiSite, site
 
-__all__ = ["Values", "WebApplication", "site"]
+__all__ = ["ApiSite", "Values", "WebApplication", "site"]

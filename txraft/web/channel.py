@@ -86,6 +86,8 @@ class ApiChannel(http.HTTPChannel):
     """The transport, where `write` may send at once."""
     _half_closed = False
     """The client will send nothing more."""
+    _is_last = False
+    """The node stops: nothing is read behind the request that is being decided."""
     _answer_size = 0
     """Of the last answer's body, in bytes."""
 
@@ -114,7 +116,8 @@ class ApiChannel(http.HTTPChannel):
         self.refused = True
         self.paused = True  # ends LineReceiver's loop over what is buffered
         self.deadline = self.site.now() + LINGER_SECONDS
-        if ITCPTransport.providedBy(self.transport):
+        self._networkProducer.resumeProducing()  # or the client's end would not be seen
+        if ITCPTransport.providedBy(self.transport) and not self._half_closed:
             self.transport.loseWriteConnection()
         else:
             self.loseConnection()
@@ -132,6 +135,18 @@ class ApiChannel(http.HTTPChannel):
         """Close the connection at once, whatever waits to be sent."""
         self.refused = True
         self.transport.abortConnection()
+
+    def stop(self) -> None:
+        """The node stops. Close the connection: at once where nothing is under way, otherwise after the answer."""
+        if self._idle:
+            self.refused = True
+            self.loseConnection()
+        elif self._handlingRequest:
+            self._is_last = True
+        elif self._waitingForTransport:
+            self._hang_up()
+        else:
+            self.refuse(503, "this node stops; nothing was done, so ask another node")
 
     def lineLengthExceeded(self, _: bytes) -> None:
         """The request line, or a header, is longer than MAX_LINE."""
@@ -258,9 +273,11 @@ class ApiChannel(http.HTTPChannel):
             return
         now, question = self.site.now(), self.requests[0]
         self._answer_size = len(answer.body)
-        closing, with_body = not self.persistent, question.method != b"HEAD"
+        closing, with_body = self._is_last or not self.persistent, question.method != b"HEAD"
         self.write(on_the_wire(answer, self.site.date(now), closing=closing, with_body=with_body))
-        if closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
+        if self._is_last:
+            self._hang_up()
+        elif closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
             self.requestDone(question)
         else:  # nothing has come behind the question, so nothing is paused
             self.requests.clear()
@@ -293,6 +310,8 @@ class ApiChannel(http.HTTPChannel):
     def resumeProducing(self) -> None:
         """The client has taken everything."""
         if self.refused:
+            if ITCPTransport.providedBy(self.transport):  # which does not close a half while it waits for this call
+                self.transport.loseWriteConnection()
             return
         self.paused = False
         self.site.release(self)

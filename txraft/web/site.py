@@ -3,7 +3,7 @@
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from inspect import unwrap
 from math import inf
 from typing import cast
@@ -32,6 +32,8 @@ CHECK_INTERVAL = 1.0
 MAX_HELD = 256 * 1024 * 1024
 """What all clients together may have sent of bodies that are not read, and not taken of their answers, in bytes; or
 four bodies, if that is more."""
+STOP_SECONDS = 5.0
+"""When a node stops, clients have this long to take their last answers."""
 SILENCE = 60.0
 """Seconds in which the same complaint about clients is one line in the log."""
 
@@ -73,6 +75,7 @@ class ApiSite(ServerFactory):
         self.now = reactor.seconds
         self.long_jobs = LongJobs(reactor)
         self.pipelines = Pipelines(reactor.callLater)
+        self._call_later = reactor.callLater
         self._application = application
         self._routes = application.routes
         self._endpoints = {
@@ -91,6 +94,7 @@ class ApiSite(ServerFactory):
         self._date = b""
         self._watch = LoopingCall(self._expire)
         self._watch.clock = reactor
+        self._on_last_closed: Callable[[], None] | None = None
 
     # Connections
 
@@ -120,8 +124,37 @@ class ApiSite(ServerFactory):
         """A channel has lost it."""
         self._channels.discard(channel)
         self.release(channel)
-        if not self._channels and self._watch.running:
-            self._watch.stop()
+        if not self._channels:
+            if self._watch.running:
+                self._watch.stop()
+            if self._on_last_closed is not None:
+                self._on_last_closed()
+
+    def stop(self) -> "Deferred[None]":
+        """The node stops, and its port takes no more connections. Close those that there are: at once where nothing is
+        under way, the others when they have their answer, and all of them after STOP_SECONDS. Fires when none is left,
+        and no timer of the site either."""
+        stopped: Deferred[None] = Deferred()
+        limit = self._call_later(STOP_SECONDS, self._abort_all)
+
+        def on_last_closed() -> None:
+            if limit.active():
+                limit.cancel()
+            self.long_jobs.stop()
+            self.pipelines.stop()
+            stopped.callback(None)
+
+        if self._channels:
+            self._on_last_closed = on_last_closed
+            for channel in list(self._channels):
+                channel.stop()
+        else:
+            on_last_closed()
+        return stopped
+
+    def _abort_all(self) -> None:
+        for channel in list(self._channels):
+            channel.abort()
 
     def hold_body(self, channel: ApiChannel, size: int) -> None:
         """A channel has this many bytes of a body that has not been read."""

@@ -54,6 +54,11 @@ class LongJobs:
         else:
             self._do(cost, job, arguments)
 
+    def stop(self) -> None:
+        """Do nothing any more: nobody is left whom it is for."""
+        if self._pause is not None:
+            self._pause.cancel()
+
     def _has_room(self, cost: int) -> bool:
         return not self._spent or self._spent + cost <= AT_ONCE
 
@@ -91,6 +96,11 @@ class Pipelines:
         self._waiting.append(pipeline)
         if self._turn is None:
             self._turn = self._call_later(0, self._give)
+
+    def stop(self) -> None:
+        """Give none any more: all clients are gone."""
+        if self._turn is not None:
+            self._turn.cancel()
 
     def _give(self) -> None:
         """Let some of them read a request each."""
