@@ -8,7 +8,7 @@ from txraft.errors import SettingsError
 from txraft.kv.commands import CompareAndSet, encode
 from txraft.settings import (
     BUILT_IN,
-    MAX_BATCH_SIZE,
+    MAX_BATCH_JSON_SIZE,
     MAX_KEY_SIZE,
     MAX_VALUE_SIZE,
     Address,
@@ -141,9 +141,9 @@ class SizeLimitsTests(SynchronousTestCase):
         """In one command: the largest compare-and-set is not longer than one may be."""
         largest = CompareAndSet(bytes(MAX_KEY_SIZE), bytes(MAX_VALUE_SIZE), bytes(MAX_VALUE_SIZE))
         self.assertLessEqual(len(encode(largest)), MAX_COMMAND_SIZE)
-        self.assertLess(MAX_BATCH_SIZE, MAX_COMMAND_SIZE / 2)
+        self.assertLess(MAX_BATCH_JSON_SIZE, MAX_COMMAND_SIZE / 2)
         SizeLimits(key_size=2**20, value_size=MAX_VALUE_SIZE, uncommitted_size=2**40)
-        SizeLimits(key_size=1, value_size=1, uncommitted_size=2)
+        SizeLimits(key_size=1, value_size=1, batch_size=3, uncommitted_size=3)
         wrongs: list[dict[str, int]] = [
             {"key_size": 0},
             {"key_size": 2**20 + 1},
@@ -152,15 +152,20 @@ class SizeLimitsTests(SynchronousTestCase):
             {"uncommitted_size": 2**40 + 1},
             {"connections": 2**20 + 1},
             {"batch_size": 0},
-            {"batch_size": MAX_BATCH_SIZE + 1},
+            {"batch_size": MAX_BATCH_JSON_SIZE + 1},
             {"batch_operations": 0},
             {"batch_operations": 100_001},
         ]
         for wrong in wrongs:
             with self.assertRaisesRegex(SettingsError, f"^{next(iter(wrong))}: must be 1 to [0-9]+, not "):
                 SizeLimits(**wrong)
-        with self.assertRaisesRegex(SettingsError, "^uncommitted_size: must have room for one key and value"):
-            SizeLimits(key_size=1, value_size=1, uncommitted_size=1)
+
+    def test_room_for_the_largest_change(self) -> None:
+        """A compare-and-set, or a batch: otherwise it would find no room whenever another change waits (hazard R16)."""
+        for sizes, change in (((10, 20, 1), "a key and two values"), ((1, 1, 50), "a batch (batch_size)")):
+            limits = SizeLimits(*sizes, uncommitted_size=50)
+            error = self.assertRaises(SettingsError, evolve, limits, uncommitted_size=49)
+            self.assertEqual(str(error), f"uncommitted_size: must have room for {change}, 50 bytes, not 49")
 
 
 class SettingsTests(SynchronousTestCase):

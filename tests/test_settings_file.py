@@ -57,13 +57,18 @@ class LoadTests(SynchronousTestCase):
             '[[cluster]]\nid = 4\naddress = "a:1"\nkvaddr = "[::1]:2"\nbind = "b:3"\nkvbind = "b:4"\n'
             "[timing]\nslow_coefficient = 2\nelection_timeout = 30\nheartbeat_interval = 1.5\nrequest_timeout = 9\n"
             "receive_timeout = 10\nidle_timeout = 11\n"
-            "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 3\nuncommitted_entries = 5\nconnections = 4\n"
+            "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 8\nuncommitted_entries = 5\nconnections = 4\n"
             "batch_size = 6\nbatch_operations = 7\n"
         )
         member = Member(4, Address("a", 1), Address("::1", 2), Address("b", 3), Address("b", 4))
-        limits = SizeLimits(1, 2, 6, 7, 3, 5, 4)
+        limits = SizeLimits(1, 2, 6, 7, 8, 5, 4)
         timing = Timing(2, 30, 1.5, 9, 10, 11)
         self.assertEqual(load(path), Settings((member,), timing, limits, "n", ("h", "::1")))
+
+    def test_path(self) -> None:
+        """As text or as a Path, which is what a node's directory is given as, too."""
+        path = self.write(CLUSTER)
+        self.assertEqual(load(pathlib.Path(path)), load(path))
 
     def test_files_that_cannot_be_read(self) -> None:
         missing = self.mktemp()
@@ -199,7 +204,7 @@ class LoadTests(SynchronousTestCase):
             ("[timing]\nrequest_timeout = inf", "timing.request_timeout: must be finite, not inf"),
             ("[timing]\nrequest_timeout = 1" + 400 * "0", "timing.request_timeout: must be finite, not inf"),
             ("[limits]\nkey_size = -1", "limits.key_size: must be 1 to 1048576, not -1"),
-            ("[limits]\nuncommitted_size = 9", "limits.uncommitted_size: must have room for one key and value"),
+            ("[limits]\nuncommitted_size = 9", "limits.uncommitted_size: must have room for a key and two values"),
         ]:
             self.assertIn(problem, self.refused(CLUSTER + table))
         self.assertEqual(

@@ -29,8 +29,8 @@ LONGEST: Final = 24 * 3600 * 1000.0
 MAX_KEY_SIZE: Final = 1024 * 1024
 MAX_VALUE_SIZE: Final = 31 * 1024 * 1024
 """A key and two values, those of a compare-and-set, are one command, of 64 MiB at most (`txraft.core.messages`)."""
-MAX_BATCH_SIZE: Final = 31 * 1024 * 1024
-"""In JSON; as a command it is shorter."""
+MAX_BATCH_JSON_SIZE: Final = 31 * 1024 * 1024
+"""As a command it is shorter."""
 MAX_BATCH_OPERATIONS: Final = 10_000
 """Which take a node 0.1 s to read."""
 MAX_UNCOMMITTED_SIZE: Final = 2**40
@@ -208,23 +208,25 @@ class SizeLimits:
 
     key_size: int = field(default=4 * 1024, validator=_between(1, MAX_KEY_SIZE))
     value_size: int = field(default=1024 * 1024, validator=_between(1, MAX_VALUE_SIZE))
-    batch_size: int = field(default=1024 * 1024, validator=_between(1, MAX_BATCH_SIZE))
+    batch_size: int = field(default=1024 * 1024, validator=_between(1, MAX_BATCH_JSON_SIZE))
     """Of a batch as it is sent, and of the values that it reads."""
     batch_operations: int = field(default=1000, validator=_between(1, MAX_BATCH_OPERATIONS))
     """How many a batch may have."""
     uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_between(1, MAX_UNCOMMITTED_SIZE))
-    """What may wait to be committed, in memory; a request beyond it is refused as not applied (hazard C9)."""
+    """What may wait to be committed, in memory; a request beyond it is refused as not applied (hazard C9). It has room
+    for the largest change, or that one would be told to try again later whenever another waits."""
     uncommitted_entries: int = field(default=10_000, validator=_between(1, MAX_UNCOMMITTED_ENTRIES))
     """How many changes may wait to be committed. Each takes some kilobytes while it is waited for."""
     connections: int = field(default=700, validator=_between(1, MAX_CONNECTIONS))
     """How many clients may be connected. Fewer where the process may not open so many files (hazard N4)."""
 
     def __attrs_post_init__(self) -> None:
-        if self.uncommitted_size < self.key_size + self.value_size:
-            raise SettingsError(
-                f"uncommitted_size: must have room for one key and value ({self.key_size + self.value_size}), "
-                f"not {self.uncommitted_size}"
-            )
+        compare_and_set = self.key_size + 2 * self.value_size
+        for change, size in (("a key and two values", compare_and_set), ("a batch (batch_size)", self.batch_size)):
+            if self.uncommitted_size < size:
+                raise SettingsError(
+                    f"uncommitted_size: must have room for {change}, {size} bytes, not {self.uncommitted_size}"
+                )
 
 
 def _plain_hosts(hosts: Iterable[str]) -> tuple[str, ...]:

@@ -29,8 +29,9 @@ ABOVE_TABLES: Final = ("name", "allowed_hosts")
 """The keys of the file as a whole. TOML takes what is below [[cluster]] for a key of that table."""
 
 
-def load(path: str) -> Settings:
+def load(path: str | os.PathLike[str]) -> Settings:
     """Read a configuration file. Raises SettingsError with one line that names the file and each wrong key."""
+    path = os.fspath(path)
     name = one_line(path)
     try:
         table = tomllib.loads(_read(path).decode("utf-8-sig"))  # editors on Windows begin files with a BOM
