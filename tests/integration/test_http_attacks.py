@@ -37,6 +37,14 @@ def answer_to(node: NodeProcess, sent: bytes) -> bytes:
         return received
 
 
+def beginning(client: socket.socket) -> bytes:
+    """Of what comes back; empty where the node has dropped the connection."""
+    try:
+        return client.recv(len("HTTP/1.1 200"))
+    except ConnectionResetError:
+        return b""
+
+
 def memory(node: NodeProcess) -> int:
     """What a process has in memory, in bytes."""
     pages = int(Path(f"/proc/{node.pid}/statm").read_text().split()[1])
@@ -110,6 +118,32 @@ async def test_answers_that_nobody_reads(make_cluster: MakeCluster) -> None:
         files = len(list(Path(f"/proc/{node.pid}/fd").iterdir())) - 10
         await until(cluster.reactor, "the node drops those who read nothing", dropped)
     assert (await node.ask("/get", key="k")).status == 200
+
+
+@process_test
+async def test_batches_that_read_a_large_value(make_cluster: MakeCluster) -> None:
+    """A hundred bytes on each of many connections ask for a MiB each, of the kind that is longest in JSON. They are
+    answered, or dropped where that is more than the node keeps, and it serves the others meanwhile (hazards N1, N2 and
+    C9)."""
+    cluster = make_cluster(size=1)
+    cluster.start()
+    node = await cluster.wait_for_leader()
+    assert (await node.ask("/set", key="k", val="\0" * MIB)).status == 200
+    before = memory(node)
+    body = b'[{"get": {"key": "k"}}]'
+    request = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(node, receive_buffer=4096)) for _ in range(300)]
+        for client in clients:
+            client.sendall(request + body)
+        assert (await node.ask("/set", key="l", val="v")).status == 200
+        for _ in range(20):
+            assert (await node.ask("/get", key="l")).status == 200
+            assert memory(node) - before < 500 * MIB
+        assert {beginning(client) for client in clients} - {b""} == {b"HTTP/1.1 200"}
+        assert memory(node) - before < 500 * MIB
 
 
 @process_test

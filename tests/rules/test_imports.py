@@ -17,6 +17,7 @@ EVERYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     # A package or a module of txraft: packages and modules of txraft that it may import, beside its own.
     "errors": set(),
+    "transports": set(),
     "values": set(),
     "core": {"errors", "values"},
     "interfaces": {*TYPES, "errors"},
@@ -25,9 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings_file": {"errors", "settings"},
     "wal": {"errors"},
     "storage": {*TYPES, "errors", "interfaces", "values", "wal"},
-    "rpc": {*TYPES, "errors", "interfaces"},
+    "rpc": {*TYPES, "errors", "interfaces", "transports"},
     "kv": {*TYPES, "errors", "interfaces", "values", "wal"},
-    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "values", "version"},
+    "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "transports", "values", "version"},
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests

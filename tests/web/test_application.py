@@ -6,6 +6,7 @@ from attrs import asdict
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web import http
 
 from tests.web.wire import STATUS, Response, Wire
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, TransferFailed
@@ -90,6 +91,16 @@ class KeyValueTests(ApiTestCase):
         """Only a POST has a form."""
         response = self.wire.ask("GET", "/set?key=k", b"val=v", Content_Type="application/x-www-form-urlencoded")
         self.check(response, 400, "val is missing")
+
+    def test_date(self) -> None:
+        """It is the time of the answer, to the second."""
+        times = iter([b"1", b"2"])
+        self.patch(http, "datetimeToString", lambda: next(times))
+        dates = []
+        for seconds in (0, 0.9, 0.2):
+            self.wire.clock.advance(seconds)
+            dates.append(self.wire.get("/status").headers["date"])
+        self.assertEqual(dates, ["1", "1", "2"])
 
     def test_consistency(self) -> None:
         """A read waits for the barrier unless it asks for less."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from base64 import b64decode
 from functools import partial
 
 from hypothesis import example, given
@@ -15,7 +16,7 @@ from txraft.errors import BadRequest, OutcomeUnknown, TooLarge
 from txraft.kv import Batch, CompareAndSet, Delete, Get, Result, Set
 from txraft.kv.commands import Refused, encode_batch_result
 from txraft.settings import SizeLimits
-from txraft.web.batches import parse_batch
+from txraft.web.batches import of_batch_result, parse_batch
 from txraft.web.turns import AT_ONCE, LONG
 
 LIMITS = SizeLimits(key_size=10, value_size=20, batch_size=1000, batch_operations=5)
@@ -54,16 +55,36 @@ class AnswerTests(BatchTestCase):
         self.assertEqual(response.headers["cache-control"], "no-store")
         self.assertEqual(json.loads(response.body), [None, True, True, "2", False])
         self.assertEqual(self.wire.replica.proposals, 1)
+        self.assertEqual(self.wire.site._answers.sizes, {})
         self.assertEqual(self.wire.get("/get?key=a").body, b"2")
 
     def test_bytes(self) -> None:
-        """What is not UTF-8 goes in and comes out as base64; what is, as text, however it came."""
+        """What is not UTF-8 goes in and comes out as base64; what is, as text, however it came, unless it has control
+        characters."""
         raw = {"base64": "/wA="}
         response = self.batch({"set": {"key": raw, "val": raw}}, {"get": {"key": raw}})
         self.assertEqual(json.loads(response.body), [True, raw])
         self.assertEqual(self.wire.get("/get?key=%FF%00").body, b"\xff\0")
-        response = self.batch({"set": {"key": {"base64": "aw=="}, "val": "\x00µ"}}, {"get": {"key": "k"}})
-        self.assertEqual(json.loads(response.body), [True, "\x00µ"])
+        for text in ("µ", "", '\t\r\n\x7f\x80"\\'):
+            response = self.batch({"set": {"key": {"base64": "aw=="}, "val": text}}, {"get": {"key": "k"}})
+            self.assertEqual(json.loads(response.body), [True, text])
+        response = self.batch({"set": {"key": "k", "val": "\x00µ"}}, {"get": {"key": "k"}})
+        self.assertEqual(json.loads(response.body), [True, {"base64": "AMK1"}])
+
+    def test_length(self) -> None:
+        """JSON is at most twice as long as the values that it says, and a few bytes more for each."""
+        for byte in range(256):
+            value = b"%c" % byte * 1000
+            answer = of_batch_result(encode_batch_result([value]), Batch((Get(b"k"),), 1000)).make()
+            self.assertLess(len(answer.body), 2 * len(value) + 50, byte)
+            (shown,) = json.loads(answer.body)
+            self.assertEqual(b64decode(shown["base64"]) if isinstance(shown, dict) else shown.encode(), value)
+
+    def test_cost(self) -> None:
+        """An answer takes long if much has been read, or by many operations."""
+        for results, long in (([True] * 100, False), ([b"\xff"] * 1000, True), ([b"v" * 10_000], True)):
+            later = of_batch_result(encode_batch_result(results), Batch((Get(b"k"),) * len(results), 1000))
+            self.assertEqual(later.cost > LONG, long)
 
     def test_nothing_done(self) -> None:
         """A cas that does not compare is a 409 that names it, and nothing has changed."""

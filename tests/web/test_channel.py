@@ -85,7 +85,9 @@ class ChannelTests(SynchronousTestCase):
             b"GET /status\r\n",  # HTTP/0.9
             b"GET /get?key=a b HTTP/1.1\r\nHost: x\r\n\r\n",
             b"GET /get?key=\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n",  # TLS
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",  # TLS, whose client sends no end of a line
+            b"\0",
+            b"\xff",
         ):
             self.refused(sent, 400, "^the first line of a request is METHOD URL HTTP/1.1; in the URL, a space is .*%20")
         for sent in (

@@ -105,6 +105,9 @@ class WayTests(SynchronousTestCase):
         ):
             self.assertFalse(self.goes_fast(first, *pieces), (first, pieces))
         self.assertFalse(self.goes_fast(GET, GET + GET, answers=2))
+        other = POST.replace(b"Content-Length", b"X-Content-Length: %d\r\nContent-Length")
+        length = len(POST.partition(b"\r\n\r\n")[2])
+        self.assertFalse(self.goes_fast(other % 0, other % (length + len(GET)) + GET, answers=2))
         self.assertFalse(self.goes_fast(GET[:-9], GET[-9:], GET, answers=2))
         self.assertFalse(self.goes_fast(GET + GET.replace(b" x", b" y"), GET.replace(b" x", b" y")))
         chunked = request(b"POST /set", headers=HOST + b"Transfer-Encoding: chunked\r\n")
@@ -113,15 +116,16 @@ class WayTests(SynchronousTestCase):
     def test_behind_the_last(self) -> None:
         """What was read from the socket before it was closed is not looked at."""
         for last in (request(b"GET /status", headers=HOST + b"Connection: close\r\n"), GET.replace(b"1.1", b"1.0")):
-            wire = Wire()
-            wire.send(GET)
-            wire.send(last)
-            wire.transport.clear()
-            self.assertTrue(wire.transport.disconnecting)
-            wire.transport.disconnecting = False  # or the transport would complain
-            for data in (GET, last):
-                wire.send(data)
-            self.assertEqual(wire.transport.value(), b"")
+            for behind in (GET, last, b"\x16"):
+                wire = Wire()
+                wire.send(GET)
+                wire.send(last)
+                wire.transport.clear()
+                self.assertTrue(wire.transport.disconnecting)
+                wire.transport.disconnecting = False  # or the transport would complain
+                wire.send(behind)
+                wire.send(GET)
+                self.assertEqual(wire.transport.value(), b"")
 
     def test_pages_of_other_sites(self) -> None:
         """Headers with which a page may read do not let it write, however they have been read (hazard N7)."""

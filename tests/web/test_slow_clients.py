@@ -204,6 +204,17 @@ class KeepAliveTests(SynchronousTestCase):
             self.assertEqual(wire.transport.disconnecting, closed, head)
             self.assertEqual(wire.transport.value() == b"", closed, head)
 
+    def test_closing_for_long(self) -> None:
+        """A connection that is to be closed, and is not in all of that time, is given up."""
+        transport = SlowTransport()
+        wire = Wire(transport=transport, timing=TIMING)
+        wire.send(b"GET /status HTTP/1.0\r\n\r\n")
+        wire.clock.pump([1] * 59)
+        self.assertEqual((transport.disconnecting, transport.disconnected), (True, False))
+        wire.clock.advance(1)
+        self.assertTrue(transport.disconnected)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
 
 class HalfClosedTests(SynchronousTestCase):
     """A client that closes its half still gets what it asked for, and then the other half is closed."""

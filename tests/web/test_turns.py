@@ -8,8 +8,10 @@ from tests.clock import Clock
 from tests.web.test_slow_clients import SlowTransport
 from tests.web.wire import Wire
 from txraft.kv import Result, Set, encode
+from txraft.kv.commands import encode_batch_result
 from txraft.settings import Timing
 from txraft.web.channel import COST_OF_ANSWERS
+from txraft.web.outcomes import SHARE_OF_DECODING
 from txraft.web.turns import AT_ONCE, BYTES_A_TURN, LONG, REQUESTS_A_TURN, LongJobs
 
 NOWHERE = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
@@ -168,15 +170,57 @@ class LongTests(Clients):
         self.assertEqual(len(self.wire.clock.getDelayedCalls()), timers)
 
     def test_answers(self) -> None:
-        """Large values that are asked for together go out a few at once."""
-        value = b"v" * (AT_ONCE // 4 * COST_OF_ANSWERS)
-        self.wire.replica.store.apply(1, encode(Set(b"k", value)))
-        clients = [self.client() for _ in range(10)]
+        """Large values that are asked for together go out a few at once; fewer where it takes long to see what they
+        are."""
+        for value in (b"v" * (AT_ONCE // 4 * COST_OF_ANSWERS), "é".encode() * (AT_ONCE // 4 * SHARE_OF_DECODING // 2)):
+            self.wire.replica.store.apply(1, encode(Set(b"k", value)))
+            clients = [self.client() for _ in range(10)]
+            for client in clients:
+                client.protocol.dataReceived(b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
+            for served in (4, 8, 10, 10):
+                self.assertEqual(self.served(clients), served)
+                self.pause()
+
+    def batches(self, number: int) -> tuple[list[SlowTransport], int]:
+        """Clients whose batches, each of which reads a large value, are done together; and how long a result is."""
+        result = encode_batch_result([b"v" * (AT_ONCE // 4 * 3)])
+        self.wire.replica.waiting = []
+        clients = [self.client() for _ in range(number)]
+        body = b'[{"get": {"key": "k"}}]'
+        head = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         for client in clients:
-            client.protocol.dataReceived(b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
-        for served in (4, 8, 10, 10):
-            self.assertEqual(self.served(clients), served)
+            client.protocol.dataReceived(head % len(body) + body)
+        for proposal in self.wire.replica.waiting:
+            proposal.callback(result)
+        return clients, len(result)
+
+    def test_batches(self) -> None:
+        """What came of batches that are done together is written as JSON a few at once. Until then it is counted, and
+        once its client has taken it, or has gone, it is not, and nothing is kept of it (hazards N1, C9)."""
+        clients, length = self.batches(7)
+        for turn, waiting in enumerate((5, 3, 1, 0)):
+            self.assertEqual(self.served(clients), 7 - waiting)
+            self.assertGreater(self.wire.site._answers.total, waiting * length)
+            for client in clients[2 * turn : 2 * turn + 2]:
+                client.take()
+                client.write(ANSWER)  # that it has been served
+            self.assertEqual(self.wire.site._answers.total, waiting * length)
             self.pause()
+
+        clients, length = self.batches(4)
+        for client in clients:
+            client.protocol.connectionLost(Failure(ConnectionLost()))
+            self.assertIsNone(client.protocol._later)
+        self.assertEqual(self.wire.site._answers.total, 0)
+        self.pause()
+        self.assertEqual(self.served(clients), 2)
+
+    def test_too_many_batches(self) -> None:
+        """Beyond what the node keeps, the answers that wait longest are given up, though nobody is slow."""
+        self.patch(self.wire.site, "_max_held", 3 * AT_ONCE)
+        clients, length = self.batches(7)
+        self.assertEqual([client.disconnected for client in clients], [True] * 4 + [False] * 3)
+        self.assertEqual(self.wire.site._answers.total, 3 * length)
 
     def test_client_goes(self) -> None:
         """Nothing is read, or sent, of a client that has gone."""
@@ -199,6 +243,20 @@ class LongTests(Clients):
         self.assertEqual(self.wire.site._bodies.total, AT_ONCE)
         self.pause()
         self.assertEqual(self.wire.site._bodies.total, 0)
+
+    def test_what_has_been_read_is_not_kept(self) -> None:
+        """Neither while it is decided, nor where its client goes before it is read."""
+        self.wire.replica.waiting = []
+        form = b"key=k&val=" + b"v" * AT_ONCE
+        head = b"POST /set HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        request = head + b"Content-Length: %d\r\n\r\n" % len(form) + form
+        first, second = self.client(), self.client()
+        for client in (first, second):
+            client.protocol.dataReceived(request)
+        second.protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.wire.replica.proposals, 1)
+        for client in (first, second):
+            self.assertEqual(client.protocol.requests[0].body, b"")
 
     def test_pauses(self) -> None:
         """Each is as long as the work before it, whatever comes meanwhile; who takes long does not change that."""

@@ -22,8 +22,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from attrs import Factory, define
-from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
 from zope.interface import implementer
+
+from txraft.transports import sends_at_once
 
 PIECE: Final = 64 * 1024
 """Bytes that are handed to a transport at once."""
@@ -54,8 +56,8 @@ class SendQueue:
     _write_some: Callable[[bytes], int | Exception] | None = None
 
     def __attrs_post_init__(self) -> None:
-        if not ISSLTransport.providedBy(self._transport):  # with TLS, a socket's own method goes round it
-            self._write_some = getattr(self._transport, "writeSomeData", None)
+        if sends_at_once(self._transport):
+            self._write_some = self._transport.writeSomeData
 
     @property
     def full(self) -> bool:

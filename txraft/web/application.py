@@ -11,22 +11,23 @@ from twisted.internet.defer import Deferred
 
 from txraft.errors import BadRequest
 from txraft.interfaces import IReplica
-from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Set, decode_batch_result, encode
+from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Set, encode
 from txraft.settings import SizeLimits
 from txraft.version import version
 from txraft.web import outcomes
-from txraft.web.batches import answer_of, read_batch
+from txraft.web.batches import of_batch_result, read_batch
 from txraft.web.forms import shown
-from txraft.web.outcomes import Answer
+from txraft.web.outcomes import Answer, LaterAnswer
 from txraft.web.parameters import Route, read_parameters
 from txraft.web.question import Question
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
 POST = frozenset([b"POST"])
 Given = TypeVar("Given")
-Handler: TypeAlias = "Callable[[WebApplication, Given], Answer | Deferred[Answer]]"
+Response: TypeAlias = "Answer | LaterAnswer | Deferred[Answer] | Deferred[LaterAnswer] | Deferred[Answer | LaterAnswer]"
+Handler: TypeAlias = "Callable[[WebApplication, Given], Response]"
 Reader: TypeAlias = Callable[[Question, Route, SizeLimits], Given]
-Endpoint: TypeAlias = "Callable[[WebApplication, Question], Answer | Deferred[Answer]]"
+Endpoint: TypeAlias = "Callable[[WebApplication, Question], Response]"
 
 
 class Values(Protocol):
@@ -43,7 +44,7 @@ def _serve(
     """Make a handler the endpoint of its route. `read` gives what the handler is given."""
 
     def decorate(handler: "Handler[Given]") -> Endpoint:
-        def endpoint(self: "WebApplication", question: Question) -> "Answer | Deferred[Answer]":
+        def endpoint(self: "WebApplication", question: Question) -> Response:
             return handler(self, read(question, route, self.limits))
 
         methods = [method.decode() for method in route.methods]
@@ -84,7 +85,7 @@ class WebApplication:
         return self._propose(command, outcomes.COMPARE_AND_SET)
 
     @_serve(app, routes, Route("/get", required=(b"key",), optional=(b"consistency",)), read_parameters)
-    def get(self, given: Parameters) -> "Answer | Deferred[Answer]":
+    def get(self, given: Parameters) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
         """The value of a key: the latest (linearizable), or what this node has just now (stale)."""
         key = given[b"key"]
         match given.get(b"consistency", b"linearizable"):
@@ -96,10 +97,9 @@ class WebApplication:
                 raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
 
     @_serve(app, routes, Route("/batch", changes=True, cost=6, methods=POST), read_batch)
-    def batch(self, batch: Batch) -> "Deferred[Answer]":
+    def batch(self, batch: Batch) -> "Deferred[LaterAnswer]":
         """Do several things, or none of them, as one change."""
-        done = self._replica.propose(encode(batch))
-        return done.addCallback(lambda data: answer_of(decode_batch_result(data), batch))
+        return self._replica.propose(encode(batch)).addCallback(of_batch_result, batch)
 
     @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True, methods=POST), read_parameters)
     def transfer(self, given: Parameters) -> "Deferred[Answer]":

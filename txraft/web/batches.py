@@ -2,28 +2,42 @@
 
 [{"set": {"key": "a", "val": "1"}}, {"get": {"key": "b"}}]  is answered  [true, null]
 
-A text that is not UTF-8 is written, and answered, as {"base64": "/w=="}. A set and a compare-and-set are answered true,
-a delete whether there was such a key, a get with the value, or null where there is none.
+A text that is not UTF-8 is written, and answered, as {"base64": "/w=="}; so is answered what has control characters
+other than tabs and the ends of lines, each of which would take six bytes of JSON. A set and a compare-and-set are
+answered true, a delete whether there was such a key, a get with the value, or null where there is none.
 
 JSON is bounded before it is read (hazard N1): its bytes, its texts, and what stands around them, because a MiB of empty
 objects takes ten times as long to read as a MiB of values. No number is made of what looks like one, and the standard
-library reads what nests deeply no further than the interpreter's limit of recursion.
+library reads what nests deeply no further than the interpreter's limit of recursion. What came of a batch is read, and
+written as JSON, when its turn comes (`LaterAnswer`): those who wait for many batches hear of them together.
 """
 
 import json
 import re
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from multipart import parse_options_header  # type: ignore[import-untyped]  # it has no annotations
 
 from txraft.errors import BadRequest, OutcomeUnknown, TooLarge
-from txraft.kv.commands import Batch, CompareAndSet, Delete, Get, Operation, OperationResult, Refused, Result, Set
+from txraft.kv.commands import (
+    Batch,
+    CompareAndSet,
+    Delete,
+    Get,
+    Operation,
+    OperationResult,
+    Refused,
+    Result,
+    Set,
+    decode_batch_result,
+)
 from txraft.settings import SizeLimits
 from txraft.web.forms import MAX_CONTENT_TYPE, shown
-from txraft.web.outcomes import JSON, Answer
+from txraft.web.outcomes import JSON, Answer, LaterAnswer
 from txraft.web.parameters import Route, check_site, check_size
 from txraft.web.question import Question
 
@@ -43,10 +57,17 @@ TEXTS_OF_ONE = 10
 SIGNS_OF_ONE = 20
 """A cas has most: as many texts with their names, and as many braces, colons and commas around them."""
 
+SHARE_OF_ANSWERS = 2
+COST_OF_RESULT = 40
+"""To write an answer takes, at most, as long as to read one byte of a form for each SHARE_OF_ANSWERS bytes of what came
+of the batch, and COST_OF_RESULT for each of its operations."""
+
 IN_QUOTES = 'a text in quotes, or {"base64": "..."} for bytes that are not UTF-8'
 
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.?[^"\\]*+)*+"?', re.DOTALL)
 """From its first quote to its last, or to the end of the body."""
+_CONTROL_CHARACTERS = bytes(set(range(0x20)) - set(b"\t\r\n"))
+"""That are not answered as text."""
 _NO_TEXT = object()
 """What is made of a number."""
 
@@ -90,8 +111,14 @@ def parse_batch(body: bytes, limits: SizeLimits) -> Batch:
     return Batch(operations, max_answer=limits.batch_size)
 
 
-def answer_of(result: Sequence[OperationResult] | Refused, batch: Batch) -> Answer:
-    """The answer for what came of a batch."""
+def of_batch_result(data: bytes, batch: Batch) -> LaterAnswer:
+    """The answer for what the state machine gave for a batch."""
+    cost = len(data) // SHARE_OF_ANSWERS + COST_OF_RESULT * len(batch.operations)
+    return LaterAnswer(partial(_answer_of, data, batch), cost, held=len(data))
+
+
+def _answer_of(data: bytes, batch: Batch) -> Answer:
+    result = decode_batch_result(data)
     if isinstance(result, Refused):
         if result.reason not in _REASONS:
             raise OutcomeUnknown("the leader gave a reason that this node does not know: is it a newer version?")
@@ -189,7 +216,9 @@ def _quoted(text: str) -> str:
 def _shown(result: OperationResult) -> object:
     if not isinstance(result, bytes):
         return result
-    try:
-        return result.decode()
-    except UnicodeDecodeError:
-        return {"base64": b64encode(result).decode()}
+    if len(result.translate(None, _CONTROL_CHARACTERS)) == len(result):
+        try:
+            return result.decode()
+        except UnicodeDecodeError:
+            pass
+    return {"base64": b64encode(result).decode()}

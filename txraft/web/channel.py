@@ -10,8 +10,9 @@ What bounds it (the hazards N1, N2 and N6):
 - What a client has sent behind a request waits for its turn, and so does what takes long to read or to send
   (`txraft.web.turns`).
 - A body may come in chunks, but not in a great many small ones, and the trailer behind them is short.
-- What all connections together keep of bodies that are not read and answers that are not taken is bounded by the site:
-  of the kind that takes more, the largest body is refused, or the answer that waits longest given up.
+- What all connections together keep of bodies that are not read, and of answers that are not made or not taken, is
+  bounded by the site: of the kind that takes more, the largest body is refused, or the answer that waits longest given
+  up.
 
 A request that is refused before all of it has been read is a matter of some care. To close the connection while the
 client still sends makes its kernel drop what it has received, the answer included. So the answer is written, our half
@@ -22,6 +23,7 @@ over (RFC 9112 §9.6).
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
+import re
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +34,9 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
+from txraft.transports import sends_at_once
 from txraft.web.fast_path import FastPath
-from txraft.web.outcomes import NOTHING_DONE, Answer, of_failure, on_the_wire
+from txraft.web.outcomes import NOTHING_DONE, Answer, LaterAnswer, of_failure, on_the_wire
 from txraft.web.question import Question
 from txraft.web.request import ApiRequest
 
@@ -53,6 +56,8 @@ COST_OF_ANSWERS = 8
 """To send so many bytes takes as long as to read one of a form."""
 LINGER_SECONDS = 5.0
 
+_NO_BEGINNING = re.compile(rb"[^\t\r\n -~]")
+"""What no request begins with, but TLS does, whose client would wait for an answer without ever ending a line."""
 _NOT_HTTP = (
     f"this is not a valid HTTP/1.1 request, or it has more than {MAX_HEADER_COUNT} headers,"
     f" or more than {MAX_HEADERS} bytes of them"
@@ -88,8 +93,8 @@ class ApiChannel(http.HTTPChannel):
     """The client will send nothing more."""
     _is_last = False
     """The node stops: nothing is read behind the request that is being decided."""
-    _answer_size = 0
-    """Of the last answer's body, in bytes."""
+    _later: LaterAnswer | None = None
+    """The answer that waits for its turn to be made. Kept here, so that it goes when the client does."""
 
     def __init__(self, site: "ApiSite") -> None:
         super().__init__()
@@ -104,15 +109,17 @@ class ApiChannel(http.HTTPChannel):
         """Answer the request that is being read, and read no more of it, or of any other."""
         if self.refused:
             return
-        answer = Answer(status, line.encode(), NOTHING_DONE if status == 503 else ())
-        self.write(on_the_wire(answer, self.site.date(self.site.now()), closing=True, with_body=True))
-        self._hang_up()
+        self.refused = True  # and nothing is kept any more, before `write` makes room, or this could be refused twice
         self.site.release(self)
         for request in self.requests:
             request.drop_body()
+        answer = Answer(status, line.encode(), NOTHING_DONE if status == 503 else ())
+        self.write(on_the_wire(answer, self.site.date(self.site.now()), closing=True, with_body=True))
+        self._hang_up()
 
     def _hang_up(self) -> None:
-        """Close our half of the connection once everything is sent, and all of it LINGER_SECONDS from now."""
+        """Close our half of the connection once everything is sent, and all of it LINGER_SECONDS from now. What the
+        client sends until then is read, and dropped."""
         self.refused = True
         self.paused = True  # ends LineReceiver's loop over what is buffered
         self.deadline = self.site.now() + LINGER_SECONDS
@@ -124,7 +131,7 @@ class ApiChannel(http.HTTPChannel):
 
     def expire(self) -> None:
         """The deadline is over."""
-        if self.refused or self._waitingForTransport:
+        if self.refused or self._waitingForTransport or self.transport.disconnecting:
             self.abort()
         elif self._idle:
             self._hang_up()
@@ -168,6 +175,9 @@ class ApiChannel(http.HTTPChannel):
         if self._idle:
             self._idle = False
             if self._fast_path.take(data):
+                return
+            if self.persistent and _NO_BEGINNING.match(data):
+                self.refuse(400, _NO_REQUEST_LINE)
                 return
             self.deadline = self.site.now() + self.site.receive_seconds
             if self._fast_path.begun:
@@ -249,30 +259,51 @@ class ApiChannel(http.HTTPChannel):
         system in between. Where the socket does not take all of it, nothing is read until it has (`pauseProducing`)."""
         if self._socket is None or self._waitingForTransport or len(data) > MAX_AT_ONCE:
             self.transport.write(data)
-            return
-        sent = self._socket.writeSomeData(data)
-        if sent != len(data):
-            self.transport.write(data[sent:] if isinstance(sent, int) else data)  # a lost connection is its to report
+        else:
+            sent = self._socket.writeSomeData(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int):  # otherwise the connection is lost, which is the transport's to report
+                data = data[sent:]
+            self.transport.write(data)
             self._socket.producerPaused = True  # it calls `resumeProducing` when all is sent
             self.pauseProducing()
+        if self._waitingForTransport:
+            self.site.hold_answer(self, len(data))
 
     def _send100Continue(self) -> None:
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # Twisted would write past what `write` knows of
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Answer | LaterAnswer) -> None:
         """Answer the question that was asked last, now or, where that takes long, later."""
-        if not self.refused:
+        if self.refused:
+            return
+        if isinstance(answer, Answer):
             self.site.long_jobs.run(len(answer.body) // COST_OF_ANSWERS, self._answer, answer)
+        else:
+            self._later = answer
+            self.site.hold_answer(self, answer.held)
+            self.site.long_jobs.run(answer.cost, self._make_answer)
 
     def fail(self, failure: Failure, changes: bool) -> None:
         """Say what has become of it. `changes`: whether it may have had an effect."""
         self.answer(of_failure(failure, changes))
 
+    def _make_answer(self) -> None:
+        later, self._later = self._later, None
+        if later is None:  # the client has gone
+            return
+        try:
+            answer = later.make()
+        except Exception:
+            answer = of_failure(Failure(), changes=True)
+        self.site.release(self)
+        self._answer(answer)
+
     def _answer(self, answer: Answer) -> None:
         if self.refused:  # there is nobody to answer
             return
         now, question = self.site.now(), self.requests[0]
-        self._answer_size = len(answer.body)
         closing, with_body = self._is_last or not self.persistent, question.method != b"HEAD"
         self.write(on_the_wire(answer, self.site.date(now), closing=closing, with_body=with_body))
         if self._is_last:
@@ -305,7 +336,6 @@ class ApiChannel(http.HTTPChannel):
         self._networkProducer.pauseProducing()
         self.paused = True
         self.deadline = self.site.now() + self.site.receive_seconds
-        self.site.hold_answer(self, self._answer_size)
 
     def resumeProducing(self) -> None:
         """The client has taken everything."""
@@ -333,7 +363,7 @@ class ApiChannel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """A client has connected."""
         super().connectionMade()
-        if isinstance(self.transport, FileDescriptor):  # a socket itself, and nothing that encrypts on its way there
+        if sends_at_once(self.transport):
             self._socket = self.transport
         self.site.opened(self)
 
@@ -353,6 +383,6 @@ class ApiChannel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
         """The connection is closed."""
-        self.refused = True
+        self.refused, self._later = True, None
         self.site.closed(self)
         super().connectionLost(reason)

@@ -15,9 +15,10 @@
 | anything else | 500 | unknown, where the request changes something |
 """
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
 
+from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -30,6 +31,9 @@ TEXT = b"text/plain; charset=utf-8"
 BYTES = b"application/octet-stream"
 JSON = b"application/json"
 
+SHARE_OF_DECODING = 4
+"""To see whether so many bytes are UTF-8, and to send them, takes as long as to read one of a form."""
+
 _log = Logger()
 
 
@@ -41,6 +45,18 @@ class Answer:
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
     content_type: bytes = TEXT
+
+
+@frozen
+class LaterAnswer:
+    """A response that is still to be made, which takes long enough to wait for its turn (hazard N1)."""
+
+    make: Callable[[], Answer]
+    """May raise OutcomeUnknown."""
+    cost: int
+    """To make it, and to send it: how many bytes of a form could be read meanwhile (`txraft.web.turns`)."""
+    held: int
+    """What it is made of and nobody else keeps, in bytes."""
 
 
 TRANSFERRED = Answer(200, b"transferred leadership")
@@ -73,19 +89,21 @@ def of_result(data: bytes, answers: Mapping[bytes, Answer]) -> Answer:
     return answer
 
 
-def of_value(value: bytes | None) -> Answer:
+def of_value(value: bytes | None) -> Answer | LaterAnswer:
     """The answer for what a key holds; None where there is no such key."""
     if value is None:
         return NO_SUCH_KEY
-    return Answer(200, value, content_type=TEXT if value.isascii() or _is_text(value) else BYTES)
+    if value.isascii():
+        return Answer(200, value, content_type=TEXT)
+    return LaterAnswer(partial(_of_bytes, value), len(value) // SHARE_OF_DECODING, held=0)
 
 
-def _is_text(value: bytes) -> bool:
+def _of_bytes(value: bytes) -> Answer:
     try:
         value.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return Answer(200, value, content_type=BYTES)
+    return Answer(200, value, content_type=TEXT)
 
 
 def of_failure(failure: Failure, changes: bool) -> Answer:

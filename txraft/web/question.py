@@ -63,8 +63,9 @@ class Question:
         """It has been read, or never will be."""
         self.body = b""
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The client has gone. What it asked for goes its way all the same."""
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002  Twisted's signature
+        """The client has gone. What it asked for goes its way all the same, unless nobody has read it yet."""
+        self.drop_body()
 
 
 def _authority(url: bytes) -> bytes | None:

@@ -30,8 +30,8 @@ _log = Logger()
 CHECK_INTERVAL = 1.0
 """Seconds between two looks for connections whose deadline is over."""
 MAX_HELD = 256 * 1024 * 1024
-"""What all clients together may have sent of bodies that are not read, and not taken of their answers, in bytes; or
-four bodies, if that is more."""
+"""What all clients together may have sent of bodies that are not read, and not taken of their answers, or not yet been
+made of them, in bytes; or four bodies, if that is more."""
 STOP_SECONDS = 5.0
 """When a node stops, clients have this long to take their last answers."""
 SILENCE = 60.0
@@ -162,7 +162,7 @@ class ApiSite(ServerFactory):
         self._make_room()
 
     def hold_answer(self, channel: ApiChannel, size: int) -> None:
-        """A channel has an answer of this many bytes that its client has not taken."""
+        """A channel has this many bytes of an answer that its client has not taken, or that is still to be made."""
         self._answers.hold(channel, size)
         self._make_room()
 
@@ -172,8 +172,8 @@ class ApiSite(ServerFactory):
         self._answers.release(channel)
 
     def _make_room(self) -> None:
-        """Where all together keep too much, end what costs most: the largest body (the last
-        to begin, of several), or the answer that waits longest, which is no client's that reads."""
+        """Where all together keep too much, end what costs most: the largest body (the last to begin, of several), or
+        the answer that waits longest, which is hardly one of a client that reads."""
         while self._bodies.total + self._answers.total > self._max_held:
             if self._answers.total > self._bodies.total:
                 slowest = next(iter(self._answers.sizes))
@@ -184,8 +184,9 @@ class ApiSite(ServerFactory):
                 self.release(largest)
                 largest.refuse(503, "this node holds as much of unfinished requests as it may; nothing was done")
             self._warn(
-                "Clients send more at once, or leave more of their answers, than the {count} bytes that this node keeps"
-                " for them; the largest requests are refused, the slowest readers dropped. Do you know these clients?",
+                "Clients send or ask for more at once, or leave more of their answers, than the {count} bytes that this"
+                " node keeps for them; the largest requests are refused, the slowest readers dropped. Do you know these"
+                " clients?",
                 count=self._max_held,
             )
 
