@@ -168,10 +168,11 @@ class WiringTests(SynchronousTestCase):
         self.assertIs(errors[1], other)
 
     def test_dials_where_the_others_are(self) -> None:
-        """At their Raft addresses, and not for ever."""
+        """At their Raft addresses, and not for ever; that nobody listens there is seen at once."""
         reactor = a_reactor()
         with patch("txraft.service.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint:
             self.wire(reactor)
+        self.assertLess(max(call.kwargs["attemptDelay"] for call in endpoint.call_args_list), 0.02)
         dialled = [(*call.args[1:], call.kwargs["timeout"]) for call in endpoint.call_args_list]
         others = [each for each in self.settings.cluster if each.id != 4]
         self.assertEqual(dialled, [(each.address.host, each.address.port, service.CONNECT_TIMEOUT) for each in others])

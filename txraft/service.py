@@ -38,6 +38,9 @@ from txraft.web import ApiSite, site
 
 CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
+ATTEMPT_DELAY = 0.01
+"""Seconds between two addresses of a name, the least that RFC 8305 (§8) allows. Twisted looks at a failure no sooner
+either, and a follower whose leader was killed waits for that."""
 RESERVED_FILES = 256
 """So many of the files that the process may open are kept from clients. They are for the disk, for peers, and for
 strangers at the Raft port, of whom hundreds may come in one turn of the reactor (hazard N4)."""
@@ -122,7 +125,9 @@ def _wire(
     store.load()
 
     endpoints = {
-        other.id: HostnameEndpoint(reactor, other.address.host, other.address.port, timeout=CONNECT_TIMEOUT)
+        other.id: HostnameEndpoint(
+            reactor, other.address.host, other.address.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
+        )
         for other in settings.cluster
         if other.id != node_id
     }
