@@ -274,13 +274,15 @@ class EndingTests(SynchronousTestCase):
 
 class CollectionTests(SynchronousTestCase):
     def test_what_is_there_is_not_looked_through_again(self) -> None:
-        """New objects are looked through a hundred times more rarely than by default, or reactors stop for 100 ms."""
+        """New objects are looked through in small portions, and then never again, or reactors stop for 200 ms."""
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
         frozen = gc.get_freeze_count()
         spare_the_log_from_collection()
         self.assertGreater(gc.get_freeze_count(), frozen + 1000)
-        self.assertGreaterEqual(gc.get_threshold(), (50_000, 20, 100))
+        young, middle, old = gc.get_threshold()
+        self.assertLess(young * (middle + 1), 50_000)  # looked through at once
+        self.assertGreater(young * (middle + 1) * old, 100_000_000)
 
 
 NOBODY = 65534
