@@ -156,9 +156,9 @@ class Timing:
 
     slow_coefficient: float = field(default=1.0, validator=_positive)
     """Multiplies all of the others: 10 makes everything slow enough to watch."""
-    election_timeout: float = field(default=500.0, validator=_positive)
+    election_timeout: float = field(default=400.0, validator=_positive)
     """A follower that hears nothing waits this long to twice this long, at random, and then campaigns (§5.2)."""
-    heartbeat_interval: float = field(default=100.0, validator=_positive)
+    heartbeat_interval: float = field(default=80.0, validator=_positive)
     """A leader is heard this often. At most a third of election_timeout, so that one lost heartbeat, or two, does not
     start an election (§5.6: broadcast time ≪ election timeout)."""
     request_timeout: float = field(default=5000.0, validator=_positive)

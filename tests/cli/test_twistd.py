@@ -199,7 +199,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(
             made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail)
         )
-        self.assertEqual((ending.reactor, ending.patience), (self.reactor, STOP_WITHIN + 0.5))
+        self.assertEqual((ending.reactor, ending.patience), (self.reactor, STOP_WITHIN + 0.4))
         self.assertEqual(collector, ("spare_the_log_from_collection",))
 
     def test_configuration_and_kvaddr(self) -> None:
@@ -211,7 +211,7 @@ class MakeServiceTests(SynchronousTestCase):
         twistd.makeService(parsed("--pidfile=", "txraft", *arguments).subOptions)
         _, (_, settings, id, kvaddr), _, ending, _ = self.happened
         self.assertEqual((settings.cluster[0].address, id, kvaddr), (Address("h", 1), 4, Address("h", 3)))
-        self.assertEqual(ending.patience, STOP_WITHIN + 5)
+        self.assertEqual(ending.patience, STOP_WITHIN + 4)
 
     def test_another_user(self) -> None:
         """The node hands over what twistd makes as root."""

@@ -7,9 +7,10 @@ from twisted.internet.task import deferLater
 from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.conftest import process_test
 from tests.integration.waiting import until
+from txraft.settings import Timing
 
-ELECTION_TIMEOUT = 0.5
-"""The default; in seconds."""
+ELECTION_TIMEOUT = Timing().election_seconds
+"""The default."""
 
 DEPOSED_ITSELF = re.compile(r"term (\d+): this node is follower \(was leader in term \1\)")
 CAMPAIGN = re.compile(r"this node is pre-candidate")
