@@ -329,11 +329,17 @@ class ConnectionsTests(SynchronousTestCase):
             self.assertEqual(cluster.handlers[me].events, [f"connected {1 - me}", f"lost {1 - me}"])
 
     def test_news_of_a_connection_that_breaks(self) -> None:
-        """A peer that is there again at once was never lost: a firewall that starts anew deposes nobody."""
+        """A peer that is there again at once was never lost, also where only that one dials: a firewall that starts
+        anew deposes nobody."""
         cluster = Cluster(LinkLimits(retry_first=0.01)).start(0)
+        cluster.advance(5)
         cluster.cut(0)
         cluster.advance(0.05)
-        self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 2)
+        attempts = cluster.endpoints[1].attempts
+        cluster.advance(2)
+        self.assertGreater(cluster.endpoints[1].attempts, attempts)
+        for me in (0, 1):
+            self.assertEqual(cluster.handlers[me].events, [f"connected {1 - me}"] * 2)
         cluster.networks[1].identity = THEIRS
         cluster.cut(0)
         cluster.advance(0.05)

@@ -129,12 +129,13 @@ def _answer_of(data: bytes, batch: Batch) -> Answer:
 
 
 def _has_more_than(operations: int, body: bytes) -> bool:
-    """Whether JSON has more texts than so many operations, or more signs around them, blanks aside."""
-    most_texts, most_signs = TEXTS_OF_ONE * operations, SIGNS_OF_ONE * operations + len("[]")
+    """Whether JSON has more texts than so many operations, or more signs around them, blanks aside. What the texts
+    beyond those have in them counts as signs."""
+    most_signs = SIGNS_OF_ONE * operations + len("[]")
     if len(body) <= most_signs:
         return False
-    signs, texts = _TEXT.subn(b"", body, most_texts + 1)
-    return texts > most_texts or len(signs.translate(None, b" \t\r\n")) > most_signs
+    signs = _TEXT.sub(b"", body, TEXTS_OF_ONE * operations)
+    return len(signs.translate(None, b" \t\r\n")) > most_signs
 
 
 def _parse_json(body: bytes) -> Any:
