@@ -209,7 +209,7 @@ class SizeLimits:
     key_size: int = field(default=4 * 1024, validator=_between(1, MAX_KEY_SIZE))
     value_size: int = field(default=1024 * 1024, validator=_between(1, MAX_VALUE_SIZE))
     batch_size: int = field(default=1024 * 1024, validator=_between(1, MAX_BATCH_JSON_SIZE))
-    """Of a batch as it is sent, and of the values that it reads."""
+    """Of a batch as it is sent."""
     batch_operations: int = field(default=1000, validator=_between(1, MAX_BATCH_OPERATIONS))
     """How many a batch may have."""
     uncommitted_size: int = field(default=64 * 1024 * 1024, validator=_between(1, MAX_UNCOMMITTED_SIZE))

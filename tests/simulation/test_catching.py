@@ -69,7 +69,7 @@ class CatchingTests(SynchronousTestCase):
                 self._waiting.fail(key, NotApplied("it stops"))
 
         self.patch(Proposals, "stop", stop)
-        report = self.first_failure(30)
+        report = self.first_failure(150)
         self.assertEqual(str(report.violation).split(":")[0], "Not applied")
 
     def test_exception_that_gets_out(self) -> None:

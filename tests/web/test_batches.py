@@ -16,7 +16,7 @@ from txraft.errors import BadRequest, OutcomeUnknown, TooLarge
 from txraft.kv import Batch, CompareAndSet, Delete, Get, Result, Set
 from txraft.kv.commands import Refused, encode_batch_result
 from txraft.settings import SizeLimits
-from txraft.web.batches import of_batch_result, parse_batch
+from txraft.web.batches import MAX_READ, of_batch_result, parse_batch
 from txraft.web.turns import AT_ONCE, LONG
 
 LIMITS = SizeLimits(key_size=10, value_size=20, batch_size=1000, batch_operations=5)
@@ -96,12 +96,13 @@ class AnswerTests(BatchTestCase):
         self.assertEqual(self.wire.get("/get?key=a").body, b"1")
 
     def test_too_much_to_answer(self) -> None:
-        """The values that are read are bounded as the batch is."""
-        self.wire = Wire(limits=SizeLimits(value_size=600, batch_size=1000))
-        self.batch({"set": {"key": "a", "val": "v" * 600}})
+        """The values that are read are bounded, all together."""
+        self.wire = Wire()
+        self.batch({"set": {"key": "a", "val": "v" * (MAX_READ // 2 + 1)}})
+        self.assertEqual(self.batch({"get": {"key": "a"}}).code, 200)
         response = self.batch({"get": {"key": "a"}}, {"get": {"key": "a"}})
         self.assertEqual(response.code, 413)
-        self.assertRegex(response.body.decode(), r"^\[1\].get: .*more than batch_size bytes; nothing was done$")
+        self.assertRegex(response.body.decode(), r"^\[1\].get: .*more than 65536 bytes; nothing was done$")
 
     def test_not_understood(self) -> None:
         """A leader of another version may have done anything (hazard C5)."""
@@ -199,7 +200,7 @@ class ParserTests(SynchronousTestCase):
         body = b"""[{"set": {"val": "v", "key": "k"}}, {"cas": {"key": "k", "val": "v", "old": "o"}},
             {"delete": {"key": "k"}}, {"get": {"key": "k"}}]"""
         wanted = (Set(b"k", b"v"), CompareAndSet(b"k", b"o", b"v"), Delete(b"k"), Get(b"k"))
-        self.assertEqual(parse_batch(body, LIMITS), Batch(wanted, max_answer=1000))
+        self.assertEqual(parse_batch(body, LIMITS), Batch(wanted, max_answer=MAX_READ))
 
     @given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
     @example([{"set": {"key": "\ud800", "val": {"base64": "\ud800"}}}])
@@ -244,7 +245,7 @@ class ParserTests(SynchronousTestCase):
         """The bounds on what stands in a batch leave room for any operations, however they are written."""
         raw = {"base64": "aw=="}
         batch = [{"cas": {"key": raw, "old": raw, "val": raw}}] * 5
-        wanted = Batch((CompareAndSet(b"k", b"k", b"k"),) * 5, max_answer=1000)
+        wanted = Batch((CompareAndSet(b"k", b"k", b"k"),) * 5, max_answer=MAX_READ)
         self.assertEqual(parse_batch(json.dumps(batch, indent=1).encode(), LIMITS), wanted)
         for text in (b'"\\\\"', b'"\\"[{,:"', b'"[[[[[[[[[[[[[[[["'):
             self.assertEqual(len(parse_batch(b'[{"delete":{"key":%b}}]' % text, SizeLimits()).operations), 1)

@@ -62,6 +62,10 @@ COST_OF_RESULT = 40
 """To write an answer takes, at most, as long as to read one byte of a form for each SHARE_OF_ANSWERS bytes of what came
 of the batch, and COST_OF_RESULT for each of its operations."""
 
+MAX_READ = 64 * 1024
+"""The values that a batch reads, all together, in bytes. What a command gives shares a connection with heartbeats, from
+node to node (`IStateMachine`), and waits in memory with what others gave (hazards N2 and C9)."""
+
 IN_QUOTES = 'a text in quotes, or {"base64": "..."} for bytes that are not UTF-8'
 
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.?[^"\\]*+)*+"?', re.DOTALL)
@@ -74,7 +78,7 @@ _NO_TEXT = object()
 _REASONS = {
     Result.NOT_FOUND: (409, "there is no such key"),
     Result.MISMATCH: (409, "the value is not `old`"),
-    Result.TOO_MUCH: (413, "with this one, the values that are read are more than batch_size bytes"),
+    Result.TOO_MUCH: (413, f"with this one, the values that are read are more than {MAX_READ} bytes"),
 }
 """Why a batch was not done."""
 
@@ -108,7 +112,7 @@ def parse_batch(body: bytes, limits: SizeLimits) -> Batch:
     if len(given) > most:
         raise TooLarge(f"the batch has {len(given)} operations; the limit, batch_operations, is {most}")
     operations = tuple(_operation(f"[{number}]", each, limits) for number, each in enumerate(given))
-    return Batch(operations, max_answer=limits.batch_size)
+    return Batch(operations, max_answer=MAX_READ)
 
 
 def of_batch_result(data: bytes, batch: Batch) -> LaterAnswer:
