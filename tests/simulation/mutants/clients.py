@@ -108,6 +108,7 @@ MUTANTS = (
         'OutcomeUnknown("the node stopped',
         'NotApplied("the node stopped',
         what="a node that stops says of what is undecided that it will not be applied",
+        budget=300,
     ),
     Mutant(
         "timeout-means-not-applied",

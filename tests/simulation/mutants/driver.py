@@ -51,6 +51,7 @@ MUTANTS = (
         "                del entries[entry.index - 1 :]\n                entries.append(entry)",
         "                entries[entry.index - 1 : entry.index] = [entry]",
         what="what was truncated is there again after a restart",
+        budget=300,
     ),
     Mutant(
         "applied-before-it-is-durable",
