@@ -54,6 +54,16 @@ class ProbeTests(SynchronousTestCase):
         self.assertEqual(numbers(progress), (PROBE, 0, 5))
         self.assertTrue(progress.may_send(PLENTY, PLENTY))
 
+    def test_match_below_what_is_known(self) -> None:
+        """It makes no loss of data good (hazard R23)."""
+        progress = probing()
+        progress.accepted(9, 10)
+        progress.has_lost_data = True
+        progress.sent(1, 5, 0, now=0.0)
+        progress.accepted(1, 5)
+        self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
+        self.assertTrue(progress.has_lost_data)
+
     def test_another_request_matched(self) -> None:
         """hazard R8: a late success says what the follower has, whatever it answers."""
         progress = probing()

@@ -53,6 +53,13 @@ class DamageTests(SynchronousTestCase):
             mixed = [*after[:number], before[number], *after[number + 1 :]]
             self.assert_refused(mixed, "the data and their applied index do not match")
 
+    def test_tables_that_cannot_be_quoted(self) -> None:
+        """SQLite quotes the text of a table that it cannot read, and the quotation is no text."""
+        pages = self.pages()
+        null = pages[0].index(b"NULL")
+        pages[0][null + 2] |= 0x80
+        self.assert_refused(pages, "its tables are not as they were made")
+
     def test_forgotten_children(self) -> None:
         """An inner page says that it has half as many children: half of the keys are on pages without a parent."""
         pages = self.pages()

@@ -78,6 +78,8 @@ class DataFile:
             if wal.is_damage(error):
                 raise self._corrupt(str(error)) from error
             raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+        except UnicodeDecodeError as error:  # SQLite quotes what is damaged, byte for byte
+            raise self._corrupt("its tables are not as they were made") from error
         return index, values
 
     def open(self) -> None:
