@@ -23,7 +23,7 @@ from txraft.kv.data_file import DataFile
 FLUSH_KEYS = 10_000
 """Neighbours share a page of the file, which is written once for all that changed on it: a change of one key of 20,000
 takes 10 µs in batches of 10,000 and 41 in batches of 500, and a seventh of the bytes. etcd commits as many at once."""
-FLUSH_SIZE = 16 << 20
+FLUSH_SIZE = 8 << 20
 FLUSH_SECONDS = 5.0
 """What a start after a crash applies again is what came in so many seconds, and in the two batches before them."""
 
