@@ -55,7 +55,7 @@ class ProbeTests(SynchronousTestCase):
         self.assertTrue(progress.may_send(PLENTY, PLENTY))
 
     def test_match_below_what_is_known(self) -> None:
-        """It makes no loss of data good (hazard R23)."""
+        """It makes no loss of data good; the next one that matches all that is known does (hazard R23)."""
         progress = probing()
         progress.accepted(9, 10)
         progress.has_lost_data = True
@@ -63,6 +63,10 @@ class ProbeTests(SynchronousTestCase):
         progress.accepted(1, 5)
         self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
         self.assertTrue(progress.has_lost_data)
+        progress.sent(2, 10, 0, now=0.0)
+        progress.accepted(2, 10)
+        self.assertEqual(numbers(progress), (REPLICATE, 10, 11))
+        self.assertFalse(progress.has_lost_data)
 
     def test_another_request_matched(self) -> None:
         """hazard R8: a late success says what the follower has, whatever it answers."""
