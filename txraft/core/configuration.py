@@ -2,8 +2,8 @@
 
 from attrs import field, frozen
 
-from txraft.core.messages import NodeId
-from txraft.core.quorum import VoterSets
+from txraft.core.quorum import NodeId, VoterSets
+from txraft.values import value_class
 
 
 def _set_of(servers: "frozenset[NodeId] | set[NodeId] | range | tuple[NodeId, ...]") -> frozenset[NodeId]:
@@ -30,3 +30,13 @@ class Configuration:
 
     def is_voter(self, server: NodeId) -> bool:
         return server in self.voters or server in self.outgoing
+
+
+@value_class
+class Snapshot:
+    """What a snapshot stands for: everything up to the entry (index, term), and the membership as of it (§7; hazard
+    M6). The data themselves the core does not see."""
+
+    index: int
+    term: int
+    configuration: Configuration

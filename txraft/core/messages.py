@@ -8,9 +8,11 @@ R19), so every reply names the request that it answers.
 import enum
 from typing import Final, TypeAlias, assert_never
 
+from txraft.core import quorum
+from txraft.core.configuration import Snapshot
 from txraft.values import value_class
 
-NodeId: TypeAlias = int
+NodeId: TypeAlias = quorum.NodeId
 
 MAX_COMMAND_SIZE: Final = 64 << 20
 """Bytes of the longest command. It is the same on every node, whatever is set there: what one node takes in, all others
@@ -112,6 +114,19 @@ class HeartbeatReply:
 
     term: int
     read_round: int
+
+
+@value_class
+class InstallSnapshot:
+    """A snapshot is on the follower's disk, whole and checked: it takes the place of what the log has up to there (§7).
+
+    Its data went before, by a way of their own (`txraft.interfaces.IPeers.send_snapshot`). Answered as AppendEntries
+    is: with AppendEntriesReply, after what it asked for is durable."""
+
+    term: int
+    request_id: int
+    """As in AppendEntries, and from the same count."""
+    snapshot: Snapshot
 
 
 @value_class

@@ -8,8 +8,7 @@ import enum
 from collections.abc import Collection, Mapping, Set
 from typing import TypeAlias
 
-from txraft.core.messages import NodeId
-
+NodeId: TypeAlias = int
 VoterSets: TypeAlias = Collection[Set[NodeId]]
 
 

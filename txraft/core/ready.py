@@ -1,5 +1,6 @@
 """What the core wants done: the outputs of a burst of inputs, in one value."""
 
+from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry, Envelope, NodeId
 from txraft.values import value_class
 
@@ -20,6 +21,11 @@ class Save:
     """None where neither has changed since the last save."""
     entries: tuple[Entry, ...]
     """Contiguous. They replace everything in the stored log from the first one's index on."""
+    log_start: Snapshot | None = None
+    """From now on the log holds nothing up to here. None where it begins as before."""
+    replaces_log: bool = False
+    """Whether the log consists of `log_start` and `entries` from now on, whatever it held: a snapshot is installed
+    (hazards S7, S8). Where it is not, `log_start` is an entry that is durable already."""
 
 
 @value_class
@@ -53,5 +59,11 @@ class Ready:
     reads: tuple[ReadReady, ...]
     lost_reads: tuple[int, ...]
     """Ids of reads that this server, no longer the leader, will not confirm. Asking the next leader is safe."""
+    install: Snapshot | None = None
+    """A snapshot that `save` makes the start of the log. When that is durable the state machine is to be restored from
+    it, after everything that was given out as `committed` earlier and before anything that is given out from now on."""
+    snapshots_to_send: tuple[NodeId, ...] = ()
+    """Followers that need what is compacted here: the driver sends each the data of a snapshot, and reports how that
+    ended to `Raft.snapshot_delivered` or `Raft.snapshot_failed`."""
     lost_data: tuple[LostData, ...] = ()
     """What an operator must hear of. It comes once a minute for a follower, at most, or when that connects anew."""
