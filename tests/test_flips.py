@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.kv.applying import apply_command
 from tests.quick_disk import quick_directory
 from tests.storage.disk import storage_in
 from tests.storage.worker import InlineWorker
@@ -64,7 +65,7 @@ class StoppedNode:
         assert self._store.last_applied <= len(self.stored.entries), "the data are ahead of the log"
         self._disk.start()
         for entry in self.stored.entries[self._store.last_applied :]:
-            self._store.apply(entry.index, entry.data)
+            apply_command(self._store, entry.index, entry.data)
 
     def get(self, key: bytes) -> bytes | None:
         """As a client's linearizable read."""
@@ -80,7 +81,7 @@ class StoppedNode:
         done(self.storage.save([Save(term_and_vote, entries)]))
         self.stored = Stored(term_and_vote or self.stored.term_and_vote, self.stored.entries + entries)
         for entry, command in zip(entries, commands, strict=True):
-            self._store.apply(entry.index, entry.data)
+            apply_command(self._store, entry.index, entry.data)
             match command:
                 case Set(key, value):
                     self.data[key] = value

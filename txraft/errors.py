@@ -148,6 +148,26 @@ class TransferFailed(OutcomeUnknown):
     """The server that was to lead did not win in time. It may yet, if the word to campaign reaches it late."""
 
 
+# Requests that were decided
+
+
+LONGEST_REASON = 1000
+"""Characters of what a command failed with: it goes over the wire and into logs."""
+
+
+class CommandFailed(TxraftError):
+    """The state machine failed on a command, on every node alike: that is the command's result, and the cluster goes on
+    (hazard C10). What it changed before it failed is the state machine's to say."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(" ".join(what.split())[:LONGEST_REASON])
+
+    @classmethod
+    def of(cls, error: Exception) -> "CommandFailed":
+        """What is to be said where a command raised `error`."""
+        return cls(f"the command failed: {type(error).__name__}: {error}")
+
+
 # HTTP requests that are wrong in themselves; none of them had any effect
 
 

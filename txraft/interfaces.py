@@ -15,6 +15,7 @@ from zope.interface import Attribute, Interface
 
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
+from txraft.errors import CommandFailed
 
 
 @frozen
@@ -84,14 +85,17 @@ class IStateMachine(Interface):
         " again from the log."
     )
 
-    def apply(index: int, command: bytes) -> bytes:
-        """Apply the command of the log entry at `index` and give its result. Must neither block nor fail: a command
-        that makes no sense has a result that says so. Results are to be small, some kilobytes at most: they share a
-        connection with heartbeats."""
+    def apply(entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
+        """Apply entries of the log, which follow on the last call's; the next call comes when this one has fired. Fires
+        with a result for each: for a command what it gives, and for others, which are Raft's own and change nothing,
+        b"". A machine that keeps its data counts them all as applied.
 
-    def skip(index: int) -> None:
-        """The entry at `index` is not a command but one of Raft's own, and changes nothing. A machine that keeps its
-        data counts it as applied; others have nothing to do. Every entry comes here or to `apply`, in their order."""
+        Must not block: a machine in memory answers at once, and others work on a thread. A command that makes no sense
+        has a result that says so. One on which the machine fails by itself has a CommandFailed as its result, the same
+        on every node, which whoever proposed it gets as an error (hazard C10). A call that fails as a whole ends the
+        node: its data would not be those of the others.
+
+        Results are to be small, some kilobytes at most: they share a connection with heartbeats."""
 
 
 class IStorage(Interface):
@@ -128,7 +132,8 @@ class IPeers(Interface):
         """Send a message if there is a connection; drop it otherwise. Raft does not need to know."""
 
     def propose(to: NodeId, command: bytes) -> "Deferred[bytes]":
-        """Pass a command on to a node believed to lead. Fires with the state machine's result.
+        """Pass a command on to a node believed to lead. Fires with the state machine's result, or fails with the
+        CommandFailed that is its result.
 
         Fails with Unreachable where there is no connection, with NotApplied where it certainly never reached a log for
         another reason, and with OutcomeUnknown where it may have: a connection lost after sending, above all (hazard
@@ -172,7 +177,8 @@ class IReplica(Interface):
     def propose(command: bytes) -> "Deferred[bytes]":
         """Replicate a command. Fires with the state machine's result once it is applied on the node that leads.
 
-        Fails with NotApplied or OutcomeUnknown. Raises TypeError, and does nothing, where the command is not bytes."""
+        Fails with the CommandFailed that is the result, with NotApplied or OutcomeUnknown. Raises TypeError, and does
+        nothing, where the command is not bytes."""
 
     def read_barrier() -> "Deferred[None]":
         """Fires when this node's state machine holds everything that was acknowledged anywhere before the call, so

@@ -5,9 +5,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.kv.applying import apply_command
 from tests.kv.test_commands import commands, operations
+from txraft.core.messages import Entry, EntryKind
+from txraft.errors import CommandFailed
 from txraft.interfaces import IStateMachine
 from txraft.kv import Batch, Command, CompareAndSet, Delete, Get, KeyValueStore, Result, Set, encode
+from txraft.kv import store as store_module
 from txraft.kv.commands import Operation, OperationResult, Refused, decode, decode_batch_result
 
 Single = Set | Delete | CompareAndSet
@@ -21,7 +25,7 @@ class StoreTests(SynchronousTestCase):
     def apply(self, command: Command) -> Result:
         """Apply the next entry."""
         self.index += 1
-        return Result(self.store.apply(self.index, encode(command)))
+        return Result(apply_command(self.store, self.index, encode(command)))
 
     def test_provides_the_interface(self) -> None:
         """It is an IStateMachine."""
@@ -53,10 +57,20 @@ class StoreTests(SynchronousTestCase):
         self.assertIs(self.apply(CompareAndSet(b"k", b"v", b"w")), Result.DONE)
         self.assertEqual(self.store.get(b"k"), b"w")
 
+    def test_bug(self) -> None:
+        """Where a command makes the store itself fail, that is its result, and the next is applied (hazard C10)."""
+        self.patch(store_module, "_outcome", lambda *_: 1 // 0)
+        bug, fine = Entry(1, 1, EntryKind.COMMAND, encode(Set(b"k", b"v"))), Entry(2, 1, EntryKind.NOOP, b"")
+        failed, nothing = self.successResultOf(self.store.apply([bug, fine]))
+        self.assertIsInstance(failed, CommandFailed)
+        self.assertIn("ZeroDivisionError", str(failed))
+        self.assertEqual((nothing, self.store.last_applied, self.store.get(b"k")), (b"", 2, None))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_nonsense(self) -> None:
         """Bytes that are no command change nothing but the applied index, and say so."""
         self.apply(Set(b"k", b"v"))
-        self.assertEqual(self.store.apply(7, b"nonsense"), Result.INVALID.value)
+        self.assertEqual(apply_command(self.store, 7, b"nonsense"), Result.INVALID.value)
         self.assertEqual(self.store.get(b"k"), b"v")
         self.assertEqual(self.store.last_applied, 7)
 
@@ -66,7 +80,7 @@ class StoreTests(SynchronousTestCase):
         store, values = KeyValueStore(), dict[bytes, bytes]()
         for index, command in enumerate(history, 1):
             result = dullest(values, command)
-            self.assertEqual((store.apply(index, encode(command)), store.last_applied), (result.value, index))
+            self.assertEqual((apply_command(store, index, encode(command)), store.last_applied), (result.value, index))
             self.assertEqual(store.get(command.key), values.get(command.key))
 
     def test_every_release_agrees(self) -> None:
@@ -84,7 +98,7 @@ class StoreTests(SynchronousTestCase):
             (b"\x94\x01\x04\x09\x92\x93\x01\xc4\x01d\xc4\x014\x92\x05\xc4\x01d", b"\x92\xc4\x01\0\x92\xc3\xc4\x014"),
             (b"\x94\x01\x04\x09\x91\x94\x03\xc4\x01d\xc4\x00\xc4\x00", b"\x92\xc4\x01\2\0"),
         ]
-        results = [self.store.apply(index, command) for index, (command, _) in enumerate(log, 1)]
+        results = [apply_command(self.store, index, command) for index, (command, _) in enumerate(log, 1)]
         self.assertEqual(results, [result for _, result in log])
         values = [self.store.get(key) for key in (b"a", b"", b"b", b"c", b"d")]
         self.assertEqual(values, [b"2", b"\xff", None, None, b"4"])
@@ -107,7 +121,7 @@ class BatchTests(SynchronousTestCase):
     def apply(self, *operations: Operation, max_answer: int = 100) -> tuple[OperationResult, ...] | Refused:
         """Apply a batch as the next entry."""
         self.index += 1
-        return decode_batch_result(self.store.apply(self.index, encode(Batch(operations, max_answer))))
+        return decode_batch_result(apply_command(self.store, self.index, encode(Batch(operations, max_answer))))
 
     def test_in_order(self) -> None:
         """Each sees what those before it did, also a key that the batch itself has made or removed."""
@@ -150,7 +164,7 @@ class BatchTests(SynchronousTestCase):
         store, values = KeyValueStore(), dict[bytes, bytes]()
         for each in before:
             if not isinstance(each, Get):
-                store.apply(1, encode(each))
+                apply_command(store, 1, encode(each))
                 dullest(values, each)
         wanted: list[OperationResult] = []
         then = dict(values)
@@ -164,7 +178,7 @@ class BatchTests(SynchronousTestCase):
                 refused = Refused(number, result)
                 break
             wanted.append(result is Result.DONE)
-        result_of_all = decode_batch_result(store.apply(2, encode(Batch(tuple(batch), 1000))))
+        result_of_all = decode_batch_result(apply_command(store, 2, encode(Batch(tuple(batch), 1000))))
         self.assertEqual(result_of_all, refused or tuple(wanted))
         for key in (b"a", b"b", b"c"):
             self.assertEqual(store.get(key), (values if refused else then).get(key))

@@ -5,7 +5,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import Clock
+from tests.kv.applying import apply_command
 from tests.storage.worker import HandWorker
+from txraft.core.messages import Entry, EntryKind
 from txraft.errors import StorageError, WriteFailed
 from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode, write_behind
 from txraft.kv.write_behind import FLUSH_SECONDS, FLUSH_SIZE
@@ -43,7 +45,7 @@ class WriteBehindTests(SynchronousTestCase):
     def set_many(self, number: int, start: int = 1) -> None:
         """Apply `number` entries, each of a key of its own."""
         for index in range(start, start + number):
-            self.store.apply(index, encode(Set(b"%d" % index, b"v")))
+            apply_command(self.store, index, encode(Set(b"%d" % index, b"v")))
 
     def test_after_a_while(self) -> None:
         """A single change is handed over FLUSH_SECONDS after it was made, not sooner."""
@@ -58,7 +60,7 @@ class WriteBehindTests(SynchronousTestCase):
     def test_when_there_are_many(self) -> None:
         """FLUSH_KEYS changed keys are handed over at once; changing one key again and again is not many."""
         for index in range(1, 2 * FLUSH_KEYS):
-            self.store.apply(index, encode(Set(b"same", b"%d" % index)))
+            apply_command(self.store, index, encode(Set(b"same", b"%d" % index)))
         self.assertEqual(len(self.worker.waiting), 0)
         self.set_many(FLUSH_KEYS - 1, 2 * FLUSH_KEYS)
         self.assertEqual(len(self.worker.waiting), 1)
@@ -80,7 +82,7 @@ class WriteBehindTests(SynchronousTestCase):
         """FLUSH_SIZE bytes are handed over at once, and no flush is much larger."""
         large = bytes(FLUSH_SIZE // 4)
         for index in range(1, 10):
-            self.store.apply(index, encode(Set(b"%d" % index, large)))
+            apply_command(self.store, index, encode(Set(b"%d" % index, large)))
             self.assertEqual(len(self.worker.waiting), index >= 4)
         for index in (4, 8):
             self.worker.work_once()
@@ -103,10 +105,10 @@ class WriteBehindTests(SynchronousTestCase):
         """The index of the file moves with the log: a cas that is refused, what cannot be understood, Raft's own."""
         for index, apply in enumerate(
             (
-                lambda index: self.store.apply(index, encode(CompareAndSet(b"k", b"old", b"new"))),
-                lambda index: self.store.apply(index, encode(Delete(b"k"))),
-                lambda index: self.store.apply(index, b"nonsense"),
-                self.store.skip,
+                lambda index: apply_command(self.store, index, encode(CompareAndSet(b"k", b"old", b"new"))),
+                lambda index: apply_command(self.store, index, encode(Delete(b"k"))),
+                lambda index: apply_command(self.store, index, b"nonsense"),
+                lambda index: self.store.apply([Entry(index, 1, EntryKind.NOOP, b"")]),
             ),
             1,
         ):
@@ -137,7 +139,7 @@ class WriteBehindTests(SynchronousTestCase):
         ]
         states: list[dict[bytes, bytes]] = [{}]
         for index, command in enumerate(history, 1):
-            self.store.apply(index, encode(command))
+            apply_command(self.store, index, encode(command))
             states.append({key: value for key in (b"a", b"b") if (value := self.store.get(key)) is not None})
             self.clock.advance(FLUSH_SECONDS)
             if index % 2:

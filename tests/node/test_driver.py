@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.node.world import WorldTestCase
-from txraft.core.messages import AppendEntriesReply, Entry, EntryKind, Heartbeat, HeartbeatReply, Message, NodeId
+from txraft.core.messages import AppendEntriesReply, Heartbeat, HeartbeatReply, Message, NodeId
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
@@ -341,19 +341,6 @@ class ProposalTests(WorldTestCase):
         self.assertEqual([self.outcome(one) for one in lost], [OutcomeUnknown] * 2)
         self.assertEqual(list(leader.node._proposals._waiting), [])
         self.assertEqual(follower.network._outgoing[leader.id].unanswered, 0)
-
-    def test_applied_in_turns(self) -> None:
-        """However large what is committed at once is, a turn of the reactor applies so many bytes of commands and
-        results, and in any case one entry, so that heartbeats come between (hazards S11, N1)."""
-        _, leader = self.begun()
-        quarter = leader.node.apply_size_at_once // 4  # a command's result is as long as the command here
-        for index, size in enumerate((quarter, quarter, quarter, 3 * quarter, 1), 2):
-            leader.node._to_apply.append(Entry(index, 1, EntryKind.COMMAND, bytes(size)))
-        applied = []
-        for _ in range(4):
-            leader.node._apply()
-            applied.append(len(leader.journal.commands))
-        self.assertEqual(applied, [2, 4, 5, 5])
 
     def test_one_dead_follower_delays_nobody(self) -> None:
         """The majority sets the pace (hazard R18)."""

@@ -6,7 +6,7 @@ world.leader().replica.propose(...)
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -20,11 +20,11 @@ from zope.interface import implementer
 
 from tests.clock import Clock
 from txraft.core.configuration import Configuration
-from txraft.core.messages import NodeId
+from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import TxraftError
+from txraft.errors import CommandFailed, TxraftError
 from txraft.interfaces import Identity, IStateMachine, IStorage, Stored
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
@@ -39,24 +39,59 @@ STEP = 0.01
 
 @implementer(IStateMachine)
 class Journal:
-    """A state machine that remembers what was applied, and answers each command with itself in capitals."""
+    """A state machine that remembers what was applied, and answers each command with itself in capitals: at once, or,
+    after `hold`, when it is let go."""
 
     def __init__(self, last_applied: int = 0) -> None:
         self.last_applied = last_applied
         self.commands: list[bytes] = []
+        self.calls: list[int] = []
+        """How many entries each call had."""
         self.fail_with: Exception | None = None
+        self.fails_on = b""
+        """The one command on which it fails by itself."""
+        self.answer: bytes | None = None
+        """Instead of capitals."""
+        self.held: list[tuple[Deferred[list[bytes | CommandFailed]], Sequence[Entry]]] | None = None
 
-    def apply(self, index: int, command: bytes) -> bytes:
-        """Remember it."""
+    def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
+        """Remember them."""
+        self.calls.append(len(entries))
         if self.fail_with is not None:
             raise self.fail_with
-        self.last_applied = index
-        self.commands.append(command)
-        return command.upper()
+        if self.held is not None:
+            assert not self.held, "the last call has not been answered yet"
+            self.held.append((Deferred(), entries))
+            return self.held[0][0]
+        return succeed([self._apply(entry) for entry in entries])
 
-    def skip(self, index: int) -> None:
-        """Remember that it came."""
-        self.last_applied = index
+    def _apply(self, entry: Entry) -> bytes | CommandFailed:
+        assert entry.index == self.last_applied + 1
+        self.last_applied = entry.index
+        if entry.kind is not EntryKind.COMMAND:
+            return b""
+        self.commands.append(entry.data)
+        if entry.data and entry.data == self.fails_on:
+            return CommandFailed("no")
+        return entry.data.upper() if self.answer is None else self.answer
+
+    def hold(self) -> None:
+        """Answer no call until `let_go`."""
+        self.held = []
+
+    def let_go(self) -> None:
+        """Answer the call that is held, if there is one, and hold the next."""
+        if self.held:
+            self.end(fails=False)
+
+    def end(self, fails: bool) -> None:
+        """Let the call that is held succeed, or fail as a whole, and hold the next."""
+        assert self.held
+        [(waiting, entries)], self.held = self.held, []
+        if fails:
+            waiting.errback(ValueError("no"))
+        else:
+            waiting.callback([self._apply(entry) for entry in entries])
 
 
 @implementer(IStorage)

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from tests.rpc.memory import VOTERS, Cluster, dial, warnings
 from txraft.core import messages
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
-from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.errors import CommandFailed, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import Identity, IPeers
 from txraft.rpc import LinkLimits
 
@@ -209,6 +209,7 @@ class QuestionsTests(SynchronousTestCase):
             (NotLeader(2), NotLeader, NotLeader),
             (NotLeader(None), NotLeader, NotLeader),
             (OutcomeUnknown("who knows"), OutcomeUnknown, NotApplied),
+            (CommandFailed("it\nfailed " + "é" * 99_999), CommandFailed, NotApplied),
             (RuntimeError("a bug"), OutcomeUnknown, NotApplied),
         ):
             self.handler.on_propose = self.handler.on_read = partial(fail, error)

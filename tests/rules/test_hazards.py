@@ -19,7 +19,6 @@ WAITING = {
     **dict.fromkeys(["R17", "S7", "S8", "S9", "S10", "C7"], NO_SNAPSHOTS),
     **dict.fromkeys(["M1", "M2", "M3", "M4", "M5", "M6", "M8", "M9"], FIXED_MEMBERS),
     "S6": "a directory has no incarnation yet by which a wiped one, or an older copy, is told from it",
-    "C10": "a command that makes `apply` raise ends the node; it gets a result with the embedder's own state machines",
 }
 """Rows that cannot be tested yet, and why."""
 

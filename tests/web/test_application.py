@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web import http
 
 from tests.web.wire import STATUS, Response, Wire
-from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, TransferFailed
+from txraft.errors import CommandFailed, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, TransferFailed
 from txraft.kv import Result
 from txraft.settings import SizeLimits
 from txraft.version import version
@@ -254,6 +254,14 @@ class UndecidedTests(ApiTestCase):
             self.check(response, 503, "^the leader went away$")
             self.assertEqual(response.headers["x-txraft-outcome"], "unknown")
             self.assertEqual(response.headers["retry-after"], "1")
+
+    def test_command_that_failed(self) -> None:
+        """500 and what the state machine says: that is the result, and nothing about it is unknown (hazard C10)."""
+        self.replica.failure = CommandFailed("the command failed: ValueError: no")
+        for target in CHANGES:
+            response = self.wire.post(target, b"")
+            self.check(response, 500, "^the command failed: ValueError: no$")
+            self.assertNotIn("x-txraft-outcome", response.headers)
 
     def test_unexpected(self) -> None:
         """500, the failure in the log and not in the answer; where something may have changed, unknown (hazard C5)."""

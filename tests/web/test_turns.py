@@ -5,6 +5,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import Clock
+from tests.kv.applying import apply_command
 from tests.web.test_slow_clients import SlowTransport
 from tests.web.wire import Wire
 from txraft.kv import Result, Set, encode
@@ -173,7 +174,7 @@ class LongTests(Clients):
         """Large values that are asked for together go out a few at once; fewer where it takes long to see what they
         are."""
         for value in (b"v" * (AT_ONCE // 4 * COST_OF_ANSWERS), "é".encode() * (AT_ONCE // 4 * SHARE_OF_DECODING // 2)):
-            self.wire.replica.store.apply(1, encode(Set(b"k", value)))
+            apply_command(self.wire.replica.store, 1, encode(Set(b"k", value)))
             clients = [self.client() for _ in range(10)]
             for client in clients:
                 client.protocol.dataReceived(b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -225,7 +226,7 @@ class LongTests(Clients):
     def test_client_goes(self) -> None:
         """Nothing is read, or sent, of a client that has gone."""
         value = b"v" * (AT_ONCE * COST_OF_ANSWERS)
-        self.wire.replica.store.apply(1, encode(Set(b"k", value)))
+        apply_command(self.wire.replica.store, 1, encode(Set(b"k", value)))
         for request in (self.form(AT_ONCE), b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"):
             first, second = self.client(), self.client()
             for client in (first, second):

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.clock import Clock
+from tests.kv.applying import apply_command
 from txraft.interfaces import FollowerStatus, IReplica, MemberStatus, Status
 from txraft.kv import KeyValueStore
 from txraft.settings import SizeLimits, Timing
@@ -50,7 +51,7 @@ class FakeReplica:
         if self.waiting is not None:
             self.waiting.append(Deferred())
             return self.waiting[-1]
-        return succeed(self.store.apply(self.proposals, command))
+        return succeed(apply_command(self.store, self.proposals, command))
 
     def read_barrier(self) -> "Deferred[None]":
         self.barriers += 1

@@ -1,10 +1,14 @@
 """The data: a dict of bytes to bytes, changed by commands alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from txraft.core.messages import Entry, EntryKind
+from txraft.errors import CommandFailed
 from txraft.interfaces import IStateMachine
 from txraft.kv.commands import (
     Batch,
@@ -29,6 +33,8 @@ Changes: TypeAlias = Mapping[bytes, bytes | None]
 class KeyValueStore:
     """The state machine. `disk`, where given, is told of every entry; without it the data live in memory alone."""
 
+    log = Logger()
+
     def __init__(self, disk: WriteBehind | None = None) -> None:
         self.last_applied = 0
         self._values: dict[bytes, bytes] = {}
@@ -45,22 +51,29 @@ class KeyValueStore:
         """The value of `key` as of `last_applied`; None where there is none."""
         return self._values.get(key)
 
-    def apply(self, index: int, command: bytes) -> bytes:
-        """Apply the command of entry `index`; gives the value of a `Result`, or what came of a batch."""
-        match decode(command):
-            case Batch() as batch:
-                result, changes = self._outcome_of(batch)
-            case None:
-                result, changes = Result.INVALID.value, {}
-            case operation:
-                outcome, value = _outcome(operation, self._values.get(operation.key))
-                result, changes = outcome.value, {operation.key: value} if outcome is Result.DONE else {}
-        self._applied(index, changes)
-        return result
+    def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
+        """As IStateMachine. Answers at once."""
+        return succeed([self._result_of(entry) for entry in entries])
 
-    def skip(self, index: int) -> None:
-        """Entry `index` is Raft's own."""
-        self._applied(index, {})
+    def _result_of(self, entry: Entry) -> bytes | CommandFailed:
+        """The value of a `Result`, or what came of a batch."""
+        result: bytes | CommandFailed = b""
+        changes: Changes = {}
+        if entry.kind is EntryKind.COMMAND:
+            try:
+                match decode(entry.data):
+                    case Batch() as batch:
+                        result, changes = self._outcome_of(batch)
+                    case None:
+                        result = Result.INVALID.value
+                    case operation:
+                        outcome, value = _outcome(operation, self._values.get(operation.key))
+                        result, changes = outcome.value, {operation.key: value} if outcome is Result.DONE else {}
+            except Exception as error:
+                self.log.failure("the key-value store has a bug, which entry {index} shows", index=entry.index)
+                result, changes = CommandFailed.of(error), {}
+        self._applied(entry.index, changes)
+        return result
 
     def _outcome_of(self, batch: Batch) -> tuple[bytes, Changes]:
         """What comes of a batch, encoded, and what it changes: all of it or nothing."""

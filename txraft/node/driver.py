@@ -6,14 +6,13 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
     a proposal, a read ──── _ask ──> core <── _tell ──── a message, a timer, a save that is done
                                       │ once a turn
     peers <── messages ─── _flush <── Ready
-    state machine <── committed ──┤
+    ApplyQueue <── committed ─────┤
     those who read <── reads ─────┤
     SaveQueue <── save, and ──────┘
       messages after it
 """
 
 import random
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
@@ -29,13 +28,14 @@ from txraft.core import invariants
 from txraft.core.backlog import Backlog
 from txraft.core.configuration import Configuration
 from txraft.core.log import MEMORY_OVERHEAD, RaftLog
-from txraft.core.messages import Entry, EntryKind, Envelope, Message, NodeId, RequestVoteReply
+from txraft.core.messages import Envelope, Message, NodeId, RequestVoteReply
 from txraft.core.progress import Progress
 from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
 from txraft.core.state import RaftOptions
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, TransferUnderWay, TxraftError, Undecided
 from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
+from txraft.node.apply_queue import ApplyQueue
 from txraft.node.pending_requests import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
 from txraft.node.reporting import report_change, report_lost_data
 from txraft.node.save_queue import SaveQueue
@@ -50,11 +50,6 @@ class Node(Service):
     """One server of the cluster. It serves what it is asked as a leader; `txraft.node.replica` finds the leader."""
 
     log = Logger()
-    apply_at_once = 500
-    """Entries that are applied in one turn of the reactor, so that catching up does not hold up heartbeats."""
-    apply_size_at_once = 64 << 10
-    """Bytes of them and of their results, and in any case one. A command may be many small changes, which take 0.4 µs a
-    byte: 28 ms; or it may be short, and read a great deal (hazard N1)."""
 
     def __init__(
         self,
@@ -77,7 +72,6 @@ class Node(Service):
         """
         self.node_id = node_id
         self._peers = peers
-        self._state_machine = state_machine
         self._options = options
         self._clock = clock
         self._on_failure = on_failure
@@ -92,18 +86,17 @@ class Node(Service):
             now=clock.seconds(),
         )
         self._view = self._raft.view()
-        self._saving = SaveQueue(storage, self._saved, self._write_failed)
+        self._saving = SaveQueue(storage, self._saved, self._failed)
         self._proposals = Proposals()
         self._held = HeldProposals(
             Backlog(options.max_uncommitted_size, options.max_uncommitted_entries, MEMORY_OVERHEAD), self.propose
         )
         self.applied = AppliedIndex(state_machine.last_applied)
-        self._to_apply: deque[Entry] = deque()
+        self.to_apply = ApplyQueue(state_machine, clock, self._proposals.applied, self.applied.advance, self._failed)
         self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
 
         self._flush_call: IDelayedCall | None = None
-        self._apply_call: IDelayedCall | None = None
         self._timers = Timers(clock, options.heartbeat_interval, self._election_is_due, self._heartbeat_is_due)
 
     # Service
@@ -123,10 +116,10 @@ class Node(Service):
     def stopService(self) -> None:
         """Stop everything, and tell those who wait. What is being written is the storage's to finish."""
         Service.stopService(self)
-        for call in (self._flush_call, self._apply_call):
-            if call is not None and call.active():
-                call.cancel()
+        if self._flush_call is not None and self._flush_call.active():
+            self._flush_call.cancel()
         self._timers.stop()
+        self.to_apply.stop()
         self._held.let_go()
         self._proposals.stop()
         self.applied.stop()
@@ -300,7 +293,8 @@ class Node(Service):
         if self.running:
             self._send(messages)
 
-    def _write_failed(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure) -> None:
+        """The disk or the state machine has failed."""
         assert failure.value is not None
         self._fail(failure.value)
 
@@ -331,9 +325,7 @@ class Node(Service):
         if ready.save is not None or ready.messages_after_save:
             self._saving.put(ready.save, ready.messages_after_save)
         if ready.committed:
-            self._to_apply.extend(ready.committed)
-            if self._apply_call is None:
-                self._apply()
+            self.to_apply.put(ready.committed)
         for lost in ready.lost_data:
             report_lost_data(self.log, lost)
         for read in ready.reads:
@@ -344,31 +336,6 @@ class Node(Service):
     def _send(self, messages: Iterable[Envelope]) -> None:
         for envelope in messages:
             self._peers.send(envelope.to, envelope.message)
-
-    def _apply(self) -> None:
-        """Apply what is committed, in the order of the log, and answer those who wait for it."""
-        self._apply_call = None
-        entry, size = None, 0
-        for _ in range(self.apply_at_once):
-            if not self._to_apply or size >= self.apply_size_at_once or not self.running:  # who is told may stop it
-                break
-            entry = self._to_apply.popleft()
-            size += len(entry.data)
-            result = b""
-            try:
-                if entry.kind is EntryKind.COMMAND:
-                    result = self._state_machine.apply(entry.index, entry.data)
-                    size += len(result)
-                else:
-                    self._state_machine.skip(entry.index)
-            except Exception as error:
-                self._fail(error)
-                return
-            self._proposals.applied(entry, result)
-        if entry is not None:
-            self.applied.advance(entry.index)
-        if self._to_apply and self.running:
-            self._apply_call = self._clock.callLater(0, self._apply)
 
     def _report(self, before: invariants.View, after: invariants.View) -> None:
         """Say what changed to those who wait for a change, and in the log."""

@@ -78,12 +78,14 @@ class Proposals:
 
     def add(self, entry: Entry) -> "Deferred[bytes]":
         """Wait for a proposed entry. Fires with its result; fails with NotApplied when another took its place, and with
-        OutcomeUnknown when the node stops first. Cancelling it ends the wait.
+        OutcomeUnknown when the node stops first. Where the state machine failed on it, it fails with CommandFailed.
+        Cancelling it ends the wait.
         """
         return self._waiting.add((entry.index, entry.term))
 
-    def applied(self, entry: Entry, result: bytes) -> None:
-        """An entry was applied, with this result (without meaning where it is not a command)."""
+    def applied(self, entry: Entry, result: bytes | Failure) -> None:
+        """An entry was applied, with this result (without meaning where it is not a command). It is a Failure where the
+        command failed (hazard C10)."""
         if entry.term > self._applied_term:
             self._applied_term = entry.term
             self._give_up_older(entry.term)

@@ -10,7 +10,7 @@ from twisted.protocols import amp
 
 from txraft.core import messages
 from txraft.core.messages import Message
-from txraft.errors import HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
+from txraft.errors import CommandFailed, HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
 from txraft.rpc.encoding import LongBytes, Number, PackedMessage
 
 PROTOCOL_VERSION: Final = 3
@@ -138,7 +138,7 @@ class Propose(amp.Command):
 
     arguments: ClassVar[Arguments] = [(b"command", LongBytes())]
     response: ClassVar[Arguments] = [(b"result", LongBytes())]
-    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {CommandFailed: b"COMMAND_FAILED"}
 
 
 class ReadBarrier(amp.Command):
@@ -173,6 +173,8 @@ def on_the_wire(error: BaseException | None) -> amp.RemoteAmpError:
             code, text = _UNDECIDED[OutcomeUnknown], str(error)
         case NoSuchVoter():
             code, text = Transfer.errors[NoSuchVoter], str(error)
+        case CommandFailed():
+            code, text = Propose.errors[CommandFailed], str(error)
         case _:
             code, text = _UNDECIDED[OutcomeUnknown], "the node that was asked failed; its log says why"
     return amp.RemoteAmpError(code, text)

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Message, NodeId
 from txraft.errors import (
+    CommandFailed,
     CommandTooLong,
     MalformedMessage,
     NoSuchVoter,
@@ -131,7 +132,7 @@ class Link(BoxProtocol):
         def failed(failure: Failure) -> None:
             if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
                 self.malformed(failure.value)
-            if not failure.check(NotApplied, NoSuchVoter, if_lost):
+            if not failure.check(NotApplied, NoSuchVoter, CommandFailed, if_lost):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
             result.errback(failure)
 
@@ -197,7 +198,7 @@ class Link(BoxProtocol):
 
         def failed(failure: Failure) -> Failure:
             self._answering.pop(answer, None)
-            if not failure.check(Undecided, NoSuchVoter, CancelledError):
+            if not failure.check(Undecided, NoSuchVoter, CommandFailed, CancelledError):
                 _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
             return Failure(amp_commands.on_the_wire(failure.value))
 

@@ -1,13 +1,16 @@
 """The state machine of a simulated node: the real key-value store, over a copy on disk that lags behind the log."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import cast
 
-from attrs import define, field
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from txraft.core.messages import Entry, EntryKind
+from txraft.errors import CommandFailed
 from txraft.interfaces import IStateMachine
 from txraft.kv import Command, KeyValueStore, WriteBehind, encode
 
@@ -62,16 +65,13 @@ class Data:
         self.last_applied = self.store.last_applied
         self._on_apply = on_apply
 
-    def apply(self, index: int, command: bytes) -> bytes:
+    def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine."""
-        self._on_apply(index, command)
-        self.last_applied = index
-        return self.store.apply(index, command[_NUMBER.size :])
-
-    def skip(self, index: int) -> None:
-        """As IStateMachine."""
-        self.last_applied = index
-        self.store.skip(index)
+        for entry in entries:
+            if entry.kind is EntryKind.COMMAND:
+                self._on_apply(entry.index, entry.data)
+        self.last_applied = entries[-1].index
+        return self.store.apply([evolve(entry, data=entry.data[_NUMBER.size :]) for entry in entries])
 
     def fingerprint(self, keys: int) -> tuple[bytes | None, ...]:
         """The values of the first `keys` keys, to compare states by."""

@@ -152,7 +152,7 @@ class Machine:
         )
         node.log = QUIET
         if around.tight:
-            node.apply_at_once = LITTLE_AT_ONCE
+            node.to_apply.at_once = LITTLE_AT_ONCE
         evidence = Evidence(self.id, around.majority, self._options)
         seen = Observed(self.id, applied=self.data.last_applied)
         self._watcher = node.watcher = Watcher(node, around.judges, self.disk, evidence, seen, process)

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId
-from txraft.errors import NotApplied, OutcomeUnknown, Undecided, Unreachable
+from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown, Undecided, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers
 from txraft.testing.schedule import Process, Schedule
 
@@ -149,7 +149,7 @@ class Connection:
         if answered is None or answered.called:
             return
         if isinstance(result, Failure):
-            known = result.check(NotApplied, OutcomeUnknown)
+            known = result.check(NotApplied, OutcomeUnknown, CommandFailed)
             answered.errback(result if known else Failure(if_lost(result.getErrorMessage())))
         else:
             answered.callback(result)

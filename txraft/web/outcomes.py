@@ -12,6 +12,7 @@
 | TooLarge | 413 | |
 | NotApplied | 503, Retry-After | not-applied |
 | OutcomeUnknown | 503, Retry-After | unknown |
+| CommandFailed | 500 | |
 | anything else | 500 | unknown, where the request changes something |
 """
 
@@ -23,7 +24,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 
-from txraft.errors import BadRequest, CrossSite, NoSuchVoter, NotApplied, OutcomeUnknown, TooLarge, Undecided
+from txraft.errors import (
+    BadRequest,
+    CommandFailed,
+    CrossSite,
+    NoSuchVoter,
+    NotApplied,
+    OutcomeUnknown,
+    TooLarge,
+    TxraftError,
+    Undecided,
+)
 from txraft.kv.commands import Result, decode_result
 from txraft.values import value_class
 
@@ -78,6 +89,17 @@ NOTHING_DONE = ((b"X-Txraft-Outcome", b"not-applied"), (b"Retry-After", b"1"))
 _RETRY = (b"Retry-After", b"1")
 _UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
 
+_OF_ERRORS: tuple[tuple[type[TxraftError], int, tuple[tuple[bytes, bytes], ...]], ...] = (
+    (TooLarge, 413, ()),
+    (CrossSite, 403, ()),
+    (BadRequest, 400, ()),
+    (NoSuchVoter, 400, ()),
+    (NotApplied, 503, NOTHING_DONE),
+    (Undecided, 503, (_UNKNOWN, _RETRY)),
+    (CommandFailed, 500, ()),
+)
+"""The first that fits counts."""
+
 
 def of_result(data: bytes, answers: Mapping[bytes, Answer]) -> Answer:
     """The answer for what the state machine gave. Raises OutcomeUnknown where that one did not understand the command:
@@ -109,18 +131,9 @@ def _of_bytes(value: bytes) -> Answer:
 def of_failure(failure: Failure, changes: bool) -> Answer:
     """The answer for a request that failed. `changes`: whether it may have had an effect."""
     error = failure.value
-    line = " ".join(str(error).split()).encode("utf-8", "replace")
-    match error:
-        case TooLarge():
-            return Answer(413, line)
-        case CrossSite():
-            return Answer(403, line)
-        case BadRequest() | NoSuchVoter():
-            return Answer(400, line)
-        case NotApplied():
-            return Answer(503, line, NOTHING_DONE)
-        case Undecided():
-            return Answer(503, line, (_UNKNOWN, _RETRY))
+    for kind, status, headers in _OF_ERRORS:
+        if isinstance(error, kind):
+            return Answer(status, " ".join(str(error).split()).encode("utf-8", "replace"), headers)
     _log.failure("A request failed in a way that nobody expected", failure)
     return Answer(500, b"something went wrong in this node; its log says what", (_UNKNOWN,) if changes else ())
 

@@ -72,17 +72,17 @@ MUTANTS = (
     Mutant(
         "applied-out-of-order",
         "R19",
-        "txraft.node.driver",
-        "entry = self._to_apply.popleft()",
-        "entry = self._to_apply.pop()",
+        "txraft.node.apply_queue",
+        "entry = queue.popleft()",
+        "entry = queue.pop()",
         what="entries are applied from the last to the first",
     ),
     Mutant(
         "applying-stops-half-way",
         "R19",
-        "txraft.node.driver",
-        "if self._to_apply and self.running:",
-        "if False:",
+        "txraft.node.apply_queue",
+        "        if self._queue:\n",
+        "        if False:\n",
         what="what is more than one turn's worth is not applied before something else happens",
     ),
     Mutant(
