@@ -6,10 +6,15 @@ failover    seconds from the end of the leader to the next acknowledged write
 elections   whether a leader stays one under load, with given timeouts
 pysyncobj   the latency of one write and writes a second of PySyncObj (which does not sync), beside txraft's
 idle        CPU that each node of three takes while nobody asks anything
+restart     seconds from kill -9 of all nodes until they serve a store of many keys; memory and disk of each
+catchup     a node that first starts beside a store of many keys, under steady writes, and what that costs those
+overwrites  memory and disk while a few keys are written again and again, and the restart afterwards
+soak        memory and disk under a steady pace of writes, for as long as is asked for
 
-They want wrk, curl and ss, and etcd where it is measured. A run (of compare, grow, pysyncobj) in which a request failed
-is refused; one during which others had more than 15% of the machine is done again, and refused the third time. With
-BENCH_ANYWAY=1 in the environment the first run counts, however busy the machine is.
+They want wrk, curl and ss, and etcd where it is measured; the last four neither wrk nor ss. Data is kept in TMPDIR, or
+in /tmp. A run (of compare, grow, pysyncobj) in which a request failed is refused; one during which others had more than
+15% of the machine is done again, and refused the third time. With BENCH_ANYWAY=1 in the environment the first run
+counts, however busy the machine is. The last four only tell what share others had.
 """
 
 import argparse
@@ -29,10 +34,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from tests.arguments import positive
-from tests.bench import compare, failover, grow
+from tests.bench import compare, failover, grow, large
 from tests.bench.elections import elections
 from tests.bench.load import STOPPED, Disturbed, Work, cpu_seconds, keys_for, load
-from tests.bench.needs import missing, unwritable
+from tests.bench.needs import cramped, missing, unwritable
 from tests.bench.systems import SYSTEMS, Txraft, running
 from tests.integration.ports import reserve_port
 from txraft.errors import SettingsError
@@ -161,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.set_defaults(systems=[], json=None, picture=None)
+    parser.set_defaults(systems=[], json=None, picture=None, room=lambda _given: 0)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     systems, runs = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
     systems.add_argument("--systems", nargs="+", choices=sorted(SYSTEMS), default=["txraft"], help="[txraft]")
@@ -222,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     command = add("idle", help="CPU time while nothing happens")
     command.add_argument("--seconds", type=positive, default=30, help="to watch for [%(default)s]")
     command.set_defaults(measure=_idle, wants=[])
+    large.add_commands(add, systems)
     return parser
 
 
@@ -231,7 +237,8 @@ def _lacking(given: argparse.Namespace) -> str | None:
     if given.picture is not None:
         wants.append("matplotlib")
     paths = [path for path in (given.json, given.picture) if path is not None]
-    return missing(wants) or next((said for path in paths if (said := unwritable(path))), None)
+    said = missing(wants) or next((said for path in paths if (said := unwritable(path))), None)
+    return said or cramped(given.room(given))
 
 
 def main() -> None:

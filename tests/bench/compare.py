@@ -126,14 +126,22 @@ def tabulated(heads: Sequence[str], rows: Sequence[Sequence[object]], notes: Seq
 
 def write(path: Path, measured: Measured[Any]) -> None:
     """All of it, for programs. It is of `Work`, or of other classes of attrs."""
-    found = {
+    found = {"results": list(_plain(measured.results)), "missing": [attrs.asdict(each) for each in measured.missing]}
+    _write(path, found)
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    """What another command has found, which is of classes of attrs."""
+    _write(path, {"results": [attrs.asdict(each) for each in rows]})
+
+
+def _write(path: Path, found: Mapping[str, Any]) -> None:
+    head = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "load": os.getloadavg(),
         "arguments": sys.argv[1:],
-        "results": list(_plain(measured.results)),
-        "missing": [attrs.asdict(each) for each in measured.missing],
     }
-    path.write_text(json.dumps(found, indent=1))
+    path.write_text(json.dumps({**head, **found}, indent=1))
 
 
 def _plain(results: Mapping[Any, Runs]) -> Iterator[dict[str, Any]]:

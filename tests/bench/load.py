@@ -28,6 +28,8 @@ LOOK = 0.1
 """Seconds over which the nodes' use of CPU is watched before a run."""
 AT_REST = 0.2
 """The share of a core that the nodes of a cluster together may use when they have nothing to do."""
+REST_WITHIN = 600
+"""Seconds after which they never will."""
 PATIENCE = 10
 """Seconds after which a request that is not answered has failed."""
 
@@ -138,7 +140,7 @@ async def load(reactor: Any, system: System, work: Work, seconds: int, follower:
         leader = await system.leader()
         others = [node for node in system.nodes if node is not leader]
         pids = [leader.pid, *(node.pid for node in others)]
-        await _at_rest(reactor, pids)
+        await at_rest(reactor, pids)
         url = system.url(others[0] if follower and others else leader)
         done = await _run(system, url, work, seconds, pids)
         if anyway or done.disturbed <= MAY_BE_DISTURBED:
@@ -170,15 +172,16 @@ async def _run(system: System, url: str, work: Work, seconds: int, pids: list[in
     )
 
 
-async def _at_rest(reactor: Any, pids: list[int]) -> None:
-    """wrk leaves requests that were not answered, and followers and files of data lag behind what was."""
+async def at_rest(reactor: Any, pids: list[int]) -> None:
+    """Wait until the nodes have done what they were asked: wrk leaves requests that were not answered, and followers
+    and files of data lag behind what was."""
 
-    async def look() -> bool | None:
+    async def looked() -> bool | None:
         before = sum(map(cpu_seconds, pids))
         await deferLater(reactor, LOOK)
         return sum(map(cpu_seconds, pids)) - before <= AT_REST * LOOK or None
 
-    await until(reactor, "the nodes have done what they were asked", look)
+    await until(reactor, "the nodes have done what they were asked", looked, REST_WITHIN)
 
 
 async def wrk(url: str, script: str, work: Work, seconds: int) -> str:

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
+from shutil import disk_usage, which
+from tempfile import gettempdir
 from typing import Final
 
 PROGRAMS: Final = {"curl": "curl", "etcd": "etcd-server", "ss": "iproute2", "wrk": "wrk"}
@@ -23,6 +24,15 @@ def missing(names: Iterable[str]) -> str | None:
     if libraries:
         said.append(f"not installed: {', '.join(libraries)} (pip install -e '.[test,bench]')")
     return "; ".join(said) or None
+
+
+def cramped(wanted: int) -> str | None:
+    """Why there is no room for so many bytes where directories are made, in one line; None if there is."""
+    place = gettempdir()
+    free = disk_usage(place).free
+    if free >= wanted:
+        return None
+    return f"{place} has {free / 1e9:.1f} GB left, and this may take {wanted / 1e9:.1f} GB (TMPDIR is where else)"
 
 
 def unwritable(path: Path) -> str | None:

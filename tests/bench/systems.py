@@ -14,8 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from attrs import frozen
 from twisted.internet.utils import getProcessOutput
 
+from tests.bench.connections import Answer, post
 from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.ports import reserve_port
 from tests.integration.waiting import until
@@ -24,6 +26,20 @@ LIMITS: Final = {"connections": 1100, "batch_size": 4 * 1024 * 1024, "uncommitte
 """txraft's; a thousand clients, and 256 that send a MiB each."""
 QUOTA: Final = 16 * 1024**3
 """etcd's, in bytes of what it stores; beyond it, by default 2 GiB, it refuses writes."""
+
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+
+@frozen
+class Position:
+    """How far a node is."""
+
+    term: int
+    applied: int
+    """The index of the last entry that it has applied."""
+    first: int | None
+    """The index of the first entry in its log; None where it does not say."""
 
 
 class Node(Protocol):
@@ -55,10 +71,19 @@ class System(Protocol):
     most_in_a_request: int
     """Keys that `set_many` may have."""
 
-    def start(self) -> None: ...
+    def start(self, nodes: Sequence[Any]) -> None:
+        """Those of the cluster's nodes."""
 
     def close(self) -> None:
         """End every process."""
+
+    @abstractmethod
+    def is_running(self, node: Any) -> bool:
+        """Whether it has a process."""
+
+    @abstractmethod
+    def data(self, node: Any) -> Path:
+        """The directory with all that it keeps."""
 
     @abstractmethod
     def url(self, node: Any) -> str:
@@ -73,9 +98,27 @@ class System(Protocol):
         """curl's arguments for one write."""
 
     @abstractmethod
-    def set_many(self, numbers: Sequence[int], size: int) -> tuple[str, Any]:
-        """The path below `url`, and what is posted there in JSON, to set the keys of these numbers to such values as
-        the script sets."""
+    def set_one(self, number: int, size: int) -> bytes:
+        """A request that sets the key of this number to such a value as the script sets."""
+
+    @abstractmethod
+    def set_many(self, numbers: Sequence[int], size: int) -> bytes:
+        """A request that sets the keys of these numbers so."""
+
+    @abstractmethod
+    def get_one(self, number: int, stale: bool = False) -> bytes:
+        """A request that reads a key linearizably or, where `stale`, as the node has it."""
+
+    @abstractmethod
+    def is_value(self, answer: Answer, size: int) -> bool:
+        """Whether a read was answered with such a value."""
+
+    position_request: bytes
+    """A request that is answered at once, with the node's position."""
+
+    @abstractmethod
+    def position(self, answer: Answer) -> Position:
+        """What was answered."""
 
     @abstractmethod
     def peer_ports(self) -> list[int]:
@@ -89,16 +132,24 @@ class Txraft:
     programs: Sequence[str] = ()
     script = "txraft.lua"
     most_in_a_request = 1000
+    position_request = post("/status", b"", FORM)
 
     def __init__(self, reactor: Any, directory: Path, size: int, timing: Mapping[str, float] | None = None) -> None:
         self._cluster = ProcessCluster(reactor, directory, size, timing, LIMITS)
         self.nodes: list[NodeProcess] = self._cluster.nodes
 
-    def start(self) -> None:
-        self._cluster.start()
+    def start(self, nodes: Sequence[NodeProcess]) -> None:
+        for node in nodes:
+            node.start()
 
     def close(self) -> None:
         self._cluster.close()
+
+    def is_running(self, node: NodeProcess) -> bool:
+        return node.running
+
+    def data(self, node: NodeProcess) -> Path:
+        return node.data
 
     def url(self, node: NodeProcess) -> str:
         return node.url("")
@@ -109,8 +160,22 @@ class Txraft:
     def write(self, node: NodeProcess, key: str, value: str) -> list[str]:
         return [node.url(f"/set?key={key}&val={value}")]
 
-    def set_many(self, numbers: Sequence[int], size: int) -> tuple[str, Any]:
-        return "/batch", [{"set": {"key": f"key{number}", "val": "v" * size}} for number in numbers]
+    def set_one(self, number: int, size: int) -> bytes:
+        return post("/set", f"key=key{number}&val={'v' * size}".encode(), FORM)
+
+    def set_many(self, numbers: Sequence[int], size: int) -> bytes:
+        value = "v" * size
+        return _post_json("/batch", [{"set": {"key": f"key{number}", "val": value}} for number in numbers])
+
+    def get_one(self, number: int, stale: bool = False) -> bytes:
+        return post("/get", f"key=key{number}{'&consistency=stale' if stale else ''}".encode(), FORM)
+
+    def is_value(self, answer: Answer, size: int) -> bool:
+        return answer == Answer(200, b"v" * size)
+
+    def position(self, answer: Answer) -> Position:
+        status = json.loads(answer.body)
+        return Position(status["term"], status["last_applied"], status["first_log_index"])
 
     def peer_ports(self) -> list[int]:
         return [_port(node.address) for node in self.nodes]
@@ -125,6 +190,11 @@ class EtcdNode:
         self.directory = directory / self.name
         self.others: list[EtcdNode] = []
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -171,6 +241,7 @@ class Etcd:
     programs: Sequence[str] = ("etcd", "curl")
     script = "etcd.lua"
     most_in_a_request = 128
+    position_request = post("/v3/maintenance/status", b"{}")
 
     def __init__(self, reactor: Any, directory: Path, size: int) -> None:
         self._reactor = reactor
@@ -178,13 +249,19 @@ class Etcd:
         for node in self.nodes:
             node.others = self.nodes
 
-    def start(self) -> None:
-        for node in self.nodes:
+    def start(self, nodes: Sequence[EtcdNode]) -> None:
+        for node in nodes:
             node.start()
 
     def close(self) -> None:
         for node in self.nodes:
             node.kill()
+
+    def is_running(self, node: EtcdNode) -> bool:
+        return node.running
+
+    def data(self, node: EtcdNode) -> Path:
+        return node.directory
 
     def url(self, node: EtcdNode) -> str:
         return node.url
@@ -204,13 +281,34 @@ class Etcd:
     def write(self, node: EtcdNode, key: str, value: str) -> list[str]:
         return [f"{node.url}/v3/kv/put", "-d", json.dumps({"key": f"{key:0<4}", "value": f"{value:0<4}"})]
 
-    def set_many(self, numbers: Sequence[int], size: int) -> tuple[str, Any]:
+    def set_one(self, number: int, size: int) -> bytes:
+        return _post_json("/v3/kv/put", self._put(number, _base64("v" * size)))
+
+    def set_many(self, numbers: Sequence[int], size: int) -> bytes:
         value = _base64("v" * size)
-        puts = [{"requestPut": {"key": _base64(f"key{number:06}"), "value": value}} for number in numbers]
-        return "/v3/kv/txn", {"success": puts}
+        return _post_json("/v3/kv/txn", {"success": [{"requestPut": self._put(number, value)} for number in numbers]})
+
+    def _put(self, number: int, value: str) -> dict[str, str]:
+        return {"key": _base64(f"key{number:06}"), "value": value}
+
+    def get_one(self, number: int, stale: bool = False) -> bytes:
+        return _post_json("/v3/kv/range", {"key": _base64(f"key{number:06}"), "serializable": stale})
+
+    def is_value(self, answer: Answer, size: int) -> bool:
+        if answer.code != 200:
+            return False
+        return [each["value"] for each in json.loads(answer.body).get("kvs", [])] == [_base64("v" * size)]
+
+    def position(self, answer: Answer) -> Position:
+        status = json.loads(answer.body)
+        return Position(int(status["raftTerm"]), int(status["raftAppliedIndex"]), None)
 
     def peer_ports(self) -> list[int]:
         return [_port(node.peer_url) for node in self.nodes]
+
+
+def _post_json(path: str, body: Any) -> bytes:
+    return post(path, json.dumps(body).encode())
 
 
 def _base64(text: str) -> str:
@@ -228,8 +326,8 @@ SYSTEMS: Final[dict[str, type[Txraft] | type[Etcd]]] = {"txraft": Txraft, "etcd"
 
 
 @contextmanager
-def running(reactor: Any, makers: Sequence[Maker], size: int) -> Iterator[list[System]]:
-    """Clusters side by side, each in a directory that is removed."""
+def running(reactor: Any, makers: Sequence[Maker], size: int, first: int | None = None) -> Iterator[list[System]]:
+    """Clusters side by side, each in a directory that is removed. Of each, all nodes run, or only the `first` few."""
     with ExitStack() as stack:
         directory = tempfile.TemporaryDirectory(prefix="txraft-bench-", ignore_cleanup_errors=True)
         place = Path(stack.enter_context(directory))
@@ -239,5 +337,5 @@ def running(reactor: Any, makers: Sequence[Maker], size: int) -> Iterator[list[S
             own.mkdir()
             systems.append(make(reactor, own, size))
             stack.callback(systems[-1].close)
-            systems[-1].start()
+            systems[-1].start(systems[-1].nodes[:first])
         yield systems

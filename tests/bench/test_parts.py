@@ -109,7 +109,7 @@ class FakeSystem:
         self.nodes = [Namespace(pid=1), Namespace(pid=2)]
         self.closed = False
 
-    def start(self) -> None: ...
+    def start(self, nodes: Any) -> None: ...
 
     def close(self) -> None:
         self.closed = True
@@ -132,7 +132,7 @@ class QuietTests(SynchronousTestCase):
         async def at_rest(*_arguments: object) -> None: ...
 
         self.patch(load, "_run", run)
-        self.patch(load, "_at_rest", at_rest)
+        self.patch(load, "at_rest", at_rest)
         self.patch(os, "environ", environment)
         self.patch(sys, "stderr", StringIO())
         system: Any = FakeSystem()
@@ -239,7 +239,7 @@ class RunningTests(SynchronousTestCase):
         """The error that is told is the first one, and every cluster is closed."""
         first, second = FakeSystem(), FakeSystem()
 
-        def start() -> None:
+        def start(_nodes: Any) -> None:
             raise FileNotFoundError("etcd")
 
         self.patch(second, "start", start)
