@@ -1,5 +1,5 @@
-"""HTTP that costs little here, so that what is measured is the node: requests are bytes that were made before, and
-answers are read by their `Content-Length` alone.
+"""HTTP that costs little here, so that what is measured is the node: requests are bytes, and of an answer only its
+status and its body are read, which has a `Content-Length` or comes in chunks.
 """
 
 from collections import deque
@@ -25,10 +25,6 @@ class Answer:
     body: bytes
 
 
-class CannotRead(Exception):
-    """An answer that is not of the kind that is read here."""
-
-
 def post(path: str, body: bytes, kind: str = "application/json") -> bytes:
     """A whole request."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -44,8 +40,11 @@ class Connection(LineReceiver):
     def __init__(self) -> None:
         self._asked: deque[Deferred[Answer]] = deque()
         self._code = 0
-        self._missing = -1
-        """Bytes of the body that have not arrived; -1 where nothing has said how many there are."""
+        self._missing = 0
+        """Bytes of the body, or of a chunk of it, that have not arrived."""
+        self._chunked = False
+        """Whether there is another chunk."""
+        self._in_chunks = False
         self._body: list[bytes] = []
         self.lost = False
 
@@ -66,25 +65,46 @@ class Connection(LineReceiver):
             self.transport.setTcpNoDelay(True)
 
     def lineReceived(self, line: bytes) -> None:
+        if self.lost:  # an aborted connection has still given what it had
+            return
+        if self._in_chunks:
+            self._read_between_chunks(line)
+        else:
+            self._read_head(line)
+
+    def _read_head(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if line.startswith(b"HTTP/"):
             self._code = int(line.split()[1])
         elif name.lower() == b"content-length":
             self._missing = int(value)
-        elif not line and self._missing < 0:
-            self._asked.popleft().errback(CannotRead("an answer without a Content-Length"))
-            self._abort()
-        elif not line and self._missing == 0:
-            self._answered()
-        elif not line:
+        elif name.lower() == b"transfer-encoding":
+            self._chunked = True
+        elif not line and self._chunked:
+            self._in_chunks = True
+        elif not line and self._missing:
             self.setRawMode()
+        elif not line:
+            self._answered()
+
+    def _read_between_chunks(self, line: bytes) -> None:
+        if self._chunked and line:  # not the empty one behind a chunk
+            self._missing = int(line.partition(b";")[0], 16)
+            self._chunked = self._missing > 0
+            if self._chunked:
+                self.setRawMode()
+        elif not self._chunked and not line:
+            self._answered()
 
     def rawDataReceived(self, data: bytes) -> None:
+        if self.lost:
+            return
         self._body.append(data[: self._missing])
         rest = data[self._missing :]
         self._missing -= len(self._body[-1])
         if not self._missing:
-            self._answered()
+            if not self._in_chunks:
+                self._answered()
             self.setLineMode(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -94,7 +114,7 @@ class Connection(LineReceiver):
 
     def _answered(self) -> None:
         answer = Answer(self._code, b"".join(self._body))
-        self._missing = -1
+        self._in_chunks = False
         self._body.clear()
         self._asked.popleft().callback(answer)
 
@@ -120,8 +140,6 @@ async def ask(reactor: Any, url: str, request: bytes, patience: float) -> Answer
     try:
         connection = await connect(reactor, url)
         return await connection.ask(request).addTimeout(patience, reactor)
-    except CannotRead:
-        raise
     except Exception:  # it is not up yet, or not any more: for whoever asks again it is all the same
         return None
     finally:

@@ -24,6 +24,7 @@ LOOKED_AT: Final = 100
 """Keys that are read afterwards."""
 
 NOTES: Final = """\
+filled: with a client that takes some of the same machine, so it is no measure of throughput
 seconds: until a write and then a linearizable read through the first node were answered, from the start of the nodes
 MiB: leader / follower (the greater of two); mapped files count in memory, without them it is "anonymous"
 peak: the most memory of the process since it was started, just after it has served"""

@@ -9,9 +9,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.bench import connections
-from tests.bench.connections import Answer, CannotRead, Connection, Pool, post
+from tests.bench.connections import Answer, Connection, Pool, post
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello"
+CHUNKS = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"7\r\nhello\r\n\r\nf;x=y\r\n0123456789abcde\r\n0\r\nTrailer: x\r\n\r\n"
+)
 EMPTY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -40,14 +44,14 @@ class ConnectionTests(SynchronousTestCase):
         self.connection.dataReceived(OK + EMPTY)
         self.assertEqual([self.successResultOf(each).code for each in asked], [200, 503])
 
-    def test_no_length(self) -> None:
-        """Such an answer is refused, and no other is taken for the next one's."""
-        first, second = self.connection.ask(b"1"), self.connection.ask(b"2")
-        self.connection.dataReceived(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello" + OK)
-        self.failureResultOf(first, CannotRead)
-        self.assertTrue(self.transport.disconnected)
-        self.connection.connectionLost(Failure(ConnectionDone()))
-        self.failureResultOf(second, ConnectionDone)
+    def test_chunks(self) -> None:
+        """What is long may come so; with trailers, and something else behind it."""
+        for answers in ([CHUNKS + OK], [bytes([byte]) for byte in CHUNKS + OK]):
+            asked = [self.connection.ask(each) for each in (b"1", b"2")]
+            for each in answers:
+                self.connection.dataReceived(each)
+            self.assertEqual(self.successResultOf(asked[0]), Answer(200, b"hello\r\n0123456789abcde"))
+            self.assertEqual(self.successResultOf(asked[1]), Answer(200, b"hello"))
 
     def test_cancelled(self) -> None:
         """The connection ends with it, since its answer would be taken for another's."""
@@ -55,6 +59,7 @@ class ConnectionTests(SynchronousTestCase):
         first.cancel()
         self.failureResultOf(first, CancelledError)
         self.assertTrue(self.connection.lost and self.transport.disconnected)
+        self.connection.dataReceived(OK)  # too late
         self.connection.connectionLost(Failure(ConnectionDone()))
         self.failureResultOf(second, ConnectionDone)
 
