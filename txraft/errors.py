@@ -75,6 +75,16 @@ class WriteFailed(StorageError):
     """A write or an fsync failed. Nothing that was being written may be called durable; the node ends (hazard S1)."""
 
 
+class BadSnapshot(TxraftError):
+    """What was received of a snapshot is not what was offered, or is out of order; or one is asked for that is not
+    there. The transfer begins again with an offer."""
+
+
+class SnapshotFailed(TxraftError):
+    """A snapshot could not be written or read. The log is not concerned, so the node goes on, and it is tried again
+    later."""
+
+
 class WorkerStopped(TxraftError):
     """Work was handed to a thread that has been told to end. It is not done."""
 

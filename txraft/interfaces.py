@@ -6,13 +6,14 @@ web ──IReplica──> node ──> core
                     └─IStateMachine─> the application's data
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CommandFailed
@@ -35,6 +36,20 @@ class Stored:
 
     term_and_vote: TermAndVote
     entries: tuple[Entry, ...]
+    """Contiguous, from behind `log_start` on."""
+    log_start: Snapshot | None = None
+    """What the log begins after: the disk has no entry up to here. None where the log begins at 1."""
+
+
+@frozen
+class SnapshotFile:
+    """A snapshot's data, as they lie in a file and go from node to node."""
+
+    snapshot: Snapshot
+    size: int
+    """Bytes."""
+    checksum: bytes
+    """SHA-256 of all of them."""
 
 
 @frozen
@@ -113,6 +128,59 @@ class IStorage(Interface):
 
     def close() -> "Deferred[None]":
         """Finish the write that is under way, and let go of the files."""
+
+
+class ISnapshotFiles(Interface):
+    """The snapshots in files of their own, beside the log: one that was made here for others, and those that others
+    sent. All file work but `open` and `chunks` is done on a worker.
+
+    None of it ends the node. Where a file cannot be written or read, because the disk is full say, a Deferred fails
+    with SnapshotFailed, and what was begun is removed."""
+
+    def open() -> tuple[Snapshot, ...]:
+        """Those that are whole of what was received, the earliest first; everything else is removed. Blocks. Called
+        once, when the log has been loaded, and before everything else.
+
+        There are several where one was received while another was being restored. The log says which one counts
+        (`Stored.log_start`).
+
+        Raises StorageError, CorruptLog above all."""
+
+    def make(snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+        """Write `chunks`, which are read on the worker, into a file for others. When it is whole it takes the place of
+        the one made before. Fails with SnapshotFailed, or with what `chunks` raises."""
+
+    def read(file: SnapshotFile, offset: int, size: int) -> "Deferred[bytes]":
+        """At most `size` bytes of the one that was made last. Fails with BadSnapshot where `file` is another one, and
+        with SnapshotFailed."""
+
+    def offered(file: SnapshotFile) -> "Deferred[int]":
+        """Be ready to receive `file`. Fires with the offset up to which it is here already: `file.size` where it is
+        whole. Another one that is not whole is dropped: one at a time (hazard S10). Fails with SnapshotFailed, also
+        where there is not room enough."""
+
+    def received(file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """Append `data` to what is here of `file`. Fails with BadSnapshot, and changes nothing, where `file` is not the
+        one that was offered last, or `offset` not where that ends by now; and with SnapshotFailed."""
+
+    def finished(file: SnapshotFile) -> "Deferred[None]":
+        """All of `file` was received. Fires when it is checked and, under a name that a start finds, durable. Good
+        again where it is so already.
+
+        Fails with BadSnapshot where `file` is not the one that was offered last, is not all here, or has another
+        checksum, upon which it is dropped; and with SnapshotFailed."""
+
+    def chunks(snapshot: Snapshot) -> Iterable[bytes]:
+        """The data of the one of this index and term that was received whole. To read them blocks, and any thread may.
+
+        To go on raises CorruptLog where they are not, in the end, what was received, and StorageError where they cannot
+        be read."""
+
+    def discard(snapshot: Snapshot) -> "Deferred[None]":
+        """Remove those received whole up to this index: it is restored, or not needed. Fails with SnapshotFailed."""
+
+    def close() -> "Deferred[None]":
+        """Finish what is under way, and let go of the files."""
 
 
 class IWorker(Interface):
