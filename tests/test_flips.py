@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.kv.applying import apply_command
 from tests.quick_disk import quick_directory
+from tests.storage.contract import after, snapshot
 from tests.storage.disk import storage_in
 from tests.storage.worker import InlineWorker
 from txraft.core.messages import Entry, EntryKind
@@ -48,6 +49,8 @@ class StoppedNode:
     stored: Stored = field(init=False)
     data: dict[bytes, bytes] = field(init=False, factory=dict)
     """What a client has been told of."""
+    persisted: int = field(init=False)
+    """Index of the last entry that the data included at the start."""
     clock: Clock = field(factory=Clock)
     _disk: WriteBehind = field(init=False)
     _store: KeyValueStore = field(init=False)
@@ -62,9 +65,12 @@ class StoppedNode:
         except StorageError:
             done(self.storage.close())
             raise
-        assert self._store.last_applied <= len(self.stored.entries), "the data are ahead of the log"
+        self.persisted = self._store.last_applied
+        start = 0 if self.stored.log_start is None else self.stored.log_start.index
+        last = start + len(self.stored.entries)
+        assert start <= self.persisted <= last, f"the data are at {self.persisted}, the log goes from {start} to {last}"
         self._disk.start()
-        for entry in self.stored.entries[self._store.last_applied :]:
+        for entry in self.stored.entries[self.persisted - start :]:
             apply_command(self._store, entry.index, entry.data)
 
     def get(self, key: bytes) -> bytes | None:
@@ -73,13 +79,12 @@ class StoppedNode:
 
     def save(self, term_and_vote: TermAndVote | None, *commands: Command) -> None:
         """Make the commands durable and apply them, as on a node that leads."""
-        first = len(self.stored.entries) + 1
+        first = self.stored.entries[-1].index + 1 if self.stored.entries else self.persisted + 1
         term = (term_and_vote or self.stored.term_and_vote).current_term
         entries = tuple(
             Entry(index, term, EntryKind.COMMAND, encode(command)) for index, command in enumerate(commands, first)
         )
-        done(self.storage.save([Save(term_and_vote, entries)]))
-        self.stored = Stored(term_and_vote or self.stored.term_and_vote, self.stored.entries + entries)
+        self._save(Save(term_and_vote, entries))
         for entry, command in zip(entries, commands, strict=True):
             apply_command(self._store, entry.index, entry.data)
             match command:
@@ -87,6 +92,16 @@ class StoppedNode:
                     self.data[key] = value
                 case Delete(key):
                     self.data.pop(key, None)
+
+    def compact(self, position: int) -> None:
+        """Delete the first entries of the log, up to that position, as far as the data hold them."""
+        entry = self.stored.entries[position]
+        if entry.index <= self.persisted:
+            self._save(Save(None, (), snapshot(entry.index, entry.term)))
+
+    def _save(self, save: Save) -> None:
+        done(self.storage.save([save]))
+        self.stored = after(self.stored, save)
 
     def stop(self) -> None:
         """Write what is left, and close everything."""
@@ -118,6 +133,9 @@ def make_node(directory: Path, random: Random) -> tuple[Stored, dict[bytes, byte
             again = StoppedNode(node.directory)
             again.data = node.data
             node = again
+        if number > 60 and number % 10 == 5:
+            node.compact(30)
+    assert node.stored.log_start is not None
     killed, stopped = directory / "killed", directory / "stopped"
     shutil.copytree(node.directory, killed)
     node.stop()

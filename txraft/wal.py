@@ -80,6 +80,7 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA secure_delete = OFF")  # some systems have it on: each page that is freed is written
         connection.execute("PRAGMA temp_store = MEMORY")  # a large statement's journal would be another file
         connection.execute("PRAGMA user_version").fetchall()  # a first look at the file opens the other two
     except BaseException:

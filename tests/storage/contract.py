@@ -4,12 +4,12 @@ Imported as a module, so that test runners do not find the class of this name in
 """
 
 from abc import abstractmethod
+from random import Random
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import InvariantViolated
@@ -30,30 +30,52 @@ def save_of(*entries: Entry) -> Save:
     return Save(None, entries)
 
 
-terms_and_votes = st.builds(TermAndVote, st.integers(0, 2**62), st.none() | st.integers(0, 2**62))
+def snapshot(index: int, term: int = 1) -> Snapshot:
+    """In the middle of a change from the voters 0, 1, 2 to 1, 2, 3."""
+    return Snapshot(index, term, Configuration(voters={1, 2, 3}, outgoing={0, 1, 2}, learners={10}))
 
 
-@st.composite
-def valid_saves(draw: st.DrawFn) -> list[list[list[Save]]]:
-    """Restarts, calls of `save` between them, and the saves of each call."""
-    last, term = 0, 1
-    lives = []
-    for calls in draw(st.lists(st.lists(st.integers(1, 4), max_size=4), max_size=4)):
-        life = []
-        for count in calls:
-            call = []
-            for _ in range(count):
-                first = draw(st.integers(max(1, last - 6), last + 1))
-                size = draw(st.integers(0, 7))
-                term += draw(st.integers(0, 1))
-                kind = draw(st.sampled_from(EntryKind))
-                data = draw(st.binary(max_size=4))
-                new = tuple(Entry(index, term, kind, data) for index in range(first, first + size))
-                call.append(Save(draw(st.none() | terms_and_votes), new))
-                last = first + size - 1 if size else last
-            life.append(call)
-        lives.append(life)
-    return lives
+def compaction(index: int, term: int = 1) -> Save:
+    return Save(None, (), snapshot(index, term))
+
+
+def install(start: Snapshot, *suffix: Entry) -> Save:
+    """What follows the snapshot's last entry is kept, and written again (hazard S8)."""
+    return Save(None, suffix, start, replaces_log=True)
+
+
+def after(stored: Stored, save: Save) -> Stored:
+    """What the obvious storage, a dict, has then."""
+    log, log_start = {entry.index: entry for entry in stored.entries}, stored.log_start
+    if save.log_start is not None:
+        log_start = save.log_start
+        log = {} if save.replaces_log else {index: kept for index, kept in log.items() if index > log_start.index}
+    if save.entries:
+        log = {index: kept for index, kept in log.items() if index < save.entries[0].index}
+        log |= {new.index: new for new in save.entries}
+    return Stored(save.term_and_vote or stored.term_and_vote, tuple(log.values()), log_start)
+
+
+def any_save(stored: Stored, random: Random, size: int, data: bytes) -> Save:
+    """One that may come next, of any kind: `size` entries that follow or replace, a compaction, a snapshot that is
+    installed, a vote."""
+    start = stored.log_start or snapshot(0, 1)
+    ends = stored.entries[-1] if stored.entries else start
+    term, log_start, lowest, replaces_log = ends.term + random.randrange(2), None, start.index, False
+    kind = random.random()
+    if kind < 0.15 and stored.entries:
+        chosen = random.choice(stored.entries)
+        log_start, lowest = snapshot(chosen.index, chosen.term), chosen.index
+    elif kind < 0.25:
+        log_start, replaces_log = snapshot(random.randint(start.index + 1, ends.index + 3), term), True
+    first = ends.index + 1
+    if log_start is not None and replaces_log:
+        first = log_start.index + 1
+    elif random.random() < 0.3:
+        first = random.randint(max(lowest, ends.index - 50) + 1, first)
+    vote = TermAndVote(random.randrange(2**62), random.choice([None, 0, 7])) if random.random() < 0.3 else None
+    new = tuple(Entry(index, term, random.choice(list(EntryKind)), data) for index in range(first, first + size))
+    return Save(vote, new, log_start, replaces_log)
 
 
 class StorageContract(SynchronousTestCase):
@@ -188,20 +210,94 @@ class StorageContract(SynchronousTestCase):
         self.save(save_of(*many))
         self.assertEqual(self.load().entries, many)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
-    @given(valid_saves())
-    def test_like_a_dict(self, lives: list[list[list[Save]]]) -> None:
+    def test_compaction(self) -> None:
+        """The log begins later, with the membership as of there; what follows stays, and goes on, in the same life and
+        in the next (hazards R13, M6)."""
+        self.save(save_of(*entries(1, 9)))
+        storage = self.start()
+        self.successResultOf(storage.save([compaction(4)]))
+        self.successResultOf(storage.save([save_of(*entries(10, 12))]))
+        self.successResultOf(storage.close())
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), entries(5, 12), snapshot(4)))
+        self.save(compaction(5), save_of(*entries(12, 14, term=2)))
+        self.assertEqual(self.load().entries, entries(6, 11) + entries(12, 14, term=2))
+        self.save(save_of(entry(6, term=3)))
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), (entry(6, term=3),), snapshot(5)))
+
+    def test_all_compacted(self) -> None:
+        """Nothing is left but where it ended, and what is saved then follows on that."""
+        self.save(Save(TermAndVote(3, 1), entries(1, 9)), compaction(9))
+        self.assertEqual(self.load(), Stored(TermAndVote(3, 1), (), snapshot(9)))
+        self.save(save_of(entry(10)))
+        self.save(compaction(10))
+        self.save(save_of(entry(11)))
+        self.assertEqual(self.load(), Stored(TermAndVote(3, 1), (entry(11),), snapshot(10)))
+
+    def test_install_empties(self) -> None:
+        """hazard S7: an installed snapshot takes the place of a log that conflicts with it, or that is shorter."""
+        for last in (20, 3, 0):
+            self.new_disk()
+            self.save(save_of(*entries(1, last)))
+            self.save(install(snapshot(9, term=2)))
+            self.assertEqual(self.load(), Stored(TermAndVote(0, None), (), snapshot(9, term=2)))
+            self.save(save_of(entry(10, term=2)))
+            self.assertEqual(self.load().entries, (entry(10, term=2),))
+
+    def test_install_keeps_a_suffix(self) -> None:
+        """hazard S8: what follows a matching entry is written again in the same transaction, and stays."""
+        self.save(save_of(*entries(1, 12)))
+        self.save(install(snapshot(9), *entries(10, 12)), save_of(*entries(12, 13)))
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), entries(10, 13), snapshot(9)))
+        self.save(install(snapshot(10), *entries(11, 13)), compaction(12))  # compacted before that is durable
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), entries(13, 13), snapshot(12)))
+
+    def test_serialised(self) -> None:
+        """hazard S9: a snapshot between appends, and a change of term, of one call: their order counts."""
+        self.save(
+            save_of(*entries(1, 6)),
+            install(snapshot(9, term=2)),
+            Save(TermAndVote(3, None), entries(10, 12, term=3)),
+            compaction(11, term=3),
+            Save(TermAndVote(4, 1), entries(12, 13, term=4)),
+        )
+        self.assertEqual(self.load(), Stored(TermAndVote(4, 1), entries(12, 13, term=4), snapshot(11, term=3)))
+
+    def test_start_out_of_place(self) -> None:
+        """The start of a log never goes back, not beyond its end, and to no entry of another term; entries below it are
+        refused; so are those that leave a gap behind it (hazard R12)."""
+        self.save(save_of(*entries(1, 9)), compaction(4))
+        storage = self.start()
+        for saves in (
+            [compaction(4)],
+            [compaction(3)],
+            [compaction(10)],
+            [compaction(6, term=2)],
+            [install(snapshot(3))],
+            [install(snapshot(12), entry(14))],
+            [install(snapshot(12), entry(12))],
+            [install(snapshot(12)), save_of(entry(12))],
+            [Save(None, (), None, replaces_log=True)],
+            [compaction(6), save_of(*entries(6, 9))],
+            [Save(TermAndVote(5, 5), entries(4, 9))],
+        ):
+            self.failureResultOf(storage.save(saves), InvariantViolated)
+        self.successResultOf(storage.close())
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), entries(5, 9), snapshot(4)))
+
+    def test_like_a_dict(self) -> None:
         """Any saves, in any groups, with restarts between them, leave what the same saves leave in a dict."""
-        self.new_disk()
-        term_and_vote, log = TermAndVote(0, None), dict[int, Entry]()
-        for life in lives:
-            storage = self.start()
-            for call in life:
-                self.successResultOf(storage.save(call))
-                for save in call:
-                    term_and_vote = save.term_and_vote or term_and_vote
-                    if save.entries:
-                        log = {index: kept for index, kept in log.items() if index < save.entries[0].index}
-                        log |= {new.index: new for new in save.entries}
-            self.successResultOf(storage.close())
-            self.assertEqual(self.load(), Stored(term_and_vote, tuple(log.values())))
+        for seed in range(60):
+            self.new_disk()
+            random, stored = Random(seed), NOTHING
+            for _ in range(random.randrange(5)):
+                storage = self.start()
+                for _ in range(random.randrange(5)):
+                    call = []
+                    for _ in range(random.randint(1, 4)):
+                        call.append(
+                            any_save(stored, random, random.randrange(8), random.randbytes(random.randrange(5)))
+                        )
+                        stored = after(stored, call[-1])
+                    self.successResultOf(storage.save(call))
+                self.successResultOf(storage.close())
+                self.assertEqual(self.load(), stored, f"seed {seed}")

@@ -1,4 +1,5 @@
-"""The power is cut again and again while keys are written, by the real code and the real SQLite (hazards S3, S15)."""
+"""The power is cut again and again while keys are written, the log is compacted and snapshots are installed, by the
+real code and the real SQLite (hazards S3, S15)."""
 
 import os
 import shutil
@@ -12,11 +13,10 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.quick_disk import quick_directory
-from tests.storage.contract import NOTHING
+from tests.storage.contract import NOTHING, after, any_save
 from tests.storage.disk import IDENTITY
 from tests.storage.power import Disk, Files, files_in, write_files
-from txraft.core.messages import Entry, EntryKind
-from txraft.core.ready import Save, TermAndVote
+from txraft.core.ready import Save
 from txraft.interfaces import Stored
 from txraft.storage.raft_file import RaftFile, connect
 
@@ -78,21 +78,12 @@ class PowerCuts:
         return found
 
     def _save(self) -> Save:
-        """More keys, or fewer, and sometimes a vote; `stored` becomes what it leaves."""
-        random, entries, term_and_vote = self.random, self.stored.entries, None
-        if random.random() < 0.3:
-            term = self.stored.term_and_vote.current_term + 1
-            term_and_vote = TermAndVote(term, random.choice([None, 0, 1, 2]))
-        term = (term_and_vote or self.stored.term_and_vote).current_term
-        first = len(entries) + 1
-        if random.random() < 0.1:
-            first = max(1, first - random.randrange(50))
-        size = random.choice([1, 1, 3, 30, 100]) if term_and_vote is None else random.randrange(3)
-        data = random.randbytes(random.choice([10, 100, 2000]))
-        new = tuple(Entry(index, term, EntryKind.COMMAND, data) for index in range(first, first + size))
+        """More keys, or fewer, a vote, a compaction, a snapshot; `stored` becomes what it leaves."""
+        size = self.random.choice([0, 1, 1, 3, 30, 100])
+        save = any_save(self.stored, self.random, size, self.random.randbytes(self.random.choice([10, 100, 2000])))
         self.written += size
-        self.stored = Stored(term_and_vote or self.stored.term_and_vote, entries[: first - 1] + new if new else entries)
-        return Save(term_and_vote, new)
+        self.stored = after(self.stored, save)
+        return save
 
     def _file(self, files: Files) -> tuple[RaftFile, Path]:
         directory = self.directory / str(next(self._numbers))

@@ -2,7 +2,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.storage.contract import entries, entry, save_of
+from tests.storage.contract import compaction, entries, entry, install, save_of, snapshot
 from tests.storage.disk import SQLiteTestCase
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
@@ -53,10 +53,43 @@ class DamageTests(SQLiteTestCase):
         self.execute("DELETE FROM log WHERE idx = 1")
         self.assertRefused(CorruptLog, "missing between 0 and 2")
 
+    def test_start(self) -> None:
+        """hazard S4: a bit of where the log begins, or of the membership as of there; or nothing that says it."""
+        self.save(compaction(3))
+        kept = self.path.read_bytes()
+        for column, value in (("idx", 2), ("term", 2), ("outgoing", "0, 1, 3"), ("seed", 1), ("learners", b"10")):
+            with self.subTest(column=column):
+                self.execute(f"UPDATE log_start SET {column} = ?", value)
+                self.assertRefused(CorruptLog, "where the log begins does not match its checksum")
+                self.path.write_bytes(kept)
+        self.execute("DELETE FROM log_start")
+        self.assertRefused(CorruptLog, "it does not say where the log begins")
+
+    def test_start_and_entries(self) -> None:
+        """Entries that do not belong to the start: the first is missing, or one that was deleted has come back."""
+        old, columns = self.path.read_bytes(), "idx, term, voters, outgoing, learners, seed, save, checksum"
+        self.save(compaction(3))
+        with closing(sqlite3.connect(self.path)) as connection:
+            start = connection.execute(f"SELECT {columns} FROM log_start").fetchone()
+        kept = self.path.read_bytes()
+        self.execute("DELETE FROM log WHERE idx = 4")
+        self.assertRefused(CorruptLog, "missing between 3 and 5")
+        self.path.write_bytes(kept)
+        self.execute("UPDATE log SET checksum = 1 WHERE idx = 4")
+        self.assertRefused(CorruptLog, "entry 4 does not match its checksum")
+        self.path.write_bytes(old)
+        self.execute(f"UPDATE log_start SET ({columns}) = (?, ?, ?, ?, ?, ?, ?, ?)", *start)
+        self.assertRefused(CorruptLog, "it has entry 1, and its log begins after entry 3")
+
     def test_terms_go_back(self) -> None:
         """Each entry is as it was written, and they do not belong together."""
         self.save(save_of(entry(6, term=2), entry(7, term=1)))
         self.assertRefused(CorruptLog, "entry 7 is of term 1, entry 6 of term 2")
+
+    def test_terms_go_back_behind_a_snapshot(self) -> None:
+        """The first entry too has one to follow."""
+        self.save(install(snapshot(9, term=3), entry(10, term=2)))
+        self.assertRefused(CorruptLog, "entry 10 is of term 2, entry 9 of term 3")
 
     def test_bit_in_the_file(self) -> None:
         """hazard S4: one bit of the file itself, in the bytes of an entry."""
@@ -202,6 +235,17 @@ class LostTests(SQLiteTestCase):
         """hazard S15: after a clean end too."""
         self.path.write_bytes(self.before)
         self.assertRefused(CorruptLog, "lost: it ends with save 1, and save 3 was durable")
+
+    def test_older_start(self) -> None:
+        """hazard S15: the last save was a compaction, or a snapshot that was installed and answered for."""
+        for save in (compaction(3), compaction(5), compaction(6, term=3), install(snapshot(20, term=4))):
+            with self.subTest(start=save.log_start):
+                self.crash()
+                before = self.path.read_bytes(), (self.directory / "raft.sqlite-wal").read_bytes()
+                self.save(save)
+                self.path.write_bytes(before[0])
+                self.path.with_name("raft.sqlite-wal").write_bytes(before[1])
+                self.assertRefused(CorruptLog, "lost: it ends with save 3, and save 5 was durable")
 
     def test_older_vote(self) -> None:
         """hazard S15: the vote alone is an old one, whole in itself, as where pages of two times are mixed."""

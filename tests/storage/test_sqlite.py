@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.descriptors import open_files
 from tests.storage import contract
-from tests.storage.contract import NOTHING, entries, entry, save_of
+from tests.storage.contract import NOTHING, compaction, entries, entry, install, save_of, snapshot
 from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
@@ -97,6 +97,8 @@ class WritingTests(SQLiteTestCase):
             (Save(TermAndVote(4, None), entries(101, 102)), ["BEGIN", "INSERT", "INSERT", "COMMIT"]),
             (save_of(*entries(102, 103)), ["SELECT", "BEGIN", "DELETE", "INSERT", "COMMIT"]),
             (save_of(*entries(104, 104 + ROWS_PER_STATEMENT)), ["BEGIN", "INSERT", "INSERT", "COMMIT"]),
+            (compaction(90), ["SELECT", "BEGIN", "DELETE", "INSERT", "COMMIT"]),
+            (install(snapshot(200), entry(201)), ["BEGIN", "DELETE", "INSERT", "INSERT", "COMMIT"]),
         ):
             statements.clear()
             self.successResultOf(storage.save([save]))
@@ -156,7 +158,14 @@ class WritingTests(SQLiteTestCase):
 
     def test_failure(self) -> None:
         """hazard S1: a write that fails once, at any statement, is not tried again, and leaves nothing half-written."""
-        for statement in ("BEGIN", "DELETE", "INSERT INTO log", "INSERT OR REPLACE", "COMMIT", "PRAGMA synchronous"):
+        for statement in (
+            "BEGIN",
+            "DELETE FROM log WHERE idx <=",
+            "INSERT INTO log",
+            "INSERT OR REPLACE",
+            "COMMIT",
+            "PRAGMA synchronous",
+        ):
             with self.subTest(statement=statement):
                 self.assertNothingWritten(statement)
 
@@ -167,7 +176,7 @@ class WritingTests(SQLiteTestCase):
             return connection
 
         storage = self.start(connect=connect_to_failing)
-        save = Save(TermAndVote(9, 9), entries(2, 3, term=9))
+        save = Save(TermAndVote(9, 9), entries(2, 3, term=9), snapshot(1))
         self.patch(FailingConnection, "fails_at", fails_at)
         line = str(self.failureResultOf(storage.save([save]), WriteFailed).value)
         self.assertIn(f"{self.path}: disk I/O error; ", line)

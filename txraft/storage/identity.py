@@ -9,11 +9,12 @@ from zlib import crc32
 
 from txraft.errors import WrongDirectory
 from txraft.interfaces import Identity
+from txraft.storage.snapshot_columns import ids_in, shown
 
 
 def columns_of(identity: Identity) -> tuple[int, str, str, int]:
     """Node id, cluster id, voters, and the CRC-32 of all three."""
-    voters = shown(identity)
+    voters = shown(identity.voters)
     checksum = crc32(f"{identity.node_id}\n{identity.cluster_id}\n{voters}".encode())
     return identity.node_id, identity.cluster_id, voters, checksum
 
@@ -22,13 +23,8 @@ def identity_of(node_id: int, cluster_id: str, voters: str, checksum: int) -> Id
     """The identity that was stored as these columns; None where they are not what was stored.
 
     May raise anything where a column is of another type."""
-    identity = Identity(node_id, cluster_id, frozenset(int(voter) for voter in voters.split(", ")))
+    identity = Identity(node_id, cluster_id, ids_in(voters))
     return identity if columns_of(identity) == (node_id, cluster_id, voters, checksum) else None
-
-
-def shown(identity: Identity) -> str:
-    """The voters' ids, in ascending order."""
-    return ", ".join(map(str, sorted(identity.voters)))
 
 
 def require_same(directory: Path, found: Identity, given: Identity, named: bool) -> None:
@@ -48,7 +44,7 @@ def require_same(directory: Path, found: Identity, given: Identity, named: bool)
         )
     if found.voters != given.voters:
         raise WrongDirectory(
-            f"{directory} belongs to a cluster of the nodes {shown(found)}, and the configuration names"
-            f" {shown(given)}: editing the configuration cannot change who is a member; start the node with the list"
-            " that it was first started with"
+            f"{directory} belongs to a cluster of the nodes {shown(found.voters)}, and the configuration names"
+            f" {shown(given.voters)}: editing the configuration cannot change who is a member; start the node with the"
+            " list that it was first started with"
         )

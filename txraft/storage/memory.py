@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import implementer
 
+from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry
 from txraft.core.ready import Save, TermAndVote
 from txraft.interfaces import IStorage, Stored
-from txraft.storage.merging import require_no_gap
+from txraft.storage.merging import require_no_gap, require_stored
 
 
 @define(eq=False)
@@ -18,6 +19,23 @@ class MemoryDisk:
 
     term_and_vote: TermAndVote = field(factory=lambda: TermAndVote(0, None))
     entries: list[Entry] = field(factory=list)
+    log_start: Snapshot | None = None
+
+    @property
+    def start(self) -> int:
+        """Index of the last entry that the log does not hold any more."""
+        return 0 if self.log_start is None else self.log_start.index
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry."""
+        return self.start + len(self.entries)
+
+    def term_at(self, index: int) -> int | None:
+        """The term of the entry at `index`; None where it is not known here."""
+        if self.log_start is not None and index == self.start:
+            return self.log_start.term
+        return self.entries[index - self.start - 1].term if self.start < index <= self.last_index else None
 
 
 @implementer(IStorage)
@@ -29,7 +47,7 @@ class MemoryStorage:
 
     def load(self) -> Stored:
         """What the disk has."""
-        return Stored(self.disk.term_and_vote, tuple(self.disk.entries))
+        return Stored(self.disk.term_and_vote, tuple(self.disk.entries), self.disk.log_start)
 
     def save(self, saves: Sequence[Save]) -> "Deferred[None]":
         """Has already fired. Fails with InvariantViolated, and changes nothing, where entries would leave a gap."""
@@ -40,11 +58,23 @@ class MemoryStorage:
         return succeed(None)
 
     def _save(self, saves: Sequence[Save]) -> None:
-        term_and_vote, entries = self.disk.term_and_vote, self.disk.entries.copy()
+        after = evolve(self.disk, entries=self.disk.entries.copy())
         for save in saves:
-            term_and_vote = save.term_and_vote or term_and_vote
-            for entry in save.entries:
-                require_no_gap((entry,), len(entries))
-                del entries[entry.index - 1 :]
-                entries.append(entry)
-        self.disk.term_and_vote, self.disk.entries = term_and_vote, entries
+            require_no_gap(save, after.start, after.last_index)
+            _apply(save, after)
+        disk = self.disk
+        disk.term_and_vote, disk.entries, disk.log_start = after.term_and_vote, after.entries, after.log_start
+
+
+def _apply(save: Save, disk: MemoryDisk) -> None:
+    disk.term_and_vote = save.term_and_vote or disk.term_and_vote
+    if save.log_start is not None:
+        if save.replaces_log:
+            disk.entries.clear()
+        else:
+            require_stored(save.log_start, disk.entries[save.log_start.index - disk.start - 1].term)
+            del disk.entries[: save.log_start.index - disk.start]
+        disk.log_start = save.log_start
+    if save.entries:
+        del disk.entries[save.entries[0].index - disk.start - 1 :]
+        disk.entries.extend(save.entries)

@@ -11,14 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+from attrs import evolve, frozen
+
 from txraft import wal
+from txraft.core.configuration import Snapshot
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Stored
 from txraft.storage.directory import sync_directory
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.identity import require_same
-from txraft.storage.merging import require_no_gap
+from txraft.storage.merging import require_no_gap, require_stored
 from txraft.storage.raft_reading import (
     Contents,
     Damage,
@@ -28,7 +31,15 @@ from txraft.storage.raft_reading import (
     read_identity,
     require_durable,
 )
-from txraft.storage.raft_rows import FORMAT, TABLES, Statement, insert_entries, insert_identity, write_vote
+from txraft.storage.raft_rows import (
+    FORMAT,
+    TABLES,
+    Statement,
+    insert_entries,
+    insert_identity,
+    write_start,
+    write_vote,
+)
 
 ROW_SIZE = 40
 """Bytes of an entry's row beside its data."""
@@ -39,6 +50,19 @@ Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
 def connect(path: Path) -> sqlite3.Connection:
     """Open a file so that a commit is durable when it returns."""
     return wal.connect(path, "FULL")
+
+
+@frozen
+class _Log:
+    """Where the log in the file begins and ends."""
+
+    start: int = 0
+    """Index of the last entry that it does not hold any more."""
+    seed: int = 0
+    """What its first entry's checksum is seeded with."""
+    last: int = 0
+    checksum: int = 0
+    """The last entry's; the seed where it is empty."""
 
 
 class RaftFile:
@@ -57,10 +81,9 @@ class RaftFile:
         """Reads only. While it is open no other is the last to close, so SQLite does not checkpoint by itself."""
         self._opened: wal.Inodes = {}
         self._durable = DurableRecord(Path(f"{path}-durable"))
-        # Of what the file holds: the numbers of its last saves, its last entry and the checksum of that.
+        # What the file holds.
         self._saves = SaveNumbers()
-        self._last_index = 0
-        self._checksum = 0
+        self._log = _Log()
         self._not_checkpointed = 0
         """Bytes in the `-wal`, roughly."""
 
@@ -91,10 +114,11 @@ class RaftFile:
             raise StorageError(f"cannot use {self._path}: {error.strerror}; see to the disk and its room") from error
         except Exception as error:  # a bit that flipped has made something else of a value
             raise self._corrupt(error) from error
+        stored = contents.stored
+        start = 0 if stored.log_start is None else stored.log_start.index
         self._saves = contents.saves
-        self._last_index = len(contents.stored.entries)
-        self._checksum = contents.checksum
-        return contents.stored
+        self._log = _Log(start, contents.seed, start + len(stored.entries), contents.checksum)
+        return stored
 
     def open(self) -> None:
         """Open everything that `write` needs (hazard S19), and checkpoint what is there. Raises WriteFailed."""
@@ -112,24 +136,22 @@ class RaftFile:
         """Write `save` in one transaction, durably.
 
         Raises InvariantViolated before it does anything where the entries would leave a gap, and WriteFailed."""
-        require_no_gap(save.entries, self._last_index)
+        require_no_gap(save, self._log.start, self._log.last)
         assert self._connection is not None
         number = self._saves.last + 1
         try:
-            statements, checksum = self._statements(self._connection, save, number)
+            statements, log = self._statements(self._connection, save, number)
             for sql, parameters in statements:
                 self._connection.execute(sql, parameters)
             self._saves = SaveNumbers(
                 vote=self._saves.vote if save.term_and_vote is None else number,
-                log=number if save.entries else self._saves.log,
+                log=number if save.entries or save.log_start is not None else self._saves.log,
             )
             self._durable.write(self._saves)
         except (sqlite3.Error, OSError) as error:
             raise self._cannot_write(error) from error
         self._not_checkpointed += 2 * wal.PAGE_SIZE + sum(ROW_SIZE + len(entry.data) for entry in save.entries)
-        self._checksum = checksum
-        if save.entries:
-            self._last_index = save.entries[-1].index
+        self._log = log
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -195,6 +217,7 @@ class RaftFile:
                 connection.execute(table)
             connection.execute(*insert_identity(self.identity))
             connection.execute(*write_vote(TermAndVote(0, None), save=0))
+            connection.execute(*write_start(None, seed=0, save=0))
             connection.execute("COMMIT")
             connection.execute("PRAGMA journal_mode = WAL")
         new.rename(self._path)
@@ -209,20 +232,40 @@ class RaftFile:
         require_durable(contents.saves, self._durable.read())
         return contents
 
-    def _statements(self, connection: sqlite3.Connection, save: Save, number: int) -> tuple[list[Statement], int]:
-        """What writes `save`, and the checksum of the last entry then."""
+    def _statements(self, connection: sqlite3.Connection, save: Save, number: int) -> tuple[list[Statement], _Log]:
+        """What writes `save`, and what the log is then."""
+        log, entries = self._log, save.entries
         statements = [] if save.term_and_vote is None else [write_vote(save.term_and_vote, number)]
-        checksum, entries = self._checksum, save.entries
-        if entries and entries[0].index <= self._last_index:
+        if save.log_start is not None:
+            log, delete = self._begin(connection, save.log_start, save.replaces_log)
+            statements += [delete, write_start(save.log_start, log.seed, number)]
+        if entries:
             first = entries[0].index
-            row = connection.execute("SELECT checksum FROM log WHERE idx = ?", (first - 1,)).fetchone()
-            checksum = row[0] if row else 0
-            statements.append(("DELETE FROM log WHERE idx >= ?", (first,)))
-        inserts, checksum = insert_entries(entries, checksum, number)
-        statements += inserts
+            if first <= log.last:
+                log = evolve(log, checksum=self._checksum_of(connection, first - 1))
+                statements.append(("DELETE FROM log WHERE idx >= ?", (first,)))
+            inserts, checksum = insert_entries(entries, log.checksum, number)
+            statements += inserts
+            log = evolve(log, last=entries[-1].index, checksum=checksum)
         if len(statements) > 1:  # one statement is a transaction by itself
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
-        return statements, checksum
+        return statements, log
+
+    def _begin(self, connection: sqlite3.Connection, log_start: Snapshot, replaces_log: bool) -> tuple[_Log, Statement]:
+        """The log as it begins after `log_start`, and what deletes the rest."""
+        index = log_start.index
+        if replaces_log:
+            return _Log(start=index, last=index), ("DELETE FROM log", ())
+        term, seed = connection.execute("SELECT term, checksum FROM log WHERE idx = ?", (index,)).fetchone()
+        require_stored(log_start, term)
+        return evolve(self._log, start=index, seed=seed), ("DELETE FROM log WHERE idx <= ?", (index,))
+
+    def _checksum_of(self, connection: sqlite3.Connection, index: int) -> int:
+        """As the next entry's is seeded with it."""
+        if index == self._log.start:
+            return self._log.seed
+        ((checksum,),) = connection.execute("SELECT checksum FROM log WHERE idx = ?", (index,))
+        return int(checksum)
 
     def _corrupt(self, error: Exception) -> CorruptLog:
         return CorruptLog(

@@ -12,12 +12,14 @@ from typing import Any
 
 from attrs import frozen
 
+from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import TermAndVote
 from txraft.interfaces import Identity, Stored
 from txraft.storage.durable import SaveNumbers
 from txraft.storage.identity import identity_of
-from txraft.storage.raft_rows import FORMAT, TABLES, checksum_of_entry, checksum_of_vote
+from txraft.storage.raft_rows import FORMAT, TABLES, checksum_of_entry, checksum_of_start, checksum_of_vote
+from txraft.storage.snapshot_columns import snapshot_of
 
 
 class Damage(Exception):
@@ -33,8 +35,10 @@ class Contents:
     """What the file holds."""
 
     stored: Stored
+    seed: int
+    """What the first entry's checksum is seeded with."""
     checksum: int
-    """Of the last entry; 0 where there is none."""
+    """The last entry's; the seed where there is none."""
     saves: SaveNumbers
 
 
@@ -68,11 +72,13 @@ def read_contents(connection: sqlite3.Connection) -> Contents:
     if report != "ok":
         raise Damage(report.splitlines()[-1])
     term_and_vote, vote_save = _read_vote(connection)
+    start, seed, start_save = _read_start(connection)
+    checksum, last_save = seed, 0
     entries: list[Entry] = []
-    checksum = log_save = 0
-    for entry, checksum, log_save in _read_entries(connection):  # noqa: B007  the last ones are used
+    for entry, checksum, last_save in _read_entries(connection, start, seed):  # noqa: B007  the last ones are used
         entries.append(entry)
-    return Contents(Stored(term_and_vote, tuple(entries)), checksum, SaveNumbers(vote_save, log_save))
+    saves = SaveNumbers(vote_save, log=max(start_save, last_save))
+    return Contents(Stored(term_and_vote, tuple(entries), start), seed, checksum, saves)
 
 
 def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
@@ -95,10 +101,28 @@ def _read_vote(connection: sqlite3.Connection) -> tuple[TermAndVote, int]:
     return TermAndVote(current_term, voted_for), save
 
 
-def _read_entries(connection: sqlite3.Connection) -> Iterator[tuple[Entry, int, int]]:
-    """Each entry, its checksum and the number of its save."""
-    last_index = last_term = before = 0
+def _read_start(connection: sqlite3.Connection) -> tuple[Snapshot | None, int, int]:
+    """What the log begins after, the seed of the first entry, and the number of the save."""
+    row = connection.execute(
+        "SELECT idx, term, voters, outgoing, learners, seed, save, checksum FROM log_start"
+    ).fetchone()
+    if row is None:
+        raise Damage("it does not say where the log begins")
+    *columns, checksum = row
+    if not _matches(checksum, checksum_of_start, *columns):
+        raise Damage("what it says of where the log begins does not match its checksum")
+    *snapshot, seed, save = columns
+    return snapshot_of(*snapshot), seed, save
+
+
+def _read_entries(
+    connection: sqlite3.Connection, start: Snapshot | None, before: int
+) -> Iterator[tuple[Entry, int, int]]:
+    """Each entry behind `start`, its checksum and the number of its save. The first is seeded with `before`."""
+    last_index, last_term = (0, 0) if start is None else (start.index, start.term)
     for index, term, kind, data, save, checksum in connection.execute("SELECT * FROM log ORDER BY idx"):
+        if index <= last_index:
+            raise Damage(f"it has entry {index}, and its log begins after entry {last_index}")
         if index != last_index + 1:
             raise Damage(f"entries are missing between {last_index} and {index}")
         if not _matches(checksum, checksum_of_entry, before, index, term, kind, data, save):
@@ -117,5 +141,5 @@ def _matches(checksum: object, compute: Callable[..., int], *columns: Any) -> bo
     """Whether columns are what was written. A flipped bit may also have changed a column's type."""
     try:
         return compute(*columns) == checksum
-    except (TypeError, struct.error):
+    except (TypeError, struct.error, UnicodeError):
         return False

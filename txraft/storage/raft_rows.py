@@ -4,8 +4,8 @@ A row says which save it is from, so the last entry and the vote say which saves
 
 The checksums of entries are a chain: each is seeded with the one of the entry before it, as in etcd's write-ahead log.
 So the last one stands for the whole log, and pages of different times do not make up a log that never was. A suffix
-that replaces another goes on from the entry before it. The first entry's seed is 0; a log that begins later, once there
-is compaction, has to keep the checksum of the entry that it begins after.
+that replaces another goes on from the entry before it. The first entry's seed is kept with the start of the log: 0 at
+first, the checksum of the last entry that was deleted when it is compacted, and 0 again when a snapshot is installed.
 """
 
 import struct
@@ -13,12 +13,14 @@ from functools import cache
 from typing import TypeAlias
 from zlib import crc32
 
+from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry
 from txraft.core.ready import TermAndVote
 from txraft.interfaces import Identity
-from txraft.storage.identity import columns_of
+from txraft.storage import identity as identities
+from txraft.storage.snapshot_columns import columns_of
 
-FORMAT = 2
+FORMAT = 3
 
 ROWS_PER_STATEMENT = 500
 """Six parameters a row; SQLite takes 32,766 (999 before 3.32 of 2020)."""
@@ -32,6 +34,11 @@ TABLES = {
     id INTEGER PRIMARY KEY CHECK (id = 0), current_term INTEGER NOT NULL, voted_for INTEGER, save INTEGER NOT NULL,
     checksum INTEGER NOT NULL
 )""",
+    "log_start": """CREATE TABLE log_start (
+    id INTEGER PRIMARY KEY CHECK (id = 0), idx INTEGER NOT NULL, term INTEGER NOT NULL, voters TEXT NOT NULL,
+    outgoing TEXT NOT NULL, learners TEXT NOT NULL, seed INTEGER NOT NULL, save INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+)""",
     "log": """CREATE TABLE log (
     idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL, save INTEGER NOT NULL,
     checksum INTEGER NOT NULL
@@ -43,6 +50,7 @@ Statement: TypeAlias = tuple[str, tuple[object, ...]]
 
 _ENTRY = struct.Struct(">qqqq")
 _VOTE = struct.Struct(">q?qq")
+_START = struct.Struct(">qqqq")
 
 
 def checksum_of_entry(before: int, index: int, term: int, kind: int, data: bytes, save: int) -> int:
@@ -55,15 +63,30 @@ def checksum_of_vote(current_term: int, voted_for: int | None, save: int) -> int
     return crc32(_VOTE.pack(current_term, voted_for is not None, voted_for or 0, save))
 
 
+def checksum_of_start(index: int, term: int, voters: str, outgoing: str, learners: str, seed: int, save: int) -> int:
+    """CRC-32 of the numbers, and of the members."""
+    members = "\n".join((voters, outgoing, learners))
+    return crc32(members.encode(), crc32(_START.pack(index, term, seed, save)))
+
+
 def insert_identity(identity: Identity) -> Statement:
     """Say whose the file is."""
-    return "INSERT INTO identity VALUES (?, ?, ?, ?, ?)", (FORMAT, *columns_of(identity))
+    return "INSERT INTO identity VALUES (?, ?, ?, ?, ?)", (FORMAT, *identities.columns_of(identity))
 
 
 def write_vote(value: TermAndVote, save: int) -> Statement:
     """Take the place of the term and vote that are there."""
     columns = (value.current_term, value.voted_for, save)
     return "INSERT OR REPLACE INTO term_and_vote VALUES (0, ?, ?, ?, ?)", (*columns, checksum_of_vote(*columns))
+
+
+def write_start(start: Snapshot | None, seed: int, save: int) -> Statement:
+    """Take the place of what the log begins after; None for nothing. `seed` is the first entry's."""
+    columns = (*columns_of(start), seed, save)
+    return "INSERT OR REPLACE INTO log_start VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)", (
+        *columns,
+        checksum_of_start(*columns),
+    )
 
 
 def insert_entries(entries: tuple[Entry, ...], before: int, save: int) -> tuple[list[Statement], int]:

@@ -72,8 +72,7 @@ class Disk:
 
     def has(self, index: int, term: int) -> bool:
         """Whether the entry (index, term) is safe here."""
-        entries = self.synced.entries
-        return len(entries) >= index and entries[index - 1].term == term
+        return self.synced.term_at(index) == term
 
     def sync(self) -> None:
         """What is under way becomes durable."""
