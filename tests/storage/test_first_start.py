@@ -1,34 +1,13 @@
 """A first start that is killed at any step leaves what the next one starts on (hazards S3, S19)."""
 
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.contract import entry, save_of
 from tests.storage.disk import IDENTITY
+from tests.storage.steps import is_killed
 from txraft.storage.raft_file import RaftFile
-
-
-class Steps:
-    """Kills this process in place of a call of `os` that changes something, after `count` of them."""
-
-    def __init__(self, count: int) -> None:
-        self.left = count
-        for name in ("fsync", "rename", "unlink"):
-            setattr(os, name, self._counting(getattr(os, name)))
-
-    def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.left -= 1
-            return function(*args, **kwargs)
-
-        return call
 
 
 class FirstStartTests(SynchronousTestCase):
@@ -40,27 +19,17 @@ class FirstStartTests(SynchronousTestCase):
     def file(self) -> RaftFile:
         return RaftFile(self.path, IDENTITY, True)
 
-    def is_killed(self, steps: int) -> bool:
-        """Start in another process. Whether that was killed before it was done; AssertionError where it failed."""
-        child = os.fork()
-        if child == 0:
-            try:
-                Steps(steps)
-                file = self.file()
-                file.load()
-                file.open()
-                file.write(save_of(entry(1)))
-                os._exit(0)
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        self.assertTrue(os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0)
-        return os.WIFSIGNALED(status)
+    def write(self) -> None:
+        """Start, and save something."""
+        file = self.file()
+        file.load()
+        file.open()
+        file.write(save_of(entry(1)))
 
     def test_killed(self) -> None:
         """Before each sync that it asks for itself, and each name that it gives or takes away."""
         steps = 0
-        while self.is_killed(steps):
+        while is_killed(self, steps, self.write):
             stored = self.file().load()
             self.assertIn(len(stored.entries), (0, 1))
             steps += 1

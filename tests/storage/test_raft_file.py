@@ -133,7 +133,7 @@ class DamageTests(SQLiteTestCase):
     def test_only_the_data_is_left(self) -> None:
         """All that the log had is gone, while the state machine's data are there, which are made later: not a new
         directory, and it may have acknowledged what nobody else has (hazard R23)."""
-        for name in ("kv.sqlite", "kv.sqlite-wal"):
+        for name in ("kv.sqlite", "kv.sqlite-wal", "snapshots"):
             self.setUp()
             for path in self.directory.glob("raft.sqlite*"):
                 path.unlink()

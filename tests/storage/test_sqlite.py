@@ -25,7 +25,7 @@ from txraft.storage.worker import ThreadWorker
 
 
 class SQLiteStorageTests(contract.StorageContract):
-    """SQLite, under the contract."""
+    """SQLite, under the contract, where logs are compacted and snapshots are installed too (hazards S7, S8, S9)."""
 
     def new_disk(self) -> None:
         self.directory = Path(self.mktemp())

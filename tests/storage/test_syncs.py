@@ -1,4 +1,4 @@
-"""What is synced at a first start, and in which order: a power cut may lose any name that was not (hazard S3)."""
+"""What is synced, and in which order: a power cut may lose any name that was not (hazard S3)."""
 
 import os
 import sqlite3
@@ -7,8 +7,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.storage.contract import snapshot
 from tests.storage.disk import storage_in
+from tests.storage.snapshot_contract import DATA, file_of
+from tests.storage.worker import InlineWorker
+from txraft.storage import snapshot_writing
 from txraft.storage.directory import make_directory
+from txraft.storage.snapshot_files import SnapshotFiles
 
 events: list[tuple[str, ...]] = []
 """What was done to which path."""
@@ -71,3 +76,37 @@ class SyncTests(SynchronousTestCase):
                 ("sync", str(directory)),
             ],
         )
+
+    def test_received_snapshot(self) -> None:
+        """Synced every few MiB, so that the log never waits for much (hazard S11); whole before it has its name, and
+        the name is synced before anybody is told (hazard S10)."""
+        self.patch(snapshot_writing, "SYNC_SIZE", 2000)
+        directory = Path(self.mktemp()).absolute()
+        files = SnapshotFiles(directory, InlineWorker())
+        files.open()
+        receiving, whole = (str(directory / "snapshots" / name) for name in ("receiving", "received-5-1"))
+        file = file_of(snapshot(5))
+        self.successResultOf(files.offered(file))
+        events.clear()
+        for start in range(0, len(DATA), 1000):
+            self.successResultOf(files.received(file, start, DATA[start : start + 1000]))
+        self.assertEqual(events, [("sync", receiving)] * 2)
+        events.clear()
+        self.successResultOf(files.finished(file))
+        self.assertEqual(
+            events, [("sync", receiving), ("rename", receiving, whole), ("sync", str(directory / "snapshots"))]
+        )
+        events.clear()
+        self.successResultOf(files.discard(file.snapshot))
+        self.assertEqual(events, [])
+
+    def test_made_snapshot(self) -> None:
+        """Synced as it grows, for the log's sake. It need not outlast anything."""
+        self.patch(snapshot_writing, "SYNC_SIZE", 2000)
+        directory = Path(self.mktemp()).absolute()
+        files = SnapshotFiles(directory, InlineWorker())
+        files.open()
+        events.clear()
+        self.successResultOf(files.make(snapshot(5), [DATA[:1000]] * 5))
+        new, made = (str(directory / "snapshots" / name) for name in ("made.new", "made"))
+        self.assertEqual(events, [("sync", new), ("sync", new), ("rename", new, made)])

@@ -11,6 +11,9 @@ acknowledgements) leaves only then.
                               │
                          DirectoryLock: one process a directory
 
+Snapshots are whole files beside it, written by another thread, and no fsync of theirs delays the log's by much (hazard
+S11). What fails there is a transfer that failed, and the node goes on: the log has not lost anything.
+
 The rooms, from the bottom up:
 
 - `merging`    several saves made one, so that a group costs one transaction
@@ -23,12 +26,19 @@ The rooms, from the bottom up:
 - `sqlite`     `SQLiteStorage`: lock, file and worker as an `IStorage`
 - `worker`     the thread on which files are written
 - `memory`     `MemoryStorage`, its simple twin, under the same tests
+- `snapshot_columns`  what a snapshot stands for, as columns and fields
+- `snapshot_writing`, `snapshot_reading`  one file of a snapshot, while it is written and when it is whole
+- `snapshot_files`  `SnapshotFiles`, all of them, and the order in which one is installed
+- `memory_snapshots`  its simple twin, under the same tests
 
 What holds:
 
 - Term, vote and entries of one call are one transaction: after a crash all of it is there, or none (hazard E1).
 - `raft.sqlite` is made under another name and renamed when it is whole. So a file of that name without its tables, or
   without term and vote, is damage, and is never taken for a new server that has promised nothing.
+- The log may begin later than at entry 1: after what was compacted, or after a snapshot. Where it begins, and the
+  membership as of there, is written in the transaction that deletes what is before. SQLite uses the pages of deleted
+  entries again, so the file stays as large as it ever was, and does not grow.
 - Every row carries a CRC-32, and those of the entries are a chain. What does not match, and a gap, end the start with a
   line that names the place (hazard S4).
 - A start that finds less than was durable is refused: SQLite takes a bit that flipped in its write-ahead log for the

@@ -202,7 +202,8 @@ class RaftFile:
 
         It has its journal mode from here on: SQLite keeps a rollback journal while it changes the mode, and `_read`,
         which may not write, could not roll back one that a crash left behind."""
-        beside = [Path(f"{self._path}-wal"), *self._path.parent.glob("kv.sqlite*")]  # which are made later
+        directory = self._path.parent  # in which these are made later
+        beside = [Path(f"{self._path}-wal"), *directory.glob("kv.sqlite*"), *directory.glob("snapshots")]
         if any(path.exists() for path in beside) or (self._durable.read() or SaveNumbers()).last > 0:
             raise Damage("it is missing, while the files beside it are there")
         self._durable.create()

@@ -1,0 +1,73 @@
+"""A file of a snapshot that was received whole: a line that says what it is, then the data.
+
+The line has a CRC-32 of the rest of it, a space, and JSON. What follows is checked by the SHA-256 in it, each time that
+it is read, since a bit may flip while it waits (hazard S4).
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
+from txraft.interfaces import SnapshotFile
+from txraft.storage.snapshot_columns import columns_of, snapshot_of
+
+CHUNK_SIZE = 1 << 20
+"""Bytes read at once."""
+
+LONGEST_HEADER = 1 << 16
+
+_COLUMNS = ("index", "term", "voters", "outgoing", "learners")
+
+
+def header_of(file: SnapshotFile) -> bytes:
+    """The line that the data follow."""
+    values = dict(zip(_COLUMNS, columns_of(file.snapshot), strict=True))
+    line = json.dumps({**values, "size": file.size, "sha256": file.checksum.hex()}).encode()
+    return b"%08x %s\n" % (crc32(line), line)
+
+
+def read_header(path: Path) -> SnapshotFile:
+    """What the file says that it is. Raises OSError, and CorruptLog where that is damaged, or its size is another."""
+    with path.open("rb") as stream:
+        header = stream.readline(LONGEST_HEADER)
+        size = os.fstat(stream.fileno()).st_size - len(header)
+    file = _parsed(header)
+    if file is None or file.size != size:
+        what = "its first line is not what was written" if file is None else f"it has lost {file.size - size} bytes"
+        raise CorruptLog(
+            f"{path} is damaged: {what}; see to the disk, remove the file and start the node again: where the file is"
+            " still needed, that start says so"
+        )
+    return file
+
+
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """The data. Raises CorruptLog, in the end, where they are not what was received, and StorageError where they cannot
+    be read."""
+    try:
+        file = read_header(path)
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(len(header_of(file)))
+            while chunk := stream.read(CHUNK_SIZE):
+                digest.update(chunk)
+                yield chunk
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; see to the disk and its room") from error
+    if digest.digest() != file.checksum:
+        raise CorruptLog(
+            f"{path} is damaged: it does not match its checksum; see to the disk, and {REMEDY_FOR_LOST_DATA}"
+        )
+
+
+def _parsed(header: bytes) -> SnapshotFile | None:
+    checksum, _, line = header.rstrip(b"\n").partition(b" ")
+    if checksum != b"%08x" % crc32(line) or not header.endswith(b"\n"):
+        return None
+    values = json.loads(line)
+    snapshot = snapshot_of(*(values[column] for column in _COLUMNS))
+    return None if snapshot is None else SnapshotFile(snapshot, values["size"], bytes.fromhex(values["sha256"]))

@@ -1,0 +1,78 @@
+"""A file of a snapshot while it is written: on a worker, and so that it never stands in the log's way (hazard S11).
+
+It is synced every few MiB. Were that left to the end, or to the system, the log's next fsync might wait for hundreds of
+MiB of somebody else's. And it stops before the disk is full: the log, on the same disk, could not go on without room.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+SYNC_SIZE = 8 << 20
+"""Bytes that are written between two syncs."""
+
+RESERVE = 32 << 20
+"""Bytes of the disk that are left to the log and the data: twice what their write-ahead logs take."""
+
+
+def require_room(directory: Path, size: int) -> None:
+    """Raises OSError where `size` bytes more would leave too little room on the disk of `directory`."""
+    if shutil.disk_usage(directory).free < size + RESERVE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class SnapshotWriting:
+    """A new file at `path`, which begins with `header`; what was there is gone. Every call blocks, and raises OSError,
+    upon which the file is to be dropped: after a failed sync nobody knows what the disk has (hazard S1)."""
+
+    def __init__(self, path: Path, header: bytes = b"") -> None:
+        self.path = path
+        self.size = 0
+        """Bytes, without the header."""
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._hash = hashlib.sha256()
+        self._not_synced = 0
+        self._put(header)
+
+    @property
+    def checksum(self) -> bytes:
+        """Of what has been written, without the header."""
+        return self._hash.digest()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        if self._not_synced >= SYNC_SIZE:
+            require_room(self.path.parent, SYNC_SIZE)
+            self.sync()
+        self._put(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def sync(self) -> None:
+        """Make all of it durable, the name excepted."""
+        os.fsync(self.descriptor)
+        self._not_synced = 0
+
+    def rename(self, path: Path) -> None:
+        """Take the name of `path`, and the place of what had it."""
+        self.path.rename(path)
+        self.path = path
+
+    def close(self) -> None:
+        """Let go of the file, which stays."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def drop(self) -> None:
+        """Remove the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _put(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self.descriptor, left) :]
+        self._not_synced += len(data)
