@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.descriptors import forbidden_to_open, open_files
-from tests.storage.contract import entry, save_of
+from tests.storage.contract import compaction, entry, save_of
 from tests.storage.disk import IDENTITY, SQLiteTestCase
 from tests.storage.test_sqlite import FailingConnection
 from tests.storage.worker import HandWorker, InlineWorker
@@ -70,6 +70,21 @@ class CheckpointTests(SQLiteTestCase):
         self.close(storage)
         self.assertEqual(len(self.load().entries), self.index)
         self.assertEqual(self.errors, [])
+
+    def test_bounded_while_compacting(self) -> None:
+        """What is deleted goes through the `-wal` too. The file takes up deleted entries' room again."""
+        storage = self.started()
+        sizes = []
+        for bite in range(60):
+            first = 6 + 100 * bite
+            new = tuple(entry(index, term=2, data=bytes(300)) for index in range(first, first + 100))
+            self.successResultOf(storage.save([save_of(*new)]))
+            self.successResultOf(storage.save([compaction(first + 50, term=2)]))
+            self.bulk_worker.work()
+            sizes.append((self.wal_size(), self.path.stat().st_size))
+        self.assertLess(max(size for size, _ in sizes), 2 * SIZE)
+        self.assertLess(max(size for _, size in sizes), SIZE)
+        self.close(storage)
 
     def test_what_is_left_for_the_writer(self) -> None:
         """The other thread copies and syncs all that was there when it began; the writer takes what came meanwhile."""
