@@ -11,8 +11,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
-from attrs import evolve, frozen
-
 from txraft import wal
 from txraft.core.configuration import Snapshot
 from txraft.core.ready import Save, TermAndVote
@@ -40,6 +38,7 @@ from txraft.storage.raft_rows import (
     write_start,
     write_vote,
 )
+from txraft.values import value_class
 
 ROW_SIZE = 40
 """Bytes of an entry's row beside its data."""
@@ -56,7 +55,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return wal.connect(path, "FULL")
 
 
-@frozen
+@value_class
 class _Log:
     """Where the log in the file begins and ends."""
 
@@ -246,13 +245,13 @@ class RaftFile:
             log, delete = self._begin(connection, save.log_start, save.replaces_log)
             statements += [delete, write_start(save.log_start, log.seed, number)]
         if entries:
-            first = entries[0].index
+            first, checksum = entries[0].index, log.checksum
             if first <= log.last:
-                log = evolve(log, checksum=self._checksum_of(connection, first - 1))
+                checksum = self._checksum_of(connection, first - 1)
                 statements.append(("DELETE FROM log WHERE idx >= ?", (first,)))
-            inserts, checksum = insert_entries(entries, log.checksum, number)
+            inserts, checksum = insert_entries(entries, checksum, number)
             statements += inserts
-            log = evolve(log, last=entries[-1].index, checksum=checksum)
+            log = _Log(log.start, log.seed, entries[-1].index, checksum)
         if len(statements) > 1:  # one statement is a transaction by itself
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         return statements, log
@@ -264,7 +263,7 @@ class RaftFile:
             return _Log(start=index, last=index), ("DELETE FROM log", ())
         term, seed = connection.execute("SELECT term, checksum FROM log WHERE idx = ?", (index,)).fetchone()
         require_stored(log_start, term)
-        return evolve(self._log, start=index, seed=seed), ("DELETE FROM log WHERE idx <= ?", (index,))
+        return _Log(index, seed, self._log.last, self._log.checksum), ("DELETE FROM log WHERE idx <= ?", (index,))
 
     def _checksum_of(self, connection: sqlite3.Connection, index: int) -> int:
         """As the next entry's is seeded with it."""

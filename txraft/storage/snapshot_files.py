@@ -197,7 +197,7 @@ class SnapshotFiles:
 
     def _discard(self, snapshot: Snapshot) -> None:
         for index, path in self._received():
-            if index <= snapshot.index:
+            if index <= snapshot.index:  # where a power cut brings it back, the next start finds it left over
                 path.unlink(missing_ok=True)
 
     def _close(self) -> None:

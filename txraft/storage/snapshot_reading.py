@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from zlib import crc32
 
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
@@ -33,26 +34,15 @@ def header_of(file: SnapshotFile) -> bytes:
 def read_header(path: Path) -> SnapshotFile:
     """What the file says that it is. Raises OSError, and CorruptLog where that is damaged, or its size is another."""
     with path.open("rb") as stream:
-        header = stream.readline(LONGEST_HEADER)
-        size = os.fstat(stream.fileno()).st_size - len(header)
-    file = _parsed(header)
-    if file is None or file.size != size:
-        what = "its first line is not what was written" if file is None else f"it has lost {file.size - size} bytes"
-        raise CorruptLog(
-            f"{path} is damaged: {what}; see to the disk, remove the file and start the node again: where the file is"
-            " still needed, that start says so"
-        )
-    return file
+        return _header_in(stream, path)
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
     """The data. Raises CorruptLog, in the end, where they are not what was received, and StorageError where they cannot
     be read."""
     try:
-        file = read_header(path)
-        digest = hashlib.sha256()
-        with path.open("rb", buffering=0) as stream:
-            stream.seek(len(header_of(file)))
+        with path.open("rb") as stream:
+            file, digest = _header_in(stream, path), hashlib.sha256()
             while chunk := stream.read(CHUNK_SIZE):
                 digest.update(chunk)
                 yield chunk
@@ -62,6 +52,19 @@ def read_chunks(path: Path) -> Iterator[bytes]:
         raise CorruptLog(
             f"{path} is damaged: it does not match its checksum; see to the disk, and {REMEDY_FOR_LOST_DATA}"
         )
+
+
+def _header_in(stream: BinaryIO, path: Path) -> SnapshotFile:
+    header = stream.readline(LONGEST_HEADER)
+    size = os.fstat(stream.fileno()).st_size - len(header)
+    file = _parsed(header)
+    if file is None or file.size != size:
+        what = "its first line is not what was written" if file is None else f"it has {size} bytes, not {file.size}"
+        raise CorruptLog(
+            f"{path} is damaged: {what}; see to the disk, remove the file and start the node again: where the file is"
+            " still needed, that start says so"
+        )
+    return file
 
 
 def _parsed(header: bytes) -> SnapshotFile | None:
