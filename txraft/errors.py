@@ -131,6 +131,10 @@ class TargetLostData(NotApplied):
     """Leadership is not handed to a server that has lost what it had acknowledged (hazard R23)."""
 
 
+class TargetBehind(NotApplied):
+    """Leadership is not handed to a server that needs a snapshot first: meanwhile nobody could change anything."""
+
+
 class NoSuchVoter(TxraftError):
     """Leadership cannot be handed to a server that has no vote in the cluster."""
 

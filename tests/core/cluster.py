@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from tests.clock import STARTS_AT
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.invariants import View, check, check_step
 from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Envelope, Message, NodeId, RequestVote
@@ -55,18 +55,22 @@ class Server:
         self.random = random.Random(seed)
         self._now = now
         self.disk_log: list[Entry] = list(entries_of(*terms))
+        self.disk_start: Snapshot | None = None
+        """What the log on the disk starts after."""
         last_term = self.disk_log[-1].term if self.disk_log else 0
         self.disk_term_and_vote = TermAndVote(last_term if current_term is None else current_term, voted_for)
         self.start()
 
     def start(self) -> None:
-        """Start, or start again, with what is on the disk and nothing else. The state machine starts empty."""
+        """Start, or start again, with what is on the disk and nothing else. The state machine starts empty, or with the
+        snapshot that the log starts after."""
+        start = self.disk_start or Snapshot(0, 0, self.configuration)
         self.raft = Raft(
             node_id=self.id,
-            configuration=self.configuration,
-            log=RaftLog(self.disk_log),
+            configuration=start.configuration,
+            log=RaftLog(self.disk_log, start.index, start.term),
             term_and_vote=self.disk_term_and_vote,
-            last_applied=0,
+            last_applied=start.index,
             options=self.options,
             random=self.random,
             now=self._now(),
@@ -74,6 +78,10 @@ class Server:
         self.outgoing: list[Envelope] = []
         self.writing: list[tuple[Save | None, tuple[Envelope, ...]]] = []
         self.applied: list[Entry] = []
+        self.installed: list[Snapshot] = []
+        self._given_out = start.index
+        self.to_send: list[NodeId] = []
+        """To whom a snapshot is to be sent."""
         self.reads: list[ReadReady] = []
         self.lost_reads: list[int] = []
         self._view = self.raft.view()
@@ -99,7 +107,17 @@ class Server:
         self.outgoing.extend(ready.messages)
         if ready.save is not None or ready.messages_after_save:
             self.writing.append((ready.save, ready.messages_after_save))
+        if ready.install is not None:
+            assert ready.save is not None
+            assert (ready.save.log_start, ready.save.replaces_log) == (ready.install, True)
+            assert not ready.committed
+            self.installed.append(ready.install)
+            self._given_out = ready.install.index
+        for entry in ready.committed:
+            assert entry.index == self._given_out + 1, f"{entry} is to be applied after {self._given_out}"
+            self._given_out = entry.index
         self.applied.extend(ready.committed)
+        self.to_send.extend(ready.snapshots_to_send)
         self.reads.extend(ready.reads)
         self.lost_reads.extend(ready.lost_reads)
 
@@ -110,14 +128,23 @@ class Server:
         save, messages = self.writing.pop(0)
         due = True
         if save is not None:
-            if save.term_and_vote is not None:
-                self.disk_term_and_vote = save.term_and_vote
-            if save.entries:
-                self.disk_log[save.entries[0].index - 1 :] = save.entries
+            self._store(save)
             due = self.raft.saved(save, self._now())
         self.outgoing.extend(messages)
         self.take(due)
         return True
+
+    def _store(self, save: Save) -> None:
+        if save.term_and_vote is not None:
+            self.disk_term_and_vote = save.term_and_vote
+        if save.log_start is not None:
+            self.disk_start = save.log_start
+            kept = [] if save.replaces_log else self.disk_log
+            self.disk_log = [entry for entry in kept if entry.index > save.log_start.index]
+        if save.entries:
+            first = self.disk_start.index + 1 if self.disk_start is not None else 1
+            assert first <= save.entries[0].index <= first + len(self.disk_log), "a gap"
+            self.disk_log[save.entries[0].index - first :] = save.entries
 
     def write_all(self) -> None:
         """Every write ends, also those that begin meanwhile."""
@@ -147,6 +174,12 @@ class Server:
         """The heartbeat timer fires."""
         self.raft.heartbeat_timeout(self._now())
         self.take()
+
+    def compact(self, index: int | None = None) -> None:
+        """Compact the log up to `index`, or all that is applied, and write that down."""
+        self.raft.compact(self.view.last_applied if index is None else index)
+        self.take()
+        self.write_all()
 
     def propose(self, data: bytes) -> Entry:
         """A client's command. Raises NotLeader or Overloaded."""
@@ -224,11 +257,25 @@ class Cluster:
                 return True
         return False
 
+    def send_snapshot(self) -> bool:
+        """The first snapshot that a server is to send has arrived, or has failed on a cut link. False if none is."""
+        for server in self:
+            if server.to_send:
+                peer, raft = server.to_send.pop(0), server.raft
+                if {(server.id, peer), (peer, server.id)} & self._cut:
+                    raft.snapshot_failed(peer, self.now)
+                else:
+                    raft.snapshot_delivered(peer, raft.snapshot_at(server.view.last_applied), self.now)
+                server.take()
+                return True
+        return False
+
     def settle(self, writing: Iterable[NodeId] | None = None) -> None:
-        """Deliver messages and finish writes until there are none; with `writing`, only these servers' disks write."""
+        """Deliver messages, send snapshots and finish writes until there are none; with `writing`, only these servers'
+        disks write."""
         disks = [server for server in self if writing is None or server.id in set(writing)]
         for _ in range(10_000):
-            if not any([self.deliver_one(), *(disk.write() for disk in disks)]):
+            if not any([self.deliver_one(), self.send_snapshot(), *(disk.write() for disk in disks)]):
                 return
         raise AssertionError("the cluster does not settle: servers go on sending for ever")
 

@@ -55,6 +55,11 @@ class OneStateTests(SynchronousTestCase):
         """A state machine that is ahead of the log after a crash could not be explained."""
         self.assert_broken(attrs.evolve(FOLLOWER, durable_index=5), "what is applied is durable")
 
+    def test_what_is_applied_is_in_a_snapshot(self) -> None:
+        """The data of a snapshot are durable before the log that starts after it is."""
+        check(attrs.evolve(FOLLOWER, last_applied=6, durable_index=0, first_index=7))
+        self.assert_broken(attrs.evolve(FOLLOWER, last_applied=7, durable_index=0, first_index=7), "or in a snapshot")
+
     def test_no_entry_of_a_term_to_come(self) -> None:
         """§5.1: whoever takes an entry has entered its term."""
         self.assert_broken(attrs.evolve(FOLLOWER, last_term=6), "term to come")

@@ -176,6 +176,51 @@ class ChangingTests(SynchronousTestCase):
             log.compact(2)
 
 
+class RestoringTests(SynchronousTestCase):
+    """A snapshot takes the place of the log."""
+
+    def test_everything_is_forgotten(self) -> None:
+        """hazard S7: the log ends where the snapshot does, also where it was longer, and goes on from there."""
+        for terms in [(1, 1), (1, 2, 2, 2, 2)]:
+            log = RaftLog(entries_of(*terms))
+            log.restore(4, 3)
+            self.assertEqual((log.snapshot_index, log.snapshot_term, log.first_index), (4, 3, 5))
+            self.assertEqual((log.last_index, log.last_term, log.term_at(4)), (4, 3, 3))
+            self.assertRaises(Compacted, log.entry, 4)
+            log.append((Entry(5, 3, EntryKind.COMMAND, b""),))
+            self.assertEqual(log.last_index, 5)
+
+    def test_written_as_entries_are(self) -> None:
+        """hazard S9: nothing of it is durable before its own write ends, which is given out once, with the entries that
+        have come since."""
+        for entries in [(), entries_of(1, 1, 1, 3, 3, 3)[4:]]:
+            log = RaftLog(entries_of(1, 2))
+            log.restore(4, 3)
+            log.append(entries)
+            self.assertEqual(log.durable_index, 0)
+            self.assertEqual(log.take_unsaved(), entries)
+            self.assertEqual((log.take_unsaved(), log.durable_index), ((), 0))
+            log.mark_durable(log.last_index, 3)
+            self.assertEqual(log.durable_index, log.last_index)
+
+    def test_writes_that_were_under_way(self) -> None:
+        """hazards R11, S9: they end later, and say nothing of the log as it is now; writes end in order all the
+        same."""
+        log = RaftLog()
+        log.append(entries_of(1, 1, 2, 2, 2, 2))
+        log.take_unsaved()
+        log.restore(4, 3)
+        log.take_unsaved()
+        log.append(entries_of(1, 1, 1, 3, 3, 3)[4:])
+        log.take_unsaved()
+        log.mark_durable(6, 2)
+        self.assertEqual(log.durable_index, 0)
+        log.mark_durable(4, 3)
+        self.assertEqual(log.durable_index, 4)
+        log.mark_durable(6, 3)
+        self.assertEqual(log.durable_index, 6)
+
+
 class DurabilityTests(SynchronousTestCase):
     """What has been given out to be written, and what is written."""
 
@@ -255,7 +300,9 @@ class Twin:
         self.log = RaftLog()
         self.entries: list[Entry] = []
         self.disk: list[Entry] = []
-        self.writing: list[tuple[Entry, ...]] = []
+        self.writing: list[tuple[tuple[Entry, ...] | None, tuple[Entry, ...]]] = []
+        """What takes the place of the whole log first, if anything does; then entries."""
+        self.restored = False
         self.snapshot = 0
         self.term = 1
 
@@ -277,18 +324,33 @@ class Twin:
 
     def compact(self, number: int) -> None:
         """What is applied is durable, so it never is truncated."""
-        self.snapshot += number % (self.log.durable_index - self.snapshot + 1)
-        self.log.compact(self.snapshot)
+        if self.log.durable_index >= self.snapshot:
+            self.snapshot += number % (self.log.durable_index - self.snapshot + 1)
+            self.log.compact(self.snapshot)
+
+    def restore(self, number: int) -> None:
+        """The snapshot's last entry is not in the log, whose own may be of any other term, or not be there."""
+        self.snapshot += 1 + number % (len(self.entries) - self.snapshot + 3)
+        self.term += 1
+        self.entries = [Entry(index, self.term, EntryKind.COMMAND, b"") for index in range(1, self.snapshot + 1)]
+        self.log.restore(self.snapshot, self.term)
+        self.restored = True
 
     def save(self, _: int) -> None:
-        if unsaved := self.log.take_unsaved():
-            self.writing.append(unsaved)
+        unsaved = self.log.take_unsaved()
+        if unsaved or self.restored:
+            self.writing.append((tuple(self.entries[: self.snapshot]) if self.restored else None, unsaved))
+            self.restored = False
 
     def write(self, _: int) -> None:
         if self.writing:
-            written = self.writing.pop(0)
-            self.disk[written[0].index - 1 :] = written
-            self.log.mark_durable(written[-1].index, written[-1].term)
+            whole, written = self.writing.pop(0)
+            if whole is not None:
+                self.disk[:] = whole
+            if written:
+                self.disk[written[0].index - 1 :] = written
+            last = (written or whole or ())[-1]
+            self.log.mark_durable(last.index, last.term)
 
     def term_at(self, index: int) -> int:
         return self.entries[index - 1].term if index else 0
@@ -325,7 +387,7 @@ class Twin:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["append", "append", "save", "save", "write", "write", "truncate", "compact"]),
+        st.sampled_from(["append", "append", "save", "save", "write", "write", "truncate", "compact", "restore"]),
         st.integers(0, 60),
     ),
     min_size=15,

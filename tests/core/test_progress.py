@@ -50,7 +50,7 @@ class ProbeTests(SynchronousTestCase):
         """§5.3: next_index goes back, and the next probe may leave at once."""
         progress = probing()
         progress.sent(1, 10, 0, now=0.0)
-        progress.refused(1, hint=4)
+        progress.refused(1, hint=4, snapshot_index=0)
         self.assertEqual(numbers(progress), (PROBE, 0, 5))
         self.assertTrue(progress.may_send(PLENTY, PLENTY))
 
@@ -145,7 +145,7 @@ class ReplicateTests(SynchronousTestCase):
         progress = replicating()
         progress.sent(2, 12, 10, now=0.0)
         progress.sent(3, 14, 10, now=0.0)
-        progress.refused(3, hint=11)
+        progress.refused(3, hint=11, snapshot_index=0)
         self.assertEqual(numbers(progress), (PROBE, 10, 12))
         self.assertTrue(progress.may_send(1, 1))
         progress.sent(4, 11, 0, now=0.0)
@@ -156,7 +156,7 @@ class ReplicateTests(SynchronousTestCase):
         """hazard R3: match_index is known, whatever the hint says, and next_index stays above it."""
         progress = replicating()
         progress.sent(2, 12, 10, now=0.0)
-        progress.refused(2, hint=3)
+        progress.refused(2, hint=3, snapshot_index=0)
         self.assertEqual(numbers(progress), (PROBE, 10, 11))
 
     def test_stale_refusal(self) -> None:
@@ -166,7 +166,7 @@ class ReplicateTests(SynchronousTestCase):
         progress.accepted(2, 12)
         progress.sent(3, 14, 10, now=0.0)
         for request_id in (1, 2, 9):
-            progress.refused(request_id, hint=3)
+            progress.refused(request_id, hint=3, snapshot_index=0)
             self.assertEqual(numbers(progress), (REPLICATE, 12, 15))
             self.assertFalse(progress.may_send(1, PLENTY))
 
@@ -188,18 +188,69 @@ class ReplicateTests(SynchronousTestCase):
 
 
 class SnapshotTests(SynchronousTestCase):
-    """What the follower needs is compacted."""
+    """What the follower needs is compacted: the leader's log starts after entry 20."""
 
-    def test_nothing_is_sent(self) -> None:
-        """hazard R13: no entries can be, until the follower is probed again."""
+    def refused(self) -> Progress:
+        """The follower has entry 10, and has refused entry 20."""
+        progress = replicating()
+        progress.probe_at(20)
+        progress.sent(2, 20, 0, now=0.0)
+        progress.refused(2, hint=12, snapshot_index=20)
+        return progress
+
+    def test_a_probe_comes_first(self) -> None:
+        """Often only an answer was lost. The probe stands where the log starts, whatever was under way."""
         progress = replicating()
         progress.sent(2, 14, 10, now=0.0)
-        progress.needs_snapshot()
-        self.assertIs(progress.state, SNAPSHOT)
-        self.assertFalse(progress.may_send(PLENTY, PLENTY))
-        progress.refused(2, hint=3)
-        progress.probe()
+        progress.probe_at(20)
+        self.assertEqual(numbers(progress), (PROBE, 10, 21))
         self.assertTrue(progress.may_send(1, 1))
+        progress.sent(3, 20, 0, now=0.0)
+        progress.accepted(3, 20)
+        self.assertEqual(numbers(progress), (REPLICATE, 20, 21))
+
+    def test_a_probe_never_stands_below_the_match(self) -> None:
+        """hazard R3: a late answer has said more."""
+        progress = replicating(match_index=25)
+        progress.probe_at(20)
+        self.assertEqual(numbers(progress), (PROBE, 25, 26))
+
+    def test_nothing_is_sent(self) -> None:
+        """hazard R13: no entries can be; an answer that is owed is none, and so nobody asks."""
+        progress = self.refused()
+        self.assertEqual(numbers(progress)[:2], (SNAPSHOT, 10))
+        self.assertFalse(progress.may_send(PLENTY, PLENTY))
+        self.assertFalse(progress.is_due(100.0, patience=0.5))
+        self.assertFalse(progress.refused(2, hint=12, snapshot_index=20), "a copy of the same refusal")
+
+    def test_the_log_starts_later_by_now(self) -> None:
+        """hazard R17: what refused where the log started then does not match where it starts now."""
+        progress = replicating()
+        progress.probe_at(20)
+        progress.sent(2, 20, 0, now=0.0)
+        progress.refused(2, hint=19, snapshot_index=30)
+        self.assertIs(progress.state, SNAPSHOT)
+
+    def test_a_refusal_further_up(self) -> None:
+        """The logs may yet match above the log's start: there is a probe for that."""
+        progress = replicating()
+        progress.probe_at(25)
+        progress.sent(2, 25, 0, now=0.0)
+        progress.refused(2, hint=22, snapshot_index=20)
+        self.assertEqual(numbers(progress), (PROBE, 10, 23))
+
+    def test_entries_refused(self) -> None:
+        """A message before them may be lost, and with it nothing that a probe would not find."""
+        progress = replicating()
+        progress.sent(2, 12, 10, now=0.0)
+        progress.refused(2, hint=10, snapshot_index=20)
+        self.assertIs(progress.state, PROBE)
+
+    def test_a_late_acknowledgement(self) -> None:
+        """hazard R3: it counts, and the snapshot is on its way all the same."""
+        progress = self.refused()
+        progress.accepted(1, 22)
+        self.assertEqual(numbers(progress), (SNAPSHOT, 22, 23))
 
 
 class OwedTests(SynchronousTestCase):
@@ -227,18 +278,18 @@ class OwedTests(SynchronousTestCase):
         progress = replicating()
         progress.probe()
         progress.sent(2, 10, 0, now=0.0)
-        self.assertTrue(progress.refused(2, hint=3))
+        self.assertTrue(progress.refused(2, hint=3, snapshot_index=0))
         self.assertEqual(numbers(progress), (ProgressState.LOST, 10, 11))
         self.assertEqual(progress.counted_index, 0)
         self.assertFalse(progress.may_send(PLENTY, PLENTY))
-        self.assertFalse(progress.refused(2, hint=3), "a copy of the same refusal")
+        self.assertFalse(progress.refused(2, hint=3, snapshot_index=0), "a copy of the same refusal")
 
     def test_acknowledged_anew(self) -> None:
         """hazard R23: it counts again when it has acknowledged all that it had, in answer to a request made since."""
         progress = replicating()
         progress.probe()
         progress.sent(2, 10, 0, now=0.0)
-        progress.refused(2, hint=3)
+        progress.refused(2, hint=3, snapshot_index=0)
         for request_id, match_index in [(2, 10), (1, 12)]:  # from before the loss, and late
             progress.accepted(request_id, match_index)
             self.assertEqual(progress.counted_index, 0)
@@ -253,16 +304,17 @@ class OwedTests(SynchronousTestCase):
         progress = probing()
         progress.sent(2, 10, 0, now=0.0)
         progress.accepted(1, 9)
-        self.assertFalse(progress.refused(2, hint=5))
-        self.assertEqual(numbers(progress), (PROBE, 9, 10))
+        progress.refused(2, hint=5, snapshot_index=0)
+        self.assertEqual((progress.has_lost_data, *numbers(progress)), (False, PROBE, 9, 10))
         self.assertTrue(progress.may_send(1, 1))
 
     def test_probing_has_an_end(self) -> None:
         """hazard R23: whatever the hints say, each probe that is refused stands lower than the one before."""
         progress, request_id = probing(), 0
-        while not (request_id and progress.refused(request_id, hint=10)):
+        while progress.state is PROBE:
             request_id += 1
             progress.sent(request_id, progress.next_index - 1, 0, now=0.0)
+            progress.refused(request_id, hint=10, snapshot_index=0)
         self.assertEqual(request_id, 11)
 
 
@@ -273,7 +325,7 @@ class AnyOrderTests(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from(["send", "send", "accept", "refuse", "probe", "ask", "snapshot"]),
+                st.sampled_from(["send", "send", "accept", "refuse", "probe", "ask", "probe at"]),
                 st.integers(0, 8),
                 st.integers(0, 12),
             )
@@ -293,13 +345,13 @@ class AnyOrderTests(SynchronousTestCase):
                 case "accept":
                     progress.accepted(last_id - number, min(index, progress.next_index - 1))
                 case "refuse":
-                    progress.refused(last_id - number, index)
+                    progress.refused(last_id - number, index, snapshot_index=number)
                 case "probe":
                     progress.probe()
                 case "ask":
                     progress.asked(0.0)
-                case "snapshot":
-                    progress.needs_snapshot()
+                case "probe at":
+                    progress.probe_at(index)
             self.assertGreater(progress.next_index, progress.match_index)
             self.assertGreaterEqual(progress.match_index, before)
         progress.accepted(last_id, progress.next_index - 1)

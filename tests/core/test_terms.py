@@ -3,11 +3,13 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server, request_vote
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import (
     AppendEntries,
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     RequestVote,
     RequestVoteReply,
@@ -19,6 +21,8 @@ from txraft.core.state import RaftOptions
 from txraft.core.terms import LARGEST_JUMP
 
 TERM = 5
+SNAPSHOT = Snapshot(1, 1, Configuration(voters=(1, 2, 3)))
+"""Of what all servers have."""
 
 
 def of_term(term: int) -> list[Message]:
@@ -33,6 +37,7 @@ def of_term(term: int) -> list[Message]:
         AppendEntriesReply(term, 1, False, 0, 0),
         Heartbeat(term, 0, 0, 0),
         HeartbeatReply(term, 0),
+        InstallSnapshot(term, 1, SNAPSHOT),
     ]
 
 
@@ -77,7 +82,12 @@ class LaterTermTests(SynchronousTestCase):
 
     def test_it_is_durable_before_anyone_hears_of_it(self) -> None:
         """hazard E1: an answer that names the new term leaves after the save of the term."""
-        requests: tuple[Message, ...] = (request_vote(9), AppendEntries(9, 1, 7, 7, (), 0), Heartbeat(9, 0, 0, 0))
+        requests: tuple[Message, ...] = (
+            request_vote(9),
+            AppendEntries(9, 1, 7, 7, (), 0),
+            Heartbeat(9, 0, 0, 0),
+            InstallSnapshot(9, 1, SNAPSHOT),
+        )
         for request in requests:
             server = server_in(Role.FOLLOWER)
             server.receive(2, request)
@@ -124,6 +134,7 @@ class OlderTermTests(SynchronousTestCase):
             ),
             AppendEntries(TERM - 1, 3, 0, 0, (), 0): AppendEntriesReply(TERM, 0, False, 0, 0),
             Heartbeat(TERM - 1, 0, 0, 4): HeartbeatReply(TERM, 0),
+            InstallSnapshot(TERM - 1, 3, SNAPSHOT): AppendEntriesReply(TERM, 0, False, 0, 0),
         }
         for role in Role:
             for request, answer in answers.items():

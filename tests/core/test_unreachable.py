@@ -1,4 +1,4 @@
-"""Followers that do not answer, or whose entries are compacted: the others go on, and they are fed when they return."""
+"""Followers that do not answer: the others go on, and they are fed when they return."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,47 +7,6 @@ from txraft.core.log import size_of
 from txraft.core.messages import AppendEntries, AppendEntriesReply, HeartbeatReply
 from txraft.core.ready import LostData
 from txraft.core.state import RaftOptions
-
-
-class CompactionTests(SynchronousTestCase):
-    """What a follower needs may be compacted. (That it is then sent a snapshot is not these tests' matter.)"""
-
-    def compacted(self, kept_from: int) -> Cluster:
-        """Server 3 has entry 1 only; server 1 leads, and has compacted all below `kept_from`."""
-        cluster = Cluster(3)
-        leader = cluster.elect(1)
-        cluster.isolate(3)
-        for number in range(4):
-            leader.propose(b"%d" % number)
-        cluster.run(1)
-        leader.raft.log.compact(kept_from - 1)
-        cluster.heal()
-        return cluster
-
-    def test_a_needed_entry_is_compacted(self) -> None:
-        """hazards R13, R14: no error, and nothing is invented about the term of what is gone; the others go on."""
-        cluster = self.compacted(kept_from=4)
-        cluster.run(2)
-        entry = cluster[1].propose(b"x")
-        cluster.settle()
-        self.assertEqual((cluster[3].terms, cluster[2].disk_log[-1]), ([1], entry))
-        self.assertIn(entry, cluster[1].applied)
-
-    def test_a_hint_below_the_first_index(self) -> None:
-        """hazard R14: a follower without any log, at a leader that has compacted."""
-        cluster = self.compacted(kept_from=4)
-        cluster[3].disk_log.clear()
-        cluster[3].start()
-        leader = cluster.win(2)
-        leader.raft.log.compact(leader.view.last_applied)
-        cluster.run(1)
-        self.assertEqual((cluster[3].terms, len(cluster.leaders())), ([], 1))
-
-    def test_the_last_compacted_entry_is_the_one_before(self) -> None:
-        """hazard R13: its term is known, so a follower that ends there needs no snapshot."""
-        cluster = self.compacted(kept_from=2)
-        cluster.run(2)
-        self.assertEqual(cluster[3].disk_log, cluster[1].disk_log)
 
 
 class UnreachableTests(SynchronousTestCase):
@@ -190,17 +149,18 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(sent, 3)
 
     def test_compacted_while_it_owes_an_answer(self) -> None:
-        """hazards R13, R21: what it would be asked about is gone, so it is not asked."""
+        """hazards R13, R21: what it would be asked about is gone, so it is asked where the log starts now."""
         cluster = self.cluster()
         leader = cluster[1]
         self.propose(cluster, 5)
         leader.raft.peer_connected(3)
         leader.take()
-        leader.raft.log.compact(leader.view.last_applied)
+        leader.compact()
         leader.outgoing.clear()
         cluster.advance(1)
         leader.receive(3, HeartbeatReply(leader.view.current_term, 0))
-        self.assertEqual(requests(leader, 3), [])
+        request = only_request(leader, 3)
+        self.assertEqual((request.prev_log_index, request.entries), (leader.view.first_index - 1, ()))
 
     def test_it_answers_again(self) -> None:
         """hazard R15: everything in flight was lost, and the limit is reached; time passes, and replication resumes."""

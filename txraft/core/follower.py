@@ -1,6 +1,14 @@
 """A follower's side of replication (§5.3). Any of these requests may be a duplicate, late, or out of order (R19)."""
 
-from txraft.core.messages import AppendEntries, AppendEntriesReply, Entry, Heartbeat, HeartbeatReply, NodeId
+from txraft.core.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Entry,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    NodeId,
+)
 from txraft.core.state import State
 from txraft.errors import DataLost, InvariantViolated
 
@@ -11,8 +19,9 @@ def on_append_entries(state: State, leader: NodeId, request: AppendEntries) -> N
     The answer leaves when the entries are durable.
     """
     log = state.log
-    if not _matches_before(state, request):
-        hint = log.match_hint(request.prev_log_index, request.prev_log_term)
+    if not _matches_at(state, request.prev_log_index, request.prev_log_term):
+        # What is compacted matches any leader's log, whatever the terms are said to be (hazard R14).
+        hint = max(log.match_hint(request.prev_log_index, request.prev_log_term), log.snapshot_index)
         state.answer(leader, AppendEntriesReply(state.current_term, request.request_id, False, hint, log.term_at(hint)))
         return
     _append_what_is_new(state, request.entries)
@@ -20,6 +29,21 @@ def on_append_entries(state: State, leader: NodeId, request: AppendEntries) -> N
     verified = request.prev_log_index + len(request.entries)
     state.commit_to(min(request.leader_commit, verified))
     state.answer(leader, AppendEntriesReply(state.current_term, request.request_id, True, verified, 0))
+
+
+def on_install_snapshot(state: State, leader: NodeId, request: InstallSnapshot) -> None:
+    """InstallSnapshot of the current term (Figure 13, "Receiver implementation", steps 6 to 8). What it stands for is
+    on the disk already; the answer leaves when the log starts there.
+
+    Where the log has the snapshot's last entry, it has everything before it too, and perhaps more: that stays, and all
+    that is new is that so much is committed (hazard S8). Otherwise it ends before that entry, or conflicts with it, and
+    the snapshot takes the place of all of it (hazard S7).
+    """
+    snapshot = request.snapshot
+    if not _matches_at(state, snapshot.index, snapshot.term):
+        state.install(snapshot)
+    state.commit_to(snapshot.index)
+    state.answer(leader, AppendEntriesReply(state.current_term, request.request_id, True, snapshot.index, 0))
 
 
 def on_heartbeat(state: State, leader: NodeId, request: Heartbeat) -> None:
@@ -31,13 +55,12 @@ def on_heartbeat(state: State, leader: NodeId, request: Heartbeat) -> None:
     state.answer(leader, HeartbeatReply(state.current_term, request.read_round))
 
 
-def _matches_before(state: State, request: AppendEntries) -> bool:
-    """Whether the logs match at prev_log_index. What is committed here matches any leader's log (Leader Completeness),
-    so what is compacted does (hazard R6).
+def _matches_at(state: State, index: int, term: int) -> bool:
+    """Whether the log matches the leader's, which has the entry (index, term). What is committed here matches any
+    leader's log (Leader Completeness), so what is compacted does (hazard R6).
 
     Raises DataLost where something that is committed does not: then the state machine's data are of another log.
     """
-    index, term = request.prev_log_index, request.prev_log_term
     if index < state.log.snapshot_index:
         return True
     if index <= state.commit_index:

@@ -48,8 +48,8 @@ def check(view: View) -> None:
         raise _broken("the compacted, applied, committed and last index are in this order", view)
     if view.durable_index > view.last_index:
         raise _broken("what is durable is in the log", view)
-    if view.last_applied > view.durable_index:
-        raise _broken("what is applied is durable here", view)
+    if view.last_applied > max(view.durable_index, view.first_index - 1):
+        raise _broken("what is applied is durable here, or in a snapshot that is", view)
     if view.last_term > view.current_term:
         raise _broken("no entry is of a term to come", view)
     if (view.role is Role.LEADER) != (view.leader_id == view.node_id):

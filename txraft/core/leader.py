@@ -7,12 +7,13 @@ handing over when its own disk hangs.
 
 from txraft.core.lateness import Lateness
 from txraft.core.messages import AppendEntriesReply, Entry, HeartbeatReply, NodeId
+from txraft.core.progress import ProgressState
 from txraft.core.quorum import has_quorum
 from txraft.core.reads import Reads
 from txraft.core.replication import Replication
 from txraft.core.state import State, Write
 from txraft.core.transfer import Transfer
-from txraft.errors import NoSuchVoter, TargetLostData, TargetSilent, TransferUnderWay
+from txraft.errors import NoSuchVoter, TargetBehind, TargetLostData, TargetSilent, TransferUnderWay
 
 
 class Leader:
@@ -67,7 +68,7 @@ class Leader:
     def transfer_leadership(self, target: NodeId, now: float) -> None:
         """Hand leadership to `target` (thesis §3.10).
 
-        Raises TransferUnderWay, NoSuchVoter, TargetSilent or TargetLostData.
+        Raises TransferUnderWay, NoSuchVoter, TargetSilent, TargetLostData or TargetBehind.
         """
         if self.transfer is not None:
             raise TransferUnderWay(self.transfer.target)
@@ -78,22 +79,26 @@ class Leader:
             raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
         if not self._has_heard(target, now):
             raise TargetSilent(f"node {target} has not answered for an election timeout, so it was not asked to lead")
-        if self.replication.progress[target].has_lost_data:
+        progress = self.replication.progress[target]
+        if progress.has_lost_data:
             raise TargetLostData(f"node {target} has lost what it had acknowledged, so it was not asked to lead")
+        if progress.state is ProgressState.SNAPSHOT:
+            raise TargetBehind(f"node {target} is being sent a snapshot, so it was not asked to lead; try again later")
         self._hand_over(target, now)
 
     # Outputs
 
     def successor(self, now: float) -> NodeId | None:
         """The voter that is furthest ahead of those that have answered within an election timeout, if any have. It is
-        none that has lost data (hazard R23)."""
-        progress, configuration = self.replication.progress, self._state.configuration
-        heard = [
-            peer
-            for peer in progress
-            if configuration.is_voter(peer) and self._has_heard(peer, now) and not progress[peer].has_lost_data
-        ]
-        return max(heard, key=lambda peer: progress[peer].match_index, default=None)
+        none that has lost data (hazard R23), or needs a snapshot first."""
+        configuration = self._state.configuration
+        match_index = {
+            peer: progress.match_index
+            for peer, progress in self.replication.progress.items()
+            if configuration.is_voter(peer) and self._has_heard(peer, now)
+            if not progress.has_lost_data and progress.state is not ProgressState.SNAPSHOT
+        }
+        return max(match_index, key=lambda peer: match_index[peer], default=None)
 
     def send(self, now: float) -> None:
         """Send everything that the inputs so far have made due."""

@@ -50,7 +50,8 @@ class RaftLog:
         self._entries: list[Entry] = []
         self.append(tuple(entries))
         self.durable_index = self.last_index
-        """Everything up to here is on this server's disk. Goes back only when what it covers is truncated."""
+        """Everything up to here is on this server's disk. Goes back only when what it covers is truncated, and to 0
+        when a snapshot takes the place of it all."""
         self.given_out_index = self.last_index
         """Everything up to here has been given out to be written."""
         self._writes: deque[_Write] = deque()
@@ -129,23 +130,37 @@ class RaftLog:
             write.kept = min(write.kept, index - 1)
 
     def compact(self, index: int) -> None:
-        """Forget everything up to `index`, which is applied and durable, and in a snapshot."""
+        """Forget everything up to `index`, which is held, applied and durable."""
         self.snapshot_term = self.term_at(index)
         del self._entries[: index - self.snapshot_index]
         self.snapshot_index = index
         self.first_index = index + 1
 
+    def restore(self, snapshot_index: int, snapshot_term: int) -> None:
+        """Forget everything, and go on from the entry (snapshot_index, snapshot_term), which is not held and is above
+        snapshot_index as it was (hazard S7). That the log starts there is to be written, as entries are.
+        """
+        self._entries.clear()
+        self.snapshot_index = self.last_index = snapshot_index
+        self.snapshot_term = self.last_term = snapshot_term
+        self.first_index = snapshot_index + 1
+        self.durable_index = self.given_out_index = 0
+        for write in self._writes:
+            write.kept = 0
+
     def take_unsaved(self) -> tuple[Entry, ...]:
-        """What has not been given out to be written yet; from now on it counts as given out."""
+        """What has not been given out to be written yet; from now on it counts as given out, and so does a start of the
+        log that `restore` has made."""
         if self.given_out_index == self.last_index:
             return ()
-        unsaved = self.between(self.given_out_index + 1, self.last_index)
+        unsaved = self.between(max(self.given_out_index + 1, self.first_index), self.last_index)
         self.given_out_index = self.last_index
         self._writes.append(_Write(self.last_index, self.last_term, self.last_index))
         return unsaved
 
     def mark_durable(self, index: int, term: int) -> None:
-        """The oldest of the writes that were given out is durable; it ended with the entry (index, term).
+        """The oldest of the writes that were given out is durable; it ended with the entry (index, term), or made the
+        log start after it.
 
         What has been truncated since it was given out does not count, even where the same entry has come back: later
         writes will take it off the disk, and put it there again, in that order (hazard R11).

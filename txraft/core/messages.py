@@ -83,7 +83,7 @@ class AppendEntries:
 
 @value_class
 class AppendEntriesReply:
-    """Answers AppendEntries, after what it asked for is durable."""
+    """Answers AppendEntries or InstallSnapshot, after what it asked for is durable."""
 
     term: int
     request_id: int
@@ -136,7 +136,7 @@ class TimeoutNow:
     term: int
 
 
-Request: TypeAlias = RequestVote | AppendEntries | Heartbeat
+Request: TypeAlias = RequestVote | AppendEntries | Heartbeat | InstallSnapshot
 """What is answered."""
 Reply: TypeAlias = RequestVoteReply | AppendEntriesReply | HeartbeatReply
 Message: TypeAlias = Request | Reply | TimeoutNow
@@ -159,7 +159,7 @@ def refusal(request: Request, current_term: int) -> Reply:
     match request:
         case RequestVote():
             return RequestVoteReply(current_term, request.round, request.pre_vote, vote_granted=False)
-        case AppendEntries():
+        case AppendEntries() | InstallSnapshot():
             return AppendEntriesReply(current_term, 0, False, 0, 0)
         case Heartbeat():
             return HeartbeatReply(current_term, 0)

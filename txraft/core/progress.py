@@ -1,8 +1,9 @@
 """What a leader knows of one follower, and how it feeds it (etcd calls the same thing so).
 
     PROBE ──────── an answer shows where the logs match ─────────> REPLICATE
-      ^ <──────────────── refused, reconnected ────────────────────────┘
-      ├──── what it needs is compacted ──> SNAPSHOT
+      ^ <────── refused, reconnected, what it needs is compacted ──────┘
+      ├──── refuses where the leader's log starts ──> SNAPSHOT
+      ^ <────── it has the snapshot, or did not get it ──┘
       └──── refuses what it had acknowledged ──> LOST
 
 Probing, one message without entries is under way at a time, so that a follower that is away costs next to nothing
@@ -14,6 +15,11 @@ heartbeats is asked once a heartbeat interval whether it has all that was sent t
 which stands where the next entry would, under the number of the last one, so that any answer counts. One that has lost
 something refuses at once, and is probed; one that has it answers when its disk has written it, and is not sent it
 again (hazards R15, R18, R21). A follower that does not even answer heartbeats is sent nothing until it does.
+
+A follower that needs what is compacted is probed where the log starts: often only an answer was lost. One that refuses
+that is sent a snapshot, by the driver, and meanwhile nothing else. When it has the data, InstallSnapshot is its next
+probe. When it could not be sent them, it is probed again as after a lost probe: at a heartbeat's pace. The log may
+start later each time, and all of this ends as before (hazard R17).
 
 A follower that refuses what it had acknowledged has lost it. The leader counts on nothing that this follower has until
 it has acknowledged all of that anew (hazard R23): match_index says what it had, `counted_index` what it surely has.
@@ -39,7 +45,7 @@ class ProgressState(enum.Enum):
 
 @value_class
 class InFlight:
-    """An AppendEntries that is not answered yet."""
+    """An AppendEntries or InstallSnapshot that is not answered yet."""
 
     request_id: int
     last_index: int
@@ -72,7 +78,7 @@ class Progress:
         return 0 if self.has_lost_data else self.match_index
 
     def sent(self, request_id: int, last_index: int, size: int, now: float) -> None:
-        """An AppendEntries left, with entries up to last_index (probing: with none)."""
+        """A request left, with entries up to last_index (probing: with none)."""
         self._inflight.append(InFlight(request_id, last_index, size, last_index <= self.match_index))
         self._inflight_bytes += size
         self._asked_at = now
@@ -110,10 +116,10 @@ class Progress:
         ):
             self._inflight_bytes -= self._inflight.popleft().size
 
-    def refused(self, request_id: int, hint: int) -> bool:
-        """The follower's log did not match where the request needed it to; it may match at `hint`. Whether that means
-        that the follower has lost what it had acknowledged: then it is sent nothing until it is probed (hazard R23). A
-        refusal of what is not under way any more is stale and changes nothing (hazard R8).
+    def refused(self, request_id: int, hint: int, snapshot_index: int) -> bool:
+        """The follower's log did not match where the request needed it to; it may match at `hint`, and the leader's log
+        starts after snapshot_index. Whether that changes anything: a refusal of what is not under way any more is stale
+        (hazard R8). A follower that has lost what it had acknowledged is sent nothing until it is probed (hazard R23).
         """
         refused = self._under_way(request_id)
         if refused is None:
@@ -121,19 +127,22 @@ class Progress:
         if refused.is_known:
             self.has_lost_data = True
             self._reset(ProgressState.LOST)
-            return True
-        self._reset(ProgressState.PROBE)
-        # Lower than what was refused, whatever the hint says, so that probing has an end.
-        self.next_index = max(min(hint, refused.last_index - 1), self.match_index) + 1
-        return False
+        elif self.state is ProgressState.PROBE and refused.last_index <= snapshot_index:
+            self._reset(ProgressState.SNAPSHOT)
+        else:
+            self._reset(ProgressState.PROBE)
+            # Lower than what was refused, whatever the hint says, so that probing has an end.
+            self.next_index = max(min(hint, refused.last_index - 1), self.match_index) + 1
+        return True
 
     def probe(self) -> None:
         """Ask anew where the logs match; nothing is in flight any more (hazard R15)."""
         self._reset(ProgressState.PROBE)
 
-    def needs_snapshot(self) -> None:
-        """The entry at next_index, or the one before it, is compacted (hazards R13, R14)."""
-        self._reset(ProgressState.SNAPSHOT)
+    def probe_at(self, index: int) -> None:
+        """Ask whether the logs match at `index`, or at match_index where that is above it."""
+        self._reset(ProgressState.PROBE)
+        self.next_index = max(index, self.match_index) + 1
 
     @property
     def owed(self) -> int | None:

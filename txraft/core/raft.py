@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from random import Random
 
 from txraft.core import follower
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.elections import Elections
 from txraft.core.invariants import View
 from txraft.core.leader import Leader
@@ -15,6 +15,7 @@ from txraft.core.messages import (
     Entry,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     NodeId,
     RequestVote,
@@ -51,8 +52,8 @@ class Raft:
         """A server as it starts, with what its disk has.
 
         `last_applied` is the last entry that the state machine's own data includes; being applied, it is committed.
-        Raises DataLost where entries are missing between it and the log (hazard S18), or the log ends before
-        it.
+        Raises DataLost where entries are missing between it and the log (hazard S18), or the log ends before it. So a
+        snapshot that was not restored before a crash is restored before this.
         """
         if last_applied < log.snapshot_index:
             raise DataLost(
@@ -139,6 +140,23 @@ class Raft:
             self._leader.replication.advance_commit_index(state.log.durable_index)
         return wins or state.applicable_index > state.last_applied
 
+    def compact(self, index: int) -> None:
+        """Forget the log up to `index`, which the state machine has applied and has on its disk; the next save says so
+        to the log's. Does nothing where that is done.
+        """
+        self._state.compact(index)
+
+    def snapshot_delivered(self, peer: NodeId, snapshot: Snapshot, now: float) -> None:
+        """A peer of `Ready.snapshots_to_send` has the data of this snapshot on its disk, whole and checked."""
+        if self._leader is not None:
+            self._leader.replication.snapshot_ended(peer, snapshot, now)
+
+    def snapshot_failed(self, peer: NodeId, now: float) -> None:
+        """A peer of `Ready.snapshots_to_send` could not be sent it all. If it still needs it, `Ready` says so again, a
+        heartbeat interval later at the earliest."""
+        if self._leader is not None:
+            self._leader.replication.snapshot_ended(peer, None, now)
+
     def peer_connected(self, peer: NodeId) -> None:
         """A new connection to a peer has opened; what was sent on an older one may be lost."""
         if self._leader is not None:
@@ -185,6 +203,11 @@ class Raft:
             is_overtaken=leader is not None and leader.is_overtaken,
         )
 
+    def snapshot_at(self, index: int) -> Snapshot:
+        """What a snapshot of everything up to `index`, which is applied, stands for. Raises Compacted below the log's
+        start."""
+        return self._state.snapshot_at(index)
+
     @property
     def log(self) -> RaftLog:
         """The log, to be read only."""
@@ -212,6 +235,9 @@ class Raft:
             case Heartbeat():
                 self._elections.leader_heard(sender, now)
                 follower.on_heartbeat(state, sender, message)
+            case InstallSnapshot():
+                self._elections.leader_heard(sender, now)
+                follower.on_install_snapshot(state, sender, message)
             case RequestVote():
                 self._elections.on_request(sender, message, now)
             case RequestVoteReply():
@@ -234,6 +260,7 @@ class Raft:
     def _leave_leadership_if_lost(self) -> None:
         if self._leader is not None and self._state.role is not Role.LEADER:
             self._leader.reads.give_up()
+            self._state.snapshots_to_send.clear()
             self._leader = None
 
     def _lead_or_refuse(self) -> Leader:

@@ -49,7 +49,8 @@ class Ready:
     """Taken from the core by `Raft.ready()`, in the order of the fields below:
 
     send `messages`; write `save`; when it is durable, and never before, send `messages_after_save` and report the save
-    to `Raft.saved()`. `committed` may be applied at once: it holds only what is durable here too.
+    to `Raft.saved()`. `committed` may be applied at once: it holds only what is durable here too. It follows without a
+    gap on what was given out before, entries and snapshots.
     """
 
     messages: tuple[Envelope, ...]
@@ -61,9 +62,10 @@ class Ready:
     """Ids of reads that this server, no longer the leader, will not confirm. Asking the next leader is safe."""
     install: Snapshot | None = None
     """A snapshot that `save` makes the start of the log. When that is durable the state machine is to be restored from
-    it, after everything that was given out as `committed` earlier and before anything that is given out from now on."""
+    it, after everything that was given out as `committed` earlier and before anything that is given out from now on;
+    with it, nothing is. Entries that it jumps over are not given out any more (hazard C7)."""
     snapshots_to_send: tuple[NodeId, ...] = ()
-    """Followers that need what is compacted here: the driver sends each the data of a snapshot, and reports how that
-    ended to `Raft.snapshot_delivered` or `Raft.snapshot_failed`."""
+    """Followers that need what is compacted here: the driver sends each the data of a snapshot, no older than the start
+    of the log, and reports how that ended, once, to `Raft.snapshot_delivered` or `Raft.snapshot_failed`."""
     lost_data: tuple[LostData, ...] = ()
     """What an operator must hear of. It comes once a minute for a follower, at most, or when that connects anew."""

@@ -1,6 +1,7 @@
 """A leader's log: how its entries reach the followers, and when they are committed (§5.3, §5.4.2)."""
 
 from txraft.core.backlog import Backlog
+from txraft.core.configuration import Snapshot
 from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import (
     MAX_COMMAND_SIZE,
@@ -9,6 +10,7 @@ from txraft.core.messages import (
     Entry,
     EntryKind,
     Heartbeat,
+    InstallSnapshot,
     NodeId,
 )
 from txraft.core.progress import Progress, ProgressState
@@ -89,7 +91,7 @@ class Replication:
         log, options = self._state.log, self._state.options
         while progress.may_send(options.max_inflight_messages, options.max_inflight_size):
             if progress.next_index <= log.snapshot_index:
-                progress.needs_snapshot()
+                progress.probe_at(log.snapshot_index)
             elif progress.state is ProgressState.PROBE:
                 self._send(peer, progress, (), 0, now)
             elif progress.next_index <= log.last_index:
@@ -111,7 +113,7 @@ class Replication:
         if progress.owed is None:
             return
         if progress.next_index <= self._state.log.snapshot_index:
-            progress.needs_snapshot()
+            progress.probe_at(self._state.log.snapshot_index)
             return
         self._request(peer, progress.owed, ())
         progress.asked(now)
@@ -156,9 +158,14 @@ class Replication:
             progress.accepted(reply.request_id, reply.match_index)
             commits = self.advance_commit_index(progress.counted_index)
             return commits or progress.next_index <= self._state.log.last_index
-        if progress.refused(reply.request_id, self._state.log.match_hint(reply.match_index, reply.match_term)):
-            progress.asked(now + LEFT_ALONE)
-            self._state.lost_data.append(LostData(peer, progress.match_index))
+        log = self._state.log
+        hint = log.match_hint(reply.match_index, reply.match_term)
+        if progress.refused(reply.request_id, hint, log.snapshot_index):
+            if progress.state is ProgressState.LOST:
+                progress.asked(now + LEFT_ALONE)
+                self._state.lost_data.append(LostData(peer, progress.match_index))
+            elif progress.state is ProgressState.SNAPSHOT:
+                self._state.snapshots_to_send.append(peer)
         return True
 
     def on_heartbeat_reply(self, peer: NodeId, now: float) -> None:
@@ -167,6 +174,20 @@ class Replication:
         if progress is not None and progress.is_due(now, self._state.options.heartbeat_interval):
             self.ask_again(peer, now)
 
+    def snapshot_ended(self, peer: NodeId, delivered: Snapshot | None, now: float) -> None:
+        """A follower that was to be sent a snapshot has the data of it; or of none, and is left alone as if it had been
+        probed now, and the probe lost. So it is where what follows on the snapshot has been compacted meanwhile."""
+        state, progress = self._state, self.progress.get(peer)
+        if progress is None or progress.state is not ProgressState.SNAPSHOT:  # of an earlier leadership, perhaps
+            return
+        self._last_request_id += 1
+        index = state.log.snapshot_index
+        if delivered is not None and delivered.index >= index:
+            index = delivered.index
+            state.send(peer, InstallSnapshot(state.current_term, self._last_request_id, delivered))
+        progress.probe_at(index)
+        progress.sent(self._last_request_id, index, 0, now)
+
     def _contact(self, peer: NodeId, now: float) -> Progress | None:
         progress = self.progress.get(peer)
         if progress is not None:
@@ -174,6 +195,8 @@ class Replication:
         return progress
 
     def peer_connected(self, peer: NodeId) -> None:
-        """A new connection: whatever was under way on the old one may be lost, so ask where the logs match."""
-        if peer in self.progress:
-            self.progress[peer].probe()
+        """A new connection: whatever was under way on the old one may be lost, so ask where the logs match. How a
+        snapshot ended, the driver says."""
+        progress = self.progress.get(peer)
+        if progress is not None and progress.state is not ProgressState.SNAPSHOT:
+            progress.probe()

@@ -8,7 +8,7 @@ from random import Random
 
 from attrs import define, field, frozen, validators
 
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import RaftLog
 from txraft.core.messages import MAX_BATCH_SIZE, AppendEntriesReply, Entry, Envelope, Message, NodeId, Reply
 from txraft.core.ready import LostData, ReadReady, Ready, Save, TermAndVote
@@ -73,7 +73,7 @@ class State:
     commit_index: int = 0
     """The highest entry known to be committed. Never goes back (hazard R2)."""
     last_applied: int = 0
-    """Entries up to here have been given out to be applied."""
+    """Entries up to here have been given out to be applied, or a snapshot of them to be installed."""
 
     role: Role = Role.FOLLOWER
     leader_id: NodeId | None = None
@@ -85,10 +85,15 @@ class State:
     _given_out: TermAndVote = field(init=False)
     _given_out_at: float = field(init=False, default=0.0)
     _saves_under_way: int = field(init=False, default=0)
+    _log_start: Snapshot | None = field(init=False, default=None)
+    """Where the log starts, until that is given out to be saved."""
+    _install: Snapshot | None = field(init=False, default=None)
+    """The same, where it is a snapshot that takes the place of the log."""
     _messages: list[Envelope] = field(init=False, factory=list)
     _messages_after_save: list[Envelope] = field(init=False, factory=list)
     reads: list[ReadReady] = field(init=False, factory=list)
     lost_reads: list[int] = field(init=False, factory=list)
+    snapshots_to_send: list[NodeId] = field(init=False, factory=list)
     lost_data: list[LostData] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -133,12 +138,37 @@ class State:
             raise InvariantViolated(f"entry {index} is committed, and the log ends at {self.log.last_index}")
         self.commit_index = max(self.commit_index, index)
 
+    # The log's start
+
+    def snapshot_at(self, index: int) -> Snapshot:
+        """What a snapshot of everything up to `index` stands for. Raises Compacted below the log's start."""
+        return Snapshot(index, self.log.term_at(index), self.configuration)
+
+    def compact(self, index: int) -> None:
+        """Forget the log up to `index`, which is applied. Does nothing where that is done."""
+        if index > self.last_applied:
+            raise InvariantViolated(f"the log is to be compacted to {index}, but only {self.last_applied} is applied")
+        if index > self.log.snapshot_index:
+            self._log_start = self.snapshot_at(index)
+            self.log.compact(index)
+
+    def install(self, snapshot: Snapshot) -> None:
+        """Let a snapshot, which is on the disk, take the place of the log, which has not got the snapshot's last entry;
+        and its membership the place of the one in force (hazard M6)."""
+        self.log.restore(snapshot.index, snapshot.term)
+        self.configuration = snapshot.configuration
+        self.commit_to(snapshot.index)
+        self.last_applied = snapshot.index
+        self._log_start = self._install = snapshot
+
     # The disk
 
     def saved(self, save: Save, now: float) -> None:
         """The oldest save that was given out is durable."""
         if save.entries:
             self.log.mark_durable(save.entries[-1].index, save.entries[-1].term)
+        elif save.log_start is not None and save.replaces_log:
+            self.log.mark_durable(save.log_start.index, save.log_start.term)
         if save.term_and_vote is not None:
             self.durable = save.term_and_vote
         self._saves_under_way -= 1
@@ -175,23 +205,26 @@ class State:
             committed=self._take_committed(),
             reads=tuple(self.reads),
             lost_reads=tuple(self.lost_reads),
+            install=self._install,
+            snapshots_to_send=tuple(self.snapshots_to_send),
             lost_data=tuple(self.lost_data),
         )
         self._messages, self._messages_after_save = [], []
-        self.reads, self.lost_reads, self.lost_data = [], [], []
+        self._log_start = self._install = None
+        self.reads, self.lost_reads, self.snapshots_to_send, self.lost_data = [], [], [], []
         return ready
 
     def _take_save(self, now: float) -> Save | None:
         term_and_vote = None if self.term_and_vote == self._given_out else self.term_and_vote
-        entries = self.log.take_unsaved()
-        if term_and_vote is None and not entries:
+        entries, log_start, replaces_log = self.log.take_unsaved(), self._log_start, self._install is not None
+        if term_and_vote is None and not entries and log_start is None:
             return None
         self._given_out = self.term_and_vote
         self._saves_under_way += 1
         self._given_out_at = now
         if self.write is None:
             self.write = self._write_from(now)
-        return Save(term_and_vote, entries)
+        return Save(term_and_vote, entries, log_start, replaces_log)
 
     def _write_from(self, now: float) -> Write:
         return Write(now, self.log.given_out_index, self._given_out_at)

@@ -1,7 +1,7 @@
 """What the term of a message means (§5.1): the one place where terms are compared on arrival."""
 
 from txraft.core.elections import Elections
-from txraft.core.messages import AppendEntries, Heartbeat, Message, NodeId, RequestVote, RequestVoteReply, refusal
+from txraft.core.messages import Message, NodeId, Request, RequestVote, RequestVoteReply, refusal
 from txraft.core.state import State
 
 LARGEST_JUMP = 1 << 20
@@ -36,7 +36,7 @@ def admit(state: State, elections: Elections, sender: NodeId, message: Message, 
         if within_reach > state.current_term:
             elections.step_down(within_reach, now)
         return message.term == state.current_term
-    if isinstance(message, RequestVote | AppendEntries | Heartbeat):
+    if isinstance(message, Request):
         state.answer(sender, refusal(message, state.current_term))
     return False
 
