@@ -91,14 +91,14 @@ class Leader:
     def successor(self, now: float) -> NodeId | None:
         """The voter that is furthest ahead of those that have answered within an election timeout, if any have. It is
         none that has lost data (hazard R23), or needs a snapshot first."""
-        configuration = self._state.configuration
-        match_index = {
-            peer: progress.match_index
-            for peer, progress in self.replication.progress.items()
+        progress, configuration = self.replication.progress, self._state.configuration
+        heard = [
+            peer
+            for peer in progress
             if configuration.is_voter(peer) and self._has_heard(peer, now)
-            if not progress.has_lost_data and progress.state is not ProgressState.SNAPSHOT
-        }
-        return max(match_index, key=lambda peer: match_index[peer], default=None)
+            if not progress[peer].has_lost_data and progress[peer].state is not ProgressState.SNAPSHOT
+        ]
+        return max(heard, key=lambda peer: progress[peer].match_index, default=None)
 
     def send(self, now: float) -> None:
         """Send everything that the inputs so far have made due."""

@@ -56,8 +56,7 @@ MUTANTS = (
         "stale-terms-ignored",
         "E4",
         "txraft.core.terms",
-        "    if isinstance(message, RequestVote | AppendEntries | Heartbeat):\n"
-        "        state.answer(sender, refusal(message, state.current_term))\n",
+        "    if isinstance(message, Request):\n        state.answer(sender, refusal(message, state.current_term))\n",
         "",
         what="a request of an older term has no answer",
         budget=300,
