@@ -1,4 +1,5 @@
-"""hazard R19: any message lost, doubled, late or reordered, any write late, any server crashing, in any order.
+"""hazard R19: any message lost, doubled, late or reordered, any write late, any server crashing, any log compacted, in
+any order.
 
 Two phases, as openraft has them. First three servers are handed a random sequence of such steps, and after each of them
 everything that must always hold is checked, against what was ever committed. Then all is healed, and what must follow
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster, Server
-from txraft.core.messages import Entry, Message, NodeId
+from txraft.core.messages import AppendEntriesReply, Entry, Message, NodeId
 from txraft.core.state import RaftOptions
 from txraft.errors import NotLeader, Overloaded
 
@@ -53,6 +54,9 @@ class Disorder:
             "beat": lambda: self.beat(server),
             "reconnect": lambda: server.reconnect(number % 2 + 1),
             "crash": server.start,
+            "leave behind": lambda: self.leave_behind(server),
+            "compact": lambda: self.compact(server, number % 4),
+            "send snapshot": lambda: self.send_snapshot(server, number),
         }
         actions[name]()
         self.collect()
@@ -93,6 +97,52 @@ class Disorder:
         self.cluster.advance(OPTIONS.heartbeat_interval)
         server.beat()
 
+    def leave_behind(self, server: Server) -> None:
+        """For a while the others hear each other only; then they compact all that they have applied."""
+        others = [other for other in self.cluster if other is not server]
+        for _ in range(20):
+            for leader in self.cluster.leaders():
+                self.beat(leader)
+                self.propose(leader)
+            self.collect()
+            self.under_way = [sent for sent in self.under_way if server.id not in sent[:2]]
+            self.flow(5)
+        for other in others:
+            self.compact(other, 0)
+
+    def compact(self, server: Server, kept: int) -> None:
+        self.learn(server)
+        server.raft.compact(server.view.last_applied - kept)
+        server.take()
+
+    def learn(self, server: Server) -> None:
+        """Keep what it has committed."""
+        news = self.log_of(server)[len(self.committed) : server.view.commit_index]
+        self.committed += news
+        self.committed_in += [server.view.current_term] * len(news)
+
+    def send_snapshot(self, server: Server, number: int) -> None:
+        """Any snapshot that can be made arrives, or none does."""
+        if server.to_send:
+            peer, raft, oldest = server.to_send.pop(0), server.raft, server.view.first_index - 1
+            index = oldest + number % (server.view.last_applied + 1 - oldest)
+            if number % 3:
+                raft.snapshot_delivered(peer, raft.snapshot_at(index), self.cluster.now)
+            else:
+                raft.snapshot_failed(peer, self.cluster.now)
+            server.take()
+
+    def log_of(self, server: Server) -> list[Entry]:
+        """What is compacted was committed."""
+        return [
+            *self.committed[: server.view.first_index - 1],
+            *server.raft.log.between(server.view.first_index, server.view.last_index),
+        ]
+
+    def disk_of(self, server: Server) -> list[Entry]:
+        start = server.disk_start.index if server.disk_start is not None else 0
+        return [*self.committed[:start], *server.disk_log]
+
     def collect(self) -> None:
         for server in self.cluster:
             self.under_way += [(server.id, sent.to, sent.message) for sent in self.cluster.take_messages(server.id)]
@@ -101,28 +151,30 @@ class Disorder:
     # What must always hold
 
     def check(self, case: SynchronousTestCase) -> None:
-        for server in self.cluster:
+        for server in sorted(self.cluster, key=lambda server: server.view.first_index):  # the others know less
             self.check_server(case, server)
         for leader in self.cluster.leaders():
             case.assertEqual(self.leaders.setdefault(leader.view.current_term, leader.id), leader.id, "Election Safety")
             known = zip(self.committed, self.committed_in, strict=True)
             kept = [entry for entry, term in known if term <= leader.view.current_term]
-            case.assertEqual(log_of(leader)[: len(kept)], kept, "Leader Completeness")
-        for one, other in combinations(self.cluster, 2):
-            case.assertTrue(is_matching(log_of(one), log_of(other)), "Log Matching")
+            case.assertEqual(self.log_of(leader)[: len(kept)], kept, "Leader Completeness")
+        for one, other in combinations(map(self.log_of, self.cluster), 2):
+            case.assertTrue(is_matching(one, other), "Log Matching")
         if self.committed:
-            on_disks = [server for server in self.cluster if self.committed[-1] in server.disk_log]
+            on_disks = [server for server in self.cluster if self.committed[-1] in self.disk_of(server)]
             case.assertGreaterEqual(len(on_disks), 2, "committed is what a majority of disks has")
 
     def check_server(self, case: SynchronousTestCase, server: Server) -> None:
         """State Machine Safety, and that what is called durable is so."""
-        view, log = server.view, log_of(server)
-        news = log[len(self.committed) : view.commit_index]
-        self.committed += news
-        self.committed_in += [view.current_term] * len(news)
+        self.learn(server)
+        view, log, disk = server.view, self.log_of(server), self.disk_of(server)
         case.assertEqual(log[: view.commit_index], self.committed[: view.commit_index], "State Machine Safety")
-        case.assertEqual(server.applied, self.committed[: view.last_applied], "State Machine Safety")
-        case.assertEqual(server.disk_log[: view.durable_index], log[: view.durable_index], "durable is on the disk")
+        case.assertEqual(server.applied, [self.committed[entry.index - 1] for entry in server.applied], "the same")
+        case.assertEqual(disk[: view.durable_index], log[: view.durable_index], "durable is on the disk")
+        for sender, _, message in self.under_way[-9:]:
+            if sender == server.id and isinstance(message, AppendEntriesReply) and message.success:
+                known = self.committed[: message.match_index]
+                case.assertEqual(disk[: len(known)], known, "acknowledged is on the disk")
 
     # What must follow
 
@@ -138,14 +190,8 @@ class Disorder:
         self.cluster.run(1)
         self.check(case)
         for server in self.cluster:
-            case.assertEqual(server.disk_log, leader.disk_log)
-            case.assertEqual(server.applied, leader.disk_log)
-            case.assertEqual(server.applied[: len(self.committed)], self.committed)
+            case.assertEqual(self.disk_of(server), self.committed)
             case.assertEqual(server.applied[-1], entry)
-
-
-def log_of(server: Server) -> list[Entry]:
-    return list(server.raft.log.between(1, server.view.last_index))
 
 
 def is_matching(one: list[Entry], other: list[Entry]) -> bool:
@@ -165,6 +211,9 @@ WEIGHTS = {
     "lose": 1,
     "reconnect": 1,
     "crash": 1,
+    "leave behind": 1,
+    "compact": 1,
+    "send snapshot": 2,
 }
 NAMES = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
 STEPS = st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 59)), min_size=60, max_size=150)
