@@ -5,17 +5,23 @@ Theory of operation
 
 One `Raft` is one server. Everything that happens to it is a method call that carries the time: a message arrived, the
 election timer fired, the heartbeat timer fired, a command was proposed, a read wants a barrier, a save is durable, a
-connection opened or closed. Each call runs to its end; none waits. What the server wants done in return collects in an
-outbox and is taken, after a burst of calls, as one `Ready`: so a burst is one write, one fsync and one message a peer.
+connection opened or closed, the log may be compacted, a snapshot was sent. Each call runs to its end; none waits. What
+the server wants done in return collects in an outbox and is taken, after a burst of calls, as one `Ready`: so a burst
+is one write, one fsync and one message a peer.
 
     receive, election_timeout,          ┌──────┐          messages ──────────> peers
     heartbeat_timeout, propose,  ─────> │ Raft │ ──Ready─> save ──────────────> disk ──> saved()
-    read, saved, peer_connected, _lost  └──────┘          messages_after_save > peers, once the save is durable
-                                                          committed, reads ───> state machine
+    read, saved, peer_connected, _lost, └──────┘          messages_after_save > peers, once the save is durable
+    compact, snapshot_delivered, _failed                  committed, reads ───> state machine
+                                                          install ────────────> state machine, once the save is durable
+                                                          snapshots_to_send ──> peers
 
 The order that keeps promises across a crash: a message that says something of the server's own state (a vote, an
 acknowledgement, its term) leaves only after that state is durable. The one exception is the leader's own log: it sends
 entries while its disk writes them, and counts itself only when its write is done (thesis §10.2.1).
+
+Of a snapshot (§7) the core sees what it stands for, index, term and membership, and never the data. Those go from disk
+to disk before InstallSnapshot goes from core to core.
 
 The rooms, from the bottom up; each knows only those above it in this list:
 
