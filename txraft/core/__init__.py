@@ -25,10 +25,10 @@ to disk before InstallSnapshot goes from core to core.
 
 The rooms, from the bottom up; each knows only those above it in this list:
 
-- `messages`       what servers say to each other
-- `ready`          what a server wants done
 - `quorum`         majorities, of one set of voters or of two
 - `configuration`  who is a member, who votes
+- `messages`       what servers say to each other
+- `ready`          what a server wants done
 - `log`            the entries, what is durable, what is compacted
 - `roles`          follower, pre-candidate, candidate, leader, and the table of legal changes between them
 - `backlog`        what waits, and how much may
