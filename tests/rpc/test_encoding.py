@@ -11,15 +11,32 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.core import messages
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import MESSAGE_OVERHEAD
-from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, Message
+from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, InstallSnapshot, Message
 from txraft.core.state import RaftOptions
 from txraft.errors import MalformedMessage
-from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS, Propose
-from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE, PackedMessage
+from txraft.interfaces import SnapshotFile
+from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS, OfferSnapshot, Propose
+from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE, PackedMessage, PackedSnapshotFile
 
 numbers = st.integers(0, MAX_INTEGER)
 terms = st.integers(0, MAX_TERM)
+
+
+servers = st.frozensets(numbers, max_size=9)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn, last_term: int = MAX_TERM) -> Snapshot:
+    """Any snapshot that a server of `last_term` could have."""
+    voters = draw(st.frozensets(numbers, min_size=1, max_size=9))
+    configuration = Configuration(voters, draw(servers), draw(servers) - voters)
+    return Snapshot(draw(st.integers(1, MAX_INTEGER)), draw(st.integers(0, last_term)), configuration)
+
+
+SNAPSHOT = (10, 1, (1, 2), (), ())
+"""One in msgpack's values."""
 
 
 @st.composite
@@ -41,6 +58,8 @@ def messages_of(draw: st.DrawFn, message_class: type[Message]) -> Message:
         )
         parts.sort(key=lambda part: part[0])
         values["entries"] = tuple(Entry(prev + 1 + i, *part) for i, part in enumerate(parts))
+    if message_class is InstallSnapshot:
+        values["snapshot"] = draw(snapshots(term))
     return message_class(**values)
 
 
@@ -71,7 +90,8 @@ class MessagesTests(SynchronousTestCase):
         """A message equals what arrives, in type too."""
         arrived = sent(message)
         self.assertEqual(arrived, message)
-        self.assertEqual(list(map(type, attrs.astuple(arrived))), list(map(type, attrs.astuple(message))))
+        types = [list(map(type, attrs.astuple(each, recurse=False))) for each in (arrived, message)]
+        self.assertEqual(types[0], types[1])
 
     def test_kinds_are_kinds_again(self) -> None:
         """An entry's kind arrives as an EntryKind."""
@@ -133,7 +153,8 @@ class MessagesTests(SynchronousTestCase):
         for message_class in COMMAND_OF:
             fields = attrs.fields(message_class)
             for term, taken in ((MAX_TERM, True), (MAX_TERM + 1, False), (MAX_INTEGER, False), (2**64 - 1, False)):
-                values = [() if field.name == "entries" else field.type is bool or 1 for field in fields]
+                parts = {"entries": (), "snapshot": SNAPSHOT}
+                values = [parts.get(field.name, field.type is bool or 1) for field in fields]
                 values[0] = term
                 if taken:
                     arrived = PackedMessage(message_class).from_bytes(msgpack.packb(values))
@@ -189,15 +210,75 @@ class MessagesTests(SynchronousTestCase):
         self.refused(AppendEntries, [3, 1, 10, 2, b"", 9])
         self.refused(AppendEntries, [3, 1, -1, 2, [[0, 3, 1, b""]], 9])
 
+    def test_wrong_snapshots(self) -> None:
+        """A snapshot of the wrong shape, of no entry, of a term that its sender has not entered, or with sets of
+        members that could not be, is refused, in a message and in an offer."""
+        self.assertIsInstance(sent(InstallSnapshot(3, 1, Snapshot(10, 2, Configuration({1, 2})))), InstallSnapshot)
+        for snapshot in (
+            5,
+            b"abcde",
+            (),
+            SNAPSHOT[:-1],
+            (*SNAPSHOT, ()),
+            (0, 2, (1, 2), (), ()),
+            (-1, 2, (1, 2), (), ()),
+            (2**63, 2, (1, 2), (), ()),
+            (True, 2, (1, 2), (), ()),
+            (10, -1, (1, 2), (), ()),
+            (10, MAX_TERM + 1, (1, 2), (), ()),
+            (10, 2, (), (), ()),
+            (10, 2, (), (1, 2), ()),
+            (10, 2, (1, 1), (), ()),
+            (10, 2, (2, 1), (), ()),
+            (10, 2, (1, 2), (5, 5), ()),
+            (10, 2, (1, 2), (), (5, 5)),
+            (10, 2, (1, 2), (), (2, 3)),
+            (10, 2, (-1, 2), (), ()),
+            (10, 2, (1, 2**63), (), ()),
+            (10, 2, (1, True), (), ()),
+            (10, 2, (1, "2"), (), ()),
+            (10, 2, (1, (2,)), (), ()),
+            (10, 2, 1, (), ()),
+            (10, 2, b"12", (), ()),
+        ):
+            self.refused(InstallSnapshot, [MAX_TERM, 1, snapshot])
+            with self.assertRaises(MalformedMessage, msg=repr(snapshot)):
+                PackedSnapshotFile().from_bytes(msgpack.packb([snapshot, 5, bytes(32)]))
+        self.refused(InstallSnapshot, [0, 1, SNAPSHOT])
+
+    @given(snapshots(), numbers, st.binary(min_size=32, max_size=32), terms)
+    def test_offers(self, snapshot: Snapshot, size: int, checksum: bytes, term: int) -> None:
+        """What is offered arrives as it was."""
+        offer = {"term": term, "file": SnapshotFile(snapshot, size, checksum)}
+        self.assertEqual(over_the_wire(OfferSnapshot, offer), offer)
+
+    def test_wrong_offers(self) -> None:
+        """A size or a checksum that could not be is refused."""
+        for values in (
+            [],
+            5,
+            [SNAPSHOT, 5],
+            [SNAPSHOT, 5, bytes(32), 1],
+            [SNAPSHOT, -1, bytes(32)],
+            [SNAPSHOT, 2**63, bytes(32)],
+            [SNAPSHOT, 5.0, bytes(32)],
+            [SNAPSHOT, 5, bytes(31)],
+            [SNAPSHOT, 5, bytes(33)],
+            [SNAPSHOT, 5, "x" * 32],
+        ):
+            with self.assertRaises(MalformedMessage, msg=repr(values)):
+                PackedSnapshotFile().from_bytes(msgpack.packb(values))
+
     @given(st.binary(max_size=60))
     def test_noise(self, noise: bytes) -> None:
         """Arbitrary bytes are refused, or are a message that could have been sent."""
-        packed = PackedMessage(messages.Heartbeat)
-        try:
-            message = packed.from_bytes(noise)
-        except MalformedMessage:
-            return
-        self.assertEqual(packed.from_bytes(packed.to_bytes(message)), message)
+        for message_class in COMMAND_OF:
+            packed = PackedMessage(message_class)
+            try:
+                message = packed.from_bytes(noise)
+            except MalformedMessage:
+                continue
+            self.assertEqual(packed.from_bytes(packed.to_bytes(message)), message)
 
     def test_deep(self) -> None:
         """What nests too deeply is refused with a reason, which msgpack does not give."""

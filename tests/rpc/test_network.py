@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 from tests.rpc.memory import VOTERS, Cluster, dial, warnings
 from txraft.core import messages
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
 from txraft.errors import CommandFailed, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import Identity, IPeers
@@ -29,6 +30,7 @@ EVERYTHING: list[messages.Message] = [
     messages.RequestVoteReply(1, 2, False, True),
     AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, b"x"),), 3),
     messages.AppendEntriesReply(1, 2, False, 3, 1),
+    messages.InstallSnapshot(1, 2, Snapshot(3, 1, Configuration(VOTERS))),
     REQUEST,
     REPLY,
 ]

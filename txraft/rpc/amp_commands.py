@@ -1,5 +1,5 @@
-"""The AMP commands: one for each of Raft's messages, which ask for no answer, and five that do: Hello, Ping,
-Propose, ReadBarrier and Transfer.
+"""The AMP commands: one for each of Raft's messages, which ask for no answer, and eight that do: Hello, Ping, Propose,
+ReadBarrier, Transfer, and the three by which the data of a snapshot go over.
 
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
@@ -10,10 +10,20 @@ from twisted.protocols import amp
 
 from txraft.core import messages
 from txraft.core.messages import Message
-from txraft.errors import CommandFailed, HandshakeRefused, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown
-from txraft.rpc.encoding import LongBytes, Number, PackedMessage
+from txraft.errors import (
+    BadSnapshot,
+    CommandFailed,
+    HandshakeRefused,
+    NoSuchVoter,
+    NotApplied,
+    NotLeader,
+    OutcomeUnknown,
+    SnapshotFailed,
+    Undecided,
+)
+from txraft.rpc.encoding import LongBytes, Number, PackedMessage, PackedSnapshotFile
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 """Goes up whenever nodes of the old and the new version could misunderstand each other."""
 
 Arguments = list[tuple[bytes, amp.Argument]]
@@ -62,6 +72,12 @@ class HeartbeatReply(MessageCommand):
     arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.HeartbeatReply))]
 
 
+class InstallSnapshot(MessageCommand):
+    """Carries `messages.InstallSnapshot`."""
+
+    arguments: ClassVar[Arguments] = [(b"message", PackedMessage(messages.InstallSnapshot))]
+
+
 class TimeoutNow(MessageCommand):
     """Carries `messages.TimeoutNow`."""
 
@@ -75,6 +91,7 @@ COMMAND_OF: Final[dict[type[Message], type[MessageCommand]]] = {
     messages.AppendEntriesReply: AppendEntriesReply,
     messages.Heartbeat: Heartbeat,
     messages.HeartbeatReply: HeartbeatReply,
+    messages.InstallSnapshot: InstallSnapshot,
     messages.TimeoutNow: TimeoutNow,
 }
 
@@ -156,18 +173,55 @@ class Transfer(amp.Command):
     errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {NoSuchVoter: b"NO_SUCH_VOTER"}
 
 
-_ALL: Final[list[type[amp.Command]]] = [Hello, Ping, Propose, ReadBarrier, Transfer, *COMMAND_OF.values()]
+class OfferSnapshot(amp.Command):
+    """Asks how much of a snapshot's file is there already. What follows on this connection is about that file
+    (`txraft.rpc.snapshot_transfer`)."""
+
+    arguments: ClassVar[Arguments] = [(b"term", Number()), (b"file", PackedSnapshotFile())]
+    response: ClassVar[Arguments] = [(b"offset", Number())]
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+
+
+class SnapshotChunk(amp.Command):
+    """Carries some of the file's bytes, in one value of the box; the answer, which is empty, says that they are
+    written."""
+
+    arguments: ClassVar[Arguments] = [
+        (b"offset", Number()),
+        (b"data", amp.String()),
+    ]
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+
+
+class FinishSnapshot(amp.Command):
+    """Says that the file is whole; the answer, which is empty, that it is checked and durable."""
+
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED
+
+
+_ALL: Final[list[type[amp.Command]]] = [
+    *(Hello, Ping, Propose, ReadBarrier, Transfer),
+    *(OfferSnapshot, SnapshotChunk, FinishSnapshot),
+    *COMMAND_OF.values(),
+]
 COMMANDS: Final = {command.commandName: command for command in _ALL}
 """Everything that may be said, by its name on the wire."""
 
 
+TRANSFER: Final = frozenset({OfferSnapshot, SnapshotChunk, FinishSnapshot})
+"""What is said while a snapshot goes over."""
+
+TOLD: Final = (Undecided, NoSuchVoter, BadSnapshot, SnapshotFailed)
+"""What a request may end in."""
+
+
 def on_the_wire(error: BaseException | None) -> amp.RemoteAmpError:
     """The error as the other node is to see it: what a request may end in as what it is, anything else as
-    OutcomeUnknown."""
+    OutcomeUnknown. What a snapshot's file failed with is NotApplied: there is no snapshot."""
     match error:
         case NotLeader(leader_id=leader_id):
             code, text = _UNDECIDED[NotLeaderThere], "" if leader_id is None else str(leader_id)
-        case NotApplied():
+        case NotApplied() | BadSnapshot() | SnapshotFailed():
             code, text = _UNDECIDED[NotApplied], str(error)
         case OutcomeUnknown():
             code, text = _UNDECIDED[OutcomeUnknown], str(error)

@@ -1,8 +1,9 @@
 """Bytes to and from the wire: values longer than an AMP value can be, and Raft's messages.
 
-A message is a msgpack array of its fields, in the order in which its attrs class declares them; an entry in it is such
-an array again. What arrives is checked in full before a value is made of it, since nothing behind this module does:
-the exact types, the range of the numbers, and entries that follow each other without a gap (hazard R12).
+A message is a msgpack array of its fields, in the order in which its attrs class declares them; an entry or a snapshot
+in it is such an array again, and a set of servers their ids in ascending order. What arrives is checked in full before
+a value is made of it, since nothing behind this module does: the exact types, the range of the numbers, and entries
+that follow each other without a gap (hazard R12).
 """
 
 import itertools
@@ -14,8 +15,10 @@ import attrs
 import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
 from twisted.protocols import amp
 
-from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, Message
+from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, InstallSnapshot, Message
 from txraft.errors import MalformedMessage
+from txraft.interfaces import SnapshotFile
 
 MAX_VALUE: Final = 0xFFFF
 """Bytes in one value of an AMP box."""
@@ -96,13 +99,15 @@ class PackedMessage(LongBytes):
         )
         self._types = tuple(field.type if field.type in (int, bool) else tuple for field in fields)
         self._log_terms = tuple(name for name in self._names if name.endswith("_term"))
-        self._packer = msgpack.Packer(default=_entry_values)
+        self._part = next((field.name for field in fields if field.type not in (int, bool)), None)
+        self._default = _snapshot_values if message_class is InstallSnapshot else _entry_values
+        self._packer = msgpack.Packer(default=self._default)
 
     def to_bytes(self, message: Message) -> bytes:
         """What goes on the wire for `message`."""
         packed: bytes = self._packer.pack(self._values(message))
         if len(packed) > _LONGEST_BATCH:  # a packer keeps the memory that it once needed
-            self._packer = msgpack.Packer(default=_entry_values)
+            self._packer = msgpack.Packer(default=self._default)
         return packed
 
     def from_bytes(self, value: bytes) -> Message:
@@ -111,7 +116,7 @@ class PackedMessage(LongBytes):
         if type(values) is not tuple or tuple(map(type, values)) != self._types:
             raise MalformedMessage("its fields have the wrong number or types")
         fields = dict(zip(self._names, values, strict=True))
-        entries = fields.pop("entries", ())
+        part = fields.pop(self._part, None)
         if min(fields.values()) < 0 or max(fields.values()) > MAX_INTEGER:
             raise MalformedMessage("a number is out of range")
         # A server has entered every term that an entry in its log is of (§5.1).
@@ -119,7 +124,9 @@ class PackedMessage(LongBytes):
         if term > MAX_TERM or max([fields[name] for name in self._log_terms], default=0) > term:
             raise MalformedMessage("a term is out of range")
         if self.message_class is AppendEntries:
-            fields["entries"] = _entries(entries, fields["prev_log_index"], fields["prev_log_term"], fields["term"])
+            fields["entries"] = _entries(part, fields["prev_log_index"], fields["prev_log_term"], term)
+        elif self.message_class is InstallSnapshot:
+            fields["snapshot"] = _snapshot(part, term)
         return self.message_class(**fields)
 
 
@@ -149,6 +156,65 @@ def _entries(raw: Iterable[Any], index: int, term: int, last_term: int) -> tuple
         term = entry_term
         entries.append(Entry(index, term, kind, data))
     return tuple(entries)
+
+
+class PackedSnapshotFile(LongBytes):
+    """A SnapshotFile: the array of its snapshot, its size, its checksum."""
+
+    def to_bytes(self, file: SnapshotFile) -> bytes:
+        """What goes on the wire for `file`."""
+        packed: bytes = msgpack.packb(attrs.astuple(file, recurse=False), default=_snapshot_values)
+        return packed
+
+    def from_bytes(self, value: bytes) -> SnapshotFile:
+        """Raises MalformedMessage."""
+        values = _unpack(value)
+        if type(values) is not tuple or tuple(map(type, values)) != (tuple, int, bytes):
+            raise MalformedMessage("the fields of a snapshot's file have the wrong number or types")
+        snapshot, size, checksum = values
+        if not 0 <= size <= MAX_INTEGER:
+            raise MalformedMessage("a snapshot's size is out of range")
+        if len(checksum) != _SHA256:
+            raise MalformedMessage(f"a checksum of {len(checksum)} bytes")
+        return SnapshotFile(_snapshot(snapshot, MAX_TERM), size, checksum)
+
+
+_SHA256: Final = 32
+_SNAPSHOT_TYPES: Final = (int, int, tuple, tuple, tuple)
+
+
+def _snapshot_values(snapshot: Snapshot) -> tuple[object, ...]:
+    members = snapshot.configuration
+    sets = (members.voters, members.outgoing, members.learners)
+    return (snapshot.index, snapshot.term, *(tuple(sorted(servers)) for servers in sets))
+
+
+def _snapshot(values: Any, last_term: int) -> Snapshot:
+    """Make the snapshot that a server of `last_term` has."""
+    if type(values) is not tuple or tuple(map(type, values)) != _SNAPSHOT_TYPES:
+        raise MalformedMessage("the fields of a snapshot have the wrong number or types")
+    index, term, voters, outgoing, learners = values
+    if not 0 < index <= MAX_INTEGER:
+        raise MalformedMessage(f"a snapshot of entry {index}")
+    if not 0 <= term <= last_term:
+        raise MalformedMessage(f"a snapshot of term {term}, from a server of term {last_term}")
+    configuration = Configuration(*map(_servers, (voters, outgoing, learners)))
+    if not configuration.voters:
+        raise MalformedMessage("a configuration without voters")
+    if configuration.voters & configuration.learners:
+        raise MalformedMessage("a configuration in which a server is both voter and learner")
+    return Snapshot(index, term, configuration)
+
+
+def _servers(ids: tuple[Any, ...]) -> frozenset[int]:
+    """A set as it is written: in ascending order, so that nobody is in it twice."""
+    if any(type(server) is not int for server in ids):
+        raise MalformedMessage("the id of a server is no number")
+    if any(before >= after for before, after in itertools.pairwise(ids)):
+        raise MalformedMessage("ids of servers are not in ascending order")
+    if ids and not 0 <= ids[0] <= ids[-1] <= MAX_INTEGER:
+        raise MalformedMessage("the id of a server is out of range")
+    return frozenset(ids)
 
 
 _LONGEST_BATCH: Final = MAX_BATCH_SIZE + 1024
