@@ -76,7 +76,7 @@ MUTANTS = (
         "chain-goes-on-from-what-was-truncated",
         "S15",
         "txraft.storage.raft_file",
-        "checksum = row[0] if row else 0",
+        "checksum = self._checksum_of(connection, first - 1)",
         "pass",
         what="the checksums of entries that replace others go on from the last of those, and the next start is refused",
         budget=200,
