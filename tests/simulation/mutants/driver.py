@@ -48,8 +48,9 @@ MUTANTS = (
         "old-tail-stays-on-disk",
         "R5",
         "txraft.storage.memory",
-        "                del entries[entry.index - 1 :]\n                entries.append(entry)",
-        "                entries[entry.index - 1 : entry.index] = [entry]",
+        "        del disk.entries[save.entries[0].index - disk.start - 1 :]\n        disk.entries.extend(save.entries)",
+        "        first = save.entries[0].index - disk.start - 1\n"
+        "        disk.entries[first : first + len(save.entries)] = save.entries",
         what="what was truncated is there again after a restart",
         budget=300,
     ),
