@@ -26,6 +26,7 @@ from twisted.web.client import Agent
 
 from tests.clock import STARTS_AT
 from tests.integration.ports import reserve_port
+from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
 from txraft.errors import (
@@ -141,7 +142,7 @@ class WiringTests(SynchronousTestCase):
         data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
         data.load()
         data.open()
-        data.write(9, {})
+        data.write(delta(9, {}))
         data.close()
         ports = self.ports()
         with self.assertRaises(StorageError) as refused:

@@ -92,6 +92,17 @@ class WorkerStopped(TxraftError):
 # The log
 
 
+class UnknownCommand(TxraftError):
+    """The log has a command of a later version. To pass it over, as a node once did, makes its data differ from the
+    others'; so the node ends."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the log has a command of {what}, which this txraft does not know: other nodes run a later one; install it"
+            " here, too, and start this node again"
+        )
+
+
 class Compacted(TxraftError):
     """The entry asked for lies below the log's first index; only a snapshot has what it did (hazard R13)."""
 

@@ -1,7 +1,10 @@
-"""One command after the other, on a store."""
+"""One command after the other, on a store; and what entries did, for its file."""
+
+from collections.abc import Mapping
 
 from txraft.core.messages import Entry, EntryKind
 from txraft.kv import KeyValueStore
+from txraft.kv.contents import Delta
 
 
 def apply_command(store: KeyValueStore, index: int, command: bytes) -> bytes:
@@ -11,3 +14,8 @@ def apply_command(store: KeyValueStore, index: int, command: bytes) -> bytes:
     result = applied.result[0]
     assert isinstance(result, bytes), result
     return result
+
+
+def delta(index: int, changes: Mapping[bytes, bytes | None]) -> Delta:
+    """What the entries up to `index` changed."""
+    return Delta(index, dict(changes))

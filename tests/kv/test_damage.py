@@ -5,6 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.kv.applying import delta
 from txraft.errors import CorruptLog
 from txraft.kv.data_file import DataFile
 from txraft.wal import PAGE_SIZE
@@ -27,7 +28,7 @@ class DamageTests(SynchronousTestCase):
         file = DataFile(self.path, "ours")
         file.load()
         file.open()
-        file.write(index, values)
+        file.write(delta(index, values))
         file.close()
 
     def pages(self) -> list[bytearray]:

@@ -7,9 +7,14 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.descriptors import forbidden_to_open, open_files
+from tests.kv.applying import delta
 from txraft import wal
 from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
+from txraft.kv import answers as answers_module
+from txraft.kv.answers import Answers
+from txraft.kv.contents import Delta
 from txraft.kv.data_file import ROWS_PER_STATEMENT, DataFile
+from txraft.kv.tables import checksum_of_answer
 
 
 class DataFileTests(SynchronousTestCase):
@@ -28,7 +33,8 @@ class DataFileTests(SynchronousTestCase):
 
     def load(self) -> tuple[int, dict[bytes, bytes]]:
         """What the next start finds."""
-        return DataFile(self.path, "ours").load()
+        found = DataFile(self.path, "ours").load()
+        return found.last_applied, found.records
 
     def execute(self, statement: str) -> None:
         """Change the file behind its back."""
@@ -45,11 +51,48 @@ class DataFileTests(SynchronousTestCase):
         """Values and removals of several statements' length arrive, with the index; the last batch wins."""
         file = self.open()
         many = {b"%d" % number: b"v" * number for number in range(2 * ROWS_PER_STATEMENT + 1)}
-        file.write(5, many)
+        file.write(delta(5, many))
         self.assertEqual(self.load(), (5, many))
         gone = dict.fromkeys(list(many)[1:])
-        file.write(9, {**gone, b"0": b"new", b"never": None})
+        file.write(delta(9, {**gone, b"0": b"new", b"never": None}))
         self.assertEqual(self.load(), (9, {b"0": b"new"}))
+
+    def test_answers(self) -> None:
+        """They arrive in the same transaction as the data, with the store's revision; those that are dropped go; and
+        the numbers go on (hazards C5, S5)."""
+        answers = Answers()
+        self.patch(answers_module, "MAX_ANSWERS", 2 * ROWS_PER_STATEMENT)
+        file = self.open()
+        for index in (1, 2):
+            kept = [answers.keep(b"%d %d" % (index, each), bytes(20)) for each in range(ROWS_PER_STATEMENT + 1)]
+            file.write(Delta(index, {b"k": b"%d" % index}, 7 * index, kept))
+        file.close()
+        found = DataFile(self.path, "ours").load()
+        self.assertEqual((found.last_applied, found.revision, found.records), (2, 14, {b"k": b"2"}))
+        self.assertEqual(found.answers, answers)
+        self.assertEqual((answers.first, len(answers)), (3, 2 * ROWS_PER_STATEMENT))
+
+    def test_wrong_answer(self) -> None:
+        """An answer that changed on disk, or is not where it should be, stops the start (hazards C5, S4)."""
+        answers = Answers()
+        file = self.open()
+        file.write(Delta(1, {}, 1, [answers.keep(key, bytes(20)) for key in (b"a", b"b", b"c")]))
+        file.close()
+        intact = self.path.read_bytes()
+        checksum = checksum_of_answer(1, b"c", bytes(20))
+        for statement, reason in (
+            ("UPDATE answers SET answer = x'77' WHERE number = 2", "the row of answer 2 does not match its checksum"),
+            ("UPDATE answers SET key = 'b' WHERE number = 2", "the row of answer 2 does not match its checksum"),
+            ("UPDATE answers SET number = 4 WHERE number = 3", "the row of answer 4 does not match its checksum"),
+            ("DELETE FROM answers WHERE number = 2", "answer 3 is out of order"),
+            ("DELETE FROM answers WHERE number = 1", "the data and their applied index do not match"),
+            (f"UPDATE answers SET key = 'c', checksum = {checksum} WHERE number = 1", "does not match"),
+            (f"UPDATE answers SET key = x'63', checksum = {checksum} WHERE number = 1", "answer 3 is out of order"),
+            ("UPDATE applied SET revision = 2", "the data and their applied index do not match"),
+        ):
+            self.execute(statement)
+            self.assertIn(reason, str(self.assertRaises(CorruptLog, self.load)), statement)
+            self.path.write_bytes(intact)
 
     def test_opened(self) -> None:
         """Nothing is open after `load`, since the process may fork then; `open` opens everything, and a batch of any
@@ -63,7 +106,9 @@ class DataFileTests(SynchronousTestCase):
         self.assertEqual(open_files(self.path.parent), everything)
         for index in range(1, 4):
             with forbidden_to_open():
-                file.write(index, {b"%d" % number: bytes(index * 10_000) for number in range(ROWS_PER_STATEMENT + 1)})
+                file.write(
+                    delta(index, {b"%d" % number: bytes(index * 10_000) for number in range(ROWS_PER_STATEMENT + 1)})
+                )
             self.assertEqual(open_files(self.path.parent), everything)
         file.close()
         self.assertEqual(open_files(self.path.parent), set())
@@ -72,9 +117,9 @@ class DataFileTests(SynchronousTestCase):
     def test_all_or_nothing(self) -> None:
         """Data and applied index change together or not at all (hazard S5)."""
         file = self.open()
-        file.write(1, {b"k": b"old"})
+        file.write(delta(1, {b"k": b"old"}))
         self.execute("CREATE TRIGGER fail BEFORE INSERT ON applied BEGIN SELECT RAISE(FAIL, 'disk'); END")
-        error = self.assertRaises(WriteFailed, file.write, 2, {b"k": b"new", b"other": b"v"})
+        error = self.assertRaises(WriteFailed, file.write, delta(2, {b"k": b"new", b"other": b"v"}))
         self.assertIn(f"cannot write {self.path}: disk; the disk may be failing", str(error))
         self.execute("DROP TRIGGER fail")
         self.assertEqual(self.load(), (1, {b"k": b"old"}))
@@ -82,9 +127,9 @@ class DataFileTests(SynchronousTestCase):
     def test_wrong_value(self) -> None:
         """A value that changed on disk stops the start; the line says what to do (hazard S4)."""
         file = self.open()
-        file.write(1, {b"k": b"v"})
+        file.write(delta(1, {b"k": b"v"}))
         file.close()
-        self.execute("UPDATE data SET value = x'77'")
+        self.execute("UPDATE data SET record = x'77'")
         error = self.assertRaises(CorruptLog, self.load)
         self.assertIn("the row of key b'k' does not match", str(error))
         self.assertIn("remove it", str(error))
@@ -93,7 +138,7 @@ class DataFileTests(SynchronousTestCase):
     def test_wrong_index(self) -> None:
         """An applied index that changed on disk, or is gone, stops the start (hazards S4, S5)."""
         file = self.open()
-        file.write(3, {b"k": b"v"})
+        file.write(delta(3, {b"k": b"v"}))
         file.close()
         self.execute("UPDATE applied SET last_applied = 4")
         self.assertIn("applied index", str(self.assertRaises(CorruptLog, self.load)))
@@ -104,7 +149,7 @@ class DataFileTests(SynchronousTestCase):
         """Its entries have done something else, so its data are refused and left alone. The line names both clusters
         and says what to do. What a batch in the `-wal` says counts too."""
         file = self.open()
-        file.write(3, {b"k": b"v"})
+        file.write(delta(3, {b"k": b"v"}))
         line = str(self.assertRaises(WrongDirectory, DataFile(self.path, "theirs").load))
         self.assertIn(f'{self.path} has data of the cluster "ours", and this node is of "theirs": remove it and', line)
         self.assertEqual(self.load(), (3, {b"k": b"v"}))
@@ -120,7 +165,7 @@ class DataFileTests(SynchronousTestCase):
     def test_damaged_pages(self) -> None:
         """A file that SQLite finds damaged, or is none of its own, stops the start with one line (hazard S4)."""
         file = self.open()
-        file.write(1, {b"%d" % number: b"v" * 100 for number in range(1000)})
+        file.write(delta(1, {b"%d" % number: b"v" * 100 for number in range(1000)}))
         file.close()
         intact = self.path.read_bytes()
         for damaged in (b"x" * len(intact), intact[:8192] + b"\xff" * 8192 + intact[16384:]):
@@ -168,7 +213,7 @@ class DataFileTests(SynchronousTestCase):
         self.patch(wal, "CHECKPOINT_SIZE", 1 << 18)
         file = self.open()
         for index in range(1, 31):
-            file.write(index, {b"%d" % index: bytes(1 << 16)})
+            file.write(delta(index, {b"%d" % index: bytes(1 << 16)}))
         self.assertLess(self.path.with_name("kv.sqlite-wal").stat().st_size, 1 << 19)
         self.assertGreater(self.path.stat().st_size, 3 << 19)
 
@@ -177,9 +222,11 @@ class DataFileTests(SynchronousTestCase):
         file, closed = self.open(), DataFile(self.path, "ours")
         closed.open()
         self.path.parent.rename(self.mktemp())
-        file.write(1, {b"k": b"v"})
+        file.write(delta(1, {b"k": b"v"}))
         line = f"cannot write {self.path}: kv.sqlite is not where it was opened any more"
-        self.assertIn(line, str(self.assertRaises(WriteFailed, file.write, 2, {b"k": bytes(wal.CHECKPOINT_SIZE)})))
+        self.assertIn(
+            line, str(self.assertRaises(WriteFailed, file.write, delta(2, {b"k": bytes(wal.CHECKPOINT_SIZE)})))
+        )
         self.assertIn(line, str(self.assertRaises(WriteFailed, closed.close)))
 
     def test_checkpoint_fails(self) -> None:
@@ -192,6 +239,6 @@ class DataFileTests(SynchronousTestCase):
         closed.open()
         self.patch(wal, "checkpoint", fail)
         line = f"cannot write {self.path}: disk I/O error; the disk may be failing"
-        error = self.assertRaises(WriteFailed, file.write, 1, {b"k": bytes(wal.CHECKPOINT_SIZE)})
+        error = self.assertRaises(WriteFailed, file.write, delta(1, {b"k": bytes(wal.CHECKPOINT_SIZE)}))
         self.assertIn(line, str(error))
         self.assertIn(line, str(self.assertRaises(WriteFailed, closed.close)))

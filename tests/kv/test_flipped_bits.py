@@ -8,39 +8,53 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft import wal
 from txraft.errors import StorageError
+from txraft.kv import answers as answers_module
+from txraft.kv.answers import Answers
+from txraft.kv.contents import Contents, Delta
 from txraft.kv.data_file import DataFile
 
 FLIPS = int(os.environ.get("FLIPS", "60"))
 SEED = int(os.environ.get("FLIP_SEED", "1"))
 
-Changes = dict[bytes, bytes | None]
-Values = dict[bytes, bytes]
+State = tuple[int, int, dict[bytes, bytes], Answers]
 
 
-def history(chance: random.Random) -> list[Changes]:
-    """What a few batches change: values of all lengths, on one page or on several, and removals."""
+def history(chance: random.Random) -> list[Delta]:
+    """What a few batches change: records of all lengths, on one page or on several, removals, and answers."""
     keys = [b"key-%d" % number for number in range(120)]
+    answers = Answers()
     return [
-        {
-            key: None if chance.random() < 0.2 else chance.randbytes(chance.choice((0, 9, 300, 2000, 9000)))
-            for key in chance.sample(keys, 40)
-        }
-        for _ in range(12)
+        Delta(
+            index,
+            {
+                key: None if chance.random() < 0.2 else chance.randbytes(chance.choice((0, 9, 300, 2000, 9000)))
+                for key in chance.sample(keys, 40)
+            },
+            chance.randrange(2**40),
+            [answers.keep(chance.randbytes(20), chance.randbytes(chance.choice((17, 300)))) for _ in range(20)],
+        )
+        for index in range(1, 13)
     ]
 
 
-def states(batches: list[Changes]) -> list[Values]:
-    """The values after each number of batches."""
-    found: list[Values] = [{}]
-    for changes in batches:
-        values = {**found[-1], **changes}
-        found.append({key: value for key, value in values.items() if value is not None})
+def state_of(contents: Contents) -> State:
+    return contents.last_applied, contents.revision, dict(contents.records), deepcopy(contents.answers)
+
+
+def states(batches: list[Delta]) -> list[State]:
+    """All that is there after each number of batches."""
+    contents = Contents()
+    found = [state_of(contents)]
+    for batch in batches:
+        contents.take(batch)
+        found.append(state_of(contents))
     return found
 
 
@@ -48,6 +62,7 @@ class FlippedBitTests(SynchronousTestCase):
     """Hazard S14; of the `-wal`, S15. What is older than it was is right: the log has the rest."""
 
     def setUp(self) -> None:
+        self.patch(answers_module, "MAX_ANSWERS", 60)
         self.chance = random.Random(SEED)
         self.batches = history(self.chance)
         self.states = states(self.batches)
@@ -70,14 +85,14 @@ class FlippedBitTests(SynchronousTestCase):
         file = DataFile(path, "ours")
         file.load()
         file.open()
-        for index, changes in enumerate(self.batches[:4], 1):
-            file.write(index, changes)
+        for batch in self.batches[:4]:
+            file.write(batch)
         connection = file._connection
         assert connection is not None
         wal.checkpoint(connection, "TRUNCATE")
         before = path.read_bytes()
-        for index, changes in enumerate(self.batches[4:8], 5):
-            file.write(index, changes)
+        for batch in self.batches[4:8]:
+            file.write(batch)
         yield self.copy()
         killed = self.copy()
         wal.checkpoint(connection)
@@ -126,11 +141,12 @@ class FlippedBitTests(SynchronousTestCase):
         Raises StorageError where the first start is refused."""
         path = directory / "kv.sqlite"
         file = DataFile(path, "ours")
-        found, values = file.load()
-        self.assertEqual(values, self.states[found])
+        contents = file.load()
+        found = contents.last_applied
+        self.assertEqual(state_of(contents), self.states[found])
         file.open()
-        for index, changes in enumerate(self.batches[found:], found + 1):
-            file.write(index, changes)
+        for batch in self.batches[found:]:
+            file.write(batch)
         file.close()
-        self.assertEqual(DataFile(path, "ours").load(), (len(self.batches), self.states[-1]))
+        self.assertEqual(state_of(DataFile(path, "ours").load()), self.states[-1])
         return found

@@ -1,20 +1,38 @@
 """The state machine, in memory."""
 
+from random import Random
+from typing import cast
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.kv.applying import apply_command
-from tests.kv.test_commands import commands, operations
+from tests.kv.model import Model
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed
+from txraft.errors import CommandFailed, UnknownCommand
 from txraft.interfaces import IStateMachine
-from txraft.kv import Batch, Command, CompareAndSet, Delete, Get, KeyValueStore, Result, Set, encode
+from txraft.kv import (
+    Batch,
+    Command,
+    CompareAndSet,
+    Condition,
+    Conditional,
+    Delete,
+    Get,
+    KeyValueStore,
+    Once,
+    Result,
+    Set,
+    WriteBehind,
+    answers,
+    encode,
+)
 from txraft.kv import store as store_module
-from txraft.kv.commands import Operation, OperationResult, Refused, decode, decode_batch_result
-
-Single = Set | Delete | CompareAndSet
+from txraft.kv.commands import Operation, OperationResult, Refused, decode_batch_result
+from txraft.kv.records import numbers_of
+from txraft.testing.data import Copy
 
 
 class StoreTests(SynchronousTestCase):
@@ -67,6 +85,59 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual((nothing, self.store.last_applied, self.store.get(b"k")), (b"", 2, None))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_conditions(self) -> None:
+        """A key changes where its mod_revision is one of these, or none of those; 0 is that of no key."""
+        absent, present, second = Condition((0,), True), Condition((0,), False), Condition((7, 2), True)
+        for conditions, change, result in (
+            ((present,), Set(b"k", b"v"), Result.PRECONDITION),
+            ((second,), Delete(b"k"), Result.PRECONDITION),
+            ((absent,), Set(b"k", b"v"), Result.DONE),
+            ((absent,), Set(b"k", b"w"), Result.PRECONDITION),
+            ((second, absent), Delete(b"k"), Result.PRECONDITION),
+            ((second,), CompareAndSet(b"k", b"w", b"x"), Result.MISMATCH),
+            ((second, present), CompareAndSet(b"k", b"v", b"w"), Result.DONE),
+            ((second,), Delete(b"k"), Result.PRECONDITION),
+            ((), Delete(b"k"), Result.DONE),
+        ):
+            self.assertIs(self.apply(Conditional(change, conditions)), result)
+        self.assertEqual(self.store.revision, 4)
+
+    def test_batch_is_one_revision(self) -> None:
+        """However much it changes; and none where it changes nothing in the end. A key that was deleted in between
+        begins anew."""
+        many: list[Operation] = [
+            Set(b"k", b"1"),
+            Set(b"k", b"2"),
+            Set(b"l", b"1"),
+            Delete(b"l"),
+            Set(b"l", b"2"),
+            Set(b"gone", b""),
+        ]
+        apply_command(self.store, 1, encode(Batch((*many, Delete(b"gone")), 0)))
+        records = [self.store.record(key) for key in (b"k", b"l", b"gone")]
+        self.assertEqual([each and numbers_of(each) for each in records], [(2, 2, 2), (2, 2, 1), None])
+        for nothing in ((), (Get(b"k"),), (Delete(b"gone"),), (Set(b"gone", b""), Delete(b"gone"))):
+            apply_command(self.store, 2, encode(Batch(nothing, 100)))
+        self.assertEqual(self.store.revision, 2)
+
+    def test_once(self) -> None:
+        """Sent again, a request is answered as the first time and not done again, whatever came of it; and another one
+        with its key is refused (hazard C5)."""
+        lock = Once.of(b"i", Conditional(Set(b"k", b"v"), (Condition((0,), True),)))
+        other = Once.of(b"i", Set(b"k", b"w"))
+        batch = Once.of(b"j", Batch((Get(b"k"), CompareAndSet(b"k", b"v", b"w"), Get(b"k")), 100))
+        missing, refused = Once.of(b"l", Delete(b"none")), Once.of(b"m", CompareAndSet(b"k", b"x", b"y"))
+        first = [self.apply(each) for each in (lock, missing, refused)]
+        self.assertEqual(first, [Result.DONE, Result.NOT_FOUND, Result.MISMATCH])
+        done = apply_command(self.store, 7, encode(batch))
+        self.apply(Set(b"none", b""))
+        self.apply(Set(b"k", b"x"))
+        self.assertEqual([self.apply(each) for each in (lock, missing, refused)], first)
+        self.assertEqual(apply_command(self.store, 8, encode(batch)), done)
+        self.assertEqual(decode_batch_result(done), (b"v", True, b"w"))
+        self.assertIs(self.apply(other), Result.OTHER_REQUEST)
+        self.assertEqual((self.store.get(b"k"), self.store.get(b"none"), self.store.revision), (b"x", b"", 5))
+
     def test_nonsense(self) -> None:
         """Bytes that are no command change nothing but the applied index, and say so."""
         self.apply(Set(b"k", b"v"))
@@ -74,14 +145,14 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(self.store.get(b"k"), b"v")
         self.assertEqual(self.store.last_applied, 7)
 
-    @given(st.lists(commands))
-    def test_as_a_dict_would(self, history: list[Single]) -> None:
-        """Results and values are those of the dullest store there is. Nodes that start later apply it again."""
-        store, values = KeyValueStore(), dict[bytes, bytes]()
-        for index, command in enumerate(history, 1):
-            result = dullest(values, command)
-            self.assertEqual((apply_command(store, index, encode(command)), store.last_applied), (result.value, index))
-            self.assertEqual(store.get(command.key), values.get(command.key))
+    def test_unknown_command(self) -> None:
+        """What a later version may know ends the node: to pass it over would make its data differ from the others'. It
+        says what to do, and has not applied the entry."""
+        self.apply(Set(b"k", b"v"))
+        for command in (b"\x93\x02\x02\xc4\x01k", b"\x93\x01\x63\xc4\x01k"):
+            error = self.assertRaises(UnknownCommand, apply_command, self.store, 2, command)
+            self.assertIn("which this txraft does not know", str(error))
+            self.assertEqual((self.store.last_applied, self.store.revision), (1, 2))
 
     def test_every_release_agrees(self) -> None:
         """What is in a log has the same results and gives the same data for ever, on nodes of whatever release."""
@@ -91,25 +162,33 @@ class StoreTests(SynchronousTestCase):
             (b"\x95\x01\x03\xc4\x01a\xc4\x011\xc4\x013", b"\2"),
             (b"\x94\x01\x01\xc4\x00\xc4\x01\xff", b"\0"),
             (b"\x93\x01\x02\xc4\x01b", b"\1"),
-            (b"\x93\x02\x02\xc4\x01a", b"\3"),
+            (b"\x93\x01\x02\xc4\x01a\x00", b"\3"),
             (b"\x94\x01\x01\xc4\x01c\xc4\x00", b"\0"),
             (b"\x93\x01\x02\xc4\x01c", b"\0"),
             (b"\x95\x01\x03\xc4\x01c\xc4\x00\xc4\x013", b"\1"),
             (b"\x94\x01\x04\x09\x92\x93\x01\xc4\x01d\xc4\x014\x92\x05\xc4\x01d", b"\x92\xc4\x01\0\x92\xc3\xc4\x014"),
             (b"\x94\x01\x04\x09\x91\x94\x03\xc4\x01d\xc4\x00\xc4\x00", b"\x92\xc4\x01\2\0"),
+            (b"\x94\x01\x06\x91\x92\xc3\x00\x92\x02\xc4\x01d", b"\5"),
+            (b"\x94\x01\x06\x91\x92\xc3\x07\x93\x01\xc4\x01d\xc4\x015", b"\0"),
+            (b"\x95\x01\x07\xc4\x01i\xc4\x10" + bytes(16) + b"\x92\x02\xc4\x01b", b"\1"),
+            (b"\x95\x01\x07\xc4\x01i\xc4\x10" + bytes(16) + b"\x92\x02\xc4\x01a", b"\1"),
+            (b"\x95\x01\x07\xc4\x01i\xc4\x10" + bytes(15) + b"\1\x92\x02\xc4\x01a", b"\6"),
         ]
         results = [apply_command(self.store, index, command) for index, (command, _) in enumerate(log, 1)]
         self.assertEqual(results, [result for _, result in log])
         values = [self.store.get(key) for key in (b"a", b"", b"b", b"c", b"d")]
-        self.assertEqual(values, [b"2", b"\xff", None, None, b"4"])
+        self.assertEqual(values, [b"2", b"\xff", None, None, b"5"])
+        records = [self.store.record(key) for key in (b"a", b"", b"d")]
+        numbers = [(2, 3, 2), (4, 4, 1), (7, 8, 2)]
+        self.assertEqual([numbers_of(record) for record in records if record is not None], numbers)
+        self.assertEqual(self.store.revision, 8)
 
 
 keys = st.sampled_from([b"a", b"b", b"c"])
-few = st.one_of(
+changes = st.one_of(
     st.builds(Set, keys, st.sampled_from([b"1", b"2"])),
     st.builds(Delete, keys),
     st.builds(CompareAndSet, keys, st.sampled_from([b"1", b"2"]), st.sampled_from([b"1", b"2"])),
-    st.builds(Get, keys),
 )
 
 
@@ -158,47 +237,47 @@ class BatchTests(SynchronousTestCase):
         self.assertEqual(refused, Refused(3, Result.TOO_MUCH))
         self.assertEqual(self.store.get(b"k"), b"12345")
 
-    @given(st.lists(few), st.lists(few))
-    def test_as_one_by_one(self, before: list[Operation], batch: list[Operation]) -> None:
-        """A batch gives what its operations give one after another, up to the first that does not compare."""
-        store, values = KeyValueStore(), dict[bytes, bytes]()
-        for each in before:
-            if not isinstance(each, Get):
-                apply_command(store, 1, encode(each))
-                dullest(values, each)
-        wanted: list[OperationResult] = []
-        then = dict(values)
-        refused = None
-        for number, each in enumerate(batch):
-            if isinstance(each, Get):
-                wanted.append(then.get(each.key))
-                continue
-            result = dullest(then, each)
-            if isinstance(each, CompareAndSet) and result is not Result.DONE:
-                refused = Refused(number, result)
-                break
-            wanted.append(result is Result.DONE)
-        result_of_all = decode_batch_result(apply_command(store, 2, encode(Batch(tuple(batch), 1000))))
-        self.assertEqual(result_of_all, refused or tuple(wanted))
+
+numbers = st.integers(0, 9)
+conditions = st.builds(Condition, st.lists(numbers, max_size=2).map(tuple), st.booleans())
+requests = st.one_of(
+    changes,
+    st.builds(Conditional, changes, st.lists(conditions, max_size=2).map(tuple)),
+    st.builds(Batch, st.lists(changes | st.builds(Get, keys), max_size=5).map(tuple), st.integers(0, 3)),
+)
+few_requests = st.one_of(requests, st.builds(Once.of, st.sampled_from([b"i", b"j", b"l"]), requests))
+
+
+class ModelTests(SynchronousTestCase):
+    @given(st.lists(few_requests, max_size=20), st.booleans())
+    def test_as_the_model(self, history: list[Command], repeat: bool) -> None:
+        """Results, records, revision and order of the keys are those of the dullest store there is (hazard C5). So they
+        are where a node begins anew, from what another has kept, and where requests with an Idempotency-Key are sent
+        again."""
+        self.patch(answers, "MAX_ANSWERS", 2)
+        if repeat:
+            history = [again for each in history for again in ([each, each] if isinstance(each, Once) else [each])]
+        disk = Copy(Random(len(history)))
+        store, model = KeyValueStore(cast(WriteBehind, disk)), Model(answers_kept=2)
+        log: list[bytes] = []
+        for index, command in enumerate(history, 1):
+            log.append(encode(command))
+            self.assertEqual(apply_command(store, index, log[-1]), model.apply(command))
+            self.assertEqual(store.last_applied, index)
+            self.check(store, model)
+            if index % 5 == 0:
+                store = KeyValueStore(cast(WriteBehind, disk))
+                store.load()
+                for again in range(store.last_applied + 1, index + 1):
+                    apply_command(store, again, log[again - 1])
+                self.check(store, model)
+
+    def check(self, store: KeyValueStore, model: Model) -> None:
+        listing = store.list_keys(b"", None, 10, 100)
+        there = [key for key in (b"a", b"b", b"c") if model.life(key)]
+        self.assertEqual((store.revision, listing.revision), (model.revision, model.revision))
+        self.assertEqual([each.key for each in listing.keys], there)
         for key in (b"a", b"b", b"c"):
-            self.assertEqual(store.get(key), (values if refused else then).get(key))
-
-    @given(st.lists(operations))
-    def test_encoding(self, batch: list[Operation]) -> None:
-        """What is encoded is what is decoded."""
-        command = Batch(tuple(batch), 7)
-        self.assertEqual(decode(encode(command)), command)
-
-
-def dullest(values: dict[bytes, bytes], command: Single) -> Result:
-    """What a command does to a dict, and its result."""
-    present = command.key in values
-    if isinstance(command, Delete):
-        values.pop(command.key, None)
-        return Result.DONE if present else Result.NOT_FOUND
-    if isinstance(command, CompareAndSet) and not present:
-        return Result.NOT_FOUND
-    if isinstance(command, CompareAndSet) and values[command.key] != command.old:
-        return Result.MISMATCH
-    values[command.key] = command.value
-    return Result.DONE
+            record = store.record(key)
+            self.assertEqual(store.get(key), model.value(key))
+            self.assertEqual(None if record is None else numbers_of(record), model.numbers(key))

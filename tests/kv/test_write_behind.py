@@ -10,6 +10,7 @@ from tests.storage.worker import HandWorker
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import StorageError, WriteFailed
 from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode, write_behind
+from txraft.kv.records import record_of, value_of
 from txraft.kv.write_behind import FLUSH_SECONDS, FLUSH_SIZE
 
 FLUSH_KEYS = 500
@@ -40,7 +41,8 @@ class WriteBehindTests(SynchronousTestCase):
 
     def on_disk(self) -> tuple[int, dict[bytes, bytes]]:
         """What a start now would find."""
-        return WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append).load()
+        contents = WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append).load()
+        return contents.last_applied, {key: value_of(record) for key, record in contents.records.items()}
 
     def set_many(self, number: int, start: int = 1) -> None:
         """Apply `number` entries, each of a key of its own."""
@@ -92,7 +94,7 @@ class WriteBehindTests(SynchronousTestCase):
     def test_whole_entries(self) -> None:
         """An entry that changes several keys is in the file whole, or not at all (hazard S17)."""
         for index in range(1, FLUSH_KEYS + 1):
-            self.disk.applied(index, {b"%d %d" % (index, key): b"v" for key in range(7)})
+            self.disk.applied(index, index, {b"%d %d" % (index, key): record_of(b"v", index, None) for key in range(7)})
         flushes = 0
         while self.worker.waiting:
             self.worker.work_once()
@@ -190,7 +192,7 @@ class WriteBehindTests(SynchronousTestCase):
         disk.start()
         self.worker.work()
         self.assertIn(f"cannot open {self.path}: unable to open database file; see that ", str(self.errors[0]))
-        disk.applied(1, {b"k": b"v"})
+        disk.applied(1, 2, {b"k": record_of(b"v", 2, None)})
         self.assertEqual(self.clock.getDelayedCalls(), [])
         stopped = disk.stop()
         self.worker.work()

@@ -13,7 +13,20 @@ Every node applies the same commands in the same order, so nothing here may depe
 order of a set.
 """
 
-from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Get, Result, Set, decode_result, encode
+from txraft.kv.commands import (
+    Batch,
+    Command,
+    CompareAndSet,
+    Condition,
+    Conditional,
+    Delete,
+    Get,
+    Once,
+    Result,
+    Set,
+    decode_result,
+    encode,
+)
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 
@@ -21,9 +34,12 @@ __all__ = [
     "Batch",
     "Command",
     "CompareAndSet",
+    "Condition",
+    "Conditional",
     "Delete",
     "Get",
     "KeyValueStore",
+    "Once",
     "Result",
     "Set",
     "WriteBehind",

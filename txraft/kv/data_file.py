@@ -16,34 +16,22 @@ one row or none. They go through the keys in the order of the b-tree, so that ea
 """
 
 import sqlite3
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from zlib import crc32
+from typing import TypeVar
 
 from txraft import wal
 from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
+from txraft.kv.answers import Answers, KeptAnswer
+from txraft.kv.contents import Contents, Delta
+from txraft.kv.tables import FORMAT, SCHEMA, checksum_of, checksum_of_answer, checksum_of_applied
 
-FORMAT = 3
-"""The `user_version` of the file; 0 is a new file."""
+ROWS_PER_STATEMENT = 249
+"""Three parameters a row, or four of an answer, and older SQLite takes 999."""
 
-ROWS_PER_STATEMENT = 300
-"""Three parameters a row, and older SQLite takes 999."""
-
-SCHEMA = [
-    ("data", "CREATE TABLE data (key BLOB PRIMARY KEY, checksum INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID"),
-    (
-        "applied",
-        "CREATE TABLE applied (id INTEGER PRIMARY KEY CHECK (id = 0), cluster_id TEXT NOT NULL,"
-        " last_applied INTEGER NOT NULL, row_count INTEGER NOT NULL, row_checksums INTEGER NOT NULL,"
-        " checksum INTEGER NOT NULL)",
-    ),
-]
-"""Name and text of each table, as SQLite keeps them."""
+Row = TypeVar("Row")
 
 REMEDY = "remove it and the -wal and -shm files beside it, and it is rebuilt from the log"
-
-APPLIED = struct.Struct(">qqq")
 
 
 class DataFile:
@@ -60,8 +48,8 @@ class DataFile:
         self._not_checkpointed = 0
         """Bytes in the `-wal`, roughly."""
 
-    def load(self) -> tuple[int, dict[bytes, bytes]]:
-        """The applied index and the data as of it; 0 and nothing where there is no file yet: it is made.
+    def load(self) -> Contents:
+        """The data and their applied index; nothing, and 0, where there is no file yet: it is made.
 
         Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
         where it cannot be used for another reason."""
@@ -69,8 +57,9 @@ class DataFile:
         try:
             connection = wal.connect(self._path, "NORMAL")
             try:
-                index, values = self._read(connection)
-                self._write_applied(connection, index)  # a file that cannot be written is found out now
+                contents = self._read(connection)
+                # A file that cannot be written is found out now.
+                self._write_applied(connection, contents.last_applied, contents.revision)
                 wal.checkpoint(connection, "TRUNCATE")
             finally:
                 connection.close()
@@ -80,7 +69,7 @@ class DataFile:
             raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
         except UnicodeDecodeError as error:  # SQLite quotes what is damaged, byte for byte
             raise self._corrupt("its tables are not as they were made") from error
-        return index, values
+        return contents
 
     def open(self) -> None:
         """Open everything that `write` needs (hazard S19). Raises StorageError."""
@@ -90,27 +79,31 @@ class DataFile:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
 
-    def write(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
-        """Bring the data to entry `index`: new values, and None for keys that are gone. One transaction (hazard S5),
-        and now and then a checkpoint after it (hazard S16).
+    def write(self, delta: Delta) -> None:
+        """Bring the data to entry `delta.index`. One transaction (hazard S5), and now and then a checkpoint after it
+        (hazard S16).
 
         Raises WriteFailed; the file is closed then (hazard S1)."""
         assert self._connection is not None
+        connection, changes = self._connection, delta.changes
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for keys in _batches(sorted(changes)):
-                self._forget_rows(self._connection, keys)
-                self._store(self._connection, [(key, value) for key in keys if (value := changes[key]) is not None])
-                self._remove(self._connection, [key for key in keys if changes[key] is None])
-            self._write_applied(self._connection, index)
-            self._connection.execute("COMMIT")
-            self._not_checkpointed += sum(len(value or b"") + wal.PAGE_SIZE for value in changes.values())
+            connection.execute("BEGIN IMMEDIATE")
+            for keys in _slices(sorted(changes)):
+                self._forget(connection, f"FROM data WHERE key IN ({','.join('?' * len(keys))})", keys)
+                self._store(connection, [(key, record) for key in keys if (record := changes[key]) is not None])
+                self._remove(connection, [key for key in keys if changes[key] is None])
+            if delta.answers:
+                self._write_answers(connection, delta.answers)
+            self._write_applied(connection, delta.index, delta.revision)
+            connection.execute("COMMIT")
+            self._not_checkpointed += sum(len(record or b"") + wal.PAGE_SIZE for record in changes.values())
+            self._not_checkpointed += sum(len(each.key) + len(each.answer) for each in delta.answers)
             if self._not_checkpointed >= wal.CHECKPOINT_SIZE:
                 wal.require_in_place(self._opened)
-                wal.checkpoint(self._connection)
+                wal.checkpoint(connection)
                 self._not_checkpointed = 0
         except (sqlite3.Error, OSError) as error:
-            self._connection.close()  # and with it the transaction
+            connection.close()  # and with it the transaction
             self._connection = None
             raise self._cannot_write(error) from error
 
@@ -125,7 +118,7 @@ class DataFile:
 
     # Reading
 
-    def _read(self, connection: sqlite3.Connection) -> tuple[int, dict[bytes, bytes]]:
+    def _read(self, connection: sqlite3.Connection) -> Contents:
         ((version,),) = connection.execute("PRAGMA user_version")
         schema = connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
         if version == 0 and not schema:
@@ -140,37 +133,58 @@ class DataFile:
         ((report,),) = connection.execute("PRAGMA quick_check(1)")
         if report != "ok":
             raise self._corrupt(report.splitlines()[-1])
-        values = self._read_rows(connection)
-        return self._read_applied(connection), values
+        records, answers = self._read_rows(connection), self._read_answers(connection)
+        index, revision = self._read_applied(connection)
+        return Contents(index, revision, records, answers)
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for _, table in SCHEMA:
             connection.execute(table)
-        self._write_applied(connection, 0)
+        self._write_applied(connection, 0, 1)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
 
     def _read_rows(self, connection: sqlite3.Connection) -> dict[bytes, bytes]:
-        values: dict[bytes, bytes] = {}
-        last = None
+        records: dict[bytes, bytes] = {}
+        last, checksums = None, 0
         # In the order of the b-tree, which an ORDER BY might mend: only where keys ascend are they found one by one.
-        for key, checksum, value in connection.execute("SELECT key, checksum, value FROM data"):
-            if not isinstance(key, bytes) or not isinstance(value, bytes) or checksum != checksum_of(key, value):
+        for key, checksum, record in connection.execute("SELECT key, checksum, record FROM data"):
+            if not isinstance(key, bytes) or not isinstance(record, bytes) or checksum != checksum_of(key, record):
                 raise self._corrupt(f"the row of key {key!r:.60} does not match its checksum")
             if last is not None and key <= last:
                 raise self._corrupt(f"key {key!r:.60} is out of order")
-            values[key] = value
+            records[key] = record
             last = key
-            self._row_checksums += checksum
-        self._row_count = len(values)
-        return values
+            checksums += checksum
+        self._row_count, self._row_checksums = len(records), checksums
+        return records
 
-    def _read_applied(self, connection: sqlite3.Connection) -> int:
+    def _read_answers(self, connection: sqlite3.Connection) -> Answers:
+        answers = None
+        for number, key, checksum, answer in connection.execute("SELECT number, key, checksum, answer FROM answers"):
+            if (
+                not isinstance(key, bytes)
+                or not isinstance(answer, bytes)
+                or checksum != checksum_of_answer(number, key, answer)
+            ):
+                raise self._corrupt(f"the row of answer {number} does not match its checksum")
+            if answers is None:
+                answers = Answers(number)
+            if number != answers.first + len(answers) or answers.get(key) is not None:
+                raise self._corrupt(f"answer {number} is out of order, or stands there twice")
+            answers.keep(key, answer)
+            self._row_count += 1
+            self._row_checksums += checksum
+        return answers or Answers()
+
+    def _read_applied(self, connection: sqlite3.Connection) -> tuple[int, int]:
         match rows := connection.execute("SELECT * FROM applied").fetchall():
-            case [(_, str() as cluster_id, int() as index, *_)] if rows == [self._applied_row(cluster_id, index)]:
+            case [(_, str() as cluster_id, int() as index, int() as revision, *_)] if rows == [
+                self._applied_row(cluster_id, index, revision)
+            ]:
                 if cluster_id == self._cluster_id:
-                    return index
+                    return index, revision
                 raise WrongDirectory(
                     f'{self._path} has data of the cluster "{cluster_id}", and this node is of "{self._cluster_id}":'
                     f" {REMEDY}"
@@ -182,17 +196,9 @@ class DataFile:
 
     # Writing
 
-    def _forget_rows(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> None:
-        """Take the rows of `keys`, as they are in the file, out of count and sum."""
-        ((count, checksums),) = connection.execute(
-            f"SELECT count(*), ifnull(sum(checksum), 0) FROM data WHERE key IN ({','.join('?' * len(keys))})", keys
-        ).fetchall()
-        self._row_count -= count
-        self._row_checksums -= checksums
-
     def _store(self, connection: sqlite3.Connection, items: Sequence[tuple[bytes, bytes]]) -> None:
         if items:
-            rows = [(key, checksum_of(key, value), value) for key, value in items]
+            rows = [(key, checksum_of(key, record), record) for key, record in items]
             connection.execute(
                 f"INSERT OR REPLACE INTO data VALUES {','.join(['(?,?,?)'] * len(rows))}",
                 [column for row in rows for column in row],
@@ -204,23 +210,43 @@ class DataFile:
         if keys:
             connection.execute(f"DELETE FROM data WHERE key IN ({','.join('?' * len(keys))})", keys)
 
-    def _write_applied(self, connection: sqlite3.Connection, index: int) -> None:
+    def _write_answers(self, connection: sqlite3.Connection, answers: Sequence[KeptAnswer]) -> None:
+        for some in _slices(answers):
+            rows = [
+                (each.number, each.key, checksum_of_answer(each.number, each.key, each.answer), each.answer)
+                for each in some
+            ]
+            connection.execute(
+                f"INSERT INTO answers VALUES {','.join(['(?,?,?,?)'] * len(rows))}",
+                [column for row in rows for column in row],
+            )
+            self._row_count += len(rows)
+            self._row_checksums += sum(checksum for _, _, checksum, _ in rows)
+        dropped = "FROM answers WHERE number < ?", (answers[-1].oldest,)
+        self._forget(connection, *dropped)
+        connection.execute("DELETE " + dropped[0], dropped[1])
+
+    def _forget(self, connection: sqlite3.Connection, which: str, parameters: Sequence[bytes | int]) -> None:
+        """Take rows, as they are in the file, out of count and sum."""
+        ((count, checksums),) = connection.execute(
+            f"SELECT count(*), ifnull(sum(checksum), 0) {which}", parameters
+        ).fetchall()
+        self._row_count -= count
+        self._row_checksums -= checksums
+
+    def _write_applied(self, connection: sqlite3.Connection, index: int, revision: int) -> None:
         connection.execute(
-            "INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?, ?)", self._applied_row(self._cluster_id, index)
+            "INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?, ?, ?)",
+            self._applied_row(self._cluster_id, index, revision),
         )
 
-    def _applied_row(self, cluster_id: str, index: int) -> tuple[int, str, int, int, int, int]:
-        columns = (index, self._row_count, self._row_checksums)
-        return 0, cluster_id, *columns, crc32(cluster_id.encode(), crc32(APPLIED.pack(*columns)))
+    def _applied_row(self, cluster_id: str, index: int, revision: int) -> tuple[int, str, int, int, int, int, int]:
+        columns = (index, revision, self._row_count, self._row_checksums)
+        return 0, cluster_id, *columns, checksum_of_applied(cluster_id, columns)
 
     def _cannot_write(self, error: Exception) -> WriteFailed:
         return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")
 
 
-def checksum_of(key: bytes, value: bytes) -> int:
-    """CRC-32 of a row. It begins with the key's length, so that a byte cannot move from the key to the value."""
-    return crc32(value, crc32(key, len(key)))
-
-
-def _batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    return (keys[start : start + ROWS_PER_STATEMENT] for start in range(0, len(keys), ROWS_PER_STATEMENT))
+def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[start : start + ROWS_PER_STATEMENT] for start in range(0, len(rows), ROWS_PER_STATEMENT))

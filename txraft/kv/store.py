@@ -1,32 +1,38 @@
-"""The data: a dict of bytes to bytes, changed by commands alone."""
+"""The state machine: commands change the data, and nothing else does."""
 
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed
+from txraft.errors import CommandFailed, UnknownCommand
 from txraft.interfaces import IStateMachine
+from txraft.kv.answers import DIGEST_SIZE, KeptAnswer
 from txraft.kv.commands import (
     Batch,
+    Change,
     CompareAndSet,
+    Conditional,
     Delete,
     Get,
-    Operation,
+    Once,
     OperationResult,
     Refused,
+    Request,
     Result,
     Set,
     decode,
     encode_batch_result,
 )
+from txraft.kv.contents import Changes, Contents, Listing
+from txraft.kv.records import mod_revision_of, record_of, value_of
 from txraft.kv.write_behind import WriteBehind
 
-Changes: TypeAlias = Mapping[bytes, bytes | None]
-"""The new values of keys; None where a key is removed."""
+_COMMAND = EntryKind.COMMAND
+_DONE = Result.DONE
+_DONE_ENCODED = Result.DONE.value  # once: to look it up takes longer than to find a key
 
 
 @implementer(IStateMachine)
@@ -36,8 +42,7 @@ class KeyValueStore:
     log = Logger()
 
     def __init__(self, disk: WriteBehind | None = None) -> None:
-        self.last_applied = 0
-        self._values: dict[bytes, bytes] = {}
+        self._contents = Contents()
         self._disk = disk
 
     def load(self) -> None:
@@ -45,82 +50,137 @@ class KeyValueStore:
 
         Raises StorageError where the file cannot be used."""
         if self._disk is not None:
-            self.last_applied, self._values = self._disk.load()
+            self._contents = self._disk.load()
+
+    # Reading, as of `last_applied`
+
+    @property
+    def last_applied(self) -> int:
+        """As IStateMachine, and of the last entry since."""
+        return self._contents.last_applied
+
+    @property
+    def revision(self) -> int:
+        """Of the store: 1 while nothing was ever changed, and one more for each request that changed something."""
+        return self._contents.revision
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of `key` as of `last_applied`; None where there is none."""
-        return self._values.get(key)
+        """The value of `key`; None where there is none."""
+        record = self._contents.records.get(key)
+        return None if record is None else value_of(record)
+
+    def record(self, key: bytes) -> bytes | None:
+        """The record of `key` (`txraft.kv.records`); None where there is none."""
+        return self._contents.records.get(key)
+
+    def list_keys(self, prefix: bytes, after: bytes | None, limit: int, max_size: int) -> Listing:
+        """As `Contents.list_keys`."""
+        return self._contents.list_keys(prefix, after, limit, max_size)
+
+    # Applying
 
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
-        """As IStateMachine. Answers at once."""
+        """As IStateMachine. Answers at once.
+
+        Raises UnknownCommand."""
         return succeed([self._result_of(entry) for entry in entries])
 
     def _result_of(self, entry: Entry) -> bytes | CommandFailed:
         """The value of a `Result`, or what came of a batch."""
         result: bytes | CommandFailed = b""
         changes: Changes = {}
-        if entry.kind is EntryKind.COMMAND:
+        kept: KeptAnswer | None = None
+        if entry.kind is _COMMAND:
             try:
-                match decode(entry.data):
-                    case Batch() as batch:
-                        result, changes = self._outcome_of(batch)
-                    case None:
-                        result = Result.INVALID.value
-                    case operation:
-                        outcome, value = _outcome(operation, self._values.get(operation.key))
-                        result, changes = outcome.value, {operation.key: value} if outcome is Result.DONE else {}
+                command = decode(entry.data)
+                if isinstance(command, Once):
+                    result, changes, kept = self._outcome_of_once(command)
+                else:
+                    result, changes = self._outcome_of(command)
+            except UnknownCommand:
+                raise
             except Exception as error:
                 self.log.failure("the key-value store has a bug, which entry {index} shows", index=entry.index)
-                result, changes = CommandFailed.of(error), {}
-        self._applied(entry.index, changes)
+                result = CommandFailed.of(error)
+        contents = self._contents
+        contents.last_applied = entry.index
+        if changes:
+            contents.revision += 1
+            contents.change(changes)
+        if self._disk is not None:
+            self._disk.applied(entry.index, contents.revision, changes, kept)
         return result
 
-    def _outcome_of(self, batch: Batch) -> tuple[bytes, Changes]:
-        """What comes of a batch, encoded, and what it changes: all of it or nothing."""
+    def _outcome_of_once(self, once: Once) -> tuple[bytes, Changes, KeptAnswer | None]:
+        """What came of the first request with this key, or what comes of this one, if it is the first: then it is kept,
+        whatever it is."""
+        answers = self._contents.answers
+        answer = answers.get(once.key)
+        if answer is None:
+            result, changes = self._outcome_of(once.request)
+            return result, changes, answers.keep(once.key, once.digest + result)
+        if answer.startswith(once.digest):
+            return answer[DIGEST_SIZE:], {}, None
+        return Result.OTHER_REQUEST.value, {}, None
+
+    def _outcome_of(self, request: Request | None) -> tuple[bytes, Changes]:
+        """What comes of a request, encoded, and what it changes."""
+        match request:
+            case Conditional(change, conditions):
+                mod_revision = mod_revision_of(self._contents.records.get(change.key))
+                if not all(condition.holds(mod_revision) for condition in conditions):
+                    return Result.PRECONDITION.value, {}
+            case Batch() as batch:
+                return self._outcome_of_batch(batch)
+            case None:
+                return Result.INVALID.value, {}
+            case change:
+                pass
+        contents = self._contents
+        outcome, record = _outcome(change, contents.records.get(change.key), contents.revision + 1)
+        if outcome is _DONE:
+            return _DONE_ENCODED, {change.key: record}
+        return outcome.value, {}
+
+    def _outcome_of_batch(self, batch: Batch) -> tuple[bytes, Changes]:
+        """All of it or nothing."""
         changes: dict[bytes, bytes | None] = {}
         results: list[OperationResult] = []
-        size = 0
+        size, records, revision = 0, self._contents.records, self._contents.revision + 1
         for number, operation in enumerate(batch.operations):
             key = operation.key
-            current = changes[key] if key in changes else self._values.get(key)
-            outcome, value = _outcome(operation, current)
+            current = changes[key] if key in changes else records.get(key)
             if isinstance(operation, Get):
+                value = None if current is None else value_of(current)
                 results.append(value)
                 size += len(value or b"")
                 if size > batch.max_answer:
                     return encode_batch_result(Refused(number, Result.TOO_MUCH)), {}
-            elif outcome is Result.DONE:
+                continue
+            outcome, record = _outcome(operation, current, revision)
+            if outcome is _DONE:
                 results.append(True)
-                changes[key] = value
+                changes[key] = record
             elif isinstance(operation, Delete):
                 results.append(False)
             else:
                 return encode_batch_result(Refused(number, outcome)), {}
-        return encode_batch_result(results), changes
-
-    def _applied(self, index: int, changes: Changes) -> None:
-        """Entry `index` changes this and nothing else."""
-        self.last_applied = index
-        for key, value in changes.items():
-            if value is None:
-                self._values.pop(key, None)  # a batch may have made it, too
-            else:
-                self._values[key] = value
-        if self._disk is not None:
-            self._disk.applied(index, changes)
+        # What the batch itself has made and removed again was never there.
+        lasting = {key: record for key, record in changes.items() if record is not None or key in records}
+        return encode_batch_result(results), lasting
 
 
-def _outcome(operation: Operation, current: bytes | None) -> tuple[Result, bytes | None]:
-    """What comes of an operation where its key has the value `current`, and what value the key has then; None for no
-    such key."""
-    match operation:
+def _outcome(change: Change, current: bytes | None, revision: int) -> tuple[Result, bytes | None]:
+    """What comes of a change in this revision, where its key has the record `current`, and the record that the key has
+    then. None for no such key."""
+    match change:
         case Set(_, value):
-            return Result.DONE, value
+            return _DONE, record_of(value, revision, current)
         case Delete():
-            return (Result.NOT_FOUND if current is None else Result.DONE), None
+            return (Result.NOT_FOUND if current is None else _DONE), None
         case CompareAndSet(_, old, value):
             if current is None:
                 return Result.NOT_FOUND, None
-            return (Result.DONE, value) if current == old else (Result.MISMATCH, current)
-        case Get():
-            return Result.DONE, current
+            if value_of(current) != old:
+                return Result.MISMATCH, current
+            return _DONE, record_of(value, revision, current)

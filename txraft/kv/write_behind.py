@@ -7,17 +7,17 @@ at a time. Nothing waits for that but `stop`.
 """
 
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from txraft.errors import StorageError, WriteFailed
 from txraft.interfaces import IWorker
+from txraft.kv.answers import KeptAnswer
+from txraft.kv.contents import Changes, Contents, Delta
 from txraft.kv.data_file import DataFile
 
 FLUSH_KEYS = 10_000
@@ -34,25 +34,6 @@ class OnFailure(Protocol):
     def __call__(self, error: StorageError, /) -> object: ...
 
 
-@define
-class Batch:
-    """What entries changed, the last of them being `index`."""
-
-    index: int = 0
-    """0 where there is no entry yet."""
-    changes: dict[bytes, bytes | None] = field(factory=dict)
-    size: int = 0
-    """Bytes of all keys and values that came in, also of those that later ones took the place of."""
-
-    def add(self, index: int, changes: Mapping[bytes, bytes | None]) -> bool:
-        """Add what entry `index` changed. Gives whether the batch is full."""
-        self.index = index
-        for key, value in changes.items():
-            self.changes[key] = value
-            self.size += len(key) + (len(value) if value is not None else 0)
-        return len(self.changes) >= FLUSH_KEYS or self.size >= FLUSH_SIZE
-
-
 class WriteBehind:
     """Keeps the SQLite file at `path`, with data of the cluster `cluster_id`. It is written on `worker`, which its
     owner stops once `stop` has fired."""
@@ -64,15 +45,15 @@ class WriteBehind:
         self._worker = worker
         self._clock = clock
         self._on_failure = on_failure
-        self._full: deque[Batch] = deque()
-        self._batch = Batch()
+        self._full: deque[Delta] = deque()
+        self._batch = Delta()
         self._timer: IDelayedCall | None = None  # set only while no flush is under way
         self._flush: Deferred[None] | None = None  # the one under way
         self._failed = False
         self._stopping = False
 
-    def load(self) -> tuple[int, dict[bytes, bytes]]:
-        """The applied index and the data as of it, from the file. Blocks, and leaves nothing open.
+    def load(self) -> Contents:
+        """The data, from the file. Blocks, and leaves nothing open.
 
         Raises StorageError where the file cannot be used."""
         return self._file.load()
@@ -81,12 +62,15 @@ class WriteBehind:
         """Open the file, in the process that will write it. Called once, before `applied`."""
         self._worker.run(self._file.open).addErrback(self._fail)
 
-    def applied(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
-        """Entry `index` gave these keys these values, and removed those whose value is None. Called for every entry,
-        in their order, also for those that change nothing. Returns at once."""
-        if self._batch.add(index, changes):
-            self._full.append(self._batch)
-            self._batch = Batch()
+    def applied(self, index: int, revision: int, changes: Changes, kept: KeptAnswer | None = None) -> None:
+        """Entry `index` gave these keys these records, and removed those whose record is None; the store has this
+        revision then; and this answer is kept. Called for every entry, in their order, also for those that change
+        nothing. Returns at once."""
+        batch = self._batch
+        batch.add(index, revision, changes, kept)
+        if batch.count >= FLUSH_KEYS or batch.size >= FLUSH_SIZE:
+            self._full.append(batch)
+            self._batch = Delta()
         self._schedule()
 
     def stop(self) -> "Deferred[None]":
@@ -123,10 +107,10 @@ class WriteBehind:
             return
         if not self._full and self._batch.index:
             self._full.append(self._batch)
-            self._batch = Batch()
+            self._batch = Delta()
         if self._full:
             batch = self._full.popleft()
-            written = self._worker.run(self._file.write, batch.index, batch.changes)
+            written = self._worker.run(self._file.write, batch)
             self._flush = Deferred()
             written.addErrback(self._fail).addCallback(self._flushed)
 

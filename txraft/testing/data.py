@@ -1,7 +1,8 @@
 """The state machine of a simulated node: the real key-value store, over a copy on disk that lags behind the log."""
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import cast
 
@@ -13,6 +14,8 @@ from txraft.core.messages import Entry, EntryKind
 from txraft.errors import CommandFailed
 from txraft.interfaces import IStateMachine
 from txraft.kv import Command, KeyValueStore, WriteBehind, encode
+from txraft.kv.answers import KeptAnswer
+from txraft.kv.contents import Changes, Contents, Delta
 
 _NUMBER = struct.Struct(">Q")
 
@@ -32,26 +35,20 @@ class Copy:
     """The data on a node's disk, as `WriteBehind` keeps them: data and index change together, now and then (S5)."""
 
     random: Random
-    last_applied: int = 0
-    _values: dict[bytes, bytes] = field(factory=dict)
-    _changes: dict[bytes, bytes | None] = field(factory=dict)
+    _written: Contents = field(factory=Contents)
+    _delta: Delta = field(factory=Delta)
 
-    def load(self) -> tuple[int, dict[bytes, bytes]]:
+    def load(self) -> Contents:
         """As WriteBehind. What was not written is lost; the log has it."""
-        self._changes.clear()
-        return self.last_applied, dict(self._values)
+        self._delta = Delta()
+        return deepcopy(self._written)
 
-    def applied(self, index: int, changes: Mapping[bytes, bytes | None]) -> None:
+    def applied(self, index: int, revision: int, changes: Changes, kept: KeptAnswer | None = None) -> None:
         """As WriteBehind."""
-        self._changes.update(changes)
+        self._delta.add(index, revision, changes, kept)
         if self.random.random() < 0.05:
-            self.last_applied = index
-            for key, value in self._changes.items():
-                if value is None:
-                    self._values.pop(key, None)
-                else:
-                    self._values[key] = value
-            self._changes.clear()
+            self._written.take(self._delta)
+            self._delta = Delta()
 
 
 @implementer(IStateMachine)
@@ -73,9 +70,9 @@ class Data:
         self.last_applied = entries[-1].index
         return self.store.apply([evolve(entry, data=entry.data[_NUMBER.size :]) for entry in entries])
 
-    def fingerprint(self, keys: int) -> tuple[bytes | None, ...]:
-        """The values of the first `keys` keys, to compare states by."""
-        return tuple(self.store.get(key_of(number)) for number in range(keys))
+    def fingerprint(self, keys: int) -> tuple[int | bytes | None, ...]:
+        """The store's revision and the records of the first `keys` keys, to compare states by."""
+        return self.store.revision, *(self.store.record(key_of(number)) for number in range(keys))
 
 
 def key_of(number: int) -> bytes:
