@@ -206,3 +206,7 @@ class TooLarge(BadRequest):
 
 class CrossSite(BadRequest):
     """A page of another site asked a browser to change something here."""
+
+
+class IdempotencyKeyUsed(BadRequest):
+    """The request's Idempotency-Key came with another request before."""

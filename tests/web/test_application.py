@@ -188,7 +188,7 @@ class RefusalTests(ApiTestCase):
     def test_paths_and_methods(self) -> None:
         """404 lists the paths, 405 the methods."""
         for path in ("/", "/x", "/set/", "//set", "/get/key", "/%FF", "/SET"):
-            self.check(self.wire.get(path), 404, "/cas, /delete, /get, /set, /status, /transfer$")
+            self.check(self.wire.get(path), 404, "/cas, /delete, /get, /keys, /set, /status, /transfer$")
         response = self.wire.ask("PUT", "/set?key=k&val=v")
         self.check(response, 405, "this path takes GET, POST")
         self.assertEqual(response.headers["allow"], "GET, POST")

@@ -140,10 +140,11 @@ class Wire:
         assert blank_line, f"no response: {head!r}"
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        length = int(headers["content-length"])
+        status = int(first.split()[1])
+        length = 0 if status == 304 else int(headers["content-length"])
         self.transport.clear()
         self.transport.write(rest[length:])
-        return Response(int(first.split()[1]), headers, rest[:length])
+        return Response(status, headers, rest[:length])
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:
         """Send a request; take its response."""

@@ -19,7 +19,6 @@ NO_REVISION = 0
 
 _SIZE = NUMBERS.size
 _VALUE = slice(-_SIZE)
-_MOD_REVISION = slice(-16, -8)
 
 
 def record_of(value: bytes, revision: int, current: bytes | None) -> bytes:
@@ -37,7 +36,7 @@ def value_of(record: bytes) -> bytes:
 
 def mod_revision_of(record: bytes | None) -> int:
     """The revision in which the key was set last; NO_REVISION where there is no record."""
-    return NO_REVISION if record is None else int.from_bytes(record[_MOD_REVISION])
+    return NO_REVISION if record is None else numbers_of(record)[1]
 
 
 def numbers_of(record: bytes) -> tuple[int, int, int]:

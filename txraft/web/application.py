@@ -9,32 +9,44 @@ import attrs
 from klein import Klein
 from twisted.internet.defer import Deferred
 
-from txraft.errors import BadRequest
+from txraft.errors import BadRequest, IdempotencyKeyUsed
 from txraft.interfaces import IReplica
-from txraft.kv.commands import Batch, Command, CompareAndSet, Delete, Set, encode
+from txraft.kv.commands import (
+    Batch,
+    Change,
+    CompareAndSet,
+    Conditional,
+    Delete,
+    Once,
+    Request,
+    Result,
+    Set,
+    encode,
+)
 from txraft.settings import SizeLimits
 from txraft.version import version
 from txraft.web import outcomes
 from txraft.web.batches import of_batch_result, read_batch
 from txraft.web.forms import shown
+from txraft.web.listings import MAX_KEYS, Keys, of_listing, read_limit
 from txraft.web.outcomes import Answer, LaterAnswer
 from txraft.web.parameters import Route, read_parameters
-from txraft.web.question import Question
+from txraft.web.question import Head, Question
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
 POST = frozenset([b"POST"])
 Given = TypeVar("Given")
 Response: TypeAlias = "Answer | LaterAnswer | Deferred[Answer] | Deferred[LaterAnswer] | Deferred[Answer | LaterAnswer]"
-Handler: TypeAlias = "Callable[[WebApplication, Given], Response]"
+Handler: TypeAlias = "Callable[[WebApplication, Given, Head], Response]"
 Reader: TypeAlias = Callable[[Question, Route, SizeLimits], Given]
 Endpoint: TypeAlias = "Callable[[WebApplication, Question], Response]"
 
 
-class Values(Protocol):
-    """What a state machine holds, as far as `/get` needs it."""
+class Values(Keys, Protocol):
+    """What a state machine holds, as far as `/get` and `/keys` need it."""
 
-    def get(self, key: bytes, /) -> bytes | None:
-        """The value of `key`; None where there is none."""
+    def record(self, key: bytes, /) -> bytes | None:
+        """What is kept of `key` (`txraft.kv.records`); None where there is none."""
         ...
 
 
@@ -45,7 +57,7 @@ def _serve(
 
     def decorate(handler: "Handler[Given]") -> Endpoint:
         def endpoint(self: "WebApplication", question: Question) -> Response:
-            return handler(self, read(question, route, self.limits))
+            return handler(self, read(question, route, self.limits), question.head)
 
         methods = [method.decode() for method in route.methods]
         app.route(route.path, methods=methods, endpoint=route.path)(cast(Any, endpoint))  # Klein knows no Answer
@@ -69,51 +81,82 @@ class WebApplication:
         self._version = version()  # once: it is read from a file
 
     @_serve(app, routes, Route("/set", required=(b"key", b"val"), changes=True), read_parameters)
-    def set(self, given: Parameters) -> "Deferred[Answer]":
+    def set(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Give a key a value."""
-        return self._propose(Set(given[b"key"], given[b"val"]), outcomes.SET)
+        return self._change(Set(given[b"key"], given[b"val"]), head, outcomes.SET)
 
     @_serve(app, routes, Route("/delete", required=(b"key",), changes=True), read_parameters)
-    def delete(self, given: Parameters) -> "Deferred[Answer]":
+    def delete(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Remove a key."""
-        return self._propose(Delete(given[b"key"]), outcomes.DELETE)
+        return self._change(Delete(given[b"key"]), head, outcomes.DELETE)
 
     @_serve(app, routes, Route("/cas", required=(b"key", b"old", b"val"), changes=True), read_parameters)
-    def compare_and_set(self, given: Parameters) -> "Deferred[Answer]":
+    def compare_and_set(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Give a key a value if it has the one that the caller thinks it has."""
-        command = CompareAndSet(given[b"key"], given[b"old"], given[b"val"])
-        return self._propose(command, outcomes.COMPARE_AND_SET)
+        change = CompareAndSet(given[b"key"], given[b"old"], given[b"val"])
+        return self._change(change, head, outcomes.COMPARE_AND_SET)
 
     @_serve(app, routes, Route("/get", required=(b"key",), optional=(b"consistency",)), read_parameters)
-    def get(self, given: Parameters) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
-        """The value of a key: the latest (linearizable), or what this node has just now (stale)."""
+    def get(self, given: Parameters, head: Head) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
+        """The value of a key."""
         key = given[b"key"]
-        match given.get(b"consistency", b"linearizable"):
-            case b"linearizable":
-                return self._replica.read_barrier().addCallback(lambda _: outcomes.of_value(self._values.get(key)))
-            case b"stale":
-                return outcomes.of_value(self._values.get(key))
-            case other:
-                raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
+        return self._read(given, lambda _: outcomes.of_record(self._values.record(key), head))
+
+    @_serve(app, routes, Route("/keys", optional=(b"prefix", b"after", b"limit", b"consistency")), read_parameters)
+    def keys(self, given: Parameters, _: Head) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
+        """The keys that begin so, in order, with their revisions."""
+        prefix, after = given.get(b"prefix", b""), given.get(b"after")
+        limit = read_limit(given[b"limit"]) if b"limit" in given else MAX_KEYS
+        return self._read(given, lambda _: of_listing(self._values, prefix, after, limit))
 
     @_serve(app, routes, Route("/batch", changes=True, cost=6, methods=POST), read_batch)
-    def batch(self, batch: Batch) -> "Deferred[LaterAnswer]":
+    def batch(self, batch: Batch, head: Head) -> "Deferred[LaterAnswer]":
         """Do several things, or none of them, as one change."""
-        return self._replica.propose(encode(batch)).addCallback(of_batch_result, batch)
+        if head.conditions:
+            raise BadRequest("/batch takes neither If-Match nor If-None-Match; it has cas")
+        return self._propose(batch, head).addCallback(of_batch_result, batch)
 
     @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True, methods=POST), read_parameters)
-    def transfer(self, given: Parameters) -> "Deferred[Answer]":
+    def transfer(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Make another node lead."""
         to = given[b"to"]
         if not (to.isdigit() and len(to) < 20):
             raise BadRequest(f"to is the id of a node, a whole number, not {shown(to)}")
+        if head.conditions or head.idempotency_key is not None:
+            raise BadRequest("/transfer takes no If-Match, If-None-Match or Idempotency-Key")
         return self._replica.transfer_leadership(int(to)).addCallback(lambda _: outcomes.TRANSFERRED)
 
     @_serve(app, routes, Route("/status"), read_parameters)
-    def status(self, _: Parameters) -> Answer:
+    def status(self, _: Parameters, __: Head) -> Answer:
         """Where this node stands."""
         status = {"version": self._version, **attrs.asdict(self._replica.status())}
         return Answer(200, json.dumps(status).encode(), content_type=outcomes.JSON)
 
-    def _propose(self, command: Command, answers: Mapping[bytes, Answer]) -> "Deferred[Answer]":
-        return self._replica.propose(encode(command)).addCallback(outcomes.of_result, answers)
+    def _change(self, change: Change, head: Head, answers: Mapping[bytes, Answer]) -> "Deferred[Answer]":
+        conditions = head.conditions
+        request = Conditional(change, conditions) if conditions else change
+        return self._propose(request, head).addCallback(outcomes.of_result, answers)
+
+    def _propose(self, request: Request, head: Head) -> "Deferred[bytes]":
+        key = head.idempotency_key
+        if key is None:
+            return self._replica.propose(encode(request))
+        return self._replica.propose(encode(Once.of(key, request))).addCallback(_require_same_request)
+
+    def _read(
+        self, given: Parameters, read: "Callable[[None], Answer | LaterAnswer]"
+    ) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
+        """The latest (linearizable), or what this node has just now (stale)."""
+        match given.get(b"consistency", b"linearizable"):
+            case b"linearizable":
+                return self._replica.read_barrier().addCallback(read)
+            case b"stale":
+                return read(None)
+            case other:
+                raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
+
+
+def _require_same_request(result: bytes) -> bytes:
+    if result == Result.OTHER_REQUEST.value:
+        raise IdempotencyKeyUsed("this Idempotency-Key came with another request before; nothing was done")
+    return result

@@ -219,11 +219,14 @@ def _quoted(text: str) -> str:
 
 
 def _shown(result: OperationResult) -> object:
-    if not isinstance(result, bytes):
-        return result
-    if len(result.translate(None, _CONTROL_CHARACTERS)) == len(result):
+    return text_or_base64(result) if isinstance(result, bytes) else result
+
+
+def text_or_base64(value: bytes) -> str | dict[str, str]:
+    """What stands for a key or a value in JSON."""
+    if len(value.translate(None, _CONTROL_CHARACTERS)) == len(value):
         try:
-            return result.decode()
+            return value.decode()
         except UnicodeDecodeError:
             pass
-    return {"base64": b64encode(result).decode()}
+    return {"base64": b64encode(value).decode()}

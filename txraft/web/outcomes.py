@@ -6,10 +6,13 @@
 | done, found | 200 | |
 | BadRequest, NoSuchVoter | 400 | |
 | CrossSite | 403 | |
+| what `If-None-Match` of a read has | 304 | |
 | no such key; no such path | 404 | |
 | a method that the path does not take | 405 | |
 | a compare-and-set that did not compare | 409 | |
+| a condition that does not hold | 412 | |
 | TooLarge | 413 | |
+| IdempotencyKeyUsed | 422 | |
 | NotApplied | 503, Retry-After | not-applied |
 | OutcomeUnknown | 503, Retry-After | unknown |
 | CommandFailed | 500 | |
@@ -28,6 +31,7 @@ from txraft.errors import (
     BadRequest,
     CommandFailed,
     CrossSite,
+    IdempotencyKeyUsed,
     NoSuchVoter,
     NotApplied,
     OutcomeUnknown,
@@ -36,11 +40,16 @@ from txraft.errors import (
     Undecided,
 )
 from txraft.kv.commands import Result, decode_result
+from txraft.kv.records import mod_revision_of, value_of
 from txraft.values import value_class
+from txraft.web.question import Head
 
 TEXT = b"text/plain; charset=utf-8"
 BYTES = b"application/octet-stream"
 JSON = b"application/json"
+
+NOT_MODIFIED = 304
+"""An answer with the head of another, and without its body."""
 
 SHARE_OF_DECODING = 4
 """To see whether so many bytes are UTF-8, and to send them, takes as long as to read one of a form."""
@@ -56,6 +65,8 @@ class Answer:
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
     content_type: bytes = TEXT
+    revision: int = 0
+    """What its ETag says; 0 for none."""
 
 
 @frozen
@@ -72,19 +83,28 @@ class LaterAnswer:
 
 TRANSFERRED = Answer(200, b"transferred leadership")
 NO_SUCH_KEY = Answer(404, b"there is no such key")
+NOT_AS_ASKED = Answer(412, b"the key is not as If-Match and If-None-Match want it; nothing was done")
 
 # What each command answers, by its result, as that is sent.
-SET = {Result.DONE.value: Answer(200, b"set value")}
-DELETE = {Result.DONE.value: Answer(200, b"deleted value"), Result.NOT_FOUND.value: NO_SUCH_KEY}
+SET = {Result.DONE.value: Answer(200, b"set value"), Result.PRECONDITION.value: NOT_AS_ASKED}
+DELETE = {
+    Result.DONE.value: Answer(200, b"deleted value"),
+    Result.NOT_FOUND.value: NO_SUCH_KEY,
+    Result.PRECONDITION.value: NOT_AS_ASKED,
+}
 COMPARE_AND_SET = {
     Result.DONE.value: Answer(200, b"set value"),
     Result.NOT_FOUND.value: Answer(409, b"there is no such key"),
     Result.MISMATCH.value: Answer(409, b"the value is not `old`"),
+    Result.PRECONDITION.value: NOT_AS_ASKED,
 }
 
 ON_EVERY_ANSWER = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
 
 NOTHING_DONE = ((b"X-Txraft-Outcome", b"not-applied"), (b"Retry-After", b"1"))
+
+_WITHOUT = b"%bContent-Length: %d\r\nDate: %b\r\n%b\r\n%b"
+_WITH_ETAG = b'%bContent-Length: %d\r\nETag: "%d"\r\nDate: %b\r\n%b\r\n%b'
 
 _RETRY = (b"Retry-After", b"1")
 _UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
@@ -92,6 +112,7 @@ _UNKNOWN = (b"X-Txraft-Outcome", b"unknown")
 _OF_ERRORS: tuple[tuple[type[TxraftError], int, tuple[tuple[bytes, bytes], ...]], ...] = (
     (TooLarge, 413, ()),
     (CrossSite, 403, ()),
+    (IdempotencyKeyUsed, 422, ()),
     (BadRequest, 400, ()),
     (NoSuchVoter, 400, ()),
     (NotApplied, 503, NOTHING_DONE),
@@ -111,21 +132,27 @@ def of_result(data: bytes, answers: Mapping[bytes, Answer]) -> Answer:
     return answer
 
 
-def of_value(value: bytes | None) -> Answer | LaterAnswer:
-    """The answer for what a key holds; None where there is no such key."""
-    if value is None:
+def of_record(record: bytes | None, head: Head) -> Answer | LaterAnswer:
+    """The answer for what is kept of a key; None where there is no such key."""
+    if record is None:
         return NO_SUCH_KEY
+    status, value, revision = 200, value_of(record), mod_revision_of(record)
+    if head.conditions:
+        if head.if_match is not None and not head.if_match.holds(revision):
+            return NOT_AS_ASKED
+        if head.if_none_match is not None and not head.if_none_match.holds(revision):
+            status = NOT_MODIFIED
     if value.isascii():
-        return Answer(200, value, content_type=TEXT)
-    return LaterAnswer(partial(_of_bytes, value), len(value) // SHARE_OF_DECODING, held=0)
+        return Answer(status, value, (), TEXT, revision)
+    return LaterAnswer(partial(_of_bytes, status, value, revision), len(value) // SHARE_OF_DECODING, held=0)
 
 
-def _of_bytes(value: bytes) -> Answer:
+def _of_bytes(status: int, value: bytes, revision: int) -> Answer:
     try:
         value.decode()
     except UnicodeDecodeError:
-        return Answer(200, value, content_type=BYTES)
-    return Answer(200, value, content_type=TEXT)
+        return Answer(status, value, (), BYTES, revision)
+    return Answer(status, value, (), TEXT, revision)
 
 
 def of_failure(failure: Failure, changes: bool) -> Answer:
@@ -151,13 +178,12 @@ def no_such_method(methods: Iterable[bytes]) -> Answer:
 
 def on_the_wire(answer: Answer, date: bytes, *, closing: bool, with_body: bool) -> bytes:
     """The bytes of an answer. `closing`: no other request is read on this connection."""
-    return b"%bContent-Length: %d\r\nDate: %b\r\n%b\r\n%b" % (
-        _head(answer.status, answer.content_type, answer.headers),
-        len(answer.body),
-        date,
-        b"Connection: close\r\n" if closing else b"",
-        answer.body if with_body else b"",
-    )
+    head = _head(answer.status, answer.content_type, answer.headers)
+    body = answer.body if with_body and answer.status != NOT_MODIFIED else b""
+    end = b"Connection: close\r\n" if closing else b""
+    if answer.revision:
+        return _WITH_ETAG % (head, len(answer.body), answer.revision, date, end, body)
+    return _WITHOUT % (head, len(answer.body), date, end, body)
 
 
 @lru_cache(maxsize=64)

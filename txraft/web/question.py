@@ -8,6 +8,8 @@ from attrs import define
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
+from txraft.kv.commands import Condition
+from txraft.web import conditional
 from txraft.web.forms import shown
 
 if TYPE_CHECKING:
@@ -40,6 +42,26 @@ class Head:
             if _authority(page) != host:
                 return f"a page of {shown(page)}"
         return None
+
+    @cached_property
+    def if_match(self) -> Condition | None:
+        """What the key must be like. Raises BadRequest."""
+        return conditional.if_match(self._headers)
+
+    @cached_property
+    def if_none_match(self) -> Condition | None:
+        """What the key must not be like. Raises BadRequest."""
+        return conditional.if_none_match(self._headers)
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Both, where there are any. Raises BadRequest."""
+        return tuple(each for each in (self.if_match, self.if_none_match) if each is not None)
+
+    @cached_property
+    def idempotency_key(self) -> bytes | None:
+        """What makes the request safe to send again (hazard C5). Raises BadRequest."""
+        return conditional.idempotency_key(self._headers)
 
 
 @define(eq=False)
