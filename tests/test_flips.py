@@ -58,7 +58,9 @@ class StoppedNode:
     def __attrs_post_init__(self) -> None:
         self.storage = storage_in(self.directory)
         self.stored = self.storage.load()
-        self._disk = WriteBehind(self.directory / "kv.sqlite", "ours", InlineWorker(), self.clock, self._failed)
+        self._disk = WriteBehind(
+            self.directory / "kv.sqlite", "ours", InlineWorker(), InlineWorker(), self.clock, self._failed
+        )
         self._store = KeyValueStore(self._disk)
         try:
             self._store.load()

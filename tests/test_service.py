@@ -439,10 +439,11 @@ class DiskTests(SynchronousTestCase):
 
             close = stop
 
-        names = ["data", "log", "data's thread", "log's thread"]
+        names = ["data", "log", "snapshots' thread", "data's thread", "log's thread"]
         for name in names[:2]:
             ended.clear()
             failing[:] = [name]
-            parts: list[Any] = [*map(Part, names), self.fail]
+            data, log, *workers = map(Part, names)
+            parts: list[Any] = [data, log, workers[1], workers, self.fail]
             self.failureResultOf(_Disk(*parts).stopService(), RuntimeError)
             self.assertEqual(ended, names)

@@ -113,6 +113,18 @@ class IStateMachine(Interface):
         Results are to be small, some kilobytes at most: they share a connection with heartbeats."""
 
 
+class ISnapshot(Interface):
+    """What a state machine held at one moment."""
+
+    index: int = Attribute("The last entry that is in it.")
+
+    def chunks() -> Iterable[bytes]:
+        """All of it, in order. To be called once, and read on a worker. Raises SnapshotFailed."""
+
+    def close() -> "Deferred[None]":
+        """Let go of it: nobody reads it any more."""
+
+
 class IStorage(Interface):
     """A server's log, term and vote."""
 

@@ -9,7 +9,7 @@ import errno
 import random
 import resource
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
@@ -120,7 +120,10 @@ def _wire(
 
     stored = storage.load()
     data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
-    data_on_disk = WriteBehind(directory / "kv.sqlite", storage.identity.cluster_id, data_worker, reactor, on_failure)
+    snapshot_worker = ThreadWorker(reactor, f"txraft-{node_id}-snapshots")
+    data_on_disk = WriteBehind(
+        directory / "kv.sqlite", storage.identity.cluster_id, data_worker, snapshot_worker, reactor, on_failure
+    )
     store = KeyValueStore(data_on_disk)
     store.load()
 
@@ -168,7 +171,7 @@ def _wire(
     )
 
     service: MultiService = _WholeNode(node)
-    service.addService(_Disk(data_on_disk, storage, data_worker, worker, on_failure))
+    service.addService(_Disk(data_on_disk, storage, data_worker, (snapshot_worker, data_worker, worker), on_failure))
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_Port(reactor, ports.raft, peers.server_factory()))
@@ -217,13 +220,13 @@ class _Disk(Service):
         data: WriteBehind,
         storage: SQLiteStorage,
         data_worker: IWorker,
-        worker: IWorker,
+        workers: Iterable[IWorker],
         on_failure: Callable[[TxraftError], None],
     ) -> None:
         self._data = data
         self._storage = storage
         self._data_worker = data_worker
-        self._worker = worker
+        self._workers = workers
         self._on_failure = on_failure
 
     def startService(self) -> None:
@@ -244,8 +247,8 @@ class _Disk(Service):
         except StorageError as error:
             self._on_failure(error)
         finally:
-            yield self._data_worker.stop()
-            yield self._worker.stop()
+            for worker in self._workers:
+                yield worker.stop()
 
 
 class _Peers(Service):

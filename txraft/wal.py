@@ -26,6 +26,10 @@ from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
 CHECKPOINT_SIZE = 4 << 20
 """Bytes in a `-wal` at which it is time for a checkpoint."""
 
+KEPT_SIZE = 4 * CHECKPOINT_SIZE
+"""Bytes that a `-wal` keeps for its next use. It grows beyond that while another connection reads the file, and shrinks
+when it is begun again."""
+
 PAGE_SIZE = 4096
 """Bytes of a page, SQLite's default. A commit writes every page that it touches, and a small change touches one."""
 
@@ -80,6 +84,7 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {KEPT_SIZE}")
         connection.execute("PRAGMA secure_delete = OFF")  # some systems have it on: each page that is freed is written
         connection.execute("PRAGMA temp_store = MEMORY")  # a large statement's journal would be another file
         connection.execute("PRAGMA user_version").fetchall()  # a first look at the file opens the other two
@@ -120,6 +125,15 @@ def close(connection: sqlite3.Connection, opened: Inodes) -> None:
         finish(connection, opened)
     finally:
         connection.close()
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable: an fsync of a file does not promise that the file can be found."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_damage(error: sqlite3.Error) -> bool:

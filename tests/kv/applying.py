@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from txraft.core.messages import Entry, EntryKind
 from txraft.kv import KeyValueStore
-from txraft.kv.contents import Delta
+from txraft.kv.contents import Contents, Delta
 
 
 def apply_command(store: KeyValueStore, index: int, command: bytes) -> bytes:
@@ -19,3 +19,8 @@ def apply_command(store: KeyValueStore, index: int, command: bytes) -> bytes:
 def delta(index: int, changes: Mapping[bytes, bytes | None]) -> Delta:
     """What the entries up to `index` changed."""
     return Delta(index, dict(changes))
+
+
+def index_and_records(contents: Contents) -> tuple[int, dict[bytes, bytes]]:
+    """What a file has, without revision and answers."""
+    return contents.last_applied, contents.records

@@ -6,12 +6,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import Clock
 from tests.kv.applying import apply_command
-from tests.storage.worker import HandWorker
+from tests.storage.contract import entry
+from tests.storage.worker import HandWorker, InlineWorker
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import StorageError, WriteFailed
-from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Set, WriteBehind, encode, write_behind
+from txraft.kv import Command, CompareAndSet, Delete, KeyValueStore, Result, Set, WriteBehind, encode, write_behind
+from txraft.kv.data_file import DataFile
 from txraft.kv.records import record_of, value_of
-from txraft.kv.write_behind import FLUSH_SECONDS, FLUSH_SIZE
+from txraft.kv.write_behind import FLUSH_SECONDS, FLUSH_SIZE, WAITING_BATCHES
 
 FLUSH_KEYS = 500
 """Fewer than there are, to save time."""
@@ -25,8 +27,9 @@ class WriteBehindTests(SynchronousTestCase):
         self.path = directory / "kv.sqlite"
         self.clock = Clock()
         self.worker = HandWorker()
+        self.snapshot_worker = InlineWorker()
         self.errors: list[StorageError] = []
-        self.disk = WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append)
+        self.disk = WriteBehind(self.path, "ours", self.worker, self.snapshot_worker, self.clock, self.errors.append)
         self.store = KeyValueStore(self.disk)
         self.store.load()
         self.disk.start()
@@ -39,9 +42,13 @@ class WriteBehindTests(SynchronousTestCase):
         self.worker.work()
         self.successResultOf(stopped)
 
+    def another(self) -> WriteBehind:
+        """One more for the same file, as the next start makes it."""
+        return WriteBehind(self.path, "ours", self.worker, self.snapshot_worker, self.clock, self.errors.append)
+
     def on_disk(self) -> tuple[int, dict[bytes, bytes]]:
         """What a start now would find."""
-        contents = WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append).load()
+        contents = DataFile(self.path, "ours").load()
         return contents.last_applied, {key: value_of(record) for key, record in contents.records.items()}
 
     def set_many(self, number: int, start: int = 1) -> None:
@@ -161,11 +168,66 @@ class WriteBehindTests(SynchronousTestCase):
         self.assertEqual(self.on_disk()[0], 3 * FLUSH_KEYS + 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_persist(self) -> None:
+        """Everything that came in before is written and durable then; what came in later need not be. Where there is
+        nothing new, nothing is written."""
+        self.set_many(2 * FLUSH_KEYS + 2)
+        persisted = self.store.persist()
+        self.worker.work_once()
+        self.set_many(2, 2 * FLUSH_KEYS + 3)
+        self.worker.work()
+        self.assertEqual(self.successResultOf(persisted), 2 * FLUSH_KEYS + 4)  # it shares its batch with them
+        self.assertEqual(self.on_disk()[0], 2 * FLUSH_KEYS + 4)
+        self.assertEqual(self.successResultOf(self.store.persist()), 2 * FLUSH_KEYS + 4)
+        self.assertEqual(self.worker.waiting, [])
+        self.clock.advance(FLUSH_SECONDS)
+        self.worker.work()
+
+    def test_persist_fails(self) -> None:
+        """What fails is told as any write that fails is, and nothing is durable (hazard S1)."""
+        self.set_many(1)
+        persisted = self.store.persist()
+        self.worker.work_once()
+        self.path.rename(self.mktemp())
+        self.worker.work()
+        line = self.failureResultOf(persisted, WriteFailed).getErrorMessage()
+        self.assertIn("kv.sqlite is not where it was opened any more", line)
+        self.assertEqual([str(error) for error in self.errors], [line])
+        self.failureResultOf(self.store.persist(), WriteFailed)
+
+    def test_in_memory(self) -> None:
+        """Data without a disk are never durable."""
+        store = KeyValueStore()
+        apply_command(store, 1, encode(Set(b"k", b"v")))
+        self.assertEqual(self.successResultOf(store.persist()), 0)
+
+    def test_disk_hangs(self) -> None:
+        """A store whose disk hangs takes so many batches, and waits then; it goes on when one has been written."""
+        self.set_many((2 + WAITING_BATCHES) * FLUSH_KEYS)
+        applied = self.store.apply([entry(self.store.last_applied + 1)])
+        self.assertNoResult(applied)
+        self.clock.advance(FLUSH_SECONDS)
+        self.assertEqual(self.store.last_applied, (2 + WAITING_BATCHES) * FLUSH_KEYS)
+        self.worker.work_once()
+        self.assertEqual(self.successResultOf(applied), [Result.INVALID.value])
+        self.assertEqual(self.store.last_applied, (2 + WAITING_BATCHES) * FLUSH_KEYS + 1)
+
+    def test_disk_fails_at_last(self) -> None:
+        """What waits for a disk that hangs fails with it, and what comes later does at once."""
+        self.set_many((2 + WAITING_BATCHES) * FLUSH_KEYS)
+        applied = self.store.apply([entry(self.store.last_applied + 1)])
+        self.worker.waiting[0] = (self.worker.waiting[0][0], self.fail_to_write, ())
+        self.worker.work()
+        self.failureResultOf(applied, WriteFailed)
+        self.failureResultOf(self.store.apply([entry(self.store.last_applied + 1)]), WriteFailed)
+
     def test_load(self) -> None:
         """A store that starts has what the last one wrote, and goes on from its index."""
         self.set_many(2)
         self.stop()
-        store = KeyValueStore(WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append))
+        store = KeyValueStore(
+            WriteBehind(self.path, "ours", self.worker, self.snapshot_worker, self.clock, self.errors.append)
+        )
         store.load()
         self.assertEqual(store.last_applied, 2)
         self.assertEqual(store.get(b"2"), b"v")
@@ -188,7 +250,7 @@ class WriteBehindTests(SynchronousTestCase):
         self.stop()
         self.path.unlink()
         self.path.mkdir()
-        disk = WriteBehind(self.path, "ours", self.worker, self.clock, self.errors.append)
+        disk = self.another()
         disk.start()
         self.worker.work()
         self.assertIn(f"cannot open {self.path}: unable to open database file; see that ", str(self.errors[0]))

@@ -19,8 +19,8 @@ from tests.storage.steps import is_killed
 from tests.storage.worker import InlineWorker
 from tests.test_flips import done
 from txraft.interfaces import Stored
-from txraft.storage.directory import sync_directory
 from txraft.storage.snapshot_files import SnapshotFiles
+from txraft.wal import sync_directory
 
 
 class Machine:

@@ -97,6 +97,14 @@ class Contents:
                     self._keys.add(key)
                 records[key] = record
 
+    def empty(self) -> None:
+        """Free the memory of a million records, say, a little at a time: all at once, as when the last reference goes,
+        would keep every thread waiting for a tenth of a second."""
+        while self.records:
+            self.records.popitem()
+        while self._keys:
+            del self._keys[-1000:]
+
     def take(self, delta: Delta) -> None:
         """Take over all that some entries did, which follow on those that made this."""
         self.last_applied, self.revision = delta.index, delta.revision

@@ -17,17 +17,23 @@ one row or none. They go through the keys in the order of the b-tree, so that ea
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from operator import lt
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from txraft import wal
 from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
 from txraft.kv.answers import Answers, KeptAnswer
 from txraft.kv.contents import Contents, Delta
-from txraft.kv.tables import FORMAT, SCHEMA, checksum_of, checksum_of_answer, checksum_of_applied
+from txraft.kv.tables import FORMAT, SCHEMA, checksum_of, checksum_of_answer, checksum_of_applied, checksums_of
 
 ROWS_PER_STATEMENT = 249
 """Three parameters a row, or four of an answer, and older SQLite takes 999."""
+
+ROWS_AT_ONCE = 1000
+"""So many are read and checked together: more are not faster."""
 
 Row = TypeVar("Row")
 
@@ -36,11 +42,15 @@ REMEDY = "remove it and the -wal and -shm files beside it, and it is rebuilt fro
 
 class DataFile:
     """The file at `path`, with data of the cluster `cluster_id`. `load` is called once and leaves nothing open, so that
-    the process may fork after it; the other calls, from `open` to `close`, all come from one thread."""
+    the process may fork after it; the other calls, from `open` to `close`, all come from one thread. `remedy` is what
+    to do where the file cannot be used."""
 
-    def __init__(self, path: Path, cluster_id: str) -> None:
+    def __init__(self, path: Path, cluster_id: str, remedy: str = REMEDY) -> None:
         self._path = path
         self._cluster_id = cluster_id
+        self._remedy = remedy
+        self._index = 0
+        self._revision = 1
         self._connection: sqlite3.Connection | None = None
         self._opened: wal.Inodes = {}
         self._row_count = 0
@@ -53,13 +63,14 @@ class DataFile:
 
         Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
         where it cannot be used for another reason."""
-        wal.require_files(self._path, remedy=REMEDY)
+        wal.require_files(self._path, remedy=self._remedy)
         try:
             connection = wal.connect(self._path, "NORMAL")
             try:
                 contents = self._read(connection)
                 # A file that cannot be written is found out now.
-                self._write_applied(connection, contents.last_applied, contents.revision)
+                self._index, self._revision = contents.last_applied, contents.revision
+                self._write_applied(connection, self._index, self._revision)
                 wal.checkpoint(connection, "TRUNCATE")
             finally:
                 connection.close()
@@ -96,6 +107,7 @@ class DataFile:
                 self._write_answers(connection, delta.answers)
             self._write_applied(connection, delta.index, delta.revision)
             connection.execute("COMMIT")
+            self._index, self._revision = delta.index, delta.revision
             self._not_checkpointed += sum(len(record or b"") + wal.PAGE_SIZE for record in changes.values())
             self._not_checkpointed += sum(len(each.key) + len(each.answer) for each in delta.answers)
             if self._not_checkpointed >= wal.CHECKPOINT_SIZE:
@@ -103,9 +115,44 @@ class DataFile:
                 wal.checkpoint(connection)
                 self._not_checkpointed = 0
         except (sqlite3.Error, OSError) as error:
-            connection.close()  # and with it the transaction
-            self._connection = None
+            raise self._given_up(error) from error
+
+    def persist(self) -> int:
+        """Make durable what has been written; gives its index.
+
+        SQLite syncs the `-wal` with all that is in it. A checkpoint would do as much, but not while another connection
+        reads the file.
+
+        Raises WriteFailed; the file is closed then (hazard S1)."""
+        assert self._connection is not None
+        try:
+            wal.require_in_place(self._opened)
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._write_applied(self._connection, self._index, self._revision)
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+        except (sqlite3.Error, OSError) as error:
+            raise self._given_up(error) from error
+        return self._index
+
+    def replace_with(self, other: "DataFile") -> None:
+        """`other`, which was loaded, is synced and has no `-wal`, takes this file's place and name, and is open then.
+
+        A crash leaves the one or the other, whole: the old one has nothing left in its `-wal`, and is seen to have none
+        after a power cut either, before the new one gets its name. SQLite would take an old `-wal` for the new file's.
+
+        Raises StorageError; the file is closed then."""
+        try:
+            self.close()
+            if Path(f"{self._path}-wal").exists():
+                raise StorageError(f"another program has {self._path} open: end it, and start the node again")
+            wal.sync_directory(self._path.parent)
+            other._path.replace(self._path)
+            wal.sync_directory(self._path.parent)
+        except OSError as error:
             raise self._cannot_write(error) from error
+        self._index, self._revision, self._not_checkpointed = other._index, other._revision, 0
+        self._row_count, self._row_checksums = other._row_count, other._row_checksums
+        self.open()
 
     def close(self) -> None:
         """Let go of the file, with nothing left in its `-wal`, if it is open. Raises WriteFailed."""
@@ -126,16 +173,22 @@ class DataFile:
         elif version != FORMAT:
             raise StorageError(
                 f"{self._path} is in format {version}, and this txraft reads format {FORMAT}: start the txraft that"
-                f" wrote it, or {REMEDY}"
+                f" wrote it, or {self._remedy}"
             )
         elif schema != SCHEMA:
             raise self._corrupt("its tables are not as they were made")
-        ((report,),) = connection.execute("PRAGMA quick_check(1)")
-        if report != "ok":
-            raise self._corrupt(report.splitlines()[-1])
-        records, answers = self._read_rows(connection), self._read_answers(connection)
+        with ThreadPoolExecutor(1) as thread:  # SQLite, which is at work alone, does without the interpreter's lock
+            report = thread.submit(self._quick_check)
+            records, answers = self._read_rows(connection), self._read_answers(connection)
+            if report.result() != "ok":
+                raise self._corrupt(report.result().splitlines()[-1])
         index, revision = self._read_applied(connection)
         return Contents(index, revision, records, answers)
+
+    def _quick_check(self) -> str:
+        with closing(sqlite3.connect(self._path)) as connection:
+            ((report,),) = connection.execute("PRAGMA quick_check(1)")
+        return str(report)
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -147,18 +200,28 @@ class DataFile:
 
     def _read_rows(self, connection: sqlite3.Connection) -> dict[bytes, bytes]:
         records: dict[bytes, bytes] = {}
-        last, checksums = None, 0
+        last, total = None, 0
         # In the order of the b-tree, which an ORDER BY might mend: only where keys ascend are they found one by one.
-        for key, checksum, record in connection.execute("SELECT key, checksum, record FROM data"):
-            if not isinstance(key, bytes) or not isinstance(record, bytes) or checksum != checksum_of(key, record):
-                raise self._corrupt(f"the row of key {key!r:.60} does not match its checksum")
-            if last is not None and key <= last:
-                raise self._corrupt(f"key {key!r:.60} is out of order")
-            records[key] = record
-            last = key
-            checksums += checksum
-        self._row_count, self._row_checksums = len(records), checksums
+        cursor = connection.execute("SELECT key, checksum, record FROM data")
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            keys, checksums, contents = zip(*rows, strict=True)
+            if not _are_right(keys, checksums, contents) or (last is not None and keys[0] <= last):
+                raise self._wrong_row(rows, last)
+            records.update(zip(keys, contents, strict=True))
+            total += sum(checksums)
+            last = keys[-1]
+        self._row_count, self._row_checksums = len(records), total
         return records
+
+    def _wrong_row(self, rows: Sequence[tuple[Any, Any, Any]], last: bytes | None) -> CorruptLog:
+        """Which of `rows` is not right, where one is; `last` is the key before them."""
+        for key, checksum, record in rows:
+            if not _are_right((key,), (checksum,), (record,)):
+                return self._corrupt(f"the row of key {key!r:.60} does not match its checksum")
+            if last is not None and key <= last:
+                return self._corrupt(f"key {key!r:.60} is out of order")
+            last = key
+        raise AssertionError("each of these rows is right")
 
     def _read_answers(self, connection: sqlite3.Connection) -> Answers:
         answers = None
@@ -187,12 +250,12 @@ class DataFile:
                     return index, revision
                 raise WrongDirectory(
                     f'{self._path} has data of the cluster "{cluster_id}", and this node is of "{self._cluster_id}":'
-                    f" {REMEDY}"
+                    f" {self._remedy}"
                 )
         raise self._corrupt("the data and their applied index do not match, or not their checksums")
 
     def _corrupt(self, reason: str) -> CorruptLog:
-        return CorruptLog(f"{self._path} is damaged: {wal.printable(reason)}; {REMEDY}")
+        return CorruptLog(f"{self._path} is damaged: {wal.printable(reason)}; {self._remedy}")
 
     # Writing
 
@@ -244,8 +307,23 @@ class DataFile:
         columns = (index, revision, self._row_count, self._row_checksums)
         return 0, cluster_id, *columns, checksum_of_applied(cluster_id, columns)
 
+    def _given_up(self, error: Exception) -> WriteFailed:
+        if self._connection is not None:
+            self._connection.close()  # and with it the transaction
+            self._connection = None
+        return self._cannot_write(error)
+
     def _cannot_write(self, error: Exception) -> WriteFailed:
         return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")
+
+
+def _are_right(keys: Sequence[Any], checksums: Sequence[Any], records: Sequence[Any]) -> bool:
+    """Whether all these rows match their checksums, and their keys ascend."""
+    try:
+        found = checksums_of(keys, records)
+    except TypeError:  # one of them is no bytes
+        return False
+    return found == checksums and all(map(lt, keys, keys[1:]))
 
 
 def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -1,6 +1,6 @@
 """The state machine: commands change the data, and nothing else does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -27,6 +27,7 @@ from txraft.kv.commands import (
     encode_batch_result,
 )
 from txraft.kv.contents import Changes, Contents, Listing
+from txraft.kv.data_snapshot import DataSnapshot
 from txraft.kv.records import mod_revision_of, record_of, value_of
 from txraft.kv.write_behind import WriteBehind
 
@@ -51,6 +52,25 @@ class KeyValueStore:
         Raises StorageError where the file cannot be used."""
         if self._disk is not None:
             self._contents = self._disk.load()
+
+    def persist(self) -> "Deferred[int]":
+        """As IStateMachine. Data in memory alone are never durable."""
+        return succeed(0) if self._disk is None else self._disk.persist()
+
+    def snapshot(self) -> "Deferred[DataSnapshot]":
+        """As IStateMachine. For data on a disk."""
+        assert self._disk is not None
+        return self._disk.snapshot()
+
+    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
+        """As IStateMachine. For data on a disk. Reads see the old data until all of the new are there."""
+        assert self._disk is not None
+        return self._disk.restore(index, chunks).addCallback(self._restored)
+
+    def _restored(self, contents: Contents) -> None:
+        assert self._disk is not None
+        self._disk.release(self._contents)
+        self._contents = contents
 
     # Reading, as of `last_applied`
 
@@ -80,10 +100,15 @@ class KeyValueStore:
     # Applying
 
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
-        """As IStateMachine. Answers at once.
+        """As IStateMachine. Answers at once, unless the disk is far behind.
 
         Raises UnknownCommand."""
-        return succeed([self._result_of(entry) for entry in entries])
+        if self._disk is not None and self._disk.is_behind:
+            return self._disk.caught_up().addCallback(lambda _: self._results_of(entries))
+        return succeed(self._results_of(entries))
+
+    def _results_of(self, entries: Sequence[Entry]) -> list[bytes | CommandFailed]:
+        return [self._result_of(entry) for entry in entries]
 
     def _result_of(self, entry: Entry) -> bytes | CommandFailed:
         """The value of a `Result`, or what came of a batch."""

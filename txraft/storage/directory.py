@@ -18,18 +18,9 @@ def make_directory(directory: Path) -> None:
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:
-            sync_directory(path.parent)
+            wal.sync_directory(path.parent)
     except OSError as error:
         raise unusable(directory, error) from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in `directory` durable: an fsync of a file does not promise that the file can be found."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def name_of_user(uid: int) -> str:

@@ -21,8 +21,8 @@ import struct
 from pathlib import Path
 from zlib import crc32
 
-from txraft.storage.directory import sync_directory
 from txraft.values import value_class
+from txraft.wal import sync_directory
 
 SLOT_SIZE = 4096
 """Bytes; no disk has larger sectors."""

@@ -16,7 +16,6 @@ from txraft.core.configuration import Snapshot
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Stored
-from txraft.storage.directory import sync_directory
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.identity import require_same
 from txraft.storage.merging import require_no_gap, require_stored
@@ -39,6 +38,7 @@ from txraft.storage.raft_rows import (
     write_vote,
 )
 from txraft.values import value_class
+from txraft.wal import sync_directory
 
 ROW_SIZE = 40
 """Bytes of an entry's row beside its data."""

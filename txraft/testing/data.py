@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from random import Random
-from typing import cast
+from typing import ClassVar, cast
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
@@ -34,6 +34,7 @@ def number_of(command: bytes) -> int:
 class Copy:
     """The data on a node's disk, as `WriteBehind` keeps them: data and index change together, now and then (S5)."""
 
+    is_behind: ClassVar[bool] = False
     random: Random
     _written: Contents = field(factory=Contents)
     _delta: Delta = field(factory=Delta)

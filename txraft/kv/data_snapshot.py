@@ -1,0 +1,166 @@
+"""The data as a file of its own: how one is made of those of a running node, and how one is read to take their place.
+
+A snapshot is an SQLite file with all that the data's own file has in it, so that the same checks can be made of it.
+SQLite makes it in one statement, and needs the interpreter's lock at its ends only. Meanwhile the `-wal` of the data's
+file is not begun again: it grows by what is written, and is cut back when it is begun again (`wal.KEPT_SIZE`).
+
+What is here is under names that no start reads, and a start removes it.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txraft import wal
+from txraft.errors import CorruptLog, SnapshotFailed, StorageError
+from txraft.interfaces import ISnapshot, IWorker
+from txraft.kv.contents import Contents
+from txraft.kv.data_file import DataFile
+
+CHUNK_SIZE = 1 << 18
+"""Bytes."""
+SYNC_SIZE = 8 << 20
+"""Bytes after which a file that is written aside is synced: a disk that has to take much more at once keeps the log
+waiting."""
+ROOM = 64 << 20
+"""Bytes that a snapshot leaves free on the disk, where the log needs them."""
+
+SNAPSHOT = "-snapshot-"
+RESTORED = "-restored"
+"""What the names of the data's file and a number, and of the data's file, go on with."""
+
+REMEDY = (
+    "restart the node that sent it, which checks its own data, and replace this one as the README says under"
+    ' "A disk is lost"'
+)
+"""What to do where a snapshot is not whole."""
+
+_log = Logger()
+
+
+@implementer(ISnapshot)
+class DataSnapshot:
+    """The file at `path`, with what the entries up to `index` have done. `worker` removes it."""
+
+    def __init__(self, path: Path, index: int, worker: IWorker) -> None:
+        self.index = index
+        self._path = path
+        self._worker = worker
+
+    def chunks(self) -> Iterator[bytes]:
+        """As ISnapshot. Blocks. Raises SnapshotFailed."""
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                while chunk := file.read(CHUNK_SIZE):
+                    yield chunk
+        except OSError as error:
+            raise SnapshotFailed(f"cannot read {self._path}: {error.strerror}; it is made again later") from error
+
+    def close(self) -> "Deferred[None]":
+        """Remove the file. Fires also where that fails: the next start does it."""
+        return self._worker.run(self._path.unlink, True).addErrback(self._not_removed)
+
+    def _not_removed(self, failure: Failure) -> None:
+        _log.warn(
+            "cannot remove {path}: {reason}; the next start does", path=self._path, reason=failure.getErrorMessage()
+        )
+
+
+class SnapshotMaker:
+    """Makes snapshots of the file at `path`, which another connection has open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._numbers = count(1)
+        self._connection: sqlite3.Connection | None = None
+
+    def make(self) -> tuple[Path, int]:
+        """A new file, and the applied index that is in it. Blocks; one call at a time.
+
+        Raises SnapshotFailed: the disk is too full, or what `interrupt` does. Nothing is left then."""
+        target = self._path.with_name(f"{self._path.name}{SNAPSHOT}{next(self._numbers)}")
+        try:
+            self._require_room()
+            # One that only reads: were it the last to close, SQLite would checkpoint, and swallow what goes wrong.
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                self._connection = connection
+                connection.execute("VACUUM INTO ?", (str(target),))
+            with closing(sqlite3.connect(target)) as connection:
+                ((index,),) = connection.execute("SELECT last_applied FROM applied")
+        except (sqlite3.Error, OSError) as error:
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
+            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {error}; it is tried again later") from error
+        finally:
+            self._connection = None
+        return target, index
+
+    def interrupt(self) -> None:
+        """End the one that is being made, as a failure. From another thread."""
+        if (connection := self._connection) is not None:
+            with suppress(sqlite3.ProgrammingError):  # it has just been closed
+                connection.interrupt()
+
+    def _require_room(self) -> None:
+        size = sum(path.stat().st_size for path in (self._path, Path(f"{self._path}-wal")))
+        free = shutil.disk_usage(self._path.parent).free
+        if free < size + ROOM:
+            raise OSError(f"it may take {size:,} bytes, and {ROOM:,} have to stay free; the disk has {free:,}")
+
+
+def read_aside(path: Path, cluster_id: str, index: int, chunks: Iterable[bytes]) -> tuple[DataFile, Contents]:
+    """Write `chunks` beside the file at `path`, durably, and check them as that is checked at a start: a snapshot of
+    this cluster with everything up to entry `index`. Gives the file, ready for `replace_with`, and the data. Blocks.
+
+    Raises StorageError, CorruptLog above all, and what `chunks` raises. Nothing is left then."""
+    aside = Path(f"{path}{RESTORED}")
+    try:
+        _write(aside, chunks)
+        file = DataFile(aside, cluster_id, REMEDY)
+        contents = file.load()
+        if contents.last_applied != index:
+            raise CorruptLog(f"{aside} is a snapshot of entry {contents.last_applied}, and not of {index}; {REMEDY}")
+    except OSError as error:
+        _remove(aside)
+        raise StorageError(f"cannot write {aside}: {error}; {wal.remedy_for_write(aside, error)}") from error
+    except BaseException:
+        _remove(aside)
+        raise
+    return file, contents
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a crash left beside the file at `path`. Raises StorageError."""
+    try:
+        for name in path.parent.iterdir():
+            if name.name.startswith((f"{path.name}{SNAPSHOT}", f"{path.name}{RESTORED}")):
+                name.unlink()
+    except OSError as error:
+        raise StorageError(f"cannot remove what a snapshot left in {path.parent}: {error}; remove it") from error
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
+    with path.open("wb", buffering=0) as file:
+        not_synced = 0
+        for chunk in chunks:
+            file.write(chunk)
+            not_synced += len(chunk)
+            if not_synced >= SYNC_SIZE:
+                os.fsync(file.fileno())
+                not_synced = 0
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
