@@ -227,6 +227,19 @@ class IPeers(Interface):
         """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with
         NoSuchVoter, or with Undecided as `propose` does."""
 
+    def send_snapshot(
+        to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
+    ) -> "Deferred[None]":
+        """Send a snapshot's data to a follower, as the leader of `term`, from where an earlier attempt ended. Fires
+        when the follower has all of them, checked and durable. `read(offset, size)` gives at most `size` bytes of the
+        file, and is asked for one part at a time.
+
+        One at a time to each follower.
+
+        Fails with Unreachable where there is no connection, it gets lost, or nothing is answered for very long; with
+        NotApplied where the follower refuses, or cannot write them; and with what `read` fails with. After each of
+        these it can be tried again. Cancelling ends it."""
+
 
 class IPeerHandler(Interface):
     """What the RPC layer calls on the node that it serves."""
@@ -249,6 +262,23 @@ class IPeerHandler(Interface):
 
     def transfer_leadership(target: NodeId) -> "Deferred[NodeId]":
         """Another node asks for a transfer of leadership. As `IPeers.transfer_leadership`."""
+
+    def snapshot_offered(sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
+        """The leader of `term` is going to send a snapshot's data. Fires with how many bytes of them are here already:
+        they are sent from there on.
+
+        Refused with NotApplied where `term` is below this node's, or a transfer of a term as late is under way from
+        another sender. This and the next two may fail with BadSnapshot and SnapshotFailed too, which are NotApplied to
+        the sender; any of these ends the transfer, and an offer begins another. What is under way goes on to its end
+        also where the connection is lost and another offer comes by the next."""
+
+    def snapshot_received(sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """Some of the data of what `sender` offered last arrived: not empty, and within the file's size. Fires when
+        they are written; a few may be under way at a time."""
+
+    def snapshot_finished(sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
+        """All of what `sender` offered last is there, it says. Fires when that is checked and durable. May come again
+        for the same file, where the answer was lost."""
 
 
 class IReplica(Interface):

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from tests.clock import Clock
 from txraft.core.messages import Message, NodeId
-from txraft.interfaces import Identity, IPeerHandler
+from txraft.interfaces import Identity, IPeerHandler, SnapshotFile
 from txraft.rpc import LinkLimits, Network
 from txraft.rpc.amp_commands import Hello
 from txraft.rpc.handshake import greeting
@@ -44,6 +44,12 @@ class Recorder:
     on_propose: Callable[[], Deferred[bytes]] = lambda: succeed(b"done")
     on_read: Callable[[], Deferred[int]] = lambda: succeed(7)
     on_transfer: Callable[[NodeId], Deferred[NodeId]] = succeed
+    offers: list[tuple[NodeId, int, SnapshotFile]] = Factory(list)
+    chunks: list[tuple[NodeId, SnapshotFile, int, bytes]] = Factory(list)
+    finished: list[tuple[NodeId, SnapshotFile]] = Factory(list)
+    on_offer: Callable[[], Deferred[int]] = lambda: succeed(0)
+    on_chunk: Callable[[], Deferred[None]] = lambda: succeed(None)
+    on_finish: Callable[[], Deferred[None]] = lambda: succeed(None)
 
     def receive(self, sender: NodeId, message: Message) -> None:
         """Remember the message."""
@@ -71,6 +77,21 @@ class Recorder:
         """Remember it, and answer: that it is done, if nothing else is wanted."""
         self.events.append(f"transfer to {target}")
         return self.on_transfer(target)
+
+    def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> Deferred[int]:
+        """Remember it, and answer: that nothing is here, if nothing else is wanted."""
+        self.offers.append((sender, term, file))
+        return self.on_offer()
+
+    def snapshot_received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> Deferred[None]:
+        """Remember it, and answer."""
+        self.chunks.append((sender, file, offset, data))
+        return self.on_chunk()
+
+    def snapshot_finished(self, sender: NodeId, file: SnapshotFile) -> Deferred[None]:
+        """Remember it, and answer."""
+        self.finished.append((sender, file))
+        return self.on_finish()
 
 
 @implementer(IStreamClientEndpoint)

@@ -1,5 +1,6 @@
 """Over real sockets."""
 
+import contextlib
 import select
 import socket
 import weakref
@@ -9,7 +10,7 @@ from typing import Any, cast
 from attrs import define
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import deferLater
@@ -17,10 +18,13 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from tests.rpc.memory import CLUSTER, VOTERS, Recorder, no_collections
+from tests.rpc.test_snapshot_transfer import source
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
+from txraft.errors import Unreachable
 from txraft.interfaces import Identity
 from txraft.rpc import LinkLimits, Network
 from txraft.rpc.link import Link
+from txraft.rpc.snapshot_transfer import CHUNK
 
 LIMITS = LinkLimits(retry_first=0.01, retry_most=0.05)
 
@@ -77,8 +81,16 @@ class LoopbackTests(TestCase):
 
     async def test_nothing_stays(self) -> None:
         """Of connections that have closed nothing is left, without a garbage collection: hazard N3. Who dialled or was
-        dialled, with questions on the way, and with half a box that had come."""
-        self.handlers[0].on_propose = self.handlers[1].on_propose = Deferred
+        dialled, with questions on the way, with half a box that had come, and with a snapshot that is being written."""
+        writes: list[Deferred[None]] = []
+
+        def on_chunk() -> Deferred[None]:
+            writes.append(Deferred())
+            return writes[-1]
+
+        of = source(10 * CHUNK)
+        for handler in self.handlers:
+            handler.on_propose, handler.on_chunk = Deferred, on_chunk
         endless = b"\0\1k\xff\xff" + bytes(50_000)
         with no_collections():
             for end in (b"", endless, endless + bytes(50_000)):
@@ -87,11 +99,13 @@ class LoopbackTests(TestCase):
                 for me, network in enumerate(self.networks):
                     links.update(network._links)
                     network.propose(1 - me, b"question").addErrback(lambda _: None)
-                await self.until(lambda: all(handler.proposals for handler in self.handlers))
+                    network.send_snapshot(1 - me, of.file, of.read, 3).addErrback(lambda _: None)
+                await self.until(lambda: all(handler.proposals and handler.chunks for handler in self.handlers))
                 for me, network in enumerate(self.networks):
                     network._outgoing[1 - me].transport.write(end)
                     network._outgoing[1 - me].close()
                     self.handlers[me].proposals.clear()
+                    self.handlers[me].chunks.clear()
                 await self.until(lambda links=links: not links)
 
     async def test_large_entry(self) -> None:
@@ -102,6 +116,38 @@ class LoopbackTests(TestCase):
             self.networks[0].send(1, message)
             await self.until(lambda count=count: len(self.handlers[1].received) == count)
         self.assertTrue(self.handlers[1].received == [(0, message)] * 2)
+
+    async def test_snapshot(self) -> None:
+        """A snapshot's data arrive, also where the connection breaks again and again, beside entries and heartbeats
+        (hazard S10)."""
+        handler, network = self.handlers[1], self.networks[0]
+        of, there, breaks, writes = source(100 * CHUNK + 5), bytearray(), [1, 30, 60], 0
+        entries = AppendEntries(1, 2, 3, 1, (Entry(4, 1, EntryKind.COMMAND, bytes(100_000)),), 3)
+        handler.on_offer = lambda: succeed(len(there))
+
+        async def write() -> None:
+            nonlocal writes
+            writes += 1
+            _, _, offset, data = handler.chunks.pop(0)
+            await deferLater(reactor, 0)  # as a worker does
+            self.assertEqual(offset, len(there))
+            there.extend(data)
+            network.send(1, entries)
+            network.send(1, Heartbeat(1, 2, 1, 3))
+            if breaks and len(there) >= breaks[0] * CHUNK:
+                breaks.pop(0)
+                network._outgoing[1].transport.abortConnection()
+
+        handler.on_chunk = lambda: Deferred.fromCoroutine(write())
+        attempts = 0
+        while not handler.finished:
+            await self.until(lambda: 1 in network._outgoing)
+            attempts += 1
+            with contextlib.suppress(Unreachable):
+                await network.send_snapshot(1, of.file, of.read, 3)
+        self.assertTrue(there == of.data)
+        self.assertEqual((handler.finished, attempts), ([(0, of.file)], 4))
+        self.assertEqual(handler.received.count((0, Heartbeat(1, 2, 1, 3))), writes)
 
     async def test_at_once(self) -> None:
         """A message has left before the reactor turns, and what is written before a close arrives."""

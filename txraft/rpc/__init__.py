@@ -2,10 +2,10 @@
 
 **One command a message.** Each RPC of `txraft.core.messages` is an AMP command of the same name that asks for no answer
 (`amp_commands`): a reply leaves only after a disk write, may be lost (hazard R19), and names the request that it
-answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier` and `Transfer` are the commands that
-do have answers, and go AMP's way. Messages are AMP's boxes too, written and read by a shorter way (`message_boxes`). A
-command carries its message as one msgpack array, laid out by the fields of the attrs class, in an argument that spreads
-over as many values of the box as it takes (`encoding`; hazard R20).
+answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier`, `Transfer` and the three that carry a
+snapshot's data are the commands that do have answers, and go AMP's way. Messages are AMP's boxes too, written and read
+by a shorter way (`message_boxes`). A command carries its message as one msgpack array, laid out by the fields of the
+attrs class, in an argument that spreads over as many values of the box as it takes (`encoding`; hazard R20).
 
 **Two connections a pair.** Every node dials every other (`network`, `dialling`), and a connection opens with `Hello`:
 protocol version, cluster, voters, who calls, who is meant (`handshake`, `sides`). Entries and questions travel on the
@@ -14,6 +14,9 @@ large goes the same way (`link`). So a heartbeat never waits behind entries or p
 campaign or a leader step down (hazard R18). Where one of the two connections is missing, the other carries everything,
 so nodes work that can be reached one way only. A newer connection from the same peer replaces the older: a peer that
 lost power never closed its old one.
+
+**A snapshot's data go in chunks** beside the entries, a few in flight, each answered when it is written. After a lost
+connection they go on where they ended (`snapshot_transfer`; hazard S10). `InstallSnapshot` follows as a message.
 
 **Nothing waits that need not.** A message goes to the socket at once; questions, and answers, of one turn of the
 reactor go in one write, since they come many together (`send_queue`).

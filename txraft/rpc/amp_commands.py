@@ -211,7 +211,7 @@ COMMANDS: Final = {command.commandName: command for command in _ALL}
 TRANSFER: Final = frozenset({OfferSnapshot, SnapshotChunk, FinishSnapshot})
 """What is said while a snapshot goes over."""
 
-TOLD: Final = (Undecided, NoSuchVoter, BadSnapshot, SnapshotFailed)
+TOLD: Final = (Undecided, NoSuchVoter, CommandFailed, BadSnapshot, SnapshotFailed)
 """What a request may end in."""
 
 

@@ -35,6 +35,7 @@ from txraft.rpc.handshake import Greeting
 from txraft.rpc.limited_log import shown
 from txraft.rpc.link_limits import LinkLimits, tune
 from txraft.rpc.send_queue import SendQueue
+from txraft.rpc.snapshot_transfer import SnapshotReceiver
 
 _log = Logger()
 
@@ -95,6 +96,10 @@ class Link(BoxProtocol):
         """Questions of the peer that wait for their answers, oldest first, and when they came."""
         self._letting_go: IDelayedCall | None = None
         """Set while there are any."""
+        self._receiver: SnapshotReceiver | None = None
+        """Set when the link is up."""
+        self._about_snapshot: set[Deferred[Any]] = set()
+        """The answers of `_receiver` that are still to come."""
 
     # To the peer
 
@@ -120,8 +125,15 @@ class Link(BoxProtocol):
         """As IPeers.transfer_leadership, by this link's peer."""
         return self._ask(amp_commands.Transfer, {"target": target}, "leader_id", OutcomeUnknown)
 
+    def ask_about_snapshot(self, command: type[amp.Command], key: str | None = None, **arguments: Any) -> Deferred[Any]:
+        """Ask one of the questions of `txraft.rpc.snapshot_transfer`. Fires with what the answer has under `key`; fails
+        with NotApplied, which is Unreachable where none came. Cancelling forgets the question."""
+        if self._send_queue.full:
+            return fail(Overloaded(f"too much waits to be sent to node {self.peer}; try again later"))
+        return self._ask(command, arguments, key, Unreachable)
+
     def _ask(
-        self, command: type[amp.Command], arguments: dict[str, Any], key: str, if_lost: type[Undecided]
+        self, command: type[amp.Command], arguments: dict[str, Any], key: str | None, if_lost: type[Undecided]
     ) -> Deferred[Any]:
         if self.unanswered >= self.owner.limits.max_questions:
             return fail(Overloaded(f"too many questions wait for node {self.peer}; try again later"))
@@ -134,9 +146,10 @@ class Link(BoxProtocol):
                 self.malformed(failure.value)
             if not failure.check(NotApplied, NoSuchVoter, CommandFailed, if_lost):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
-            result.errback(failure)
+            if not result.called:  # where all fail with the connection, one that fails may have others cancelled
+                result.errback(failure)
 
-        asked.addCallbacks(lambda answer: result.callback(answer[key]), failed)
+        asked.addCallbacks(lambda answer: result.callback(None if key is None else answer[key]), failed)
         return result
 
     def sendBox(self, box: amp.AmpBox) -> None:
@@ -166,6 +179,8 @@ class Link(BoxProtocol):
             return self.greeted(Greeting(**arguments))
         if command is amp_commands.Ping:
             return succeed(amp.Box())
+        if command in amp_commands.TRANSFER:
+            return self._answer_about_snapshot(command, arguments)
         return self._answer(command, arguments)
 
     def greeted(self, hello: Greeting) -> Deferred[amp.AmpBox]:
@@ -198,11 +213,26 @@ class Link(BoxProtocol):
 
         def failed(failure: Failure) -> Failure:
             self._answering.pop(answer, None)
-            if not failure.check(Undecided, NoSuchVoter, CommandFailed, CancelledError):
-                _log.failure("a request of node {peer} made the node fail", failure, peer=self.peer)
-            return Failure(amp_commands.on_the_wire(failure.value))
+            return _on_the_wire(failure, self.peer)
 
         return answer.addCallback(answered).addErrback(failed)
+
+    def _answer_about_snapshot(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
+        """The work takes as long as a disk does, and nobody cuts it short: it would be done in part. Where the
+        connection is lost meanwhile, nothing of that waits for it."""
+        assert self._receiver is not None
+        work = self._receiver.take(command, arguments)
+        work.addCallback(lambda result: command.makeResponse({"offset": result}, None))
+        answer: Deferred[Any] = Deferred()
+        self._about_snapshot.add(answer)
+        work.addErrback(_on_the_wire, self.peer).addCallbacks(answer.callback, answer.errback)
+
+        def over(result: Any) -> Any:
+            self._about_snapshot.discard(answer)
+            lost = isinstance(result, Failure) and result.check(CancelledError)
+            return amp.Box() if lost else result
+
+        return answer.addBoth(over)
 
     def _let_go(self) -> None:
         """Let go of the questions whose time is over, and come again when that of the next one is (hazard C9)."""
@@ -236,6 +266,7 @@ class Link(BoxProtocol):
         self._no_deadline()
         self.peer = peer
         self.up = True
+        self._receiver = SnapshotReceiver(peer, self.owner.handler)
         self.trust()
         self._watch = self.owner.reactor.callLater(self.owner.limits.silence, self._look_for_life)
         self.owner.link_up(self, peer)
@@ -316,7 +347,7 @@ class Link(BoxProtocol):
         if self._letting_go is not None:
             self._letting_go.cancel()
             self._letting_go = None
-        for answer in tuple(self._answering):  # nobody waits for it any more
+        for answer in (*self._answering, *self._about_snapshot):  # nobody waits for it any more
             answer.cancel()
         self.lost.callback(None)
 
@@ -324,3 +355,10 @@ class Link(BoxProtocol):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+
+
+def _on_the_wire(failure: Failure, peer: NodeId | None) -> Failure:
+    """What the peer, which asked, is told of the handler's failure. One that is no answer is a bug."""
+    if not failure.check(*amp_commands.TOLD, CancelledError):
+        _log.failure("a request of node {peer} made the node fail", failure, peer=peer)
+    return Failure(amp_commands.on_the_wire(failure.value))

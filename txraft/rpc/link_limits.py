@@ -33,6 +33,9 @@ class LinkLimits:
     answer: float = 10.0
     """A question of a peer that is not answered by then is let go, as unknown: nobody waits for it there any more. Not
     below the time that a client's request has."""
+    snapshot_stall: float = 600.0
+    """A snapshot's transfer is given up when no answer has come for this long. Not below what a disk takes to check a
+    whole file and make it durable."""
     unreachable_after: float = 5.0
     """A peer that has not been reached for this long is named in the log, which a cluster that starts does not need."""
     repeat_after: float = 300.0

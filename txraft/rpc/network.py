@@ -12,16 +12,18 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import AppendEntries, Message, NodeId
 from txraft.errors import Unreachable
-from txraft.interfaces import Identity, IPeerHandler, IPeers
+from txraft.interfaces import Identity, IPeerHandler, IPeers, SnapshotFile
 from txraft.rpc.dialling import Dialling, WatchedEndpoint
 from txraft.rpc.limited_log import LimitedLog
 from txraft.rpc.link import Link
 from txraft.rpc.link_limits import LinkLimits
 from txraft.rpc.sides import Callee, Caller
+from txraft.rpc.snapshot_transfer import SnapshotSender
 
 _log = Logger()
 
@@ -136,6 +138,18 @@ class Network:
         link = self._link_to(leader)
         return _unreachable(leader) if link is None else link.transfer_leadership(target)
 
+    def send_snapshot(
+        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], Deferred[bytes]], term: int
+    ) -> Deferred[None]:
+        """As IPeers.send_snapshot."""
+        link = self._link_to(to)
+        if link is None:
+            return _unreachable(to)
+        sender = SnapshotSender(
+            link, file, read, lambda: self._link_to(to) is link, self.reactor, self.limits.snapshot_stall
+        )
+        return Deferred.fromCoroutine(sender.send(term)).addErrback(_without_frames)
+
     def _link_to(self, peer: NodeId) -> Link | None:
         return self._outgoing.get(peer) or self._incoming.get(peer)
 
@@ -240,3 +254,10 @@ class _Factory(Factory):
 
 def _unreachable(peer: NodeId) -> Deferred[Any]:
     return fail(Unreachable(f"there is no connection to node {peer}"))
+
+
+def _without_frames(failure: Failure) -> Failure:
+    """Keep of its traceback only the text. It goes through the frames that found the connection lost, which would keep
+    the connection."""
+    failure.cleanFailure()
+    return failure
