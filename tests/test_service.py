@@ -355,7 +355,8 @@ class WholeNodeTests(TestCase):
 
         self.assertEqual(failures, [])
         self.assertEqual(
-            {path.name for path in directory.iterdir()}, {"raft.sqlite", "raft.sqlite-durable", "kv.sqlite", "lock"}
+            {path.name for path in directory.iterdir()},
+            {"raft.sqlite", "raft.sqlite-durable", "kv.sqlite", "lock", "snapshots"},
         )
         lock = DirectoryLock(directory)
         lock.acquire()
@@ -439,11 +440,12 @@ class DiskTests(SynchronousTestCase):
 
             close = stop
 
-        names = ["data", "log", "snapshots' thread", "data's thread", "log's thread"]
-        for name in names[:2]:
+        threads = ["transfer's thread", "snapshots' thread", "data's thread", "log's thread"]
+        names = ["snapshots", "data", "log", *threads]
+        for name in names[:3]:
             ended.clear()
             failing[:] = [name]
-            data, log, *workers = map(Part, names)
-            parts: list[Any] = [data, log, workers[1], workers, self.fail]
+            snapshots, data, log, *workers = map(Part, names)
+            parts: list[Any] = [data, log, snapshots, workers[2], workers, self.fail]
             self.failureResultOf(_Disk(*parts).stopService(), RuntimeError)
             self.assertEqual(ended, names)

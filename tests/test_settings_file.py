@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.errors import SettingsError
-from txraft.settings import BUILT_IN, Address, Member, Settings, SizeLimits, Timing, one_line
+from txraft.settings import BUILT_IN, Address, LogLimits, Member, Settings, SizeLimits, Timing, one_line
 from txraft.settings_file import load, parse
 
 SAMPLE = pathlib.Path(__file__).parent.parent / "etc" / "txraft.toml"
@@ -44,11 +44,11 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(load(str(SAMPLE)), BUILT_IN)
 
     def test_what_the_sample_comments_out_is_the_default(self) -> None:
-        """Uncommented, the lines of [timing] and [limits] say what the code says."""
+        """Uncommented, the lines of [timing], [limits] and [log] say what the code says."""
         head, tables = SAMPLE.read_text(encoding="utf-8").split("[timing]")
         uncommented = self.write(head + "[timing]" + tables.replace("\n# ", "\n"))
         self.assertEqual(load(uncommented), BUILT_IN)
-        for key in ("slow_coefficient", "election_timeout", "idle_timeout", "key_size", "connections"):
+        for key in ("slow_coefficient", "election_timeout", "idle_timeout", "key_size", "connections", "keep_size"):
             self.assertIn(f"\n# {key} = ", tables)
 
     def test_reads_every_key(self) -> None:
@@ -59,11 +59,12 @@ class LoadTests(SynchronousTestCase):
             "receive_timeout = 10\nidle_timeout = 11\n"
             "[limits]\nkey_size = 1\nvalue_size = 2\nuncommitted_size = 8\nuncommitted_entries = 5\nconnections = 4\n"
             "batch_size = 6\nbatch_operations = 7\n"
+            "[log]\nkeep_entries = 12\nkeep_size = 13\n"
         )
         member = Member(4, Address("a", 1), Address("::1", 2), Address("b", 3), Address("b", 4))
         limits = SizeLimits(1, 2, 6, 7, 8, 5, 4)
         timing = Timing(2, 30, 1.5, 9, 10, 11)
-        self.assertEqual(load(path), Settings((member,), timing, limits, "n", ("h", "::1")))
+        self.assertEqual(load(path), Settings((member,), timing, limits, LogLimits(12, 13), "n", ("h", "::1")))
 
     def test_path(self) -> None:
         """As text or as a Path, which is what a node's directory is given as, too."""
@@ -168,7 +169,7 @@ class LoadTests(SynchronousTestCase):
         )
         self.assertEqual(
             self.refused("port = 1" + CLUSTER),
-            "port: unknown key; known are cluster, timing, limits, name, allowed_hosts",
+            "port: unknown key; known are cluster, timing, limits, log, name, allowed_hosts",
         )
 
     def test_missing_keys(self) -> None:
@@ -204,6 +205,7 @@ class LoadTests(SynchronousTestCase):
             ("[timing]\nrequest_timeout = inf", "timing.request_timeout: must be finite, not inf"),
             ("[timing]\nrequest_timeout = 1" + 400 * "0", "timing.request_timeout: must be finite, not inf"),
             ("[limits]\nkey_size = -1", "limits.key_size: must be 1 to 1048576, not -1"),
+            ("[log]\nkeep_entries = 0", "log.keep_entries: must be 1 to 1073741824, not 0"),
             ("[limits]\nuncommitted_size = 9", "limits.uncommitted_size: must have room for a key and two values"),
         ]:
             self.assertIn(problem, self.refused(CLUSTER + table))

@@ -112,6 +112,26 @@ class IStateMachine(Interface):
 
         Results are to be small, some kilobytes at most: they share a connection with heartbeats."""
 
+    def persist() -> "Deferred[int]":
+        """Make durable what has been applied, or some of it. Fires with the index up to which all of it is: the log
+        below it may go, since a start after a crash needs it no more. 0 where nothing is.
+
+        This and `snapshot` may be called while other calls are under way, but never each of them twice at a time."""
+
+    def snapshot() -> "Deferred[ISnapshot]":
+        """What the data are at one moment after this call, for a follower that needs what is not in the log any more.
+        It has everything that `persist` has ever said.
+
+        Fails with SnapshotFailed, where there is no room for it say, upon which it is tried again later."""
+
+    def restore(index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
+        """Let the data of a snapshot, made by another node's machine, take the place of all there is, durably, and
+        `last_applied` become `index` with them: after a crash there are the old or the new. It comes between two calls
+        of `apply`, and a `persist` or `snapshot` that is under way may fail with SnapshotFailed.
+
+        `chunks` are read once, and on a thread: to read them blocks. They raise CorruptLog in the end where they are
+        not what was sent. Where it fails, the node ends, and the next start tries it again."""
+
 
 class ISnapshot(Interface):
     """What a state machine held at one moment."""

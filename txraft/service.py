@@ -28,10 +28,12 @@ from txraft.errors import REMEDY_FOR_LOST_DATA, DataLost, ListenError, StartedBe
 from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
+from txraft.node.compaction import Keep
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import LinkLimits, Network
 from txraft.settings import Address, Settings, SizeLimits
+from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
 from txraft.web import ApiSite, site
@@ -121,6 +123,8 @@ def _wire(
     stored = storage.load()
     data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
     snapshot_worker = ThreadWorker(reactor, f"txraft-{node_id}-snapshots")
+    transfer_worker = ThreadWorker(reactor, f"txraft-{node_id}-transfer")
+    snapshots = SnapshotFiles(directory, transfer_worker)
     data_on_disk = WriteBehind(
         directory / "kv.sqlite", storage.identity.cluster_id, data_worker, snapshot_worker, reactor, on_failure
     )
@@ -146,6 +150,8 @@ def _wire(
             storage=storage,
             peers=peers,
             state_machine=store,
+            snapshots=snapshots,
+            keep=Keep(settings.log.keep_entries, settings.log.keep_size),
             options=RaftOptions(
                 election_timeout=timing.election_seconds,
                 heartbeat_interval=timing.heartbeat_seconds,
@@ -171,7 +177,16 @@ def _wire(
     )
 
     service: MultiService = _WholeNode(node)
-    service.addService(_Disk(data_on_disk, storage, data_worker, (snapshot_worker, data_worker, worker), on_failure))
+    service.addService(
+        _Disk(
+            data_on_disk,
+            storage,
+            snapshots,
+            data_worker,
+            (transfer_worker, snapshot_worker, data_worker, worker),
+            on_failure,
+        )
+    )
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_Port(reactor, ports.raft, peers.server_factory()))
@@ -219,12 +234,14 @@ class _Disk(Service):
         self,
         data: WriteBehind,
         storage: SQLiteStorage,
+        snapshots: SnapshotFiles,
         data_worker: IWorker,
         workers: Iterable[IWorker],
         on_failure: Callable[[TxraftError], None],
     ) -> None:
         self._data = data
         self._storage = storage
+        self._snapshots = snapshots
         self._data_worker = data_worker
         self._workers = workers
         self._on_failure = on_failure
@@ -241,7 +258,10 @@ class _Disk(Service):
         Service.stopService(self)
         try:
             try:
-                yield self._data.stop()
+                try:
+                    yield self._snapshots.close()
+                finally:
+                    yield self._data.stop()
             finally:
                 yield self._storage.close()
         except StorageError as error:

@@ -36,6 +36,8 @@ MAX_BATCH_OPERATIONS: Final = 10_000
 MAX_UNCOMMITTED_SIZE: Final = 2**40
 MAX_UNCOMMITTED_ENTRIES: Final = 2**30
 MAX_CONNECTIONS: Final = 2**20
+MAX_KEPT_ENTRIES: Final = 2**30
+MAX_KEPT_SIZE: Final = 2**40
 LONGEST_LINE: Final = 1000
 """Characters in which everything that is wrong with a file is told."""
 
@@ -229,6 +231,18 @@ class SizeLimits:
                 )
 
 
+@frozen
+class LogLimits:
+    """How much of the log each node keeps, in memory and on disk, for followers that are a little behind. One that is
+    further behind is sent a snapshot of all data. There is up to a quarter more, and while a snapshot is on its way, up
+    to four times as much."""
+
+    keep_entries: int = field(default=50_000, validator=_between(1, MAX_KEPT_ENTRIES))
+    """Changes. Each takes 200 bytes of memory beside what it says."""
+    keep_size: int = field(default=64 * 1024 * 1024, validator=_between(1, MAX_KEPT_SIZE))
+    """Bytes of them: it keeps fewer entries where they are large."""
+
+
 def _plain_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     """The names in lower case, IPv6 addresses without brackets and in their one short form. Raises SettingsError."""
     return tuple(_plain_host(f"allowed_hosts[{number}]", host) for number, host in enumerate(hosts))
@@ -254,6 +268,7 @@ class Settings:
     cluster: tuple[Member, ...]
     timing: Timing = Timing()
     limits: SizeLimits = SizeLimits()
+    log: LogLimits = LogLimits()
     name: str | None = None
     """What the cluster is called. It counts at a node's first start, and has to stay what it was then."""
     allowed_hosts: tuple[str, ...] = field(default=(), converter=_plain_hosts)

@@ -152,12 +152,13 @@ class ProcessCluster:
         size: int = 3,
         timing: Mapping[str, float] | None = None,
         limits: Mapping[str, int] | None = None,
+        log: Mapping[str, int] | None = None,
         name: str | None = None,
         python_path: Sequence[Path] = (),
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """`timing` (milliseconds), `limits` (bytes) and `name` are the configuration's; what is not in them has its
-        default. The nodes look for modules in `python_path` first, and have `variables` in their environment."""
+        """`timing` (milliseconds), `limits` (bytes), `log` and `name` are the configuration's; what is not in them has
+        its default. The nodes look for modules in `python_path` first, and have `variables` in their environment."""
         self.reactor = reactor
         self.directory = directory
         self.data = directory / "data"
@@ -165,16 +166,16 @@ class ProcessCluster:
         self.client = Client(reactor)
         self.configuration = directory / "txraft.toml"
         self.nodes = [NodeProcess(self, id) for id in range(size)]
-        self._settings = ([] if name is None else [f'name = "{name}"'], timing or {}, limits or {})
+        self._settings = ([] if name is None else [f'name = "{name}"'], timing or {}, limits or {}, log or {})
         self.write_configuration(self.configuration, self.nodes)
 
     def write_configuration(self, path: Path, nodes: Sequence[NodeProcess]) -> None:
         """Write one that names `nodes` as the members; with that of a node, it is the one that it is started with."""
-        head, timing, limits = self._settings
+        head, timing, limits, log = self._settings
         lines = [*head]
         for node in nodes:
             lines += ["[[cluster]]", f"id = {node.id}", f'address = "{node.address}"', f'kvaddr = "{node.kvaddr}"']
-        for table, values in (("timing", timing), ("limits", limits)):
+        for table, values in (("timing", timing), ("limits", limits), ("log", log)):
             lines += [f"[{table}]", *(f"{key} = {value}" for key, value in values.items())]
         path.write_text("\n".join(lines) + "\n")
 

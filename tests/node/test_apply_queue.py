@@ -8,9 +8,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import Clock
-from tests.node.world import Journal, WorldTestCase
+from tests.node.world import Journal, Page, WorldTestCase
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, OutcomeUnknown
+from txraft.errors import CommandFailed, CorruptLog, OutcomeUnknown, SnapshotFailed
 from txraft.node.apply_queue import ApplyQueue, Results
 
 
@@ -21,9 +22,21 @@ class ApplyQueueTests(SynchronousTestCase):
         self.indexes = [0]
         self.queued = 0
         self.failures: list[Failure] = []
+        self.sizes = 0
+        self.restored: list[int] = []
         self.queue = ApplyQueue(
-            self.journal, self.clock, lambda _, result: self.told.append(result), self.indexes.append, self.fails
+            self.journal,
+            self.clock,
+            lambda _, result: self.told.append(result),
+            self.comes_to,
+            lambda _: self.restored.append(-1),
+            lambda snapshot: self.restored.append(snapshot.index),
+            self.fails,
         )
+
+    def comes_to(self, index: int, size: int) -> None:
+        self.indexes.append(index)
+        self.sizes += size
 
     def fails(self, failure: Failure) -> None:
         self.failures.append(failure)
@@ -48,7 +61,7 @@ class ApplyQueueTests(SynchronousTestCase):
         self.put(*(b"%d" % number for number in range(300)))
         self.assertEqual(self.told, [b"%d" % number for number in range(300)])
         self.assertEqual(self.journal.calls, [1, 2, 4, 8, 16, 32, 64, 64, 64, 45])
-        self.assertEqual(self.indexes[-1], 300)
+        self.assertEqual((self.indexes[-1], self.sizes), (300, 10 + 2 * 90 + 3 * 200))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_raft_s_own(self) -> None:
@@ -63,6 +76,59 @@ class ApplyQueueTests(SynchronousTestCase):
         self.put(*[b"a"] * (2 * self.queue.at_once + 1))
         self.assertEqual(len(self.told), self.queue.at_once)
         self.assertEqual(self.applied_in_turns(3), [self.queue.at_once, 1, 0])
+
+    def install(self, index: int) -> None:
+        """Put in a snapshot of entries that say nothing, up to `index`."""
+        page = Page(index, (b"",) * index, self.journal)
+        self.queue.install(Snapshot(index, 1, Configuration((1,))), page.chunks())
+        self.queued = index
+
+    def test_snapshot_in_its_turn(self) -> None:
+        """A snapshot is restored after what was put in before, and before what was put in later (hazard S9)."""
+        self.journal.hold()
+        self.put(b"a")
+        self.install(5)
+        self.put(b"f")
+        self.assertEqual((self.restored, self.queue.installing), ([], True))
+        self.journal.restores.hold()
+        self.journal.let_go()
+        self.assertEqual((self.told, self.restored), ([b"A"], [-1]))
+        self.put(b"g")
+        self.assertEqual(self.journal.last_applied, 1)
+        self.journal.restores.let_go()
+        self.assertEqual((self.restored, self.queue.installing, self.journal.last_applied), ([-1, 5], False, 5))
+        self.journal.let_go()
+        self.journal.let_go()
+        self.assertEqual(self.told, [b"A", b"F", b"G"])
+
+    def test_one_snapshot_after_another(self) -> None:
+        """They are restored in their order, with what is between them."""
+        self.install(2)
+        self.put(b"c")
+        self.install(7)
+        self.install(9)
+        self.put(b"j")
+        self.assertEqual(self.restored, [-1, 2, -1, 7, -1, 9])
+        self.assertEqual((self.told, self.journal.last_applied), ([b"C", b"J"], 10))
+
+    def test_stopped_while_it_restores(self) -> None:
+        """A stop need not wait for a large snapshot: its chunks end. Nobody is told how."""
+        self.journal.restores.hold()
+        self.install(5)
+        self.put(b"f")
+        self.queue.stop()
+        self.journal.restores.let_go()
+        self.assertEqual((self.restored, self.journal.commands), ([-1], []))
+        self.failures[0].trap(SnapshotFailed)
+
+    def test_failed_restore(self) -> None:
+        """It ends the queue."""
+        self.journal.restores.hold()
+        self.install(5)
+        self.put(b"f")
+        self.journal.restores.let_go(CorruptLog("no"))
+        self.failures[0].trap(CorruptLog)
+        self.assertEqual(self.told, [])
 
     def test_large_commands_in_turns(self) -> None:
         """A turn applies so many bytes of commands and results, and in any case one entry (hazards S11, N1)."""

@@ -15,7 +15,7 @@ from tests.node.world import WorldTestCase
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, Unreachable
-from txraft.interfaces import IPeers
+from txraft.interfaces import IPeers, SnapshotFile
 from txraft.node.driver import Node
 from txraft.node.pending_requests import AppliedIndex
 from txraft.node.replica import Replica
@@ -91,6 +91,12 @@ class FakePeers:
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":  # noqa: ARG002 - as above
         """As IPeers."""
         return self._ask("transfer", leader)
+
+    def send_snapshot(
+        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
+    ) -> "Deferred[None]":
+        """No replica does."""
+        raise NotImplementedError(to, file, read, term)
 
 
 class StatusTests(WorldTestCase):

@@ -6,12 +6,13 @@ world.leader().replica.propose(...)
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.test import iosim
@@ -19,17 +20,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.clock import Clock
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import CommandFailed, TxraftError
-from txraft.interfaces import Identity, IStateMachine, IStorage, Stored
+from txraft.interfaces import Identity, ISnapshot, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
+from txraft.node.compaction import Keep
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
 from txraft.storage.memory import MemoryDisk, MemoryStorage
+from txraft.storage.memory_snapshots import MemorySnapshotDisk, MemorySnapshotFiles
+
+T = TypeVar("T")
 
 NOWHERE = IPv4Address("TCP", "127.0.0.1", 0)
 
@@ -37,14 +42,50 @@ STEP = 0.01
 """Seconds by which the clock advances at once."""
 
 
+class Gate:
+    """What passes here is done at once, or, after `hold`, when it is let go."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[None]] | None = None
+
+    def hold(self) -> None:
+        """Let nothing pass until `let_go`."""
+        self.waiting = []
+
+    def let_go(self, error: Exception | None = None) -> None:
+        """Let pass what waits, or fail, and what comes from now on."""
+        waiting, self.waiting = self.waiting or [], None
+        for each in waiting:
+            each.callback(None) if error is None else each.errback(error)
+
+    def do(self, function: "Callable[[], T]") -> "Deferred[T]":
+        """Fires with what `function` gives."""
+        if self.waiting is None:
+            return execute(function)
+        waiting: Deferred[None] = Deferred()
+        self.waiting.append(waiting)
+        return waiting.addCallback(lambda _: function())
+
+
+@define
+class Kept:
+    """What a Journal has on its disk."""
+
+    last_applied: int = 0
+    commands: tuple[bytes, ...] = ()
+
+
 @implementer(IStateMachine)
 class Journal:
     """A state machine that remembers what was applied, and answers each command with itself in capitals: at once, or,
     after `hold`, when it is let go."""
 
-    def __init__(self, last_applied: int = 0) -> None:
-        self.last_applied = last_applied
-        self.commands: list[bytes] = []
+    def __init__(self, last_applied: int = 0, kept: Kept | None = None) -> None:
+        self.kept = kept or Kept(last_applied)
+        self.last_applied = self.kept.last_applied
+        self.commands = list(self.kept.commands)
+        self.persists, self.snapshots, self.restores = Gate(), Gate(), Gate()
+        self.open_snapshots = self.all_snapshots = 0
         self.calls: list[int] = []
         """How many entries each call had."""
         self.fail_with: Exception | None = None
@@ -75,6 +116,32 @@ class Journal:
             return CommandFailed("no")
         return entry.data.upper() if self.answer is None else self.answer
 
+    def persist(self) -> "Deferred[int]":
+        """As IStateMachine."""
+        return self.persists.do(self._persist)
+
+    def _persist(self) -> int:
+        self.kept.last_applied, self.kept.commands = self.last_applied, tuple(self.commands)
+        return self.last_applied
+
+    def snapshot(self) -> "Deferred[ISnapshot]":
+        """As IStateMachine."""
+        return self.snapshots.do(self._snapshot)
+
+    def _snapshot(self) -> "Page":
+        self.open_snapshots += 1
+        self.all_snapshots += 1
+        return Page(self.last_applied, tuple(self.commands), self)
+
+    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
+        """As IStateMachine."""
+        return self.restores.do(lambda: self._restore(index, chunks))
+
+    def _restore(self, index: int, chunks: Iterable[bytes]) -> None:
+        self.commands = read_page(chunks)
+        self.last_applied = index
+        self._persist()
+
     def hold(self) -> None:
         """Answer no call until `let_go`."""
         self.held = []
@@ -92,6 +159,72 @@ class Journal:
             waiting.errback(ValueError("no"))
         else:
             waiting.callback([self._apply(entry) for entry in entries])
+
+
+@implementer(ISnapshot)
+@define
+class Page:
+    """A Journal's snapshot: its commands, each after its length. It counts how many are open."""
+
+    index: int
+    commands: tuple[bytes, ...]
+    journal: Journal
+
+    def chunks(self) -> Iterator[bytes]:
+        """As ISnapshot."""
+        for command in self.commands:
+            yield struct.pack(">I", len(command)) + command
+
+    def close(self) -> "Deferred[None]":
+        """As ISnapshot."""
+        self.journal.open_snapshots -= 1
+        return succeed(None)
+
+
+def read_page(chunks: Iterable[bytes]) -> list[bytes]:
+    """The commands in it."""
+    data, commands = b"".join(chunks), []
+    while data:
+        end = 4 + struct.unpack_from(">I", data)[0]
+        commands.append(data[4:end])
+        data = data[end:]
+    return commands
+
+
+@implementer(ISnapshotFiles)
+@define(eq=False)
+class Files(MemorySnapshotFiles):
+    """Snapshots' files whose work may be held."""
+
+    makes: Gate = field(factory=Gate)
+    writes: Gate = field(factory=Gate)
+    finishes: Gate = field(factory=Gate)
+    discards: Gate = field(factory=Gate)
+    offsets: list[int] = field(factory=list)
+    """Of what was written, in its order."""
+
+    def make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+        """As ISnapshotFiles."""
+        return self.makes.do(lambda: self._make(snapshot, chunks))
+
+    def received(self, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """As ISnapshotFiles."""
+        return self.writes.do(lambda: self._write(file, offset, data))
+
+    def _write(self, file: SnapshotFile, offset: int, data: bytes) -> None:
+        self._append(file, offset, data)
+        self.offsets.append(offset)
+
+    def finished(self, file: SnapshotFile) -> "Deferred[None]":
+        """As ISnapshotFiles."""
+        return self.finishes.do(lambda: self._finish(file))
+
+    def discard(self, snapshot: Snapshot) -> "Deferred[None]":
+        """As ISnapshotFiles."""
+        return self.discards.do(lambda: self._discard(snapshot))
+
+    def _discard(self, snapshot: Snapshot) -> None:
+        super().discard(snapshot)
 
 
 @implementer(IStorage)
@@ -170,14 +303,18 @@ class Machine:
     world: "World"
     id: NodeId
     memory: MemoryDisk = field(factory=MemoryDisk)
+    received: MemorySnapshotDisk = field(factory=MemorySnapshotDisk)
+    kept: Kept = field(factory=Kept)
     up: bool = False
     failures: list[TxraftError] = field(factory=list)
 
     def start(self, journal: Journal | None = None) -> None:
-        """Start the node with what is on its disk. Its state machine starts empty, if it is not given."""
+        """Start the node with what is on its disk. Its state machine is as its own disk has it,
+        if it is not given: empty, where nothing was persisted."""
         world = self.world
         self.disk = Disk(self.memory)
-        self.journal = journal or Journal()
+        self.files = Files(self.received)
+        self.journal = journal or Journal(kept=self.kept)
         self.failures = []
         identity = Identity(self.id, "test", frozenset(world.ids))
         dials = {peer: Dial(world, (self.id, peer)) for peer in world.ids if peer != self.id}
@@ -190,6 +327,8 @@ class Machine:
             storage=self.disk,
             peers=self.network,
             state_machine=self.journal,
+            snapshots=self.files,
+            keep=world.keep,
             options=world.options,
             clock=world.clock,
             random=random.Random(world.random.random()),
@@ -222,10 +361,13 @@ class Machine:
 class World:
     """Nodes 1 to n, their wires, and one clock."""
 
-    def __init__(self, size: int = 3, seed: int = 1, options: RaftOptions | None = None) -> None:
+    def __init__(
+        self, size: int = 3, seed: int = 1, options: RaftOptions | None = None, keep: Keep | None = None
+    ) -> None:
         self.clock = Clock()
         self.random = random.Random(seed)
         self.options = options or RaftOptions()
+        self.keep = keep or Keep()
         self.ids = range(1, size + 1)
         self._wires: list[Wire] = []
         self._cut: set[frozenset[NodeId]] = set()
@@ -312,9 +454,11 @@ class World:
 class WorldTestCase(SynchronousTestCase):
     """Makes worlds, and ends them."""
 
-    def world(self, size: int = 3, seed: int = 1, options: RaftOptions | None = None) -> World:
+    def world(
+        self, size: int = 3, seed: int = 1, options: RaftOptions | None = None, keep: Keep | None = None
+    ) -> World:
         """A world that is closed after the test."""
-        world = World(size, seed, options)
+        world = World(size, seed, options, keep)
         self.addCleanup(world.close)
         return world
 

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import CommandFailed, UnknownCommand
-from txraft.interfaces import IStateMachine
+from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.kv.answers import DIGEST_SIZE, KeptAnswer
 from txraft.kv.commands import (
     Batch,
@@ -27,7 +27,6 @@ from txraft.kv.commands import (
     encode_batch_result,
 )
 from txraft.kv.contents import Changes, Contents, Listing
-from txraft.kv.data_snapshot import DataSnapshot
 from txraft.kv.records import mod_revision_of, record_of, value_of
 from txraft.kv.write_behind import WriteBehind
 
@@ -57,7 +56,7 @@ class KeyValueStore:
         """As IStateMachine. Data in memory alone are never durable."""
         return succeed(0) if self._disk is None else self._disk.persist()
 
-    def snapshot(self) -> "Deferred[DataSnapshot]":
+    def snapshot(self) -> "Deferred[ISnapshot]":
         """As IStateMachine. For data on a disk."""
         assert self._disk is not None
         return self._disk.snapshot()

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from txraft.errors import StorageError, WorkerStopped, WriteFailed
-from txraft.interfaces import IWorker
+from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv.answers import KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
 from txraft.kv.data_file import DataFile
@@ -120,7 +120,7 @@ class WriteBehind:
         Fails with WriteFailed, or with WorkerStopped after `stop`."""
         return self._run_alone(self._persist)
 
-    def snapshot(self) -> "Deferred[DataSnapshot]":
+    def snapshot(self) -> "Deferred[ISnapshot]":
         """What came in before this call, and perhaps more, in a file of its own.
 
         Fails with SnapshotFailed, upon which all goes on; with WriteFailed; or with WorkerStopped after `stop`."""
@@ -156,7 +156,7 @@ class WriteBehind:
             self._persisted = await self._worker.run(self._file.persist).addErrback(self._fail_with)
         return self._persisted
 
-    async def _snapshot(self) -> DataSnapshot:
+    async def _snapshot(self) -> ISnapshot:
         await self._flush_all()
         path, index = await self._snapshot_worker.run(self._maker.make)
         return DataSnapshot(path, index, self._snapshot_worker)

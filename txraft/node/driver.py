@@ -8,6 +8,7 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
     peers <── messages ─── _flush <── Ready
     ApplyQueue <── committed ─────┤
     those who read <── reads ─────┤
+    Snapshots <── who needs one ──┤
     SaveQueue <── save, and ──────┘
       messages after it
 """
@@ -26,19 +27,21 @@ from zope.interface import implementer
 
 from txraft.core import invariants
 from txraft.core.backlog import Backlog
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import MEMORY_OVERHEAD, RaftLog
-from txraft.core.messages import Envelope, Message, NodeId, RequestVoteReply
+from txraft.core.messages import Envelope, InstallSnapshot, Message, NodeId, RequestVoteReply
 from txraft.core.progress import Progress
 from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
+from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, TransferUnderWay, TxraftError, Undecided
-from txraft.interfaces import IPeerHandler, IPeers, IStateMachine, IStorage, Stored
-from txraft.node.apply_queue import ApplyQueue
-from txraft.node.pending_requests import AppliedIndex, Changes, HeldProposals, PendingReads, Proposals
+from txraft.interfaces import IPeerHandler, IPeers, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
+from txraft.node.compaction import Keep
+from txraft.node.pending_requests import STOPPED, Changes, HeldProposals, PendingReads, Proposals
 from txraft.node.reporting import report_change, report_lost_data
 from txraft.node.save_queue import SaveQueue
+from txraft.node.snapshots import Snapshots, is_restored_from
 from txraft.node.timers import Timers
 
 _P = ParamSpec("_P")
@@ -60,27 +63,33 @@ class Node(Service):
         storage: IStorage,
         peers: IPeers,
         state_machine: IStateMachine,
+        snapshots: ISnapshotFiles,
+        keep: Keep,
         options: RaftOptions,
         clock: IReactorTime,
         random: random.Random,
         on_failure: Callable[[TxraftError], None],
     ) -> None:
-        """`stored` is what `storage.load()` gave. `on_failure` is called, once, when the node cannot go on: a write
-        failed, or an invariant does not hold. It has stopped doing anything by then.
+        """`stored` is what `storage.load()` gave. `configuration` is the membership where the log begins at 1; one that
+        begins later says it. `on_failure` is called, once, when the node cannot go on: a write failed, or an invariant
+        does not hold. It has stopped doing anything by then.
 
-        Raises DataLost where the state machine is ahead of the log, or behind its start.
+        Raises DataLost where the state machine is ahead of the log, or behind its start without the snapshot that it is
+        to be restored from (hazard S18), and StorageError where the snapshots cannot be used.
         """
         self.node_id = node_id
         self._peers = peers
         self._options = options
         self._clock = clock
         self._on_failure = on_failure
+        start, received = stored.log_start or Snapshot(0, 0, configuration), snapshots.open()
+        restores = is_restored_from(start, received, state_machine.last_applied)
         self._raft = Raft(
             node_id=node_id,
-            configuration=configuration,
-            log=RaftLog(stored.entries),
+            configuration=start.configuration,
+            log=RaftLog(stored.entries, start.index, start.term),
             term_and_vote=stored.term_and_vote,
-            last_applied=state_machine.last_applied,
+            last_applied=start.index if restores else state_machine.last_applied,
             options=options,
             random=random,
             now=clock.seconds(),
@@ -91,8 +100,20 @@ class Node(Service):
         self._held = HeldProposals(
             Backlog(options.max_uncommitted_size, options.max_uncommitted_entries, MEMORY_OVERHEAD), self.propose
         )
-        self.applied = AppliedIndex(state_machine.last_applied)
-        self.to_apply = ApplyQueue(state_machine, clock, self._proposals.applied, self.applied.advance, self._failed)
+        self._snapshots = Snapshots(
+            raft=self._raft,
+            state_machine=state_machine,
+            files=snapshots,
+            received=received,
+            keep=keep,
+            peers=peers,
+            clock=clock,
+            proposals=self._proposals,
+            tell=self._tell,
+            on_failure=self._failed,
+        )
+        self.applied = self._snapshots.applied
+        self.to_apply = self._snapshots.to_apply
         self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
 
@@ -112,6 +133,7 @@ class Node(Service):
             last=self._view.last_index,
         )
         self._timers.set(self._raft.election_deadline)
+        self._snapshots.start()
 
     def stopService(self) -> None:
         """Stop everything, and tell those who wait. What is being written is the storage's to finish."""
@@ -119,10 +141,9 @@ class Node(Service):
         if self._flush_call is not None and self._flush_call.active():
             self._flush_call.cancel()
         self._timers.stop()
-        self.to_apply.stop()
+        self._snapshots.stop()
         self._held.let_go()
         self._proposals.stop()
-        self.applied.stop()
         self._reads.lose_all()
         self._changes.happened()
 
@@ -232,7 +253,27 @@ class Node(Service):
         """A message arrived."""
         if isinstance(message, RequestVoteReply) and message.vote_granted and not message.pre_vote:
             self.log.info("node {voter} votes for this node in term {term}", voter=sender, term=message.term)
+        elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(message.snapshot):
+            self.log.warn(
+                "node {sender} says to install a snapshot up to entry {index}, which is not here; this node will be"
+                " asked what it needs again",
+                sender=sender,
+                index=message.snapshot.index,
+            )
+            return
         self._tell(self._raft.receive, sender, message, self._clock.seconds())
+
+    def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
+        """As IPeerHandler."""
+        return self._snapshots.receiving.offered(sender, term, file) if self.running else _stopped()
+
+    def snapshot_received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """As IPeerHandler."""
+        return self._snapshots.receiving.received(sender, file, offset, data) if self.running else _stopped()
+
+    def snapshot_finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
+        """As IPeerHandler."""
+        return self._snapshots.receiving.finished(sender, file) if self.running else _stopped()
 
     def peer_connected(self, peer: NodeId) -> None:
         """Entries and requests to `peer` go by a new connection; those on the one before may be lost (hazard R22)."""
@@ -289,6 +330,8 @@ class Node(Service):
     def _saved(self, saves: Iterable[Save], messages: Iterable[Envelope]) -> None:
         now = self._clock.seconds()
         for save in saves:
+            if save.log_start is not None and self.running:
+                self._snapshots.saved(save)
             self._tell(self._raft.saved, save, now)
         if self.running:
             self._send(messages)
@@ -326,6 +369,8 @@ class Node(Service):
             self._saving.put(ready.save, ready.messages_after_save)
         if ready.committed:
             self.to_apply.put(ready.committed)
+        for peer in ready.snapshots_to_send:
+            self._snapshots.sending.send(peer, self._view.current_term)
         for lost in ready.lost_data:
             report_lost_data(self.log, lost)
         for read in ready.reads:
@@ -345,6 +390,8 @@ class Node(Service):
             after.transfer_target,
         ):
             self._changes.happened()
+        if before.role is Role.LEADER and (before.role, before.current_term) != (after.role, after.current_term):
+            self._snapshots.sending.give_up()
         report_change(self.log, before, after)
 
     # The end
@@ -358,3 +405,7 @@ class Node(Service):
             error = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
         self.stopService()
         self._on_failure(error)
+
+
+def _stopped() -> "Deferred[Any]":
+    return fail(NotApplied(STOPPED))

@@ -97,6 +97,12 @@ class Proposals:
             if key[1] < term:
                 self._waiting.fail(key, NotApplied("a new leader's entry took the place of this change; send it again"))
 
+    def jumped_over(self, index: int) -> None:
+        """A snapshot is restored: what became of entries up to `index` cannot be learnt here any more (hazard C7)."""
+        for key in self._waiting:
+            if key[0] <= index:
+                self._waiting.fail(key, OutcomeUnknown("a snapshot jumped over this change, and may have it in it"))
+
     def stop(self) -> None:
         """The node stops; what becomes of the proposals is decided by the others."""
         for key in self._waiting:

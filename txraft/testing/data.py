@@ -1,18 +1,18 @@
 """The state machine of a simulated node: the real key-value store, over a copy on disk that lags behind the log."""
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from random import Random
 from typing import ClassVar, cast
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed
-from txraft.interfaces import IStateMachine
+from txraft.errors import CommandFailed, SnapshotFailed
+from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.kv import Command, KeyValueStore, WriteBehind, encode
 from txraft.kv.answers import KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
@@ -39,6 +39,11 @@ class Copy:
     _written: Contents = field(factory=Contents)
     _delta: Delta = field(factory=Delta)
 
+    @property
+    def last_applied(self) -> int:
+        """The last entry that is on the disk."""
+        return self._written.last_applied
+
     def load(self) -> Contents:
         """As WriteBehind. What was not written is lost; the log has it."""
         self._delta = Delta()
@@ -61,6 +66,7 @@ class Data:
         self.store = KeyValueStore(cast(WriteBehind, copy))
         self.store.load()
         self.last_applied = self.store.last_applied
+        self._copy = copy
         self._on_apply = on_apply
 
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
@@ -70,6 +76,18 @@ class Data:
                 self._on_apply(entry.index, entry.data)
         self.last_applied = entries[-1].index
         return self.store.apply([evolve(entry, data=entry.data[_NUMBER.size :]) for entry in entries])
+
+    def persist(self) -> "Deferred[int]":
+        """As IStateMachine."""
+        return succeed(self._copy.last_applied)
+
+    def snapshot(self) -> "Deferred[ISnapshot]":
+        """No simulated node compacts its log yet."""
+        return fail(SnapshotFailed("a simulated node has no snapshots"))
+
+    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
+        """No simulated node is sent a snapshot yet."""
+        raise NotImplementedError(index, chunks)
 
     def fingerprint(self, keys: int) -> tuple[int | bytes | None, ...]:
         """The store's revision and the records of the first `keys` keys, to compare states by."""

@@ -14,8 +14,10 @@ from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import RaftOptions
 from txraft.errors import StorageError, TxraftError, Unreachable
-from txraft.interfaces import IPeerHandler, IPeers
+from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
+from txraft.node.compaction import Keep
 from txraft.node.replica import Replica
+from txraft.storage.memory_snapshots import MemorySnapshotFiles
 from txraft.testing.data import Copy, Data
 from txraft.testing.disk import FAST, Disk, DiskStorage
 from txraft.testing.evidence import Evidence
@@ -145,6 +147,8 @@ class Machine:
             storage=storage,
             peers=Departures(self),
             state_machine=self.data,
+            snapshots=MemorySnapshotFiles(),
+            keep=Keep(),
             options=self._options,
             clock=process,
             random=Random(around.random.getrandbits(64)),
@@ -315,6 +319,18 @@ class Arrivals:
         """As IPeerHandler."""
         return self._machine.node.transfer_leadership(target)
 
+    def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
+        """As IPeerHandler."""
+        return self._machine.node.snapshot_offered(sender, term, file)
+
+    def snapshot_received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """As IPeerHandler."""
+        return self._machine.node.snapshot_received(sender, file, offset, data)
+
+    def snapshot_finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
+        """As IPeerHandler."""
+        return self._machine.node.snapshot_finished(sender, file)
+
 
 @implementer(IPeers)
 @frozen(eq=False)
@@ -338,6 +354,12 @@ class Departures:
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """As IPeers."""
         return self._machine.ask(lambda peers: peers.transfer_leadership(leader, target))
+
+    def send_snapshot(
+        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
+    ) -> "Deferred[None]":
+        """As IPeers."""
+        return self._machine.ask(lambda peers: peers.send_snapshot(to, file, read, term))
 
 
 def state_of(machine: Machine) -> str:

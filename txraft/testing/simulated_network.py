@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId
 from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown, Undecided, Unreachable
-from txraft.interfaces import IPeerHandler, IPeers
+from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
 from txraft.testing.schedule import Process, Schedule
 
 REDIAL = (0.005, 0.1)
@@ -243,6 +243,12 @@ class Datagrams:
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """As IPeers."""
         return self._ask(leader, OutcomeUnknown, lambda handler: handler.transfer_leadership(target))
+
+    def send_snapshot(
+        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
+    ) -> "Deferred[None]":
+        """No simulated node needs a snapshot yet."""
+        raise NotImplementedError(to, file, read, term)
 
     def _ask(
         self, to: NodeId, if_lost: type[Undecided], question: Callable[[IPeerHandler], "Deferred[Any]"]

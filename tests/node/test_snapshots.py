@@ -1,0 +1,325 @@
+"""How a follower that is far behind gets a snapshot: whole nodes over memory, on a clock of their own."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+
+from tests.node.world import Gate, Machine, World, WorldTestCase
+from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.messages import InstallSnapshot
+from txraft.errors import DataLost, OutcomeUnknown, SnapshotFailed
+from txraft.node.compaction import MOST_HELD, Keep
+from txraft.node.snapshot_sending import SnapshotSending
+
+KEEP = Keep(entries=8, size=1 << 30)
+LARGE = 10_000
+"""Bytes of a command. Six of them are a chunk on the wire."""
+
+
+def propose(machine: Machine, count: int, size: int = 10) -> "list[Deferred[bytes]]":
+    """As many changes, one after the other."""
+    done = []
+    for _ in range(count):
+        done.append(machine.node.propose(b"%d " % machine.node.view.last_index + bytes(size)))
+        machine.world.settle()
+    return done
+
+
+class SnapshotTestCase(WorldTestCase):
+    """Makes followers that are far behind, and sees to it that all end with the same data."""
+
+    def far_behind(self, size: int = 10) -> tuple[World, Machine, Machine]:
+        """A leader, and a follower that has nothing yet of what is compacted; it is down."""
+        world = self.world(keep=KEEP)
+        leader = world.leader()
+        world.run(1)
+        follower = world.followers()[0]
+        follower.crash()
+        propose(leader, 40, size)
+        self.assertGreater(leader.node.view.first_index, follower.node.view.last_index + 1)
+        return world, leader, follower
+
+    def assert_all_equal(self, world: World) -> None:
+        """Every node runs, and has applied the same; nothing of a transfer is left."""
+        leader = world.leader()
+        for machine in world:
+            self.assertEqual(machine.failures, [])
+            self.assertTrue(machine.node.running)
+            self.assertEqual(machine.journal.last_applied, leader.journal.last_applied)
+            self.assertEqual(machine.journal.commands, leader.journal.commands)
+            self.assertEqual(machine.journal.open_snapshots, 0)
+            self.assertEqual(machine.received.received, {})
+
+
+HELD_BY_EITHER: list[Callable[[Machine, Machine], Gate]] = [
+    lambda leader, _: leader.journal.snapshots,
+    lambda leader, _: leader.files.makes,
+    lambda _, follower: follower.files.writes,
+]
+"""Of a leader and a follower, what a transfer waits for."""
+
+
+class CatchingUpTests(SnapshotTestCase):
+    """In the end it has everything."""
+
+    def test_catches_up(self) -> None:
+        """From a snapshot, and what follows on it; its log starts there, and so says its status."""
+        world, _, follower = self.far_behind()
+        follower.start()
+        world.run(2)
+        self.assert_all_equal(world)
+        self.assertGreater(follower.replica.status().first_log_index, 1)
+        self.assertLess(sum(follower.journal.calls), 2 * KEEP.entries)
+
+    def test_under_constant_writes(self) -> None:
+        """While the leader goes on writing, and compacting (hazard R17)."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        for _ in range(300):
+            propose(leader, 1)
+            world.run(0.01)
+        self.assertLess(leader.node.view.last_index - follower.journal.last_applied, 3)
+        world.run(0.5)
+        self.assert_all_equal(world)
+        self.assertLess(leader.node.view.last_index - leader.node.view.first_index, 2 * KEEP.entries)
+
+    def test_again_and_again(self) -> None:
+        """A follower that was sent one once gets another when it needs it."""
+        world, leader, follower = self.far_behind()
+        for _ in range(3):
+            follower.start()
+            world.run(2)
+            self.assert_all_equal(world)
+            follower.crash()
+            propose(leader, 40)
+        follower.start()
+        world.run(2)
+        self.assert_all_equal(world)
+
+    def test_both_followers(self) -> None:
+        """One file serves all who need one."""
+        world = self.world(5, keep=KEEP)
+        leader = world.leader()
+        world.run(1)
+        behind = world.followers()[:2]
+        for each in behind:
+            each.crash()
+        propose(leader, 40)
+        leader.files.makes.hold()
+        for each in behind:
+            each.start()
+        world.run(2)
+        self.assertEqual(len(leader.files.makes.waiting or ()), 1)
+        leader.files.makes.let_go()
+        world.run(1)
+        self.assert_all_equal(world)
+
+    def test_resumed(self) -> None:
+        """A transfer that is cut off goes on where it ended, with the same file, though the leader writes and compacts
+        (hazard S10)."""
+        world, leader, follower = self.far_behind(LARGE)
+        follower.start()
+        offsets: list[int] = []
+        for _ in range(4):
+            follower.files.writes.hold()
+            world.run(0.5)
+            follower.files.writes.let_go()
+            for wire in world.wires_of(follower.id):
+                wire.close()
+            propose(leader, 3)
+        world.run(3)
+        offsets = follower.files.offsets
+        self.assertGreater(len(offsets), 5)
+        self.assertEqual(offsets, sorted(set(offsets)))
+        self.assert_all_equal(world)
+
+    def test_the_log_stays_meanwhile(self) -> None:
+        """While a snapshot is on its way, what follows on it stays in the log, and until the follower has that too: it
+        needs no other (hazard R17)."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        follower.files.writes.hold()
+        world.run(1)
+        propose(leader, 2 * KEEP.entries)
+        follower.files.writes.let_go()
+        for _ in range(40):  # it gets what follows bit by bit
+            propose(leader, 1)
+            world.run(0.01)
+        self.assertEqual(leader.journal.all_snapshots, 1)
+        self.assert_all_equal(world)
+
+    def test_too_much_of_the_log(self) -> None:
+        """Where there is no room for what follows on a snapshot, the log is cut, and the follower gets another one."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        follower.files.writes.hold()
+        world.run(1)
+        start = leader.journal.last_applied
+        propose(leader, (MOST_HELD + 1) * KEEP.entries)
+        self.assertGreater(leader.node.view.first_index, start + 1)
+        follower.files.writes.let_go()
+        world.run(2)
+        self.assert_all_equal(world)
+
+    def test_full_disk(self) -> None:
+        """Where there is no room, on one side or the other, both nodes go on, and it is tried again after a while."""
+        for gate in HELD_BY_EITHER:
+            world, leader, follower = self.far_behind()
+            follower.start()
+            held = gate(leader, follower)
+            held.hold()
+            world.run(1)
+            with capturedLogs() as logs:
+                held.let_go(SnapshotFailed("the disk is full"))
+                world.settle()
+            lines = [event["log_format"].format(**event) for event in logs if event.get("log_format")]
+            [line] = [line for line in lines if "disk is full" in line and "could not be sent" in line]
+            self.assertIn(f"it is tried again in {SnapshotSending.pause:g} s", line)
+            world.run(SnapshotSending.pause - 1)
+            self.assertEqual(follower.journal.last_applied, 0)
+            world.run(2)
+            self.assert_all_equal(world)
+
+
+STEPS: dict[str, Callable[[Machine], Gate]] = {
+    "chunks come": lambda follower: follower.files.writes,
+    "it is checked": lambda follower: follower.files.finishes,
+    "it is restored": lambda follower: follower.journal.restores,
+    "it is removed": lambda follower: follower.files.discards,
+}
+
+
+class InstallTests(SnapshotTestCase):
+    """An install that is cut off between any two steps."""
+
+    def held_at(self, gate: Callable[[Machine], Gate]) -> tuple[World, Machine, Machine]:
+        """A follower that has come to a step of an install."""
+        world, leader, follower = self.far_behind(LARGE)
+        follower.start()
+        gate(follower).hold()
+        world.run(1)
+        self.assertTrue(gate(follower).waiting)
+        return world, leader, follower
+
+    def test_crash(self) -> None:
+        """The follower crashes, and starts again, while its peers go on (hazards S10, S18)."""
+        for step, gate in STEPS.items():
+            with self.subTest(step):
+                world, leader, follower = self.held_at(gate)
+                follower.crash()
+                propose(leader, 20)
+                follower.start()
+                world.run(3)
+                self.assert_all_equal(world)
+
+    def test_crash_before_the_log_starts_there(self) -> None:
+        """The file is whole, and the log is as it was."""
+        world, _, follower = self.held_at(STEPS["it is checked"])
+        follower.disk.hold()
+        follower.files.finishes.let_go()
+        world.run(1)
+        self.assertEqual(len(follower.received.received), 1)
+        self.assertEqual(follower.journal.last_applied, 0)
+        follower.crash()
+        follower.start()
+        world.run(3)
+        self.assert_all_equal(world)
+
+    def test_stop(self) -> None:
+        """The follower is asked to stop: it does, without a word of failure, and starts again."""
+        for step, gate in STEPS.items():
+            with self.subTest(step):
+                world, leader, follower = self.held_at(gate)
+                follower.node.stopService()
+                gate(follower).let_go()
+                world.run(1)
+                self.assertEqual((follower.failures, leader.failures), ([], []))
+                follower.crash()
+                follower.start()
+                world.run(3)
+                self.assert_all_equal(world)
+
+    def test_the_leader_stops(self) -> None:
+        """While it makes a snapshot, or sends it. Another one leads, and sends its own."""
+        for gate in HELD_BY_EITHER:
+            world, leader, follower = self.far_behind(LARGE)
+            follower.start()
+            held = gate(leader, follower)
+            held.hold()
+            world.run(1)
+            leader.node.stopService()
+            held.let_go()
+            world.run(1)
+            self.assertEqual((leader.failures, leader.journal.open_snapshots), ([], 0))
+            if held is leader.files.makes:
+                self.assertIsNone(leader.files._made)  # not to the end, which may be far away
+            leader.crash()
+            propose(world.leader(), 5)
+            leader.start()
+            world.run(3)
+            self.assert_all_equal(world)
+
+    def test_two_leaders(self) -> None:
+        """What a leader has sent in part is not mixed with what the next one sends (hazard S10)."""
+        world, leader, follower = self.held_at(STEPS["chunks come"])
+        [other] = [machine for machine in world if machine not in (leader, follower)]
+        leader.replica.transfer_leadership(other.id)
+        world.run(1)
+        self.assertIs(world.leader(), other)
+        propose(other, 3, LARGE)
+        with capturedLogs() as logs:
+            follower.files.writes.let_go()
+            world.run(3)
+        self.assertEqual([event for event in logs if "could not be sent" in (event.get("log_format") or "")], [])
+        self.assert_all_equal(world)
+
+    def test_restored_at_the_start(self) -> None:
+        """Where the log starts behind the data, a received file takes them there; where there is none, the start is
+        refused in one line (hazard S18)."""
+        world, _, follower = self.held_at(STEPS["it is restored"])
+        follower.crash()
+        received = dict(follower.received.received)
+        follower.received.received.clear()
+        with self.assertRaisesRegex(DataLost, "has applied entry 0, but the log starts at"):
+            follower.start()
+        follower.received.received.update(received)
+        world.isolate(follower.id)
+        follower.start()
+        world.run(1)
+        self.assertEqual(follower.journal.last_applied, follower.node.view.first_index - 1)
+        world.heal()
+        world.run(3)
+        self.assert_all_equal(world)
+
+    def test_not_here(self) -> None:
+        """The log is not made to start where there are no data."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        follower.files.finishes.hold()
+        world.run(1)
+        snapshot = Snapshot(30, 1, Configuration(tuple(world.ids)))
+        follower.node.receive(leader.id, InstallSnapshot(leader.node.view.current_term, 99, snapshot))
+        world.settle()
+        self.assertEqual(follower.node.view.first_index, 1)
+        follower.files.finishes.let_go()
+        world.run(1)
+        self.assert_all_equal(world)
+
+    def test_jumped_over(self) -> None:
+        """Who waits for a change that a snapshot jumps over is told that its outcome is unknown (hazard C7)."""
+        world = self.world(keep=KEEP)
+        old = world.leader()
+        world.run(1)
+        world.isolate(old.id)
+        waiting = propose(old, 3)
+        world.run(2)
+        leader = next(each for each in world if each is not old and each.node.view.leader_id == each.id)
+        propose(leader, 40)
+        for each in waiting:
+            self.assertNoResult(each)
+        world.heal()
+        world.run(3)
+        for each in waiting:
+            self.assertIs(self.outcome(each), OutcomeUnknown)
+        self.assert_all_equal(world)

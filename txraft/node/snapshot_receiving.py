@@ -1,0 +1,109 @@
+"""The follower's side of a snapshot's way to it: what is let in, and when it is removed again.
+
+One transfer at a time, of the latest term in which one was offered: so those of two leaders are not mixed (hazard S10).
+What is whole stays until the state machine is as far, by it or by the log. So where a crash ends an install, the next
+start goes on with it (`txraft.storage.snapshot_files` has the order of an install).
+"""
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txraft.core.configuration import Snapshot
+from txraft.core.messages import NodeId
+from txraft.errors import NotApplied, SnapshotFailed, WorkerStopped
+from txraft.interfaces import ISnapshotFiles, SnapshotFile
+from txraft.node.pending_requests import AppliedIndex
+
+
+class SnapshotReceiving:
+    """What one node receives."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        files: ISnapshotFiles,
+        whole: Iterable[Snapshot],
+        applied: AppliedIndex,
+        current_term: Callable[[], int],
+    ) -> None:
+        """`whole` are those that `files` had when it was opened."""
+        self._files = files
+        self._applied = applied
+        self._current_term = current_term
+        self._sender: NodeId | None = None
+        self._term = -1
+        self._found = tuple(whole)
+        self._whole = {(snapshot.index, snapshot.term) for snapshot in self._found}
+
+    def start(self) -> None:
+        """Remove what is not needed, now or when it is not any more."""
+        for snapshot in self._found:
+            self._remove_in_time(snapshot)
+
+    def has(self, snapshot: Snapshot) -> bool:
+        """Whether its data are here, whole and durable."""
+        return (snapshot.index, snapshot.term) in self._whole
+
+    def offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
+        """As IPeerHandler.snapshot_offered."""
+        current = self._current_term()
+        if term < current:
+            return fail(NotApplied(f"this is term {current}, and the snapshot is from the leader of term {term}"))
+        if term < self._term or (term == self._term and sender != self._sender):
+            return fail(NotApplied(f"node {self._sender} sends a snapshot as the leader of term {self._term}"))
+        self._sender, self._term = sender, term
+        return self._files.offered(file).addErrback(self._refused, sender)
+
+    def received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """As IPeerHandler.snapshot_received."""
+        if sender != self._sender:
+            return self._not_from(sender)
+        return self._files.received(file, offset, data).addErrback(self._refused, sender)
+
+    def finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
+        """As IPeerHandler.snapshot_finished."""
+        if sender != self._sender:
+            return self._not_from(sender)
+        return self._files.finished(file).addCallbacks(
+            lambda _: self._is_whole(file), self._refused, errbackArgs=(sender,)
+        )
+
+    def _not_from(self, sender: NodeId) -> "Deferred[None]":
+        return fail(NotApplied(f"a snapshot of node {self._sender} has taken the place of node {sender}'s"))
+
+    def _refused(self, failure: Failure, sender: NodeId) -> Failure:
+        if failure.check(SnapshotFailed):  # this node's affair; else the sender says it
+            self.log.warn(
+                "the snapshot that node {sender} sends: {reason}", sender=sender, reason=failure.getErrorMessage()
+            )
+        return failure
+
+    def _is_whole(self, file: SnapshotFile) -> None:
+        snapshot = file.snapshot
+        if not self.has(snapshot):
+            self.log.info(
+                "node {sender} has sent a snapshot up to entry {index}, {size} bytes",
+                sender=self._sender,
+                index=snapshot.index,
+                size=file.size,
+            )
+            self._whole.add((snapshot.index, snapshot.term))
+            self._remove_in_time(snapshot)
+
+    def _remove_in_time(self, snapshot: Snapshot) -> None:
+        """Remove it when the state machine is as far."""
+        self._applied.reaches(snapshot.index).addCallback(lambda _: self._remove(snapshot)).addErrback(self._kept)
+
+    def _remove(self, snapshot: Snapshot) -> "Deferred[None]":
+        self._whole.discard((snapshot.index, snapshot.term))
+        return self._files.discard(snapshot)
+
+    def _kept(self, failure: Failure) -> None:
+        if failure.check(SnapshotFailed):
+            self.log.warn("{reason}; the next start removes it", reason=failure.getErrorMessage())
+        else:
+            failure.trap(NotApplied, WorkerStopped)  # the node stops

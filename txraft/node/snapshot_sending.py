@@ -1,0 +1,195 @@
+"""The leader's side of a snapshot's way to a follower that needs what is compacted.
+
+1. The state machine makes a snapshot, and that becomes a file (`ISnapshotFiles.make`). One file serves all followers
+   that need one, for as long as the log has what follows on it.
+2. Its data go to the follower (`IPeers.send_snapshot`), from where an earlier attempt ended.
+3. The core is told, and sends InstallSnapshot. The follower has caught up when it has what was in the log by then.
+
+Until then the log stays from where the follower will need it (`needed_after`).
+
+Where it fails, the core is told that: at once where the connection is lost, and otherwise after a pause, because what
+is wrong then, a full disk say, is not over soon. The core asks the follower again, and all of this begins anew.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Final
+
+from attrs import define
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txraft.core.configuration import Snapshot
+from txraft.core.messages import NodeId
+from txraft.core.raft import Raft
+from txraft.errors import BadSnapshot, Compacted, SnapshotFailed, Undecided, Unreachable
+from txraft.interfaces import IPeers, ISnapshotFiles, IStateMachine, SnapshotFile
+from txraft.node.pending_requests import Waiting
+
+HELD_FOR: Final = 60.0
+"""Seconds for which the log stays for a follower of which nothing is heard: after an attempt that failed, the next one
+may go on with the same file."""
+
+
+@define
+class _CatchingUp:
+    """A follower that has a snapshot, and not yet what was in the log by then."""
+
+    last: int
+    """The last entry of that."""
+    match_index: int
+    """What it had when it was looked at last."""
+    held_until: float
+
+
+class SnapshotSending:
+    """What one node sends while it leads."""
+
+    log = Logger()
+    pause = 10.0
+    """Seconds between two attempts where one failed, and not by a lost connection."""
+
+    def __init__(
+        self,
+        raft: Raft,
+        state_machine: IStateMachine,
+        files: ISnapshotFiles,
+        peers: IPeers,
+        clock: IReactorTime,
+        is_restoring: Callable[[], bool],
+        on_end: Callable[[NodeId, Snapshot | None], None],
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        """`raft` is only read. `is_restoring` says whether the state machine is itself being restored. `on_end` is
+        called with each follower and the snapshot that it has then; None where it could not be sent it. `on_failure`
+        is called when the state machine fails."""
+        self._raft = raft
+        self._state_machine = state_machine
+        self._files = files
+        self._peers = peers
+        self._clock = clock
+        self._is_restoring = is_restoring
+        self._on_end = on_end
+        self._on_failure = on_failure
+        self._attempts: dict[NodeId, Deferred[Any]] = {}
+        self._made: SnapshotFile | None = None
+        self._making = False
+        self._wanting: Waiting[NodeId, SnapshotFile] = Waiting()
+        """Attempts that wait for what is being made."""
+        self._catching_up: dict[NodeId, _CatchingUp] = {}
+        self._held_until = float("-inf")
+        self._stopped = False
+
+    def send(self, peer: NodeId, term: int) -> None:
+        """A follower needs a snapshot from the leader of `term`, which this node is."""
+        attempt = Deferred.fromCoroutine(self._attempt(peer, term))
+        self._attempts[peer] = attempt
+        attempt.addCallback(partial(self._ended, peer)).addErrback(self._failed)
+
+    def give_up(self) -> None:
+        """This node does not lead any more, or leads anew: nobody is to hear how the attempts end."""
+        attempts, self._attempts = self._attempts, {}
+        for attempt in attempts.values():
+            attempt.cancel()
+        self._catching_up.clear()
+        self._held_until = float("-inf")
+
+    def stop(self) -> None:
+        """The node stops. What is being made is given up at its next chunk."""
+        self._stopped = True
+        self.give_up()
+
+    def needed_after(self) -> int | None:
+        """The index from where on a follower will need the log. None where none will."""
+        now, start = self._clock.seconds(), self._raft.log.snapshot_index
+        if self._making:
+            return start
+        needed = [index for peer in tuple(self._catching_up) if (index := self._has_come_to(peer, now)) is not None]
+        if self._made is not None and (self._attempts or now < self._held_until):
+            needed.append(self._made.snapshot.index)
+        return min((index for index in needed if index >= start), default=None)
+
+    def _has_come_to(self, peer: NodeId, now: float) -> int | None:
+        """How far a follower that has a snapshot is now. None where it has caught up, or does not get on."""
+        its, progress = self._catching_up[peer], self._raft.followers.get(peer)
+        if progress is not None and progress.match_index > its.match_index:
+            its.match_index, its.held_until = progress.match_index, now + HELD_FOR
+        if its.match_index >= its.last or now >= its.held_until:
+            del self._catching_up[peer]
+            return None
+        return its.match_index
+
+    async def _attempt(self, peer: NodeId, term: int) -> Snapshot | None:
+        """Gives what the follower has then."""
+        try:
+            file = await self._file_for(peer)
+            self.log.info(
+                "node {peer} is too far behind for the log: it gets a snapshot up to entry {index}, {size} bytes",
+                peer=peer,
+                index=file.snapshot.index,
+                size=file.size,
+            )
+            await self._peers.send_snapshot(peer, file, partial(self._files.read, file), term)
+            self.log.info("node {peer} has the snapshot up to entry {index}", peer=peer, index=file.snapshot.index)
+        except Unreachable as error:
+            self.log.warn("node {peer} did not get all of its snapshot yet: {reason}", peer=peer, reason=str(error))
+        except (Undecided, SnapshotFailed, BadSnapshot, Compacted) as error:
+            self.log.warn(
+                "node {peer} could not be sent a snapshot: {reason}; it is tried again in {pause:g} s",
+                peer=peer,
+                reason=str(error),
+                pause=self.pause,
+            )
+            await deferLater(self._clock, self.pause)
+        else:
+            return file.snapshot
+        self._held_until = self._clock.seconds() + HELD_FOR
+        return None
+
+    def _ended(self, peer: NodeId, snapshot: Snapshot | None) -> None:
+        del self._attempts[peer]
+        if snapshot is not None:
+            held_until = self._clock.seconds() + HELD_FOR
+            self._catching_up[peer] = _CatchingUp(self._raft.log.last_index, snapshot.index, held_until)
+        self._on_end(peer, snapshot)
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._on_failure(failure)
+
+    # The file
+
+    async def _file_for(self, peer: NodeId) -> SnapshotFile:
+        """One that the log goes on from."""
+        if not self._making and self._made is not None and self._made.snapshot.index >= self._raft.log.snapshot_index:
+            return self._made
+        made = self._wanting.add(peer)
+        if not self._making:
+            self._making = True
+            Deferred.fromCoroutine(self._make()).addBoth(self._is_made)
+        return await made
+
+    async def _make(self) -> SnapshotFile:
+        if self._is_restoring():
+            raise SnapshotFailed("this node is restoring a snapshot itself")
+        snapshot = await self._state_machine.snapshot()
+        try:
+            stands_for = self._raft.snapshot_at(snapshot.index)
+            return await self._files.make(stands_for, self._until_stopped(snapshot.chunks()))
+        finally:
+            await snapshot.close()
+
+    def _is_made(self, result: SnapshotFile | Failure) -> None:
+        self._making = False
+        self._made = None if isinstance(result, Failure) else result
+        self._wanting.fire_all(result)
+
+    def _until_stopped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """So that a stop need not wait for all of a large snapshot."""
+        for chunk in chunks:
+            if self._stopped:
+                raise SnapshotFailed("the node stops")
+            yield chunk
