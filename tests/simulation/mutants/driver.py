@@ -31,8 +31,8 @@ MUTANTS = (
         "last-entry-lost-at-restart",
         "E1",
         "txraft.node.driver",
-        "log=RaftLog(stored.entries),",
-        "log=RaftLog(stored.entries[:-1]),",
+        "log=RaftLog(stored.entries, ",
+        "log=RaftLog(stored.entries[:-1], ",
         what="a restart loses the last entry",
     ),
     Mutant(
@@ -66,8 +66,8 @@ MUTANTS = (
         "applied-again-after-restart",
         "S5",
         "txraft.node.driver",
-        "            last_applied=state_machine.last_applied,",
-        "            last_applied=0,",
+        "last_applied=start.index if restores else state_machine.last_applied,",
+        "last_applied=start.index,",
         what="a restart applies what the state machine has already",
     ),
     Mutant(
