@@ -1,19 +1,17 @@
 """A snapshot is installed in steps, and the process is killed, or the power cut, between any two of them."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from attrs import Factory, define
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.quick_disk import quick_directory
 from tests.storage.contract import compaction, entries, entry, install, save_of, snapshot
 from tests.storage.disk import storage_in
-from tests.storage.power import mixture
+from tests.storage.names import Names, watch
 from tests.storage.snapshot_contract import DATA, file_of
 from tests.storage.steps import is_killed
 from tests.storage.worker import InlineWorker
@@ -102,50 +100,6 @@ class KilledTests(SynchronousTestCase):
         self.assertGreater(min(found.count(5), found.count(9)), 5)
 
 
-@define
-class Names:
-    """What a power cut may leave of a directory's files: what is written to them until now, and what is synced."""
-
-    directory: Path
-    random: Random
-    written: dict[int, bytes] = Factory(dict)
-    """By inode."""
-    synced: dict[int, bytes] = Factory(dict)
-    names: dict[str, int] = Factory(dict)
-    """Those that are synced, with their inodes."""
-    changes: list[tuple[str | None, str | None, int]] = Factory(list)
-    """Old name, new name, inode: what has been done to names, and is not synced."""
-
-    def wrote(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        self.written[os.fstat(descriptor).st_ino] = os.pread(descriptor, size, 0)
-
-    def synced_now(self, descriptor: int) -> None:
-        inode = os.fstat(descriptor).st_ino
-        if inode in self.written:
-            self.synced[inode] = self.written[inode]
-        else:
-            self.names = self._changed(self.changes)
-            self.changes.clear()
-
-    def image(self) -> dict[str, bytes]:
-        """The power is cut now."""
-        names = self._changed([change for change in self.changes if self.random.random() < 0.5])
-        return {
-            name: mixture(self.synced.get(inode, b""), self.written[inode], self.random)
-            for name, inode in names.items()
-        }
-
-    def _changed(self, changes: list[tuple[str | None, str | None, int]]) -> dict[str, int]:
-        names = dict(self.names)
-        for old, new, inode in changes:
-            if old is not None and names.get(old) == inode:
-                del names[old]
-            if new is not None:
-                names[new] = inode
-        return names
-
-
 class PowerTests(SynchronousTestCase):
     def setUp(self) -> None:
         temporary = quick_directory()
@@ -158,34 +112,7 @@ class PowerTests(SynchronousTestCase):
         self.finished = False
         self.images = count()
         self.found: list[bool] = []
-        self.watch()
-
-    def watch(self) -> None:
-        """Cut the power at each call that changes something."""
-
-        def watching(name: str, then: Callable[..., None]) -> None:
-            function = getattr(os, name)
-
-            def call(*args: Any, **kwargs: Any) -> Any:
-                inode = os.stat(args[0]).st_ino if name in ("rename", "unlink") else 0
-                result = function(*args, **kwargs)
-                then(*args, *([inode] if inode else []), *([result] if name == "open" else []))
-                self.look()
-                return result
-
-            self.patch(os, name, call)
-
-        def opened(path: Path, flags: int, *rest: int) -> None:
-            if flags & os.O_CREAT:
-                self.disk.wrote(rest[-1])
-                self.disk.changes.append((None, Path(path).name, os.fstat(rest[-1]).st_ino))
-
-        changes = self.disk.changes
-        watching("open", opened)
-        watching("write", lambda descriptor, _: self.disk.wrote(descriptor))
-        watching("fsync", self.disk.synced_now)
-        watching("rename", lambda old, new, inode: changes.append((Path(old).name, Path(new).name, inode)))
-        watching("unlink", lambda path, inode: changes.append((Path(path).name, None, inode)))
+        watch(self, self.disk, self.look)
 
     def look(self) -> None:
         """Start on what some cuts leave."""
