@@ -119,8 +119,8 @@ class IStateMachine(Interface):
         This and `snapshot` may be called while other calls are under way, but never each of them twice at a time."""
 
     def snapshot() -> "Deferred[ISnapshot]":
-        """What the data are at one moment after this call, for a follower that needs what is not in the log any more.
-        It has everything that `persist` has ever said.
+        """What the data are at one moment, for a follower that needs what is not in the log any more. It has everything
+        that `persist` has ever said, and need not have more: what follows on that is in the log.
 
         Fails with SnapshotFailed, where there is no room for it say, upon which it is tried again later."""
 
