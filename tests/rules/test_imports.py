@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {*TYPES, "errors", "interfaces", "values", "wal"},
     "rpc": {*TYPES, "errors", "interfaces", "transports"},
     "kv": {*TYPES, "errors", "interfaces", "values", "wal"},
+    "memory_machine": {*TYPES, "errors", "interfaces", "storage.directory", "storage.snapshot_writing", "wal"},
     "web": {"settings.SizeLimits", "settings.Timing", "errors", "interfaces", "kv", "transports", "values", "version"},
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
