@@ -119,10 +119,10 @@ async def has_equal_files(cluster: ProcessCluster) -> None:
     assert all(other == first for other in others)
 
 
-def rows(path: Path) -> list[tuple[bytes, bytes]]:
-    """The keys and values in a node's file."""
+def rows(path: Path) -> list[tuple[object, ...]]:
+    """What is kept of each key in a node's file."""
     connection = sqlite3.connect(path)
     try:
-        return connection.execute("SELECT key, value FROM data ORDER BY key").fetchall()
+        return connection.execute("SELECT * FROM data ORDER BY key").fetchall()
     finally:
         connection.close()
