@@ -64,6 +64,20 @@ class HangingDiskTests(SynchronousTestCase):
                 cluster.settle(writing=(2, 3))
         self.assertEqual((old.view.transfer_target, old.view.is_overtaken), (2, True))
 
+    def test_only_a_compaction_hangs(self) -> None:
+        """Nobody waits for that, and no other disk shows how long it should take. What comes after it is waited for."""
+        cluster = Cluster(3)
+        old = self.leader_of(cluster)
+        old.raft.compact(1)
+        beats(cluster, 5 * TIMEOUT, writing=(2, 3))
+        self.assertEqual((cluster.leaders(), len(old.writing)), ([old], 1))
+        entry = old.propose(b"x")
+        cluster.settle(writing=(2, 3))
+        beats(cluster, TIMEOUT + 2 * INTERVAL, writing=(2, 3))
+        [new] = cluster.leaders()
+        self.assertIsNot(new, old)
+        self.assertIn(entry, new.applied)
+
     def test_to_the_one_that_is_furthest_ahead(self) -> None:
         """Server 2 has none of it, and is back just before the leader looks."""
         cluster = Cluster(5)

@@ -138,6 +138,20 @@ class FarBehindTests(SynchronousTestCase):
         self.assertEqual(self.cluster[3].disk_start, self.cluster[3].installed[0])
         self.assert_whole()
 
+    def test_the_leaders_disk_hangs(self) -> None:
+        """hazard S12: without server 3 nothing is committed, and that waits for a snapshot from the disk that hangs. So
+        the other one leads next, which has what the disk has still to write."""
+        self.needs_a_snapshot()
+        entry = self.leader.propose(b"x")
+        for _ in range(20):
+            self.cluster.advance(BEAT)
+            for leader in self.cluster.leaders():
+                leader.beat()
+            while any([self.cluster.deliver_one(), self.cluster[2].write(), self.cluster[3].write()]):
+                pass
+        self.assertEqual(self.cluster.leaders(), [self.cluster[2]])
+        self.assertIn(entry, self.cluster[3].applied)
+
     def test_without_any_log(self) -> None:
         """hazard R14: its hint is below the leader's first index."""
         self.cluster[3].disk_log.clear()

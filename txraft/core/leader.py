@@ -121,14 +121,14 @@ class Leader:
 
     def _others_have_what_it_writes(self, now: float) -> bool:
         """Whether what this server's disk is doing has been committed, and so is on the disks of a majority without it,
-        for long enough (hazard S12).
+        for long enough (hazard S12). Followers that need a snapshot count as if they had it: they wait for this disk.
 
         Where all disks are slow the others have not finished either, or took about as long, and leadership stays where
         it is: this server's disk has an election timeout more than theirs had, from when they have finished. Its write
         may have had to wait for the one before it, and theirs not.
         """
         write = self._state.write
-        if write is None or write.last_index > self._state.commit_index:
+        if write is None or write.last_index > self.replication.held_by_others():
             self._seen_overtaken = None
             return False
         if self._seen_overtaken is None or self._seen_overtaken[0] is not write:

@@ -78,6 +78,16 @@ class Replication:
         state.commit_to(index)
         return True
 
+    def held_by_others(self) -> int:
+        """What would be committed if followers that need a snapshot, which this server's disk has, had everything."""
+        state = self._state
+        held = {
+            peer: state.log.last_index if progress.state is ProgressState.SNAPSHOT else progress.counted_index
+            for peer, progress in self.progress.items()
+        }
+        held[state.node_id] = state.log.durable_index
+        return max(state.commit_index, committed_index(state.configuration.voter_sets, held))
+
     # Sending
 
     def send_entries(self, now: float) -> None:

@@ -171,8 +171,9 @@ class State:
             self.log.mark_durable(save.log_start.index, save.log_start.term)
         if save.term_and_vote is not None:
             self.durable = save.term_and_vote
-        self._saves_under_way -= 1
-        self.write = self._write_from(now) if self._saves_under_way else None
+        if _is_awaited(save):
+            self._saves_under_way -= 1
+            self.write = self._write_from(now) if self._saves_under_way else None
 
     def disk_hangs(self, now: float) -> bool:
         """Whether a write has taken an election timeout, and goes on."""
@@ -220,11 +221,13 @@ class State:
         if term_and_vote is None and not entries and log_start is None:
             return None
         self._given_out = self.term_and_vote
-        self._saves_under_way += 1
-        self._given_out_at = now
-        if self.write is None:
-            self.write = self._write_from(now)
-        return Save(term_and_vote, entries, log_start, replaces_log)
+        save = Save(term_and_vote, entries, log_start, replaces_log)
+        if _is_awaited(save):
+            self._saves_under_way += 1
+            self._given_out_at = now
+            if self.write is None:
+                self.write = self._write_from(now)
+        return save
 
     def _write_from(self, now: float) -> Write:
         return Write(now, self.log.given_out_index, self._given_out_at)
@@ -242,3 +245,9 @@ class State:
         committed = self.log.between(self.last_applied + 1, last)
         self.last_applied = last
         return committed
+
+
+def _is_awaited(save: Save) -> bool:
+    """Whether anybody waits for this write. For one that only compacts the log nobody does, nor have others one like it
+    by which to tell a disk that hangs from one that is slow (hazard S12)."""
+    return bool(save.entries) or save.term_and_vote is not None or save.replaces_log
