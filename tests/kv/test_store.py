@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 
 from tests.kv.applying import apply_command
 from tests.kv.model import Model
+from tests.storage.worker import InlineWorker
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import CommandFailed, UnknownCommand
 from txraft.interfaces import IStateMachine
@@ -32,7 +33,7 @@ from txraft.kv import (
 from txraft.kv import store as store_module
 from txraft.kv.commands import Operation, OperationResult, Refused, decode_batch_result
 from txraft.kv.records import numbers_of
-from txraft.testing.data import Copy
+from txraft.testing.data import Copy, CopyBehind
 
 
 class StoreTests(SynchronousTestCase):
@@ -257,8 +258,14 @@ class ModelTests(SynchronousTestCase):
         self.patch(answers, "MAX_ANSWERS", 2)
         if repeat:
             history = [again for each in history for again in ([each, each] if isinstance(each, Once) else [each])]
-        disk = Copy(Random(len(history)))
-        store, model = KeyValueStore(cast(WriteBehind, disk)), Model(answers_kept=2)
+        copy, random = Copy(), Random(len(history))
+
+        def store_of_copy() -> KeyValueStore:
+            store = KeyValueStore(cast(WriteBehind, CopyBehind(copy, random, InlineWorker())))
+            store.load()
+            return store
+
+        store, model = store_of_copy(), Model(answers_kept=2)
         log: list[bytes] = []
         for index, command in enumerate(history, 1):
             log.append(encode(command))
@@ -266,8 +273,7 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual(store.last_applied, index)
             self.check(store, model)
             if index % 5 == 0:
-                store = KeyValueStore(cast(WriteBehind, disk))
-                store.load()
+                store = store_of_copy()
                 for again in range(store.last_applied + 1, index + 1):
                     apply_command(store, again, log[again - 1])
                 self.check(store, model)

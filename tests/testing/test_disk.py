@@ -22,7 +22,10 @@ class DiskTests(SynchronousTestCase):
         self.schedule = Schedule()
         self.disk = Disk(Random(1), delay=(1.0, 1.0))
         self.process = Process(self.schedule, Random(1), lambda: None)
-        self.storage = DiskStorage(self.disk, self.process, lambda: self.process.alive)
+        self.storage = DiskStorage(self.disk, self.process, self.lives, self.lives)
+
+    def lives(self) -> bool:
+        return self.process.alive
 
     def save(self) -> "Deferred[None]":
         """Begin to write a vote and, in a save of its own, three entries."""
@@ -90,7 +93,7 @@ class DiskTests(SynchronousTestCase):
         """The log file is written too, and compared when a process starts."""
         directory = Path(self.mktemp())
         directory.mkdir()
-        self.disk.path = directory / "raft.sqlite"
+        self.disk.directory, self.disk.has_log_file = directory, True
         self.addCleanup(self.disk.close)
         self.assertFalse(self.has_all())
         self.save()

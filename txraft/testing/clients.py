@@ -1,15 +1,21 @@
-"""Clients: they set, get, delete and compare-and-set through any node, lose patience, and try again elsewhere."""
+"""Clients: they propose and read through any node, lose patience, and try again elsewhere.
+
+Of the key-value store they set, get, delete and compare-and-set keys, and what they are told is a history. Of any other
+application they propose its commands and wait for barriers, and answers are held to what the log decided.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import TypeAlias
 
 from attrs import define, field, frozen
 from twisted.python.failure import Failure
 
-from txraft.errors import NotApplied, OutcomeUnknown
-from txraft.kv import CompareAndSet, Delete, Set, decode_result
-from txraft.testing.data import command_of, key_of
+from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown
+from txraft.kv import CompareAndSet, Delete, Result, Set, decode_result
+from txraft.testing.application import Application
+from txraft.testing.data import command_of, key_of, numbered
 from txraft.testing.history import Action, Get, History, Token
 from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.machine import Machine
@@ -19,6 +25,21 @@ ROUND_TRIP = (0.0, 0.002)
 """Seconds that a request, or its answer, takes between a client and a node."""
 LATE = 4 * ROUND_TRIP[1]
 """Seconds after the time limit of a request by which its answer must be there."""
+
+
+@frozen
+class Propose:
+    """A command of an application that the simulation does not know."""
+
+    command: bytes
+
+
+@frozen
+class Look:
+    """A read of such an application: what it sees is compared with what other nodes have seen at the same index."""
+
+
+Request: TypeAlias = Action | Propose | Look
 
 
 @frozen
@@ -69,10 +90,11 @@ class Attempt:
     """One request to one node, from when it is sent until the client knows what came of it, or gives up."""
 
     client: "Client"
-    request: Action
+    request: Request
     machine: Machine
     number: int
-    token: Token
+    token: Token | None
+    """None where the request is none of a history."""
     floor: int
     """What had been acknowledged, or read, before it began: a read must see that."""
     began: float = field(init=False)
@@ -94,15 +116,20 @@ class Attempt:
             self.process.enter(self._ask)
 
     def _ask(self) -> None:
-        machine, request = self.machine, self.request
+        replica = self.machine.replica
         self.client.ledger.schedule.steps += 1
-        if isinstance(request, Get):
-            barrier = machine.replica.read_barrier()
-            barrier.addCallback(
-                lambda _: Read(machine.data.store.get(request.key), machine.node.applied.index)
-            ).addBoth(self._answer)
-        else:
-            machine.replica.propose(command_of(self.number, request)).addBoth(self._answer)
+        match self.request:
+            case Get() | Look():
+                replica.read_barrier().addCallback(self._read).addBoth(self._answer)
+            case Propose(command):
+                replica.propose(numbered(self.number, command)).addBoth(self._answer)
+            case command:
+                replica.propose(command_of(self.number, command)).addBoth(self._answer)
+
+    def _read(self, _: None) -> Read:
+        machine = self.machine
+        value = machine.state_machine.inner.get(self.request.key) if isinstance(self.request, Get) else None
+        return Read(value, machine.node.applied.index)
 
     def _answer(self, result: object) -> None:
         """The node answers, if it lives to do so."""
@@ -129,7 +156,8 @@ class Client:
     ledger: Ledger
     machines: Sequence[Machine]
     random: Random
-    keys: int
+    draw: "Callable[[Client], Request]"
+    """What it asks for next."""
     pause: float
     """Seconds between two requests, on average."""
     patience: float
@@ -141,8 +169,8 @@ class Client:
     under_way: Attempt | None = None
     failed: list[str] = field(factory=list)
     """What has not been done, since `failed` was cleared last."""
-    _known: dict[bytes, bytes] = field(factory=dict)
-    """The values that it has seen last, to compare with."""
+    known: dict[bytes, bytes] = field(factory=dict)
+    """The values of keys that it has seen last, to compare with."""
 
     def start(self) -> None:
         """Begin with the first request, soon."""
@@ -152,11 +180,11 @@ class Client:
         """Seconds that something takes between the client and a node."""
         return ROUND_TRIP[0] + (ROUND_TRIP[1] - ROUND_TRIP[0]) * self.random.random()
 
-    def send(self, request: Action, machine: Machine) -> None:
+    def send(self, request: Request, machine: Machine) -> None:
         """Send a request to a node."""
         ledger = self.ledger
         ledger.operations += 1
-        token = ledger.history.begin(self.name, request)
+        token = None if isinstance(request, Propose | Look) else ledger.history.begin(self.name, request)
         attempt = Attempt(self, request, machine, ledger.operations, token, ledger.acknowledged)
         self.under_way = attempt
         ledger.say(f"c{self.name}", f"#{attempt.number} {_in_words(request)} -> n{machine.id}")
@@ -165,18 +193,7 @@ class Client:
     def _next(self) -> None:
         if self.stopped or self.under_way is not None:
             return
-        self.send(self._draw(), self.random.choice(self.machines))
-
-    def _draw(self) -> Action:
-        """A request; each value is new."""
-        key, chance = key_of(self.random.randrange(self.keys)), self.random.random()
-        number = self.ledger.operations + 1
-        value = b"v%d" % number + b"." * (0 if number % 10 else self.ledger.large)
-        if chance < 0.4:
-            return Get(key)
-        if chance < 0.7:
-            return Set(key, value)
-        return Delete(key) if chance < 0.8 else CompareAndSet(key, self._known.get(key, b"?"), value)
+        self.send(self.draw(self), self.random.choice(self.machines))
 
     def finished(self, attempt: Attempt, result: object) -> None:
         """An attempt is over: with a result, with a failure, or with None where patience ran out."""
@@ -186,7 +203,7 @@ class Client:
             self._record(attempt, result)
         except Violation as violation:
             self.ledger.on_violation(violation)
-        undone = result is None or isinstance(result, Failure)
+        undone = result is None or _undone(result)
         if undone and self.persistent:
             self.failed.clear()
             self.send(attempt.request, attempt.machine)
@@ -200,44 +217,80 @@ class Client:
 
     def finished_late(self, attempt: Attempt, result: object) -> None:
         """The answer to what this client had given up. It must still be true."""
-        ledger = self.ledger
         try:
-            ledger.judge_failure(attempt.number, result)
-            if isinstance(result, bytes):
-                ledger.invariants.answered_done(attempt.number)
+            self._judge(attempt, result)
         except Violation as violation:
-            ledger.on_violation(violation)
+            self.ledger.on_violation(violation)
 
     def _record(self, attempt: Attempt, result: object) -> None:
-        ledger, history = self.ledger, self.ledger.history
+        ledger, history, token = self.ledger, self.ledger.history, attempt.token
         request = attempt.request
-        if result is None or isinstance(result, Failure):
+        if undone := result is None or _undone(result):
             self.failed.append(f"#{attempt.number} {_in_words(request)}: {_outcome(result)}")
-        ledger.judge_failure(attempt.number, result)
         if result is None:
             ledger.judge_time(attempt.number, attempt.began, attempt.process)
+        done_by = self._judge(attempt, result)
+        ledger.done += not undone
+        ledger.acknowledged = max(ledger.acknowledged, done_by)
+        if token is None:
+            return
         if isinstance(result, Failure) and result.check(NotApplied):
-            history.not_applied(attempt.token)
-        elif result is None or isinstance(result, Failure):
-            history.unknown(attempt.token)
+            history.not_applied(token)
+        elif undone:
+            history.unknown(token)
         elif isinstance(result, Read):
-            value, applied = result.value, result.applied
-            if applied < attempt.floor:
-                raise Violation("Stale read", f"#{attempt.number} sees {applied}, acknowledged was {attempt.floor}")
-            ledger.acknowledged = max(ledger.acknowledged, applied)
-            history.ok(attempt.token, value)
-            ledger.done += 1
-            self._known[request.key] = value if value is not None else b"?"
+            assert isinstance(request, Get)
+            history.ok(token, result.value)
+            self.known[request.key] = result.value if result.value is not None else b"?"
         elif isinstance(result, bytes):
-            ledger.acknowledged = max(ledger.acknowledged, ledger.invariants.answered_done(attempt.number))
-            history.ok(attempt.token, decode_result(result))
-            ledger.done += 1
+            history.ok(token, decode_result(result))
             if isinstance(request, Set | CompareAndSet):
-                self._known[request.key] = request.value
+                self.known[request.key] = request.value
+
+    def _judge(self, attempt: Attempt, result: object) -> int:
+        """Hold the answer to what the log decided. Gives back what was applied by then. Raises Violation."""
+        ledger, number = self.ledger, attempt.number
+        if isinstance(result, Read):
+            if result.applied < attempt.floor:
+                raise Violation("Stale read", f"#{number} sees {result.applied}, acknowledged was {attempt.floor}")
+            return result.applied
+        if isinstance(result, bytes):
+            return ledger.invariants.answered_done(number, result, attempt.floor)
+        if isinstance(result, Failure) and result.check(CommandFailed):
+            return ledger.invariants.answered_done(number, result.getErrorMessage(), attempt.floor)
+        ledger.judge_failure(number, result)
+        return 0
 
 
-def _in_words(request: Action) -> str:
+def ask_for_keys(keys: int, client: Client) -> Request:
+    """What a client of the key-value store asks for, of so many keys; each value is new."""
+    random, ledger = client.random, client.ledger
+    key, chance = key_of(random.randrange(keys)), random.random()
+    number = ledger.operations + 1
+    value = b"v%d" % number + b"." * (0 if number % 10 else ledger.large)
+    if chance < 0.4:
+        return Get(key)
+    if chance < 0.7:
+        return Set(key, value)
+    return Delete(key) if chance < 0.8 else CompareAndSet(key, client.known.get(key, b"?"), value)
+
+
+def ask_for_any(application: Application, client: Client) -> Request:
+    """What a client of any application asks for."""
+    return Look() if client.random.random() < 0.4 else Propose(application.command(client.random))
+
+
+def _undone(result: object) -> bool:
+    """Whether it is a failure that is not what came of the command itself."""
+    return isinstance(result, Failure) and result.check(CommandFailed) is None
+
+
+def _in_words(request: Request) -> str:
     match request:
+        case Propose(command):
+            return f"propose {command!r}"
+        case Look():
+            return "look"
         case Get(key):
             return f"get {key.decode()}"
         case Set(key, value):
@@ -258,10 +311,9 @@ def _outcome(result: object) -> str:
             return "gives up"
         case Failure():
             return f"{type(result.value).__name__}: {result.getErrorMessage()}"
-        case b"":
-            return "done, with no result"  # as only an entry that is not a command has
         case bytes():
-            return decode_result(result).name.lower().replace("_", " ")
+            known = {each.value: each.name for each in Result}
+            return known[result].lower().replace("_", " ") if result in known else f"done: {result!r}"
         case Read(value):
             return "nothing" if value is None else _short(value)
     return repr(result)

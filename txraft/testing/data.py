@@ -1,28 +1,33 @@
-"""The state machine of a simulated node: the real key-value store, over a copy on disk that lags behind the log."""
+"""The application of a simulation by default: the real key-value store, over a copy on disk that lags behind."""
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from copy import deepcopy
 from random import Random
-from typing import ClassVar, cast
+from typing import cast
 
-from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, fail, succeed
+import msgpack  # type: ignore[import-untyped]  # msgpack ships no type information
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, SnapshotFailed
-from txraft.interfaces import ISnapshot, IStateMachine
+from txraft.core.messages import NodeId
+from txraft.errors import CorruptLog
+from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv import Command, KeyValueStore, WriteBehind, encode
-from txraft.kv.answers import KeptAnswer
+from txraft.kv.answers import Answers, KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
+from txraft.testing.application import Home
 
 _NUMBER = struct.Struct(">Q")
 
+PIECE = 150
+"""Bytes of a chunk, at most."""
 
-def command_of(number: int, command: Command) -> bytes:
+
+def numbered(number: int, command: bytes) -> bytes:
     """A command with the number of the operation that it belongs to, so that no two are the same."""
-    return _NUMBER.pack(number) + encode(command)
+    return _NUMBER.pack(number) + command
 
 
 def number_of(command: bytes) -> int:
@@ -30,68 +35,138 @@ def number_of(command: bytes) -> int:
     return int(_NUMBER.unpack_from(command)[0])
 
 
+def without_number(command: bytes) -> bytes:
+    """A command as its state machine knows it."""
+    return command[_NUMBER.size :]
+
+
+def command_of(number: int, command: Command) -> bytes:
+    """A command of the key-value store, with the number of its operation."""
+    return numbered(number, encode(command))
+
+
 @define(eq=False)
 class Copy:
-    """The data on a node's disk, as `WriteBehind` keeps them: data and index change together, now and then (S5)."""
+    """What a node's disk has. Data and index change together (S5)."""
 
-    is_behind: ClassVar[bool] = False
-    random: Random
-    _written: Contents = field(factory=Contents)
+    contents: Contents = field(factory=Contents)
+
+
+@implementer(ISnapshot)
+@frozen(eq=False)
+class CopyTaken:
+    """The data as they were."""
+
+    index: int
+    _data: bytes
+
+    def chunks(self) -> Iterator[bytes]:
+        """As ISnapshot."""
+        for start in range(0, len(self._data), PIECE):
+            yield self._data[start : start + PIECE]
+
+    def close(self) -> "Deferred[None]":
+        """As ISnapshot."""
+        return succeed(None)
+
+
+@define(eq=False)
+class CopyBehind:
+    """Writes a node's copy now and then, as `WriteBehind` does, and in its place."""
+
+    _copy: Copy
+    _random: Random
+    _worker: IWorker
     _delta: Delta = field(factory=Delta)
 
-    @property
-    def last_applied(self) -> int:
-        """The last entry that is on the disk."""
-        return self._written.last_applied
+    is_behind = False
 
     def load(self) -> Contents:
         """As WriteBehind. What was not written is lost; the log has it."""
-        self._delta = Delta()
-        return deepcopy(self._written)
+        return deepcopy(self._copy.contents)
 
     def applied(self, index: int, revision: int, changes: Changes, kept: KeptAnswer | None = None) -> None:
         """As WriteBehind."""
         self._delta.add(index, revision, changes, kept)
-        if self.random.random() < 0.05:
-            self._written.take(self._delta)
-            self._delta = Delta()
-
-
-@implementer(IStateMachine)
-class Data:
-    """The state machine of one process."""
-
-    def __init__(self, copy: Copy, on_apply: Callable[[int, bytes], None]) -> None:
-        """`on_apply` is called with the index and the command of everything that is applied."""
-        self.store = KeyValueStore(cast(WriteBehind, copy))
-        self.store.load()
-        self.last_applied = self.store.last_applied
-        self._copy = copy
-        self._on_apply = on_apply
-
-    def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
-        """As IStateMachine."""
-        for entry in entries:
-            if entry.kind is EntryKind.COMMAND:
-                self._on_apply(entry.index, entry.data)
-        self.last_applied = entries[-1].index
-        return self.store.apply([evolve(entry, data=entry.data[_NUMBER.size :]) for entry in entries])
+        if self._random.random() < 0.05:
+            self._write()
 
     def persist(self) -> "Deferred[int]":
-        """As IStateMachine."""
-        return succeed(self._copy.last_applied)
+        """As WriteBehind, though at times content with what it has written already."""
+        return self._worker.run(self._persist)
 
-    def snapshot(self) -> "Deferred[ISnapshot]":
-        """No simulated node compacts its log yet."""
-        return fail(SnapshotFailed("a simulated node has no snapshots"))
+    def snapshot(self) -> "Deferred[CopyTaken]":
+        """As WriteBehind. Of what the disk has."""
+        return self._worker.run(lambda: CopyTaken(self._copy.contents.last_applied, _encoded(self._copy.contents)))
 
-    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
-        """No simulated node is sent a snapshot yet."""
-        raise NotImplementedError(index, chunks)
+    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[Contents]":
+        """As WriteBehind."""
+        return self._worker.run(self._restore, index, chunks)
 
-    def fingerprint(self, keys: int) -> tuple[int | bytes | None, ...]:
-        """The store's revision and the records of the first `keys` keys, to compare states by."""
-        return self.store.revision, *(self.store.record(key_of(number)) for number in range(keys))
+    def release(self, contents: Contents) -> None:
+        """As WriteBehind: nothing is left to be done."""
+
+    def _write(self) -> None:
+        if self._delta.index:
+            self._copy.contents.take(self._delta)
+            self._delta = Delta()
+
+    def _persist(self) -> int:
+        if self._random.random() < 0.7:
+            self._write()
+        return self._copy.contents.last_applied
+
+    def _restore(self, index: int, chunks: Iterable[bytes]) -> Contents:
+        contents = _decoded(b"".join(chunks))
+        if contents.last_applied != index:
+            raise CorruptLog(f"the snapshot is of entry {contents.last_applied}, not {index}")
+        self._copy.contents, self._delta = contents, Delta()
+        return deepcopy(contents)
+
+
+def _encoded(contents: Contents) -> bytes:
+    answers = contents.answers
+    kept = [(key, answers.get(key)) for key in answers._order]
+    state = contents.last_applied, contents.revision, sorted(contents.records.items()), answers.first, kept
+    return bytes(msgpack.packb(state))
+
+
+def _decoded(data: bytes) -> Contents:
+    last_applied, revision, records, first, kept = msgpack.unpackb(data, use_list=False)
+    answers = Answers(first)
+    for key, answer in kept:
+        answers.keep(key, answer)
+    return Contents(last_applied, revision, dict(records), answers)
+
+
+class KeyValueApplication:
+    """The `Application` whose clients the simulation knows: their history is judged, too."""
+
+    def __init__(self) -> None:
+        self._copies: dict[NodeId, Copy] = {}
+
+    def machine(self, home: Home) -> KeyValueStore:
+        """As Application."""
+        behind = CopyBehind(self._copies.setdefault(home.node_id, Copy()), home.random, home.worker)
+        store = KeyValueStore(cast(WriteBehind, behind))
+        store.load()
+        return store
+
+    def command(self, random: Random) -> bytes:
+        """Its clients know better."""
+        raise NotImplementedError
+
+    def state(self, machine: KeyValueStore) -> Hashable:
+        """As Application."""
+        contents = machine._contents
+        answers = contents.answers
+        return (
+            contents.last_applied,
+            contents.revision,
+            *sorted(contents.records.items()),
+            answers.first,
+            *answers._kept.items(),
+        )
 
 
 def key_of(number: int) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -19,10 +20,14 @@ from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import Identity, IStorage, Stored
 from txraft.storage.memory import MemoryDisk, MemoryStorage
+from txraft.storage.memory_snapshots import MemorySnapshotDisk
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import RaftFile
 from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
+
+if TYPE_CHECKING:
+    from txraft.testing.work import SimulatedWorker
 
 _IDENTITY = Identity(0, "simulation", frozenset({0}))
 
@@ -35,11 +40,14 @@ class Disk:
     """What survives a crash, and how the disk behaves."""
 
     random: Random
-    path: Path | None = None
-    """Where the real log file is kept beside `synced`, if it is. A node that starts must find the same in both."""
+    directory: Path | None = None
+    """Where what is real is kept: of a state machine that has files, and the log file, if it has one."""
+    has_log_file: bool = False
+    """Whether the real log file is kept beside `synced`. A node that starts must find the same in both."""
     on_synced: Callable[[Sequence[Save], TermAndVote, list[Entry]], None] = lambda *_: None
     """Called with what has become durable, and with the term and vote, and the entries, that it took the place of."""
     synced: MemoryDisk = field(factory=MemoryDisk)
+    snapshots: MemorySnapshotDisk = field(factory=MemorySnapshotDisk)
     delay: tuple[float, float] = FAST
     fails: bool = False
     """The next write fails."""
@@ -49,16 +57,26 @@ class Disk:
     """Every write fails, until there is room again."""
     failures: int = 0
     under_way: tuple[Save, ...] | None = None
+    at_work: "list[SimulatedWorker]" = field(factory=list)
+    """Who is doing something on it, beside the saves."""
+    held: int = 0
+    """Everything up to here the state machine has, it says, on this disk."""
+    work_delay: tuple[float, float] = FAST
+    """Seconds that anything else takes that goes to it: what a worker does."""
+    has_no_room: bool = False
+    """There is no room for snapshots, though for the log."""
     _file: RaftFile | None = None
-    _held: Callable[[], None] | None = None
-    """The end of a write, while the disk hangs."""
+    _ends: list[Callable[[], None]] = field(factory=list)
+    """The ends of writes, while the disk hangs."""
 
     def load(self) -> Stored:
         """What a process finds when it starts. Raises Violation."""
         self.close()
+        if self.directory is not None:
+            self.directory.mkdir(exist_ok=True)
         stored = MemoryStorage(self.synced).load()
-        if self.path is not None:
-            self._file = RaftFile(self.path, _IDENTITY, True, _connect)
+        if self.directory is not None and self.has_log_file:
+            self._file = RaftFile(self.directory / "raft.sqlite", _IDENTITY, True, _connect)
             found = self._file.load()
             self._file.open()
             if found != stored:
@@ -71,8 +89,12 @@ class Disk:
             self._file.close(failed=True)
 
     def has(self, index: int, term: int) -> bool:
-        """Whether the entry (index, term) is safe here."""
-        return self.synced.term_at(index) == term
+        """Whether the entry (index, term), which is committed where a log does not have it any more, is safe here."""
+        return index < self.synced.start or self.synced.term_at(index) == term
+
+    def whole_snapshots(self) -> set[tuple[int, int]]:
+        """Index and term of the snapshots that were received and are whole."""
+        return {(snapshot.index, snapshot.term) for snapshot in self.snapshots.received}
 
     def sync(self) -> None:
         """What is under way becomes durable."""
@@ -85,25 +107,40 @@ class Disk:
             self._file.write(save)
         self.on_synced(saves, before, entries)
 
+    def may_sync(self) -> None:
+        """What is under way becomes durable, or is lost, by chance."""
+        if self.under_way is not None and self.random.random() < 0.5:
+            self.sync()
+        self.under_way = None
+
+    def require_room(self) -> None:
+        """Something beside the log is written. Raises WriteFailed where the disk fails, or is full."""
+        if self.fails or self.full:
+            self.fails = False
+            self.failures += 1
+            raise WriteFailed("the simulated disk is " + ("full" if self.full else "broken"))
+
     def finish(self, end: Callable[[], None]) -> None:
         """A write has had its time: call `end`, now or when the disk goes on."""
         if self.hangs:
-            self._held = end
+            self._ends.append(end)
         else:
             end()
 
     def go_on(self) -> None:
         """Hang no longer."""
         self.hangs = False
-        held, self._held = self._held, None
-        if held is not None:
-            held()
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end()
 
     def lose_power(self) -> None:
         """The process, or the machine, stops in the middle of whatever it is doing."""
-        if self.under_way is not None and self.random.random() < 0.5:
-            self.sync()
-        self.under_way = self._held = None
+        self.may_sync()
+        self._ends.clear()
+        at_work, self.at_work = self.at_work, []
+        for worker in at_work:
+            worker.die()
 
 
 @implementer(IStorage)
@@ -115,6 +152,8 @@ class DiskStorage:
     process: Process
     may_act: Callable[[], bool]
     """Whether the process still lives, now that it starts to write."""
+    may_work: Callable[[], bool]
+    """The same, where the log is to start elsewhere."""
 
     def load(self) -> Stored:
         """As IStorage."""
@@ -123,7 +162,8 @@ class DiskStorage:
     def save(self, saves: Sequence[Save]) -> "Deferred[None]":
         """As IStorage. A dead process's saves never happen."""
         done: Deferred[None] = Deferred()
-        if self.may_act():
+        may_write = self.may_work if any(save.log_start for save in saves) else self.may_act
+        if may_write():
             assert self.disk.under_way is None, "one save at a time"
             self.disk.under_way = tuple(saves)
             delay = self.disk.random.uniform(*self.disk.delay)
@@ -137,11 +177,11 @@ class DiskStorage:
     def _written(self, done: "Deferred[None]") -> None:
         disk = self.disk
         self.process.schedule.steps += 1
-        if disk.fails or disk.full:
-            disk.fails = False
-            disk.failures += 1
-            disk.lose_power()  # a write that failed may be there all the same
-            done.errback(WriteFailed("the simulated disk is " + ("full" if disk.full else "broken")))
+        try:
+            disk.require_room()
+        except WriteFailed:
+            disk.may_sync()  # a write that failed may be there all the same
+            done.errback()
         else:
             disk.sync()
             done.callback(None)

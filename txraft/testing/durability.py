@@ -1,9 +1,10 @@
 """What a node may say and what its disk must hold: checked at every write and every message that leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from attrs import define, field
 
+from txraft.core.configuration import Snapshot
 from txraft.core.invariants import View
 from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntriesReply, Entry, Message, NodeId, RequestVote, RequestVoteReply
@@ -23,20 +24,34 @@ class Durability:
     def synced(
         self, node_id: NodeId, saves: Sequence[Save], before: TermAndVote, disk: MemoryDisk, removed: Sequence[Entry]
     ) -> None:
-        """A write of a node has become durable, as `disk` has it now; `removed` are entries that were there before."""
+        """A write of a node has become durable, as `disk` has it now; `removed` are entries that were there before, and
+        are not compacted."""
         after = disk.term_and_vote
         written = [save.entries[-1] for save in saves if save.entries]
-        if written and disk.entries[-1] != written[-1]:
+        if written and disk.entries and disk.entries[-1] != written[-1]:
             raise Violation("Durability", f"the disk of node {node_id} goes on after {written[-1]}")
         for save in saves:
             if save.term_and_vote is not None:
                 self.one_vote_a_term(node_id, save.term_and_vote.current_term, save.term_and_vote.voted_for)
         if after.current_term < before.current_term:
             raise Violation("Never back", f"the disk of node {node_id} goes from {before} to {after}")
-        committed = self.invariants.committed
         for entry in removed:
-            if entry.index <= len(committed) and committed[entry.index - 1].term == entry.term:
+            if self.invariants.is_committed(entry.index, entry.term):
                 self.invariants.on_a_majority_of_disks(entry, f"node {node_id} truncates")
+
+    def has_what_its_log_has_not(
+        self, node_id: NodeId, start: Snapshot | None, held: int, received: Set[tuple[int, int]]
+    ) -> None:
+        """Something of a node's disk has changed: what its log starts after is committed, and what the log does not
+        have any more is in its state machine's data, which hold everything up to `held`, or in a received snapshot of
+        just that index and term among `files` (hazard S18)."""
+        if start is None:
+            return
+        if not self.invariants.is_committed(start.index, start.term):
+            raise Violation("Compaction", f"the disk of node {node_id} starts after {start}, which is not committed")
+        if held < start.index and (start.index, start.term) not in received:
+            what = f"starts after {start.index}/{start.term}, its data end at {held}, and it has received {received}"
+            raise Violation("Compaction", f"the disk of node {node_id} {what}")
 
     def one_vote_a_term(self, voter: NodeId, term: int, candidate: NodeId | None) -> None:
         """A server votes for one candidate in a term, also across a crash (§5.2; hazards E1, E2)."""
@@ -48,9 +63,13 @@ class Durability:
 
     def takes_for_durable(self, view: View, log: RaftLog, disk: MemoryDisk) -> None:
         """A node has reached the end of a turn: what it takes for durable is on its disk (hazard R11)."""
-        index = view.durable_index
-        if index and disk.entries[index - 1 : index] != [log.entry(index)]:
-            raise Violation("Durability", f"node {view.node_id} takes {log.entry(index)} for durable, and it is not")
+        index, start = view.durable_index, disk.start
+        if index <= log.snapshot_index:  # which has been judged when it came to the disk
+            is_there = index <= disk.last_index
+        else:
+            is_there = index > start and disk.entries[index - start - 1 : index - start] == [log.entry(index)]
+        if not is_there:
+            raise Violation("Durability", f"node {view.node_id} takes entry {index} for durable, and it is not")
 
     def sends(self, node_id: NodeId, disk: MemoryDisk, to: NodeId, message: Message) -> None:
         """A message leaves. What it says of its sender is on the sender's disk (Figure 2, "Updated on stable storage
@@ -64,7 +83,8 @@ class Durability:
                 if durable.current_term == message.term and durable.voted_for != to:
                     raise Violation("Durability", f"node {node_id} sends {message} to {to}; its disk has {durable}")
             case AppendEntriesReply(success=True):
-                if durable.current_term == message.term and len(disk.entries) < message.match_index:
-                    raise Violation("Durability", f"node {node_id} sends {message}; its disk has {len(disk.entries)}")
+                last = disk.last_index
+                if durable.current_term == message.term and last < message.match_index:
+                    raise Violation("Durability", f"node {node_id} sends {message}; its disk has {last}")
         if durable.current_term < message.term:
             raise Violation("Durability", f"node {node_id} sends {message}; its disk has {durable}")

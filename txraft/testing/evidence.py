@@ -23,6 +23,7 @@ from txraft.core.messages import (
     RequestVoteReply,
     TimeoutNow,
 )
+from txraft.core.progress import ProgressState
 from txraft.core.ready import Ready
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
@@ -211,7 +212,9 @@ class Evidence:
         """A peer that answers heartbeats and is behind is sent entries, or asked for what it has, about once a
         heartbeat interval (hazard R21)."""
         starving, leader = self._starving[peer], raft._leader
-        if leader is None or leader.replication.progress[peer].match_index == raft.log.last_index:
+        progress = leader.replication.progress[peer] if leader is not None else None
+        # To one that is sent a snapshot nothing goes but that.
+        if progress is None or progress.match_index == raft.log.last_index or progress.state is ProgressState.SNAPSHOT:
             starving.clear()
         elif not starving or now - starving[-1] >= self.options.heartbeat_interval:
             starving.append(now)

@@ -14,6 +14,17 @@ from txraft.testing.plan import Fault, Kind
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import Links, Noise
 
+ON_PROCESS = {Kind.CRASH, Kind.CRASH_SOON, Kind.CRASH_ALL, Kind.CRASH_VOTER, Kind.CRASH_AT_WORK, Kind.STOP}
+ON_DISK = {
+    Kind.SLOW_DISK,
+    Kind.STALLED_DISK,
+    Kind.HANGING_DISK,
+    Kind.FAILING_DISK,
+    Kind.FULL_DISK,
+    Kind.NO_ROOM,
+    Kind.SLOW_WORK,
+}
+
 Way = tuple[NodeId, NodeId]
 End = Callable[[], None]
 
@@ -85,15 +96,15 @@ class Nemesis:
     def _effect(self, fault: Fault, machine: Machine) -> End:
         """Begin a fault; gives back what ends it."""
         match fault.kind:
-            case Kind.CRASH | Kind.CRASH_SOON | Kind.CRASH_ALL | Kind.CRASH_VOTER | Kind.STOP:
+            case kind if kind in ON_PROCESS:
                 return self._on_process(fault, machine)
             case Kind.PAUSE | Kind.STUTTER:
                 return self._stop_and_go(fault, machine)
-            case Kind.SLOW_DISK | Kind.STALLED_DISK | Kind.HANGING_DISK | Kind.FAILING_DISK | Kind.FULL_DISK:
+            case kind if kind in ON_DISK:
                 return self._on_disk(fault, machine)
             case Kind.CLOCK_SPEED | Kind.CLOCK_JUMP:
                 return self._on_clock(fault, machine)
-            case Kind.STRAND | Kind.NOISE | Kind.BREAK | Kind.TRANSFER:
+            case Kind.STRAND | Kind.NOISE | Kind.BREAK | Kind.CUT_SNAPSHOT | Kind.TRANSFER:
                 return self._on_traffic(fault, machine)
             case _:
                 return self._cut(self._ways(fault, machine.id))
@@ -107,6 +118,10 @@ class Nemesis:
                 return self._calm_down
             case Kind.BREAK:
                 self._break_connections(machine)
+                return _nothing
+            case Kind.CUT_SNAPSHOT:
+                for each in self.machines:
+                    each.cuts_after = int(fault.detail * 4)
                 return _nothing
             case _ if machine.process is None:
                 return _nothing_to_do
@@ -151,6 +166,9 @@ class Nemesis:
             case Kind.CRASH_VOTER:
                 machine.dies_voting = True
                 return _nothing
+            case Kind.CRASH_AT_WORK:
+                machine.dies_at_work = int(fault.detail * 20)
+                return _nothing
             case Kind.STOP:
                 machine.stop()
             case _:
@@ -169,7 +187,9 @@ class Nemesis:
 
     def _stutter(self, process: Process, until: float) -> None:
         """Stand still for a few heartbeats, go on for about one, and so on."""
-        if self.healed or self.schedule.now >= until:
+        if self.healed:  # and may stand still for another reason by now
+            return
+        if self.schedule.now >= until:
             process.resume()
         elif process.paused:
             process.resume()
@@ -182,7 +202,8 @@ class Nemesis:
         disk = machine.disk
 
         def end() -> None:
-            disk.delay, disk.full = FAST, False
+            disk.delay = disk.work_delay = FAST
+            disk.full = disk.has_no_room = False
             disk.go_on()
             machine.start()
 
@@ -195,9 +216,19 @@ class Nemesis:
                 disk.hangs = True
             case Kind.FULL_DISK:
                 disk.full = True
+            case Kind.NO_ROOM:
+                disk.has_no_room = True
+            case Kind.SLOW_WORK:
+                disk.work_delay = (0.02, 0.02 + 0.4 * fault.detail)
             case _:
                 disk.fails = True
         return end
+
+    def cut(self, receiver: Machine, sender: NodeId) -> None:
+        """Break the connections between a machine and the one that sends it a snapshot."""
+        self.say("", f"CUT: the snapshot from n{sender} to n{receiver.id}")
+        receiver.break_connection(sender)
+        self.machines[sender - 1].break_connection(receiver.id)
 
     def _on_clock(self, fault: Fault, machine: Machine) -> End:
         process = machine.process

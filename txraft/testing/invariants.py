@@ -7,7 +7,7 @@ A rule that does not hold raises `Violation`; whoever calls from within the driv
 instead (`txraft.testing.simulation`).
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 
 from attrs import define, field
 
@@ -38,6 +38,8 @@ class Observed:
 
     node_id: NodeId
     view: View | None = None
+    start: int = 0
+    """What the log holds begins behind this entry."""
     log: list[Entry] = field(factory=list)
     applied: int = 0
     """The last entry that its state machine holds."""
@@ -63,10 +65,16 @@ class Invariants:
     """The index of each command that is committed, by its id."""
     refused: set[int] = field(factory=set)
     """The ids of commands that were answered not-applied."""
+    results: dict[int, Hashable] = field(factory=dict)
+    """By index: what came of the entry where it was first applied."""
+    states: dict[int, Hashable] = field(factory=dict)
+    """By index: what a state machine held when it had applied everything up to there."""
 
     def observe(self, seen: Observed, view: View, log: RaftLog) -> tuple[int, int]:
         """A node has reached the end of a turn. Gives back how many entries have come, and how many have gone."""
         before, seen.view = seen.view, view
+        if log.snapshot_index != seen.start:
+            self.begins_with_what_is_committed(view, log)
         added, removed = self._changes(seen, log)
         if view.role is Role.LEADER:
             if before is None or before.role is not Role.LEADER or before.current_term != view.current_term:
@@ -74,28 +82,36 @@ class Invariants:
                 self.leader_completeness(view, log)
             elif removed:
                 raise Violation("Leader Append-Only", f"node {view.node_id} removed {removed[0]}")
+        for entry in removed:
+            if self.is_committed(entry.index, entry.term):
+                raise Violation("Truncation", f"node {view.node_id} removes {entry}, which is committed")
         if added:
             self.log_matching(view, log, added)
         known = before.commit_index if before is not None else 0
         if before is not None:
             self.never_back(before, view)
-            # A transfer that was under way before goes on, to whomever it was to go.
-            if view.is_overtaken and not before.is_overtaken and before.transfer_target is None:
-                self.hands_over_well(view, log)
         if view.commit_index > known:
             self.only_by_its_own_term(before, view, log)
-            self.state_machine_safety(view, log.between(known + 1, view.commit_index))
+            # What a snapshot has brought was committed elsewhere, and has been judged there.
+            self.state_machine_safety(view, log.between(max(known + 1, log.first_index), view.commit_index))
+        # A transfer that was under way before goes on, to whomever it was to go.
+        if before is not None and view.is_overtaken and not before.is_overtaken and before.transfer_target is None:
+            self.hands_over_well(view)
         return len(added), len(removed)
 
     def _changes(self, seen: Observed, log: RaftLog) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The entries that have come, and those that have gone. A log changes at its end, so looked for from there."""
-        last, mirror = log.last_index, seen.log
-        if len(mirror) == last and (not last or mirror[-1] is log.entry(last)):
+        """The entries that have come, and those that have gone, beside what is compacted. A log changes at its end, so
+        looked for from there."""
+        last, start, mirror = log.last_index, log.snapshot_index, seen.log
+        if start != seen.start:
+            del mirror[: start - seen.start]
+            seen.start = start
+        if start + len(mirror) == last and (not mirror or mirror[-1] is log.entry(last)):
             return (), ()
-        same = min(last, len(mirror))
-        while same and mirror[same - 1] is not log.entry(same):
+        same = min(last - start, len(mirror))
+        while same and mirror[same - 1] is not log.entry(start + same):
             same -= 1
-        removed, added = mirror[same:], log.between(same + 1, last)
+        removed, added = mirror[same:], log.between(start + same + 1, last)
         mirror[same:] = added
         return added, removed
 
@@ -119,12 +135,23 @@ class Invariants:
                 )
             before = entry.term
 
+    def begins_with_what_is_committed(self, view: View, log: RaftLog) -> None:
+        """What is compacted, or jumped over by a snapshot, is what all have committed, and of the term that it has
+        there (hazard R13)."""
+        index, term = log.snapshot_index, log.snapshot_term
+        if index and not self.is_committed(index, term):
+            raise Violation("Compaction", f"the log of node {view.node_id} begins behind {index}/{term}")
+
+    def is_committed(self, index: int, term: int) -> bool:
+        """Whether the entry (index, term) is."""
+        return 0 < index <= len(self.committed) and self.committed[index - 1].term == term
+
     def leader_completeness(self, view: View, log: RaftLog) -> None:
-        """What was committed in a term is in the logs of the leaders of all later terms (§5.4)."""
+        """What was committed in a term is in the logs of the leaders of all later terms (§5.4), or compacted there."""
         index = len(self.committed)
         while index and self.committed_in[index - 1] >= view.current_term:
             index -= 1
-        if index and not log.has(index, self.committed[index - 1].term):
+        if index > log.snapshot_index and not log.has(index, self.committed[index - 1].term):
             raise Violation(
                 "Leader Completeness",
                 f"node {view.node_id} leads term {view.current_term} without {self.committed[index - 1]}",
@@ -153,11 +180,11 @@ class Invariants:
         """A leader commits by counting an entry of its own term, and only with it older ones (§5.4.2; hazard R1)."""
         led = before is not None and before.role is Role.LEADER and before.current_term == view.current_term
         if led and view.role is Role.LEADER and log.term_at(view.commit_index) != view.current_term:
-            raise Violation("Commitment", f"node {view.node_id} commits {log.entry(view.commit_index)} by counting")
+            raise Violation("Commitment", f"node {view.node_id} commits {view.commit_index} by counting")
 
-    def hands_over_well(self, view: View, log: RaftLog) -> None:
+    def hands_over_well(self, view: View) -> None:
         """Who takes over from a leader whose disk hangs has on its own what is committed (hazard S12)."""
-        target, committed = view.transfer_target, log.entry(view.commit_index)
+        target, committed = view.transfer_target, self.committed[view.commit_index - 1]
         if target is not None and target not in self.synced_on(committed.index, committed.term):
             raise Violation("Transfer", f"node {view.node_id} hands over to {target}, whose disk lacks {committed}")
 
@@ -177,11 +204,20 @@ class Invariants:
         if self.committed_at.setdefault(number, entry.index) != entry.index:
             raise Violation("Once", f"operation {number} is committed at {self.committed_at[number]} and as {entry}")
 
-    def answered_done(self, number: int) -> int:
-        """An operation was answered with its result: it is committed. Gives back at which index."""
+    def answered_done(self, number: int, result: Hashable, floor: int) -> int:
+        """An operation was answered with its result: it is committed, after what had been acknowledged when it began,
+        `floor`, and this is what it came to. Gives back at which index."""
         if number not in self.committed_at:
             raise Violation("Acknowledged", f"operation {number} was answered, and is not committed")
-        return self.committed_at[number]
+        index = self.committed_at[number]
+        if index <= floor:
+            raise Violation("Order", f"operation {number} is entry {index}, and began after {floor} was acknowledged")
+        if self.results.get(index) != result:
+            raise Violation(
+                "Acknowledged",
+                f"operation {number} was answered with {result!r}; it came to {self.results.get(index)!r}",
+            )
+        return index
 
     def answered_not_applied(self, number: int) -> None:
         """An operation was answered so: it is not committed, and never will be."""
@@ -203,13 +239,41 @@ class Invariants:
                 "No far term", f"node {after.node_id} goes from {before.current_term} to {after.current_term}"
             )
 
-    def applied(self, seen: Observed, index: int, command: bytes) -> None:
-        """A state machine is given an entry: the next that is a command, and the one that is committed there."""
-        if index <= seen.applied:
-            raise Violation("State Machine Safety", f"node {seen.node_id} applies {index} after {seen.applied}")
-        skipped = self.committed[seen.applied : index - 1]
-        if any(entry.kind is EntryKind.COMMAND for entry in skipped):
-            raise Violation("State Machine Safety", f"node {seen.node_id} applies {index} without {skipped}")
-        if index > len(self.committed) or self.committed[index - 1].data != command:
-            raise Violation("State Machine Safety", f"node {seen.node_id} applies {command!r} at {index}")
+    # The state machines
+
+    def applied(self, seen: Observed, entries: Sequence[Entry]) -> None:
+        """A state machine is given entries: the next ones, and those that are committed there."""
+        for entry in entries:
+            if entry.index != seen.applied + 1:
+                raise Violation("State Machine Safety", f"node {seen.node_id} applies {entry} after {seen.applied}")
+            if entry.index > len(self.committed) or self.committed[entry.index - 1] != entry:
+                raise Violation("State Machine Safety", f"node {seen.node_id} applies {entry}, which is not committed")
+            seen.applied = entry.index
+
+    def restored(self, seen: Observed, index: int) -> None:
+        """A state machine has been restored from a snapshot: it never goes back (hazard S8), nor beyond what is
+        committed."""
+        if not seen.applied < index <= len(self.committed):
+            raise Violation(
+                "State Machine Safety",
+                f"node {seen.node_id} goes from {seen.applied} to a snapshot of {index};"
+                f" {len(self.committed)} are committed",
+            )
         seen.applied = index
+
+    def results_are(self, seen: Observed, index: int, results: Sequence[Hashable]) -> None:
+        """The results of the entries from `index` on, which are the same on every node (hazard C10)."""
+        for number, result in enumerate(results, index):
+            known = self.results.setdefault(number, result)
+            if known != result:
+                raise Violation(
+                    "State Machine Safety", f"entry {number} comes to {result!r} on node {seen.node_id}, not {known!r}"
+                )
+
+    def state_is(self, seen: Observed, state: Hashable) -> None:
+        """What a state machine holds now. What was applied decides that, also where a snapshot stood for some of it."""
+        known = self.states.setdefault(seen.applied, state)
+        if known != state:
+            raise Violation(
+                "State Machine Safety", f"at {seen.applied}, the state of node {seen.node_id} is {state}, not {known}"
+            )

@@ -1,31 +1,32 @@
 """One node of the cluster: the real driver and replica, in a process that can be killed, over a disk that stays."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, fail
+from attrs import define, field
 from twisted.logger import Logger, LogPublisher
-from zope.interface import implementer
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import RaftOptions
-from txraft.errors import StorageError, TxraftError, Unreachable
-from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
+from txraft.errors import StorageError, TxraftError
+from txraft.interfaces import IPeerHandler, IPeers
 from txraft.node.compaction import Keep
 from txraft.node.replica import Replica
 from txraft.storage.memory_snapshots import MemorySnapshotFiles
-from txraft.testing.data import Copy, Data
+from txraft.testing.application import Application, Home
 from txraft.testing.disk import FAST, Disk, DiskStorage
+from txraft.testing.doors import Arrivals, Departures
 from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Observed, Violation
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.snapshot_disk import DiskSnapshots
+from txraft.testing.watched_machine import MachineEvent, WatchedMachine
 from txraft.testing.watcher import Judges, WatchedNode, Watcher
-
-T = TypeVar("T")
+from txraft.testing.work import SimulatedWorker
 
 QUIET = Logger(observer=LogPublisher())
 """A log that goes to nobody: the transcript says the same."""
@@ -33,6 +34,10 @@ QUIET = Logger(observer=LogPublisher())
 MAX_HELD_SIZE = 50 << 10
 """Bytes of changes that may wait for an answer on one node: about as many as there can be clients."""
 MAX_HELD = 100
+NOWHERE = Path("nowhere")
+"""The directory of those that have none: the key-value store is simulated without files."""
+PAUSE = 0.3
+"""Seconds between two attempts to send a snapshot."""
 LITTLE_AT_ONCE = 2
 """Entries applied in a turn, where a plan is tight."""
 
@@ -61,11 +66,13 @@ class Wiring(Protocol):
 class Surroundings:
     """What all machines of a simulation share."""
 
+    application: Application
     schedule: Schedule
     random: Random
     judges: Judges
     options_of: Callable[[NodeId], RaftOptions]
     tight: bool
+    keeps: int
     request_timeout: float
     wire: "Callable[[Machine, Process], Wiring]"
     ids: range
@@ -84,25 +91,31 @@ class Machine:
     id: NodeId
     around: Surroundings
     disk: Disk
-    copy: Copy = field(init=False)
     process: Process | None = field(init=False, default=None)
     dies_after: int | None = None
     """So many things the process may still let out, then it dies: between a save and a send, say."""
     dies_voting: bool = False
     """Whether the process dies, and is started again at once, when a vote for another is on its disk."""
+    dies_at_work: int | None = None
+    """So many more steps of compaction, and of making, receiving and restoring snapshots, before the process dies, or
+    in the middle of the next one; it is started again at once."""
+    cuts_after: int | None = None
+    """So many pieces of a snapshot may still arrive before the connection breaks that they came by."""
+    on_cut: "Callable[[Machine, NodeId], None]" = lambda *_: None
+    """Breaks the connection to a node that sends a snapshot."""
     stopping: bool = False
     """Whether the process has been asked to end."""
 
     node: WatchedNode = field(init=False)
     replica: Replica = field(init=False)
-    data: Data = field(init=False)
+    state_machine: WatchedMachine = field(init=False)
     _watcher: Watcher = field(init=False)
-    _wiring: Wiring = field(init=False)
+    wiring: Wiring = field(init=False)
+    """What joins its process to the network."""
     _options: RaftOptions = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._options = self.around.options_of(self.id)
-        self.copy = Copy(self.around.random)
 
     # Its life
 
@@ -114,7 +127,7 @@ class Machine:
         self.dies_after, self.stopping = None, False
         self.disk.failures = 0
         self.process = process = Process(around.schedule, around.random, self._after_step)
-        self._wiring = around.wire(self, process)
+        self.wiring = around.wire(self, process)
         try:
             self.node = self._node(process)
         except Violation as violation:
@@ -137,41 +150,57 @@ class Machine:
         process.enter(self._start)
 
     def _node(self, process: Process) -> WatchedNode:
-        around = self.around
-        storage = DiskStorage(self.disk, process, self.may_act)
-        self.data = Data(self.copy, self._apply)
+        around, disk = self.around, self.disk
+        storage = DiskStorage(disk, process, self.may_act, self.may_work)
+        stored = storage.load()
+        self.state_machine = machine = self._state_machine(process)
+        if machine.last_applied < disk.held:
+            what = f"node {self.id} comes back at {machine.last_applied}, and had {disk.held} on its disk"
+            raise Violation("Durability", what)
+        files = SimulatedWorker(disk, process, self.may_work)
         node = WatchedNode(
             node_id=self.id,
             configuration=Configuration(voters=around.ids),
-            stored=storage.load(),
+            stored=stored,
             storage=storage,
             peers=Departures(self),
-            state_machine=self.data,
-            snapshots=MemorySnapshotFiles(),
-            keep=Keep(),
+            state_machine=machine,
+            snapshots=DiskSnapshots(disk, files, self._disk_changed, MemorySnapshotFiles(disk.snapshots)),
+            keep=Keep(around.keeps),
             options=self._options,
             clock=process,
             random=Random(around.random.getrandbits(64)),
             on_failure=self._failed,
         )
-        node.log = QUIET
+        sending = node._snapshots.sending
+        for part in (node, node._snapshots, sending, node._snapshots.receiving):
+            part.log = QUIET
+        sending.pause = PAUSE
         if around.tight:
             node.to_apply.at_once = LITTLE_AT_ONCE
         evidence = Evidence(self.id, around.majority, self._options)
-        seen = Observed(self.id, applied=self.data.last_applied)
-        self._watcher = node.watcher = Watcher(node, around.judges, self.disk, evidence, seen, process)
-        self.disk.on_synced = self._synced
+        seen = Observed(self.id, applied=machine.last_applied)
+        around.judges.invariants.state_is(seen, machine.state())
+        self._watcher = node.watcher = Watcher(node, around.judges, disk, evidence, seen, process)
+        disk.on_synced = self._synced
         return node
+
+    def _state_machine(self, process: Process) -> WatchedMachine:
+        """Any that the application has, with what it has kept on the disk."""
+        application, worker = self.around.application, SimulatedWorker(self.disk, process, self.may_work)
+        home = Home(self.id, self.disk.directory or NOWHERE, worker, process, self.around.random)
+        return WatchedMachine(application.machine(home), application.state, self._machine_did)
 
     def _start(self) -> None:
         self.node.startService()
-        self._wiring.start(self.handler)
+        self.wiring.start(self.handler)
 
     def heal(self) -> None:
         """From now on nothing is wrong with it, and a process runs. What is under way already may take its time."""
-        self.dies_after, self.dies_voting = None, False
-        self.disk.full = self.disk.fails = False
-        self.disk.delay = FAST
+        self.dies_after = self.dies_at_work = self.cuts_after = None
+        self.dies_voting = False
+        self.disk.full = self.disk.fails = self.disk.has_no_room = False
+        self.disk.delay = self.disk.work_delay = FAST
         self.disk.go_on()
         self._end(self.process)
         if self.process is not None:
@@ -206,7 +235,7 @@ class Machine:
         self.process.kill()
         self.process = None
         self.disk.lose_power()
-        self._wiring.crashed()
+        self.wiring.crashed()
 
     def may_act(self) -> bool:
         """Something is about to leave the process. Where the process is to die first, it does."""
@@ -219,14 +248,32 @@ class Machine:
                 return False
         return True
 
+    def may_work(self) -> bool:
+        """A step of compaction or of a snapshot is about to begin. Where the process is to die in one, it may."""
+        if self.process is not None and self.dies_at_work is not None:
+            self.dies_at_work -= 1
+            if self.dies_at_work < 0:
+                self.dies_at_work = None
+                self._die_at_work()
+        return self.may_act()
+
+    def _die_at_work(self) -> None:
+        schedule, random = self.around.schedule, self.around.random
+        lives = random.choice((0.0, 0.002)) * random.random()
+        if lives:
+            schedule.after(lives, self.crash, "in the middle of a step")
+        else:
+            self.crash("between two steps")
+        schedule.after(lives + random.random() * 0.01, self.start)
+
     def knows_who_lives(self) -> bool:
         """Whether the network has noticed which of the other processes are dead."""
-        return self._wiring.knows_who_lives()
+        return self.wiring.knows_who_lives()
 
     def break_connection(self, peer: NodeId) -> None:
         """Break the connection that the process has dialled to `peer`."""
         if self.process is not None:
-            self._wiring.break_connection(peer)
+            self.wiring.break_connection(peer)
 
     def say(self, what: str) -> None:
         """Add a line to the transcript."""
@@ -258,13 +305,17 @@ class Machine:
         """A message leaves the process."""
         if self.may_act():
             self._watcher.sends(to, message)
-            self._wiring.peers.send(to, message)
-
-    def ask(self, question: "Callable[[IPeers], Deferred[T]]") -> "Deferred[T]":
-        """A question to another node leaves the process."""
-        return question(self._wiring.peers) if self.may_act() else fail(Unreachable("dead"))
+            self.wiring.peers.send(to, message)
 
     # What happens in it
+
+    def piece_arrived(self, sender: NodeId) -> None:
+        """A piece of a snapshot has arrived."""
+        if self.cuts_after is not None:
+            self.cuts_after -= 1
+            if self.cuts_after < 0:
+                self.cuts_after = None
+                self.around.schedule.after(0, self.on_cut, self, sender)
 
     def _synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
         self._watcher.synced(saves, before, entries)
@@ -275,8 +326,11 @@ class Machine:
             schedule.after(died, self.crash, "having voted")
             schedule.after(died + random.random() * 0.002, self.start)
 
-    def _apply(self, index: int, command: bytes) -> None:
-        self._watcher.applies(index, command)
+    def _disk_changed(self) -> None:
+        self._watcher.disk_changed()
+
+    def _machine_did(self, event: MachineEvent) -> None:
+        self._watcher.machine_did(event)
 
     def _after_step(self) -> None:
         self._watcher.turn_ended()
@@ -286,80 +340,6 @@ class Machine:
             self.crash(str(error))
         else:
             self.around.judges.on_violation(Violation("The node goes on", f"node {self.id} stops: {error}"))
-
-
-@implementer(IPeerHandler)
-@frozen(eq=False)
-class Arrivals:
-    """What the network calls on a machine, for its node."""
-
-    _machine: Machine
-
-    def receive(self, sender: NodeId, message: Message) -> None:
-        """As IPeerHandler."""
-        self._machine.receive(sender, message)
-
-    def peer_connected(self, peer: NodeId) -> None:
-        """As IPeerHandler."""
-        self._machine.node.peer_connected(peer)
-
-    def peer_lost(self, peer: NodeId) -> None:
-        """As IPeerHandler."""
-        self._machine.node.peer_lost(peer)
-
-    def propose(self, command: bytes) -> "Deferred[bytes]":
-        """As IPeerHandler."""
-        return self._machine.node.propose(command)
-
-    def read_index(self) -> "Deferred[int]":
-        """As IPeerHandler."""
-        return self._machine.node.read_index()
-
-    def transfer_leadership(self, target: NodeId) -> "Deferred[NodeId]":
-        """As IPeerHandler."""
-        return self._machine.node.transfer_leadership(target)
-
-    def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
-        """As IPeerHandler."""
-        return self._machine.node.snapshot_offered(sender, term, file)
-
-    def snapshot_received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
-        """As IPeerHandler."""
-        return self._machine.node.snapshot_received(sender, file, offset, data)
-
-    def snapshot_finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
-        """As IPeerHandler."""
-        return self._machine.node.snapshot_finished(sender, file)
-
-
-@implementer(IPeers)
-@frozen(eq=False)
-class Departures:
-    """What a machine's node calls to reach the others."""
-
-    _machine: Machine
-
-    def send(self, to: NodeId, message: Message) -> None:
-        """As IPeers."""
-        self._machine.send(to, message)
-
-    def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
-        """As IPeers."""
-        return self._machine.ask(lambda peers: peers.propose(to, command))
-
-    def read_barrier(self, to: NodeId) -> "Deferred[int]":
-        """As IPeers."""
-        return self._machine.ask(lambda peers: peers.read_barrier(to))
-
-    def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
-        """As IPeers."""
-        return self._machine.ask(lambda peers: peers.transfer_leadership(leader, target))
-
-    def send_snapshot(
-        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
-    ) -> "Deferred[None]":
-        """As IPeers."""
-        return self._machine.ask(lambda peers: peers.send_snapshot(to, file, read, term))
 
 
 def state_of(machine: Machine) -> str:

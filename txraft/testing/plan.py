@@ -16,6 +16,7 @@ class Kind(enum.Enum):
     CRASH_SOON = "crash between two actions"
     CRASH_ALL = "crash of all"
     CRASH_VOTER = "crash of a voter"
+    CRASH_AT_WORK = "crash within a snapshot"
     STOP = "clean stop"
     PAUSE = "pause"
     STUTTER = "stutter"
@@ -29,12 +30,15 @@ class Kind(enum.Enum):
     BRIDGE = "bridge"
     RING = "ring"
     BREAK = "broken connection"
+    CUT_SNAPSHOT = "cut snapshot"
     NOISE = "noise"
     SLOW_DISK = "slow disk"
     STALLED_DISK = "stalled disk"
     HANGING_DISK = "hanging disk"
     FAILING_DISK = "failing disk"
     FULL_DISK = "full disk"
+    NO_ROOM = "no room for snapshots"
+    SLOW_WORK = "slow work"
     CLOCK_SPEED = "clock speed"
     CLOCK_JUMP = "clock jump"
     TRANSFER = "transfer of leadership"
@@ -45,6 +49,7 @@ WEIGHTS = {
     Kind.CRASH_SOON: 6,
     Kind.CRASH_ALL: 2,
     Kind.CRASH_VOTER: 4,
+    Kind.CRASH_AT_WORK: 6,
     Kind.STOP: 2,
     Kind.PAUSE: 3,
     Kind.STUTTER: 2,
@@ -58,17 +63,24 @@ WEIGHTS = {
     Kind.BRIDGE: 2,
     Kind.RING: 2,
     Kind.BREAK: 4,
+    Kind.CUT_SNAPSHOT: 4,
     Kind.NOISE: 5,
     Kind.SLOW_DISK: 3,
     Kind.STALLED_DISK: 2,
     Kind.HANGING_DISK: 2,
     Kind.FAILING_DISK: 1,
     Kind.FULL_DISK: 1,
+    Kind.NO_ROOM: 2,
+    Kind.SLOW_WORK: 4,
     Kind.CLOCK_SPEED: 2,
     Kind.CLOCK_JUMP: 2,
     Kind.TRANSFER: 4,
 }
 """How often each is drawn, against the others."""
+
+
+OF_SNAPSHOTS = (Kind.CRASH_AT_WORK, Kind.CUT_SNAPSHOT, Kind.NO_ROOM, Kind.SLOW_WORK)
+"""Those that only runs know in which logs are compacted."""
 
 
 @frozen
@@ -101,6 +113,8 @@ class Plan:
     """The nodes that campaign without asking first."""
     tight: bool
     """Whether little fits into a message, little may be in flight, and little is applied at once."""
+    keeps: int
+    """Entries that a log keeps when it is compacted; a few more, and it is."""
     pause: float
     """Seconds between two requests of a client, on average."""
     noise: Noise
@@ -118,12 +132,17 @@ LASTING = (Kind.CRASH, Kind.PAUSE, Kind.ISOLATE, Kind.DEAF, Kind.MUTE, Kind.SLOW
 """What a minority may suffer from without end."""
 
 
+ALL = 1 << 20
+"""Entries: more than a run has."""
+
+
 def plan_of(seed: int) -> Plan:
     """The plan of a seed. Its times suit the election timeout of `txraft.testing.simulation`: 0.15 s."""
     random = Random(seed)
     nodes = random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7))
     lasts = random.choice((1.0, 1.5, 2.0, 3.0))
     rough = random.random() < 0.5
+    keeps = random.choice((0, 2, 5, 20, ALL, ALL, ALL, ALL))
     return Plan(
         seed=seed,
         nodes=nodes,
@@ -133,10 +152,11 @@ def plan_of(seed: int) -> Plan:
         files=random.random() < 0.04,
         without_pre_vote=(without_pre_vote := _without_pre_vote(random, nodes)),
         tight=random.random() < 0.2,
+        keeps=keeps,
         pause=random.choice((0.005, 0.02, 0.08)),
         noise=Noise(0.03 * random.random(), 0.05 * random.random(), 0.05 * random.random(), 0.3) if rough else Noise(),
         lasts=lasts,
-        faults=_faults(random, nodes, lasts),
+        faults=_faults(random, nodes, lasts, compacts=keeps < ALL),
         slow_disks=random.random() < 0.2,
         lasting=_lasting(random, nodes, without_pre_vote),
     )
@@ -147,9 +167,11 @@ def _without_pre_vote(random: Random, nodes: int) -> frozenset[int]:
     return frozenset(random.choices(((), everyone, random.sample(everyone, nodes // 2)), (6, 1, 2))[0])
 
 
-def _faults(random: Random, nodes: int, lasts: float) -> tuple[Fault, ...]:
+def _faults(random: Random, nodes: int, lasts: float, compacts: bool) -> tuple[Fault, ...]:
     # Each run knows some kinds only, which then meet each other more often.
-    kinds = random.sample(list(Kind), random.randint(2, 8))
+    kinds = random.sample([kind for kind in Kind if kind not in OF_SNAPSHOTS], random.randint(2, 8))
+    if compacts:
+        kinds += random.sample(OF_SNAPSHOTS, random.randint(0, 3))
     weights = [WEIGHTS[kind] for kind in kinds]
     mean = random.choice((0.05, 0.15, 0.4))
     faults: list[Fault] = []

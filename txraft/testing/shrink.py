@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from txraft.testing.plan import Fault, Plan
+from txraft.testing.plan import ALL, Fault, Plan
 from txraft.testing.simulated_network import Noise
 from txraft.testing.simulation import Report, run_of
 
@@ -27,6 +27,7 @@ SIMPLIFICATIONS: Final = (
     Simplification("calm", "no noise but that of a fault", {"noise": Noise()}),
     Simplification("datagrams", "messages pass as they are, not as AMP over TCP", {"streams": False}),
     Simplification("memory", "no log files beside the simulated disks", {"files": False}),
+    Simplification("whole-logs", "no log is compacted", {"keeps": ALL}),
     Simplification("pre-vote", "every node asks before it campaigns", {"without_pre_vote": frozenset()}),
     Simplification("roomy", "messages and what is in flight as large as usual", {"tight": False}),
 )

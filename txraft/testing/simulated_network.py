@@ -8,10 +8,10 @@ connection, as it does over AMP: when that breaks, the outcome is unknown. (`txr
 
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,10 +20,13 @@ from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown, Undecided, 
 from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
 from txraft.testing.schedule import Process, Schedule
 
+_T = TypeVar("_T")
+
 REDIAL = (0.005, 0.1)
 """Seconds until a lost connection is tried again."""
 AGAIN = 0.05
 """Seconds until TCP sends again what has not come through."""
+CHUNKS_IN_FLIGHT = 3
 
 
 @define
@@ -245,10 +248,42 @@ class Datagrams:
         return self._ask(leader, OutcomeUnknown, lambda handler: handler.transfer_leadership(target))
 
     def send_snapshot(
-        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
+        self, to: NodeId, file: SnapshotFile, read: "Callable[[int, int], Deferred[bytes]]", term: int
     ) -> "Deferred[None]":
-        """No simulated node needs a snapshot yet."""
-        raise NotImplementedError(to, file, read, term)
+        """As IPeers."""
+        return Deferred.fromCoroutine(self._send_snapshot(to, file, read, term))
+
+    async def _send_snapshot(
+        self, to: NodeId, file: SnapshotFile, read: "Callable[[int, int], Deferred[bytes]]", term: int
+    ) -> None:
+        me = self.station.id
+        offset = await self._ask(to, Unreachable, lambda handler: handler.snapshot_offered(me, term, file))
+        while offset < file.size:
+            chunks = []
+            for _ in range(CHUNKS_IN_FLIGHT):
+                data = await read(offset, file.size) if offset < file.size else b""
+                chunks += [self._send_chunk(to, file, offset, data)] if data else []
+                offset += len(data)
+            await gatherResults(chunks, consumeErrors=True).addErrback(_first_of)
+        await self._ask(to, Unreachable, lambda handler: handler.snapshot_finished(me, file))
+
+    def _send_chunk(self, to: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
+        """One counts, by a connection. A copy may come behind it, also when this transfer is over; nobody is told."""
+
+        def receive(handler: IPeerHandler) -> "Deferred[None]":
+            return handler.snapshot_received(self.station.id, file, offset, data)
+
+        def sent(result: _T) -> _T:
+            if self.links.copies() > 1:
+                self.schedule.after(self.links.delay(), self._arrive_late, to, receive)
+            return result
+
+        return self._ask(to, Unreachable, receive).addBoth(sent)
+
+    def _arrive_late(self, to: NodeId, receive: "Callable[[IPeerHandler], Deferred[None]]") -> None:
+        station = self.stations[to]
+        if station.process is not None and self.links.carries(self.station.id, to):
+            station.process.enter(lambda: _forget(receive(station.handler)))
 
     def _ask(
         self, to: NodeId, if_lost: type[Undecided], question: Callable[[IPeerHandler], "Deferred[Any]"]
@@ -281,3 +316,14 @@ class Datagrams:
             return
         self.connections[peer] = Connection(self, station, station.process)
         self.station.handler.peer_connected(peer)
+
+
+def _first_of(failure: Failure) -> Failure:
+    """What the first of several failed with."""
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure
+
+
+def _forget(answer: "Deferred[None]") -> None:
+    """Nobody waits for this answer."""
+    answer.addErrback(lambda _: None)

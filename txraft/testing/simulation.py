@@ -2,6 +2,8 @@
 
     run_of(plan_of(seed)).violation    # None, or what rule did not hold
 
+What is replicated is the key-value store, or what `txraft.testing.application` makes of a state machine of your own.
+
 First the faults of the plan, while clients work: safety. Then a minority only is out of order, and within a bounded
 time the others must serve. Then everything is healed, and within a bounded time there must be one leader whom all
 follow, all logs and states must be equal, and every node must serve: liveness. What the clients saw, in all parts, must
@@ -12,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -24,8 +27,9 @@ from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
 from txraft.errors import Undecided
 from txraft.kv import Set
-from txraft.testing.clients import Client, Ledger
-from txraft.testing.data import key_of, number_of
+from txraft.testing.application import Application
+from txraft.testing.clients import Client, Ledger, Look, Propose, Request, ask_for_any, ask_for_keys
+from txraft.testing.data import KeyValueApplication, key_of, number_of
 from txraft.testing.disk import FAST, Disk
 from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
@@ -45,10 +49,10 @@ ELECTION_TIMEOUT = 0.15
 REQUEST_TIMEOUT = 0.8
 LARGER_THAN_A_MESSAGE, LARGER_THAN_A_BOX = 200, 70_000
 """Bytes that every tenth value has: more than a message may where a plan is tight, and more than an AMP box can."""
-SETTLES_WITHIN = 12 * ELECTION_TIMEOUT
+SETTLES_WITHIN = 16 * ELECTION_TIMEOUT
 """So long after everything is healed, there is one leader, and all nodes are equal. A write that a disk stalled, a
 clock that went back, and TCP's and the network's waiting to dial again take their part of it."""
-SERVES_WITHIN = 10 * ELECTION_TIMEOUT
+SERVES_WITHIN = 12 * ELECTION_TIMEOUT
 STABLE_FOR = 5 * ELECTION_TIMEOUT
 BEARS_FOR = 10 * ELECTION_TIMEOUT
 LOOK = 0.02
@@ -70,10 +74,11 @@ class Report:
     """The transcript, where one was wanted."""
 
 
-def run_of(plan: Plan, transcript: bool = False) -> Report:
-    """Run a plan. An exception that gets out is a rule that does not hold."""
-    with TemporaryDirectory() if plan.files else nullcontext() as directory:
-        simulation = Simulation(plan, transcript, Path(directory) if directory else None)
+def run_of(plan: Plan, transcript: bool = False, application: Callable[[], Application] | None = None) -> Report:
+    """Run a plan, with the key-value store or another application. An exception that gets out is a rule that does not
+    hold."""
+    with TemporaryDirectory() if plan.files or application else nullcontext() as directory:
+        simulation = Simulation(plan, transcript, Path(directory) if directory else None, application)
         try:
             simulation.run()
         except Exception:
@@ -97,7 +102,13 @@ class Simulation:
 
     violation: Violation | None
 
-    def __init__(self, plan: Plan, transcript: bool = False, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        transcript: bool = False,
+        directory: Path | None = None,
+        application: Callable[[], Application] | None = None,
+    ) -> None:
         """`directory` is where the disks keep real files, if they do."""
         self.plan = plan
         self.violation = None
@@ -107,18 +118,23 @@ class Simulation:
         ids = range(1, plan.nodes + 1)
         self.links = Links(Random(random.getrandbits(64)))
         self.invariants = Invariants(self._synced_on, plan.nodes // 2 + 1, number_of)
+        own = application() if application is not None else None
+        self._draw = partial(ask_for_any, own) if own is not None else partial(ask_for_keys, plan.keys)
+        self._is_key_value = own is None
         around = Surroundings(
+            application=own if own is not None else KeyValueApplication(),
             schedule=schedule,
             random=random,
             judges=Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated),
             options_of=self._options_of,
             tight=plan.tight,
+            keeps=plan.keeps,
             request_timeout=REQUEST_TIMEOUT,
             wire=self._wire,
             ids=ids,
         )
         self.machines = {
-            node_id: Machine(node_id, around, Disk(random, directory / f"{node_id}.sqlite" if directory else None))
+            node_id: Machine(node_id, around, Disk(random, directory / str(node_id) if directory else None, plan.files))
             for node_id in ids
         }
         self._streams: dict[int, Streams] = {}
@@ -135,6 +151,8 @@ class Simulation:
         )
         self.clients = [self._client(name, everyone) for name in range(1, plan.clients + 1)]
         self.nemesis = Nemesis(schedule, Random(random.getrandbits(64)), self.links, everyone, plan.noise, self._say)
+        for machine in everyone:
+            machine.on_cut = self.nemesis.cut
 
     def run(self) -> None:
         """Run it all, or up to the first violation."""
@@ -185,7 +203,7 @@ class Simulation:
 
     def _client(self, name: int, machines: list[Machine]) -> Client:
         random = Random(self.random.getrandbits(64))
-        return Client(name, self.ledger, machines, random, self.plan.keys, self.plan.pause, patience=0.6)
+        return Client(name, self.ledger, machines, random, self._draw, self.plan.pause, patience=0.6)
 
     def _synced_on(self, index: int, term: int) -> set[NodeId]:
         return {machine.id for machine in self.machines.values() if machine.disk.has(index, term)}
@@ -339,16 +357,22 @@ class Simulation:
         """Two requests to each of these nodes, from clients of their own. They must all be served."""
         asking: list[Client] = []
         for machine in machines:
-            for wanted in ("set", "get"):
+            for request in self._requests_for(machine, large=machine is machines[0]):
                 client = self._client(len(self.clients) + len(asking) + 1, [machine])
                 client.stopped, client.persistent, client.patience = True, persistent, 2 * SERVES_WITHIN
                 asking.append(client)
-                key = key_of(machine.id % self.plan.keys)
-                large = b"." * (self.ledger.large if machine is machines[0] else 0)
-                value = b"last %d" % self.ledger.operations + large
-                client.send(Set(key, value) if wanted == "set" else Get(key), machine)
+                client.send(request, machine)
         self._require(SERVES_WITHIN, lambda: self._unserved(asking))
         self.clients += asking
+
+    def _requests_for(self, machine: Machine, large: bool) -> Sequence[Request]:
+        """A change and a read."""
+        application = machine.around.application
+        if not self._is_key_value:
+            return Propose(application.command(self.random)), Look()
+        key = key_of(machine.id % self.plan.keys)
+        value = b"last %d" % self.ledger.operations + b"." * (self.ledger.large if large else 0)
+        return Set(key, value), Get(key)
 
     def _unserved(self, asking: Sequence[Client]) -> str:
         """Which of these clients' requests has not been answered, or not with a result."""
@@ -361,7 +385,7 @@ class Simulation:
 
     def _compare(self) -> None:
         """All states are equal, the clients' history is linearizable, and no transfer has come to anything odd."""
-        states = [machine.data.fingerprint(self.plan.keys) for machine in self.machines.values()]
+        states = [machine.state_machine.state() for machine in self.machines.values()]
         if any(state != states[0] for state in states):
             self.violated(Violation("State Machine Safety", f"the states differ: {states}"))
         for answer in self.nemesis.answers():

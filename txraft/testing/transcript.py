@@ -8,6 +8,7 @@ from txraft.core.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     RequestVote,
     RequestVoteReply,
@@ -50,6 +51,9 @@ def in_words(message: Message) -> str:  # noqa: PLR0911 - one for each kind of m
         case Heartbeat():
             commit = f"{message.leader_commit}/{message.commit_term}"
             return f"Heartbeat term {message.term}, commit {commit}, round {message.read_round}"
+        case InstallSnapshot():
+            snapshot = message.snapshot
+            return f"InstallSnapshot #{message.request_id} term {message.term}, {snapshot.index}/{snapshot.term}"
         case HeartbeatReply():
             return f"HeartbeatReply term {message.term}, round {message.read_round}"
         case _:
@@ -59,7 +63,10 @@ def in_words(message: Message) -> str:  # noqa: PLR0911 - one for each kind of m
 def what_changed(before: View | None, after: View, added: int, removed: int) -> str:
     """What is new of a node; nothing, where nothing is."""
     if before is None:
-        return f"starts in term {after.current_term}, log ends {after.last_index}/{after.last_term}"
+        return (
+            f"starts in term {after.current_term}, log begins {after.first_index},"
+            f" ends {after.last_index}/{after.last_term}"
+        )
     words = []
     if (before.role, before.current_term) != (after.role, after.current_term):
         words.append(f"{before.role.value} of term {before.current_term} -> {after.role.value} of {after.current_term}")
@@ -67,6 +74,8 @@ def what_changed(before: View | None, after: View, added: int, removed: int) -> 
         words.append(f"votes for {after.voted_for}")
     if after.leader_id not in (None, before.leader_id):
         words.append(f"leader {after.leader_id}")
+    if before.first_index != after.first_index:
+        words.append(f"log begins {after.first_index}")
     if removed:
         words.append(f"removes {removed}")
     if added:

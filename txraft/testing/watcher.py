@@ -7,6 +7,7 @@ from typing import ParamSpec
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from txraft.core.invariants import View
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Ready, Save, TermAndVote
 from txraft.node.driver import Node
@@ -16,6 +17,7 @@ from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Invariants, Observed, Violation
 from txraft.testing.schedule import Process
 from txraft.testing.transcript import Transcript, in_words, what_changed
+from txraft.testing.watched_machine import Applied, MachineEvent, Persisted, Restored, Taken
 
 _P = ParamSpec("_P")
 
@@ -68,7 +70,8 @@ class Watcher:
     evidence: Evidence
     seen: Observed
     process: Process
-    _applied: list[tuple[int, bytes]] = field(init=False, factory=list)
+    _events: list[MachineEvent] = field(init=False, factory=list)
+    """What its state machine has done in this turn."""
 
     def say(self, what: str) -> None:
         """Add a line to the transcript."""
@@ -121,41 +124,76 @@ class Watcher:
         """The core has said what it wants done."""
         self._hold(self.evidence.confirms, ready)
 
-    def applies(self, index: int, command: bytes) -> None:
-        """The state machine is given a command."""
-        self._applied.append((index, command))
+    def machine_did(self, event: MachineEvent) -> None:
+        """The state machine has done something."""
+        if isinstance(event, Restored | Persisted):
+            self.disk.held = max(self.disk.held, event.index)
+        self._events.append(event)
 
     def synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
         """A write has become durable; `before` and `entries` are what it took the place of."""
-        synced = self.disk.synced
-        kept = min((save.entries[0].index - 1 for save in saves if save.entries), default=len(entries))
-        removed = [entry for entry in entries[kept:] if not self.disk.has(entry.index, entry.term)]
+        synced, disk = self.disk.synced, self.disk
+        removed = [entry for entry in _may_be_gone(saves, entries) if not disk.has(entry.index, entry.term)]
         self._hold(self.judges.durability.synced, self.seen.node_id, saves, before, synced, removed)
+        self.disk_changed()
         if self.judges.transcript.on:
             last = synced.entries[-1] if synced.entries else None
             end = f"{last.index}/{last.term}" if last is not None else "0/0"
-            vote = synced.term_and_vote
-            self.say(f"disk: term {vote.current_term}, vote {vote.voted_for}, log ends {end}")
+            start, vote = synced.start, synced.term_and_vote
+            self.say(f"disk: term {vote.current_term}, vote {vote.voted_for}, log after {start} ends {end}")
+
+    def disk_changed(self) -> None:
+        """What the log does not have must be elsewhere on the disk."""
+        disk = self.disk
+        rule = self.judges.durability.has_what_its_log_has_not
+        self._hold(rule, self.seen.node_id, disk.synced.log_start, disk.held, disk.whole_snapshots())
 
     def turn_ended(self) -> None:
         """Something has happened to the process: the node may have reached another state."""
-        view, seen, log = self.node.view, self.seen, self.node._raft.log
-        if view is seen.view:
-            return
-        before = seen.view
-        try:
-            added, removed = self.judges.invariants.observe(seen, view, log)
-            self.judges.durability.takes_for_durable(view, log, self.disk.synced)
-            if added:
-                self.evidence.appends(view, log)
-            for index, command in self._applied:
-                self.judges.invariants.applied(seen, index, command)
-        except Violation as violation:
-            self.judges.on_violation(violation)
-        else:
-            if self.judges.transcript.on and (what := what_changed(before, view, added, removed)):
-                self.say(what)
-        self._applied.clear()
+        view, seen = self.node.view, self.seen
+        if view is not seen.view:
+            self._hold(self._node_changed, seen.view, view)
+        if self._events:
+            events, self._events = self._events, []
+            for event in events:
+                self._hold(self._machine_changed, event)
+
+    def _node_changed(self, before: View | None, view: View) -> None:
+        log = self.node._raft.log
+        added, removed = self.judges.invariants.observe(self.seen, view, log)
+        self.judges.durability.takes_for_durable(view, log, self.disk.synced)
+        if added:
+            self.evidence.appends(view, log)
+        if self.judges.transcript.on and (what := what_changed(before, view, added, removed)):
+            self.say(what)
+
+    def _machine_changed(self, event: MachineEvent) -> None:
+        invariants, seen = self.judges.invariants, self.seen
+        match event:
+            case Applied(entries, results, state):
+                invariants.applied(seen, entries)
+                invariants.results_are(seen, entries[0].index, results)
+                invariants.state_is(seen, state)
+            case Restored(index, state):
+                self.say(f"state machine: restored at {index}")
+                invariants.restored(seen, index)
+                invariants.state_is(seen, state)
+                self.nobody_waits_for_ever()
+            case Persisted(index):
+                self.say(f"state machine: everything up to {index} is on disk")
+                if index > seen.applied:
+                    raise Violation("Compaction", f"node {seen.node_id} has {index} on disk, of {seen.applied} applied")
+            case Taken(index):
+                self.say(f"state machine: a snapshot of {index}")
+                if not self.disk.held <= index <= seen.applied:
+                    what = f"takes a snapshot of {index}, and has {self.disk.held} on disk, {seen.applied} applied"
+                    raise Violation("Compaction", f"node {seen.node_id} {what}")
+
+    def nobody_waits_for_ever(self) -> None:
+        """A snapshot has jumped over entries: those who wait for one of them have been told so (hazard C7)."""
+        waiting = [key for key in self.node._proposals._waiting if key[0] <= self.seen.applied]
+        if waiting:
+            raise Violation("Jumped over", f"node {self.seen.node_id} lets wait, at {self.seen.applied}: {waiting}")
 
     def _hold(self, rule: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
         """See to it that a rule holds."""
@@ -163,3 +201,11 @@ class Watcher:
             rule(*args, **kwargs)
         except Violation as violation:
             self.judges.on_violation(violation)
+
+
+def _may_be_gone(saves: Sequence[Save], entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Those of the entries on a disk that `saves` may have replaced."""
+    if any(save.replaces_log for save in saves):
+        return entries
+    first = min((save.entries[0].index for save in saves if save.entries), default=None)
+    return entries[max(0, first - entries[0].index) :] if entries and first is not None else ()

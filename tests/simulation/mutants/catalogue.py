@@ -1,9 +1,15 @@
 """The planted bugs, by the table of hazards."""
 
-from tests.simulation.mutants import clients, driver, elections, replication
+from tests.simulation.mutants import clients, driver, elections, replication, snapshots
 from tests.simulation.mutants.planting import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*elections.MUTANTS, *replication.MUTANTS, *clients.MUTANTS, *driver.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *elections.MUTANTS,
+    *replication.MUTANTS,
+    *clients.MUTANTS,
+    *driver.MUTANTS,
+    *snapshots.MUTANTS,
+)
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 

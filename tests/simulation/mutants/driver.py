@@ -108,7 +108,7 @@ MUTANTS = (
         "hands-over-for-any-slow-write",
         "S12",
         "txraft.core.leader",
-        "if write is None or write.last_index > self._state.commit_index:",
+        "if write is None or write.last_index > self.replication.held_by_others():",
         "if write is None:",
         what="all disks are slow, and leader after leader hands over",
         only={"slow_disks": True},

@@ -1,0 +1,176 @@
+"""A state machine of one's own, simulated: what is right passes, and what is wrong is found."""
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from random import Random
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from txraft.core.messages import Entry, EntryKind
+from txraft.errors import CommandFailed
+from txraft.interfaces import ISnapshot, IStateMachine
+from txraft.testing.application import Home
+from txraft.testing.plan import plan_of
+from txraft.testing.simulation import Report, run_of
+
+
+@implementer(ISnapshot)
+@frozen
+class Page:
+    """A snapshot of a tally."""
+
+    index: int
+    data: bytes
+
+    def chunks(self) -> Iterator[bytes]:
+        """As ISnapshot."""
+        for start in range(0, len(self.data), 10):
+            yield self.data[start : start + 10]
+
+    def close(self) -> "Deferred[None]":
+        """As ISnapshot."""
+        return succeed(None)
+
+
+@implementer(IStateMachine)
+class Tally:
+    """Counts how often each command came, in a file. It refuses some."""
+
+    def __init__(self, home: Home) -> None:
+        self._file = home.directory / "tally.json"
+        self._worker = home.worker
+        self.last_applied = 0
+        self.counts: dict[str, int] = {}
+        if self._file.exists():
+            self.last_applied, self.counts = json.loads(self._file.read_bytes())
+
+    def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
+        """As IStateMachine."""
+        return succeed([self._count(entry) for entry in entries])
+
+    def _count(self, entry: Entry) -> bytes | CommandFailed:
+        self.last_applied = entry.index
+        if entry.kind is not EntryKind.COMMAND:
+            return b""
+        if entry.data == b"refuse":
+            return CommandFailed("no")
+        name = entry.data.decode()
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return b"%d" % self.counts[name]
+
+    def persist(self) -> "Deferred[int]":
+        """As IStateMachine."""
+        return self._worker.run(self._persist, self._encode(), self.last_applied)
+
+    def _persist(self, data: bytes, index: int) -> int:
+        written = self._file.with_suffix(".new")
+        written.write_bytes(data)
+        written.rename(self._file)
+        return index
+
+    def snapshot(self) -> "Deferred[ISnapshot]":
+        """As IStateMachine."""
+        return succeed(Page(self.last_applied, self._encode()))
+
+    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
+        """As IStateMachine."""
+        return self._worker.run(self._restore, index, chunks)
+
+    def _restore(self, index: int, chunks: Iterable[bytes]) -> None:
+        data = b"".join(chunks)
+        self.last_applied, self.counts = json.loads(data)
+        self._persist(data, index)
+
+    def _encode(self) -> bytes:
+        return json.dumps([self.last_applied, self.counts]).encode()
+
+
+class Tallies:
+    """The application."""
+
+    kind: Callable[[Home], Tally] = Tally
+
+    def machine(self, home: Home) -> Tally:
+        """As Application."""
+        return self.kind(home)
+
+    def command(self, random: Random) -> bytes:
+        """As Application."""
+        return random.choice((b"a", b"b", b"c", b"refuse"))
+
+    def state(self, machine: Tally) -> Hashable:
+        """As Application."""
+        return machine.last_applied, *sorted(machine.counts.items())
+
+
+class ForgetfulTally(Tally):
+    """Restores what it likes."""
+
+    def _restore(self, index: int, chunks: Iterable[bytes]) -> None:
+        super()._restore(index, chunks)
+        self.counts.pop("a", None)
+
+
+class LocalTally(Tally):
+    """Counts otherwise where it lives in another directory."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__(home)
+        self._place = home.directory
+
+    def _count(self, entry: Entry) -> bytes | CommandFailed:
+        result = super()._count(entry)
+        return CommandFailed(f"in {self._place.name}") if isinstance(result, CommandFailed) else result
+
+
+class ForgettingTallies(Tallies):
+    kind = ForgetfulTally
+
+
+class LocalTallies(Tallies):
+    kind = LocalTally
+
+
+class BoastfulTally(Tally):
+    """Says that it has written what it has not."""
+
+    def _persist(self, _: bytes, index: int) -> int:
+        return index
+
+
+class BoastfulTallies(Tallies):
+    kind = BoastfulTally
+
+
+class ApplicationTests(SynchronousTestCase):
+    def runs(self, application: Callable[[], Tallies], seeds: int) -> Iterator[Report]:
+        """Runs in which logs are compacted."""
+        for seed in range(1, seeds + 1):
+            yield run_of(evolve(plan_of(seed), keeps=2), application=application)
+
+    def found(self, application: Callable[[], Tallies], seeds: int) -> str:
+        """The first rule that is broken."""
+        violations = (report.violation for report in self.runs(application, seeds) if report.violation is not None)
+        violation = next(violations, None)
+        return violation.rule if violation is not None else "none"
+
+    def test_passes(self) -> None:
+        """What does as it should passes, and clients are served."""
+        for report in self.runs(Tallies, 10):
+            self.assertIsNone(report.violation, f"seed {report.plan.seed}: {report.violation}")
+            self.assertGreater(report.done, 10)
+
+    def test_restore_that_forgets(self) -> None:
+        """States are compared at equal indexes, also after a snapshot."""
+        self.assertEqual(self.found(ForgettingTallies, 20), "State Machine Safety")
+
+    def test_results_that_differ(self) -> None:
+        """hazard C10: a command fails alike on every node."""
+        self.assertEqual(self.found(LocalTallies, 5), "State Machine Safety")
+
+    def test_persist_that_lies(self) -> None:
+        """hazard S18: what is compacted was on disk, it was said, and after a crash it is not."""
+        self.assertEqual(self.found(BoastfulTallies, 20), "Durability")
