@@ -9,6 +9,7 @@ first, the checksum of the last entry that was deleted when it is compacted, and
 """
 
 import struct
+from collections.abc import Iterable
 from functools import cache
 from typing import TypeAlias
 from zlib import crc32
@@ -56,6 +57,18 @@ _START = struct.Struct(">qqqq")
 def checksum_of_entry(before: int, index: int, term: int, kind: int, data: bytes, save: int) -> int:
     """CRC-32, seeded with the checksum of the entry before, of the four numbers, eight bytes each, and the data."""
     return crc32(data, crc32(_ENTRY.pack(index, term, kind, save), before))
+
+
+def checksums_of_entries(
+    befores: Iterable[int],
+    indexes: Iterable[int],
+    terms: Iterable[int],
+    kinds: Iterable[int],
+    data: Iterable[bytes],
+    saves: Iterable[int],
+) -> tuple[int, ...]:
+    """`checksum_of_entry` of each of them, in half the time."""
+    return tuple(map(crc32, data, map(crc32, map(_ENTRY.pack, indexes, terms, kinds, saves), befores)))
 
 
 def checksum_of_vote(current_term: int, voted_for: int | None, save: int) -> int:
