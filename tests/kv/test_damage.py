@@ -39,7 +39,7 @@ class DamageTests(SynchronousTestCase):
         self.path.write_bytes(b"".join(pages))
         line = str(self.assertRaises(CorruptLog, DataFile(self.path, "ours").load))
         self.assertIn(reason, line)
-        self.assertIn("; remove it and the -wal and -shm files beside it, and it is rebuilt from the log", line)
+        self.assertIn("; move it and the -wal and -shm files beside it elsewhere and start the node again: ", line)
         self.assertNotIn("\n", line)
 
     def test_pages_of_two_moments(self) -> None:

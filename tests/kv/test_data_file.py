@@ -132,7 +132,7 @@ class DataFileTests(SynchronousTestCase):
         self.execute("UPDATE data SET record = x'77'")
         error = self.assertRaises(CorruptLog, self.load)
         self.assertIn("the row of key b'k' does not match", str(error))
-        self.assertIn("remove it", str(error))
+        self.assertIn("move it", str(error))
         self.assertIn("rebuilt from the log", str(error))
 
     def test_wrong_index(self) -> None:
@@ -151,7 +151,7 @@ class DataFileTests(SynchronousTestCase):
         file = self.open()
         file.write(delta(3, {b"k": b"v"}))
         line = str(self.assertRaises(WrongDirectory, DataFile(self.path, "theirs").load))
-        self.assertIn(f'{self.path} has data of the cluster "ours", and this node is of "theirs": remove it and', line)
+        self.assertIn(f'{self.path} has data of the cluster "ours", and this node is of "theirs": move it and', line)
         self.assertEqual(self.load(), (3, {b"k": b"v"}))
 
     def test_wrong_cluster(self) -> None:
@@ -192,7 +192,7 @@ class DataFileTests(SynchronousTestCase):
         """The line says what is in the file's place, and that it can be removed."""
         self.path.mkdir()
         line = str(self.assertRaises(StorageError, self.load))
-        self.assertIn(f"cannot use {self.path}: it is a directory, and has to be a file; remove it", line)
+        self.assertIn(f"cannot use {self.path}: it is a directory, and has to be a file; move it", line)
 
     def test_full_disk(self) -> None:
         """Its errors do not say so, and what to do is to make room."""

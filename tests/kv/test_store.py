@@ -86,6 +86,16 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual((nothing, self.store.last_applied, self.store.get(b"k")), (b"", 2, None))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_no_memory(self) -> None:
+        """Where one node has no memory for a change that others make, it ends: the data would differ from then on."""
+
+        def outcome(*_: object) -> None:
+            raise MemoryError
+
+        self.patch(store_module, "_outcome", outcome)
+        self.assertRaises(MemoryError, self.store.apply, [Entry(1, 1, EntryKind.COMMAND, encode(Set(b"k", b"v")))])
+        self.assertEqual(self.store.last_applied, 0)
+
     def test_conditions(self) -> None:
         """A key changes where its mod_revision is one of these, or none of those; 0 is that of no key."""
         absent, present, second = Condition((0,), True), Condition((0,), False), Condition((7, 2), True)

@@ -3,6 +3,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -107,8 +108,12 @@ class FileTests(SynchronousTestCase):
     def test_little_room(self) -> None:
         """hazard S2: an offer for which there is no room is refused before anything is written, so that the log, on
         the same disk, can go on."""
-        self.patch(snapshot_writing, "RESERVE", shutil.disk_usage(self.directory).total)
-        self.assertIn("; make room on the disk", self.line_of(self.files.offered(self.file)))
+        free = shutil.disk_usage(self.directory).free
+        once = snapshot_writing.RESERVE + self.file.size
+        self.patch(snapshot_writing, "shutil", SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=once)))
+        self.assertIn("; make room on the disk", self.line_of(self.files.offered(self.file)), "and restored once more")
+        self.patch(snapshot_writing, "shutil", shutil)
+        self.patch(snapshot_writing, "RESERVE", free + 1)
         self.assertIn("; make room on the disk", self.line_of(self.files.make(snapshot(5), [DATA])))
         self.assertEqual(self.names(), [])
 

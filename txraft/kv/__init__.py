@@ -5,8 +5,8 @@ travels back from the node that leads as bytes. `store` applies commands to a di
 a copy of the dict in an SQLite file, which `data_file` reads and writes.
 
 The truth is the log; the copy saves time. A change that is acknowledged is on a majority of logs, so the copy may lag
-behind, and it is written a second or a few hundred keys at a time. This is safe because the data and the index of the
-last entry that they include change in one transaction (hazard S5): at the next start, the log's entries after that
+behind, and it is written five seconds or ten thousand keys at a time. This is safe because the data and the index of
+the last entry that they include change in one transaction (hazard S5): at the next start, the log's entries after that
 index are applied again. The index moves with the log, also past entries that change nothing.
 
 Every node applies the same commands in the same order, so nothing here may depend on a clock, on chance, or on the

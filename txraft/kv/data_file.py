@@ -38,7 +38,10 @@ longer."""
 
 Row = TypeVar("Row")
 
-REMEDY = "remove it and the -wal and -shm files beside it, and it is rebuilt from the log"
+REMEDY = (
+    "move it and the -wal and -shm files beside it elsewhere and start the node again: it is rebuilt from the log, and"
+    " where that does not go back so far, the start says what to do"
+)
 
 
 class DataFile:

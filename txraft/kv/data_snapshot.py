@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from io import FileIO
 from itertools import count
 from pathlib import Path
 
@@ -55,19 +56,25 @@ class DataSnapshot:
         self.index = index
         self._path = path
         self._worker = worker
+        self._file: FileIO | None = None
 
     def chunks(self) -> Iterator[bytes]:
         """As ISnapshot. Blocks. Raises SnapshotFailed."""
         try:
-            with self._path.open("rb", buffering=0) as file:
-                while chunk := file.read(CHUNK_SIZE):
-                    yield chunk
+            self._file = FileIO(self._path)
+            while chunk := self._file.read(CHUNK_SIZE):
+                yield chunk
         except OSError as error:
             raise SnapshotFailed(f"cannot read {self._path}: {error.strerror}; it is made again later") from error
 
     def close(self) -> "Deferred[None]":
         """Remove the file. Fires also where that fails: the next start does it."""
-        return self._worker.run(self._path.unlink, True).addErrback(self._not_removed)
+        return self._worker.run(self._remove).addErrback(self._not_removed)
+
+    def _remove(self) -> None:
+        if self._file is not None:  # whoever read it may have failed, and an open file takes its room from the disk
+            self._file.close()
+        self._path.unlink(missing_ok=True)
 
     def _not_removed(self, failure: Failure) -> None:
         _log.warn(
@@ -99,7 +106,7 @@ class SnapshotMaker:
         except (sqlite3.Error, OSError) as error:
             with suppress(OSError):
                 target.unlink(missing_ok=True)
-            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {error}; it is tried again later") from error
+            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {error}") from error
         finally:
             self._connection = None
         return target, index

@@ -121,7 +121,7 @@ class KeyValueStore:
                     result, changes, kept = self._outcome_of_once(command)
                 else:
                     result, changes = self._outcome_of(command)
-            except UnknownCommand:
+            except (UnknownCommand, MemoryError):  # of which another node may have done otherwise
                 raise
             except Exception as error:
                 self.log.failure("the key-value store has a bug, which entry {index} shows", index=entry.index)

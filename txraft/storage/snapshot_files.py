@@ -146,7 +146,7 @@ class SnapshotFiles:
             return file.size
         if self._receiving is None or self._receiving.file != file:
             self._drop()
-            require_room(self._directory, file.size)
+            require_room(self._directory, 2 * file.size)  # it is written once more when it is restored
             self._receiving = _Open(file, SnapshotWriting(self._directory / "receiving", header_of(file)))
         return self._receiving.writing.size
 
