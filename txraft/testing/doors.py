@@ -55,17 +55,20 @@ class Arrivals:
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler."""
         self._machine.say(f"<- n{sender}  offers a snapshot of {file.snapshot.index}/{file.snapshot.term}, {file.size}")
-        return self._machine.node.snapshot_offered(sender, term, file)
+        offered = self._machine.node.snapshot_offered(sender, term, file)
+        return offered.addCallback(self._machine.watcher.snapshot_begun, sender, term, file)
 
     def snapshot_received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
         """As IPeerHandler."""
         self._machine.piece_arrived(sender)
-        return self._machine.node.snapshot_received(sender, file, offset, data)
+        received = self._machine.node.snapshot_received(sender, file, offset, data)
+        return received.addCallback(self._machine.watcher.snapshot_got_on, file, offset, len(data))
 
     def snapshot_finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
         """As IPeerHandler."""
         self._machine.say(f"<- n{sender}  has sent all of the snapshot of {file.snapshot.index}/{file.snapshot.term}")
-        return self._machine.node.snapshot_finished(sender, file)
+        finished = self._machine.node.snapshot_finished(sender, file)
+        return finished.addCallback(self._machine.watcher.snapshot_ended, file)
 
 
 @implementer(IPeers)

@@ -44,7 +44,7 @@ class Durability:
     ) -> None:
         """Something of a node's disk has changed: what its log starts after is committed, and what the log does not
         have any more is in its state machine's data, which hold everything up to `held`, or in a received snapshot of
-        just that index and term among `files` (hazard S18)."""
+        just that index and term, among `received` (hazard S18)."""
         if start is None:
             return
         if not self.invariants.is_committed(start.index, start.term):

@@ -167,7 +167,10 @@ class Nemesis:
                 machine.dies_voting = True
                 return _nothing
             case Kind.CRASH_AT_WORK:
-                machine.dies_at_work = int(fault.detail * 20)
+                if fault.detail < 0.5:
+                    machine.dies_at_work = int(fault.detail * 40)
+                else:
+                    machine.dies_installing = True
                 return _nothing
             case Kind.STOP:
                 machine.stop()

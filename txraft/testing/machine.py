@@ -99,6 +99,9 @@ class Machine:
     dies_at_work: int | None = None
     """So many more steps of compaction, and of making, receiving and restoring snapshots, before the process dies, or
     in the middle of the next one; it is started again at once."""
+    dies_installing: bool = False
+    """Whether the process dies, and is started again at once, when its log starts after a snapshot and its data may not
+    yet be that snapshot's."""
     cuts_after: int | None = None
     """So many pieces of a snapshot may still arrive before the connection breaks that they came by."""
     on_cut: "Callable[[Machine, NodeId], None]" = lambda *_: None
@@ -109,7 +112,8 @@ class Machine:
     node: WatchedNode = field(init=False)
     replica: Replica = field(init=False)
     state_machine: WatchedMachine = field(init=False)
-    _watcher: Watcher = field(init=False)
+    watcher: Watcher = field(init=False)
+    """Of its process."""
     wiring: Wiring = field(init=False)
     """What joins its process to the network."""
     _options: RaftOptions = field(init=False)
@@ -157,6 +161,7 @@ class Machine:
         if machine.last_applied < disk.held:
             what = f"node {self.id} comes back at {machine.last_applied}, and had {disk.held} on its disk"
             raise Violation("Durability", what)
+        disk.held = machine.last_applied  # a crash may come when that is there, and before anybody is told
         files = SimulatedWorker(disk, process, self.may_work)
         node = WatchedNode(
             node_id=self.id,
@@ -181,7 +186,7 @@ class Machine:
         evidence = Evidence(self.id, around.majority, self._options)
         seen = Observed(self.id, applied=machine.last_applied)
         around.judges.invariants.state_is(seen, machine.state())
-        self._watcher = node.watcher = Watcher(node, around.judges, disk, evidence, seen, process)
+        self.watcher = node.watcher = Watcher(node, around.judges, disk, evidence, seen, process)
         disk.on_synced = self._synced
         return node
 
@@ -198,7 +203,7 @@ class Machine:
     def heal(self) -> None:
         """From now on nothing is wrong with it, and a process runs. What is under way already may take its time."""
         self.dies_after = self.dies_at_work = self.cuts_after = None
-        self.dies_voting = False
+        self.dies_voting = self.dies_installing = False
         self.disk.full = self.disk.fails = self.disk.has_no_room = False
         self.disk.delay = self.disk.work_delay = FAST
         self.disk.go_on()
@@ -277,11 +282,11 @@ class Machine:
 
     def say(self, what: str) -> None:
         """Add a line to the transcript."""
-        self._watcher.say(what)
+        self.watcher.say(what)
 
     def message_lost(self, to: NodeId, message: Message) -> None:
         """A copy of what the machine sent does not arrive."""
-        self._watcher.message_lost(to, message)
+        self.watcher.message_lost(to, message)
 
     # Between its node and the network
 
@@ -299,12 +304,12 @@ class Machine:
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrived in the process."""
         self.around.schedule.steps += 1
-        self._watcher.receives(sender, message)
+        self.watcher.receives(sender, message)
 
     def send(self, to: NodeId, message: Message) -> None:
         """A message leaves the process."""
         if self.may_act():
-            self._watcher.sends(to, message)
+            self.watcher.sends(to, message)
             self.wiring.peers.send(to, message)
 
     # What happens in it
@@ -318,22 +323,25 @@ class Machine:
                 self.around.schedule.after(0, self.on_cut, self, sender)
 
     def _synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
-        self._watcher.synced(saves, before, entries)
+        self.watcher.synced(saves, before, entries)
         vote, schedule, random = self.disk.synced.term_and_vote, self.around.schedule, self.around.random
         if self.dies_voting and vote != before and vote.voted_for not in (None, self.id):
             self.dies_voting = False
             died = random.random() * 0.002
             schedule.after(died, self.crash, "having voted")
             schedule.after(died + random.random() * 0.002, self.start)
+        if self.dies_installing and any(save.replaces_log for save in saves):
+            self.dies_installing = False
+            schedule.after(0, self._die_at_work)
 
     def _disk_changed(self) -> None:
-        self._watcher.disk_changed()
+        self.watcher.disk_changed()
 
     def _machine_did(self, event: MachineEvent) -> None:
-        self._watcher.machine_did(event)
+        self.watcher.machine_did(event)
 
     def _after_step(self) -> None:
-        self._watcher.turn_ended()
+        self.watcher.turn_ended()
 
     def _failed(self, error: TxraftError) -> None:
         if isinstance(error, StorageError) and self.disk.failures:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from txraft.core.invariants import View
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Ready, Save, TermAndVote
+from txraft.interfaces import SnapshotFile
 from txraft.node.driver import Node
 from txraft.testing.disk import Disk
 from txraft.testing.durability import Durability
@@ -17,6 +18,7 @@ from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Invariants, Observed, Violation
 from txraft.testing.schedule import Process
 from txraft.testing.transcript import Transcript, in_words, what_changed
+from txraft.testing.transfers import Transfers
 from txraft.testing.watched_machine import Applied, MachineEvent, Persisted, Restored, Taken
 
 _P = ParamSpec("_P")
@@ -70,8 +72,12 @@ class Watcher:
     evidence: Evidence
     seen: Observed
     process: Process
+    _transfers: Transfers = field(init=False)
     _events: list[MachineEvent] = field(init=False, factory=list)
     """What its state machine has done in this turn."""
+
+    def __attrs_post_init__(self) -> None:
+        self._transfers = Transfers(self.seen.node_id)
 
     def say(self, what: str) -> None:
         """Add a line to the transcript."""
@@ -123,6 +129,19 @@ class Watcher:
     def carries_out(self, ready: Ready) -> None:
         """The core has said what it wants done."""
         self._hold(self.evidence.confirms, ready)
+
+    def snapshot_begun(self, offset: int, sender: NodeId, term: int, file: SnapshotFile) -> int:
+        """An offer was accepted. Gives back `offset`, from which on the node wants it."""
+        self._hold(self._transfers.begun, offset, sender, term, file)
+        return offset
+
+    def snapshot_got_on(self, _: None, file: SnapshotFile, offset: int, size: int) -> None:
+        """A piece was accepted."""
+        self._hold(self._transfers.got_on, file, offset, size)
+
+    def snapshot_ended(self, _: None, file: SnapshotFile) -> None:
+        """All of it is said to be here."""
+        self._hold(self._transfers.ended, file)
 
     def machine_did(self, event: MachineEvent) -> None:
         """The state machine has done something."""

@@ -95,16 +95,6 @@ MUTANTS = (
         budget=300,
     ),
     Mutant(
-        "snapshot-removes-what-follows",
-        "S8",
-        "txraft.core.follower",
-        "    if not _matches_at(state, snapshot.index, snapshot.term):\n",
-        "    if snapshot.index > state.commit_index:\n",
-        what="a snapshot removes entries that follow on its last one",
-        only=COMPACTS,
-        budget=300,
-    ),
-    Mutant(
         "old-snapshot-takes-the-log-back",
         "S8",
         "txraft.core.follower",
@@ -123,34 +113,6 @@ MUTANTS = (
         "            self._snapshots._install(ready.install)\n"
         "        if ready.committed:\n",
         what="a snapshot is restored while the log on disk is the old one, and again after that",
-        only=COMPACTS,
-    ),
-    Mutant(
-        "writes-are-merged-over-an-install",
-        "S9",
-        "txraft.storage.merging",
-        "            replaces_log = True\n            entries.clear()\n",
-        "            replaces_log = True\n",
-        what="what was saved before an install, and in one write with it, stays in the log",
-        only=COMPACTS,
-    ),
-    Mutant(
-        "any-snapshot-will-do",
-        "S10",
-        "txraft.node.driver",
-        "elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(message.snapshot):",
-        "elif False:",
-        what="a snapshot is installed that is not here",
-        only=COMPACTS,
-        budget=300,
-    ),
-    Mutant(
-        "half-a-snapshot-is-whole",
-        "S10",
-        "txraft.storage.memory_snapshots",
-        "        if len(data) != file.size:\n",
-        "        if False:\n",
-        what="what is not all here of a snapshot is taken for whole",
         only=COMPACTS,
     ),
     Mutant(
@@ -177,6 +139,9 @@ MUTANTS = (
         "two-leaders-are-mixed",
         "S10",
         "txraft.node.snapshot_receiving",
+        "        if term < current:\n"
+        "            return fail(NotApplied("
+        'f"this is term {current}, and the snapshot is from the leader of term {term}"))\n'
         "        if term < self._term or (term == self._term and sender != self._sender):\n",
         "        if False:\n",
         what="a snapshot of an earlier leader takes the place of a later one's",
