@@ -31,6 +31,7 @@ from tests.storage.worker import InlineWorker
 from txraft import service
 from txraft.errors import (
     DataLost,
+    DirectoryRefused,
     InvariantViolated,
     ListenError,
     SettingsError,
@@ -126,8 +127,9 @@ class WiringTests(SynchronousTestCase):
         self.assertAlmostEqual(given["patience"], 0.8)
         self.assertEqual(given["max_held_size"], 12_345)
 
-        _, identity, endpoints, *_ = network.call_args.args
+        _, identity, memory, endpoints, *_ = network.call_args.args
         self.assertEqual((identity.node_id, identity.cluster_id), (4, self.settings.cluster_id))
+        self.assertEqual(memory.own.starts, 1)  # counted before anybody can be dialled (hazard S6)
         self.assertEqual(sorted(endpoints), [3, 5])  # not itself
         self.assertIn(self.settings.limits, web.call_args.args)
 
@@ -164,9 +166,12 @@ class WiringTests(SynchronousTestCase):
         failed, other = node.call_args.kwargs["on_failure"], WriteFailed("cannot write")
         failed(DataLost("entry 8 is committed, but this server's log ends at 0"))
         failed(other)
+        failed(DirectoryRefused("this directory is another"))
         line = str(errors[0])
         self.assertIn(f"{directory} has lost data: entry 8 is committed, but this server's log ends at 0; never", line)
         self.assertIs(errors[1], other)
+        line = str(errors[2])  # hazard S6
+        self.assertEqual(line, f"{directory} is refused by the other nodes: this directory is another")
 
     def test_dials_where_the_others_are(self) -> None:
         """At their Raft addresses, and not for ever; that nobody listens there is seen at once."""

@@ -67,6 +67,11 @@ class WrongDirectory(StorageError):
     """The data directory belongs to another node, to another cluster, or to one that was started with other members."""
 
 
+class DirectoryRefused(StorageError):
+    """Another node knows that the data directory has forgotten what it promised. `txraft.rpc`, which raises it, knows
+    no directory: `txraft.service` adds which one it is."""
+
+
 class CorruptLog(StorageError):
     """What is in a file is not what was written to it, or less than was durable."""
 

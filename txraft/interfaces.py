@@ -16,7 +16,7 @@ from zope.interface import Attribute, Interface
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import CommandFailed
+from txraft.errors import CommandFailed, TxraftError
 
 
 @frozen
@@ -28,6 +28,19 @@ class Identity:
     cluster_id: str
     voters: frozenset[NodeId]
     """The members that the cluster was started with, this node among them."""
+
+
+@frozen
+class Incarnation:
+    """Which directory a node runs on, and which start of it this is: by that the others tell it from one that forgot
+    what it promised (hazards S6, M7)."""
+
+    directory: bytes
+    """64 random bits, drawn when the directory was made."""
+    starts: int
+    """How often a node was started on it, this time included."""
+    start: bytes
+    """64 random bits, drawn at this start: a copy of the directory that is started too draws others."""
 
 
 @frozen
@@ -162,6 +175,22 @@ class IStorage(Interface):
         """Finish the write that is under way, and let go of the files."""
 
 
+class IPeerMemory(Interface):
+    """What a node keeps of the directories of the others, for as long as it keeps its own."""
+
+    own: Incarnation = Attribute("This node's.")
+
+    def drawn_at(starts: int) -> bytes:
+        """What this node drew at its start of that number; b"" where it had none."""
+
+    def known(peer: NodeId) -> Incarnation | None:
+        """What `peer` had when it was met last; None where it never was."""
+
+    def meet(peer: NodeId, incarnation: Incarnation) -> "Deferred[None]":
+        """From now on `peer` is known by `incarnation`. Fires when that is durable, at once where it is so already.
+        Fails with WriteFailed."""
+
+
 class ISnapshotFiles(Interface):
     """The snapshots in files of their own, beside the log: one that was made here for others, and those that others
     sent. All file work but `open` and `chunks` is done on a worker.
@@ -273,6 +302,10 @@ class IPeerHandler(Interface):
 
     def peer_lost(peer: NodeId) -> None:
         """The last connection to `peer` has closed, and it was dialled since and not reached."""
+
+    def refused(error: TxraftError) -> None:
+        """Another node knows that the directory of this one has forgotten what it promised. The node ends with `error`
+        (hazard S6)."""
 
     def propose(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further."""

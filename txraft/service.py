@@ -24,7 +24,15 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.state import RaftOptions
-from txraft.errors import REMEDY_FOR_LOST_DATA, DataLost, ListenError, StartedBefore, StorageError, TxraftError
+from txraft.errors import (
+    REMEDY_FOR_LOST_DATA,
+    DataLost,
+    DirectoryRefused,
+    ListenError,
+    StartedBefore,
+    StorageError,
+    TxraftError,
+)
 from txraft.interfaces import Identity, IWorker
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
@@ -140,7 +148,13 @@ def _wire(
     }
     addresses = {other.id: str(other.address) for other in settings.cluster}
     peers = Network(
-        reactor, storage.identity, endpoints, addresses, random.Random(), LinkLimits(answer=timing.request_seconds)
+        reactor,
+        storage.identity,
+        storage,
+        endpoints,
+        addresses,
+        random.Random(),
+        LinkLimits(answer=timing.request_seconds),
     )
     try:
         node = Node(
@@ -199,6 +213,8 @@ def _translated(error: TxraftError, directory: Path) -> TxraftError:
     """The node's error with what only the wiring knows: the directory, and so what to do."""
     if isinstance(error, DataLost):
         return StorageError(f"{directory} has lost data: {error}; {REMEDY_FOR_LOST_DATA}")
+    if isinstance(error, DirectoryRefused):
+        return DirectoryRefused(f"{directory} is refused by the other nodes: {error}")
     return error
 
 

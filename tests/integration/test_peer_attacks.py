@@ -11,8 +11,12 @@ from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.test_http_attacks import MIB, memory
 from tests.integration.waiting import until
-from txraft.rpc.amp_commands import PROTOCOL_VERSION, Hello
+from txraft.interfaces import Incarnation
+from txraft.rpc.amp_commands import PROTOCOL_VERSION, Hello, Met
+from txraft.rpc.directories import Verdict
 from txraft.settings_file import load
+
+INCARNATION = Incarnation(b"directry", 1, b"thestart")
 
 
 def dial(node: NodeProcess) -> socket.socket:
@@ -26,8 +30,16 @@ def hello(cluster: ProcessCluster, **changes: object) -> bytes:
     settings = load(str(cluster.configuration))
     voters = tuple(member.id for member in settings.cluster)
     right = {"protocol_version": PROTOCOL_VERSION, "cluster_id": settings.cluster_id, "from_id": 1, "to_id": 0}
-    box = Hello.makeArguments(right | {"voters": voters} | changes, None)
+    box = Hello.makeArguments(right | {"voters": voters, "incarnation": INCARNATION, "known": 0} | changes, None)
     box[amp.COMMAND], box[amp.ASK] = Hello.commandName, b"1"
+    said: bytes = box.serialize()
+    return said
+
+
+def met() -> bytes:
+    """The bytes by which node 1 ends its handshake."""
+    box = Met.makeArguments({"drawn": INCARNATION.start, "verdict": Verdict.WELCOME}, None)
+    box[amp.COMMAND], box[amp.ASK] = Met.commandName, b"2"
     said: bytes = box.serialize()
     return said
 
@@ -69,10 +81,11 @@ async def test_strangers(make_cluster: MakeCluster) -> None:
         {"voters": tuple(range(1000))},
         {"from_id": 77},
         {"to_id": 2},
+        {},  # the wrong directory (hazard S6)
     ):
         for _ in range(300):
             with dial(node) as client, suppress(ConnectionError):
-                client.sendall(hello(cluster, **changes))
+                client.sendall(hello(cluster, **changes) + met())
                 assert cluster_id not in client.recv(1000)
     with ExitStack() as stack:
         for _ in range(500):
@@ -100,9 +113,11 @@ async def test_peers_that_misbehave(make_cluster: MakeCluster) -> None:
     memory_before, log_before = memory(node), node.stdout.stat().st_size
     for _ in range(5):
         with dial(node) as client:
-            client.sendall(hello(cluster))
-            answer = amp.Box({b"_answer": b"1"}).serialize()
-            assert client.recv(len(answer), socket.MSG_WAITALL) == answer  # the node may go on with what it has for us
+            client.sendall(hello(cluster) + met())
+            told: dict[bytes, bytes] = {b"_answer": b"1", b"incarnation": bytes(24), b"drawn": b"", b"known": b"0"}
+            answer, end = amp.Box(told).serialize(), amp.Box({b"_answer": b"2", b"verdict": b"WELCOME"}).serialize()
+            with client.makefile("rb") as answers:  # the node may go on with what it has for us
+                assert answers.read(len(answer + end)).endswith(end)
             for number in range(500):
                 client.sendall(b"\0\4k%03d\xff\xff" % number + bytes(0xFFFF))
         await deferLater(cluster.reactor, 0.1)
@@ -110,7 +125,7 @@ async def test_peers_that_misbehave(make_cluster: MakeCluster) -> None:
     nonsense = amp.Box({b"_command": b"Heartbeat", b"message": b"\x91" * 60_000}).serialize()
     for _ in range(300):
         with dial(node) as client:
-            client.sendall(hello(cluster) + nonsense)
+            client.sendall(hello(cluster) + met() + nonsense)
             send_until_closed(client, b"x" * 1000, MIB)
     assert node.stdout.stat().st_size - log_before < 10_000, node.tail()
     assert "Traceback" not in node.stdout.read_text()

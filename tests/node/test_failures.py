@@ -13,7 +13,15 @@ from tests.node.world import Journal, Machine, WorldTestCase
 from txraft.core.invariants import View
 from txraft.core.messages import AppendEntries, AppendEntriesReply, Heartbeat, Message, NodeId
 from txraft.core.state import RaftOptions
-from txraft.errors import InvariantViolated, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, WriteFailed
+from txraft.errors import (
+    DirectoryRefused,
+    InvariantViolated,
+    NoSuchVoter,
+    NotApplied,
+    NotLeader,
+    OutcomeUnknown,
+    WriteFailed,
+)
 
 
 class FailureTests(WorldTestCase):
@@ -45,6 +53,21 @@ class FailureTests(WorldTestCase):
         self.assertIs(self.outcome(leader.replica.propose(b"b")), NotApplied)
         world.run(3)
         self.assertEqual(leader.failures, [error])
+
+    def test_refused(self) -> None:
+        """A node whose directory others know to have forgotten what it promised ends at once, and says nothing more, as
+        a voter or as a leader (hazard S6)."""
+        world = self.world()
+        leader = world.leader()
+        world.run(1)
+        for machine in (leader, next(each for each in world if each is not leader)):
+            error = DirectoryRefused("this directory is another")
+            machine.node.refused(error)
+            machine.node.refused(error)
+            self.assertEqual(machine.failures, [error])
+            self.assertFalse(machine.node.running)
+        world.run(3)
+        self.assertEqual(sorted(len(machine.failures) for machine in world), [0, 1, 1])
 
     def test_bug_in_the_state_machine(self) -> None:
         """A state machine that fails ends the node, for its state would differ from the others'."""

@@ -31,7 +31,7 @@ from txraft.node.compaction import Keep
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
-from txraft.storage.memory import MemoryDisk, MemoryStorage
+from txraft.storage.memory import MemoryDisk, MemoryStorage, PeersInMemory
 from txraft.storage.memory_snapshots import MemorySnapshotDisk, MemorySnapshotFiles
 
 T = TypeVar("T")
@@ -319,7 +319,8 @@ class Machine:
         identity = Identity(self.id, "test", frozenset(world.ids))
         dials = {peer: Dial(world, (self.id, peer)) for peer in world.ids if peer != self.id}
         addresses = {peer: f"raft{peer}" for peer in dials}
-        self.network = Network(world.clock, identity, dials, addresses, random.Random(world.random.random()))
+        chance = random.Random(world.random.random())
+        self.network = Network(world.clock, identity, PeersInMemory(), dials, addresses, chance)
         self.node = Node(
             node_id=self.id,
             configuration=Configuration(voters=tuple(world.ids)),

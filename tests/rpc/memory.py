@@ -22,10 +22,13 @@ from zope.interface import implementer
 
 from tests.clock import Clock
 from txraft.core.messages import Message, NodeId
-from txraft.interfaces import Identity, IPeerHandler, SnapshotFile
+from txraft.errors import TxraftError
+from txraft.interfaces import Identity, Incarnation, IPeerHandler, SnapshotFile
 from txraft.rpc import LinkLimits, Network
-from txraft.rpc.amp_commands import Hello
+from txraft.rpc.amp_commands import Hello, Met
+from txraft.rpc.directories import Verdict
 from txraft.rpc.handshake import greeting
+from txraft.storage.memory import PeersInMemory
 
 CLUSTER = "a cluster"
 VOTERS = frozenset({0, 1})
@@ -63,6 +66,10 @@ class Recorder:
     def peer_lost(self, peer: NodeId) -> None:
         """Remember it."""
         self.events.append(f"lost {peer}")
+
+    def refused(self, error: TxraftError) -> None:
+        """Remember it."""
+        self.events.append(f"refused: {error}")
 
     def propose(self, command: bytes) -> Deferred[bytes]:
         """Remember the command, and answer."""
@@ -200,6 +207,7 @@ class Cluster:
 
     limits: LinkLimits = Factory(LinkLimits)
     identities: tuple[Identity, Identity] = (Identity(0, CLUSTER, VOTERS), Identity(1, CLUSTER, VOTERS))
+    memories: tuple[PeersInMemory, PeersInMemory] = Factory(lambda: (PeersInMemory(), PeersInMemory()))
     clock: Clock = Factory(Clock)
     handlers: list[Recorder] = field(init=False)
     endpoints: list[MemoryEndpoint] = field(init=False)
@@ -213,6 +221,7 @@ class Cluster:
             Network(
                 self.clock,
                 identity,
+                self.memories[me],
                 {1 - me: self.endpoints[me]},
                 {1 - me: f"host{1 - me}:8080"},
                 Random(me),
@@ -251,11 +260,38 @@ class Cluster:
 
 def hello_box(**changes: object) -> bytes:
     """The bytes of a Hello from node 1 to node 0, with changes."""
-    arguments = attrs.asdict(greeting(Identity(1, CLUSTER, VOTERS), 0)) | changes
-    box = Hello.makeArguments(arguments, None)
+    hello = greeting(Identity(1, CLUSTER, VOTERS), 0, PeersInMemory().own)
+    box = Hello.makeArguments(attrs.asdict(hello, recurse=False) | changes, None)
     box[amp.COMMAND], box[amp.ASK] = Hello.commandName, b"1"
     serialized: bytes = box.serialize()
     return serialized
+
+
+def met_box(verdict: Verdict = Verdict.WELCOME, drawn: bytes = b"") -> bytes:
+    """The bytes by which node 1, which dialled, ends its handshake."""
+    box = Met.makeArguments({"drawn": drawn, "verdict": verdict}, None)
+    box[amp.COMMAND], box[amp.ASK] = Met.commandName, b"2"
+    return bytes(box.serialize())
+
+
+def handshake(verdict: Verdict = Verdict.WELCOME, drawn: bytes = b"", **changes: object) -> bytes:
+    """The bytes of all that node 1 says until its connection to node 0 is up."""
+    return hello_box(**changes) + met_box(verdict, drawn or PeersInMemory().own.start)
+
+
+def hello_answer(incarnation: Incarnation | None = None, drawn: bytes = b"", known: int = 0) -> bytes:
+    """The bytes by which node 1 answers the Hello of node 0, the first question of that."""
+    answer = {"incarnation": incarnation or PeersInMemory().own, "drawn": drawn, "known": known}
+    box = Hello.makeResponse(answer, None)
+    box[amp.ANSWER] = b"1"
+    return bytes(box.serialize())
+
+
+def met_answer(verdict: Verdict = Verdict.WELCOME) -> bytes:
+    """The bytes by which node 1 answers Met, the second question."""
+    box = Met.makeResponse({"verdict": verdict}, None)
+    box[amp.ANSWER] = b"2"
+    return bytes(box.serialize())
 
 
 def dial(network: Network) -> tuple[IProtocol, QuickTransport]:

@@ -9,7 +9,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import Cluster, dial, hello_box, no_collections, warnings
+from tests.rpc.memory import Cluster, dial, handshake, hello_box, no_collections, warnings
 from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Entry, EntryKind
 from txraft.rpc import amp_commands
 from txraft.rpc.boxes import GREETING_KEYS, GREETING_VALUE, MAX_KEYS
@@ -79,7 +79,7 @@ class StrangerTests(SynchronousTestCase):
 
     def test_after_the_handshake(self) -> None:
         """A peer's box is bounded, too."""
-        self.protocol.dataReceived(hello_box())
+        self.protocol.dataReceived(handshake())
         with capturedLogs() as events:
             for number in range(MAX_KEYS + 1):
                 self.assertFalse(self.transport.disconnected)
@@ -95,7 +95,7 @@ class StrangerTests(SynchronousTestCase):
         with capturedLogs() as events:
             strangers = [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
             peer, transport = dial(self.cluster.networks[0])
-            peer.dataReceived(hello_box())
+            peer.dataReceived(handshake())
             strangers += [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
         open_ = [not transport.disconnected for _, transport in strangers]
         self.assertEqual(open_, [False] * 19 * limit + [True] * limit)
@@ -135,7 +135,7 @@ class NothingStaysTests(SynchronousTestCase):
         cluster = Cluster().start(1)
         endless = b"".join(pair(b"k%d" % number, bytes(GREETING_VALUE)) for number in range(100))
         with no_collections():
-            for said in (b"", b"\0\1k\0\5abc", endless, b"GET / HTTP/1.0\r\n\r\n", hello_box(to_id=1), hello_box()):
+            for said in (b"", b"\0\1k\0\5abc", endless, b"GET / HTTP/1.0\r\n\r\n", hello_box(to_id=1), handshake()):
                 protocol, transport = dial(cluster.networks[0])
                 protocol.dataReceived(said)
                 protocol.connectionLost(Failure(ConnectionDone()))

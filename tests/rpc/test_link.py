@@ -11,7 +11,19 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import CLUSTER, Cluster, QuickTransport, Recorder, SlowTransport, dial, hello_box, warnings
+from tests.rpc.memory import (
+    CLUSTER,
+    Cluster,
+    QuickTransport,
+    Recorder,
+    SlowTransport,
+    dial,
+    handshake,
+    hello_answer,
+    hello_box,
+    met_answer,
+    warnings,
+)
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 from txraft.rpc import LinkLimits, amp_commands
@@ -52,14 +64,14 @@ class CalleeTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         """After Hello was answered, messages are heard."""
-        self.protocol.dataReceived(hello_box())
-        self.assertEqual(self.answers(), [{b"_answer": b"1"}])
+        self.protocol.dataReceived(handshake())
+        self.assertEqual(self.answers(), amp.parseString(hello_answer(known=1) + met_answer()))
         self.protocol.dataReceived(message_box(HEARTBEAT))
         self.assertEqual(self.handler.received, [(1, HEARTBEAT)])
 
     def test_bytes_one_by_one(self) -> None:
         """How the bytes are cut does not matter."""
-        for byte in hello_box() + message_box(HEARTBEAT):
+        for byte in handshake() + message_box(HEARTBEAT):
             self.protocol.dataReceived(bytes([byte]))
         self.assertEqual(self.handler.received, [(1, HEARTBEAT)])
 
@@ -117,7 +129,7 @@ class CalleeTests(SynchronousTestCase):
 
     def test_in_time(self) -> None:
         """Who said Hello is not cut off."""
-        self.protocol.dataReceived(hello_box())
+        self.protocol.dataReceived(handshake())
         self.clock.advance(100)
         self.assertFalse(self.transport.disconnected)
 
@@ -164,31 +176,31 @@ class CalleeTests(SynchronousTestCase):
             amp.Box({b"_answer": b"77"}).serialize(),
             amp.Box({b"_error": b"77", b"_error_code": b"X", b"_error_description": b""}).serialize(),
         ):
-            self.check_ends(noise + good, hello_box())
+            self.check_ends(noise + good, handshake())
 
     def test_one_write(self) -> None:
         """Answers of one turn go out in one write; a message waits for nobody, and takes along what waits."""
-        self.protocol.dataReceived(hello_box())
+        self.protocol.dataReceived(handshake())
         self.answers()
         link, sends = self.cluster.networks[0]._incoming[1], self.transport.sends
         ping = box(b"Ping", _ask=b"1")
         self.protocol.dataReceived(ping * 100)
         self.assertEqual(self.transport.sends, sends)
-        self.assertEqual((len(self.answers()), self.transport.sends), (101, sends + 1))
+        self.assertEqual((len(self.answers()), self.transport.sends), (102, sends + 1))
         self.protocol.dataReceived(ping)
         link.send(HEARTBEAT)
         link.send(HEARTBEAT)
         self.assertEqual(self.transport.sends, sends + 3)
-        self.assertEqual((len(self.answers()), self.transport.sends), (104, sends + 3))
+        self.assertEqual((len(self.answers()), self.transport.sends), (105, sends + 3))
 
     def test_closed(self) -> None:
         """Of what came together, nothing is heard after the connection is closed, or sent after it is aborted."""
-        self.protocol.dataReceived(hello_box())
+        self.protocol.dataReceived(handshake())
         self.handler.on_receive = self.cluster.networks[0]._incoming[1].close
         self.protocol.dataReceived(message_box(HEARTBEAT) * 2)
         self.assertEqual(self.handler.received, [(1, HEARTBEAT)])
         self.protocol, self.transport = dial(self.cluster.networks[0])
-        self.protocol.dataReceived(hello_box() + box(b"Ping", _ask=b"1") + b"\0\0")
+        self.protocol.dataReceived(handshake() + box(b"Ping", _ask=b"1") + b"\0\0")
         self.assertTrue(self.transport.disconnected)
         self.assertEqual(self.answers(), [])
 
@@ -203,10 +215,10 @@ class CalleeTests(SynchronousTestCase):
 
         self.handler.on_propose = self.handler.on_read = ask
         limit = self.cluster.limits.max_questions
-        self.protocol.dataReceived(hello_box())
+        self.protocol.dataReceived(handshake())
         for number in range(limit):
             self.protocol.dataReceived(box(b"Propose", command=b"x", _ask=b"%d" % number))
-        self.assertEqual(len(self.answers()), 1)
+        self.assertEqual(len(self.answers()), 2)
         for question in (box(b"Propose", command=b"x", _ask=b"a"), box(b"ReadBarrier", _ask=b"b")):
             self.protocol.dataReceived(question)
             self.assertEqual(self.answers()[-1][b"_error_code"], b"NOT_APPLIED")
@@ -272,10 +284,10 @@ class CallerTests(SynchronousTestCase):
             (True, {b"read_index": b"x"}),
         ):
             caller, transport, _ = self.dialling()
-            caller.dataReceived(amp.Box({b"_answer": b"1"}).serialize())
+            caller.dataReceived(hello_answer() + met_answer())
             result: Deferred[Any] = caller.read_barrier() if read else caller.propose(b"x")
             with capturedLogs() as events:
-                caller.dataReceived(amp.Box({b"_answer": b"2"} | answer).serialize())
+                caller.dataReceived(amp.Box({b"_answer": b"3"} | answer).serialize())
             self.failureResultOf(result, NotApplied if read else OutcomeUnknown)
             self.assertTrue(transport.disconnected)
             self.assertEqual(len(warnings(events)), 1)
@@ -284,9 +296,9 @@ class CallerTests(SynchronousTestCase):
         """An error of a newer version, or one without sense, makes the outcome unknown."""
         for code, text in ((b"UNKNOWN", b""), (b"BRAND_NEW", b""), (b"UNHANDLED", b""), (b"NOT_LEADER", b"x")):
             caller, _, _ = self.dialling()
-            caller.dataReceived(amp.Box({b"_answer": b"1"}).serialize())
+            caller.dataReceived(hello_answer() + met_answer())
             result = caller.propose(b"x")
-            error = {b"_error": b"2", b"_error_code": code, b"_error_description": text}
+            error = {b"_error": b"3", b"_error_code": code, b"_error_description": text}
             caller.dataReceived(amp.Box(error).serialize())
             self.failureResultOf(result, OutcomeUnknown)
 
@@ -329,11 +341,11 @@ class SlowPeerTests(SynchronousTestCase):
         self.transport = SlowTransport()
         self.caller = Caller(self.network, 1, "host1:8080")
         self.caller.makeConnection(self.transport)
-        self.caller.dataReceived(amp.Box({b"_answer": b"1"}).serialize())
+        self.caller.dataReceived(hello_answer() + met_answer())
 
     def taken(self) -> list[bytes]:
-        """The names of the commands that the peer has taken in, without Hello."""
-        return [box[b"_command"] for box in amp.parseString(self.transport.sent)][1:]
+        """The names of the commands that the peer has taken in, without those of the handshake."""
+        return [box[b"_command"] for box in amp.parseString(self.transport.sent)][2:]
 
     def test_steady_load(self) -> None:
         """A peer that is behind, never quite catches up, and takes all of it in, is sent all of it."""

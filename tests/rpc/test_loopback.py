@@ -25,6 +25,7 @@ from txraft.interfaces import Identity
 from txraft.rpc import LinkLimits, Network
 from txraft.rpc.link import Link
 from txraft.rpc.snapshot_transfer import CHUNK
+from txraft.storage.memory import PeersInMemory
 
 LIMITS = LinkLimits(retry_first=0.01, retry_most=0.05)
 
@@ -50,7 +51,15 @@ class LoopbackTests(TestCase):
         """Let both listen and dial."""
         ports = [Port(), Port()]
         self.networks = [
-            Network(reactor, Identity(me, CLUSTER, VOTERS), {1 - me: ports[me]}, {1 - me: "there"}, Random(me), LIMITS)
+            Network(
+                reactor,
+                Identity(me, CLUSTER, VOTERS),
+                PeersInMemory(),
+                {1 - me: ports[me]},
+                {1 - me: "there"},
+                Random(me),
+                LIMITS,
+            )
             for me in (0, 1)
         ]
         self.handlers = [Recorder(), Recorder()]

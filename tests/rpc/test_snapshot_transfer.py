@@ -15,7 +15,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import Cluster, dial, hello_box, warnings
+from tests.rpc.memory import Cluster, dial, handshake, warnings
 from tests.web.test_work import work
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
@@ -458,7 +458,7 @@ class HostileTests(SynchronousTestCase):
     def dial(self) -> None:
         """Connect."""
         self.protocol, self.transport = dial(self.cluster.networks[0])
-        self.protocol.dataReceived(hello_box())
+        self.protocol.dataReceived(handshake())
         self.answers()
 
     def say(self, command: type[amp.Command], **arguments: object) -> None:

@@ -33,7 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
-    "cli": {"errors", "interfaces", "service", "settings", "settings_file", "storage.directory", "version"},
+    "cli": {
+        *("errors", "interfaces", "service", "settings", "settings_file", "version"),
+        *("storage.directory", "storage.forgetting"),
+    },
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted
 }

@@ -15,20 +15,21 @@ from tests.storage.disk import storage_in
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
-from txraft.interfaces import Stored
+from txraft.interfaces import Incarnation, Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.raft_rows import FORMAT
 
-FILES_OF_FORMAT_3 = {
+FILES_OF_FORMAT_4 = {
     "raft.sqlite": (
-        "eNrt2c9r02AYB/DnTdN1Ha1Rhys6xp7bNijSueOwuI6gY3XTWtEdpMQmtmFdAkla9OaK4MWDBy/+AV499yj+BZ4EQVBvnsWLnnzTH5v9scl2cvr99A"
-        "1tnych7/Pk9JBbN/N2YPED19sxAl6i06QodIWZiBR5RGmf2j16BP2ZQhfLIhlemHhMWu5UNZmVPwAAAAAA4L+0u6zGUpOTonkvMO7XrJpbkSu6WtBX"
-        "ijoXV3J5nWWA5ydYss2HvLZR1K/qBb5RWLu+UtjidX0rzYHl7exlNjaLvHE7n0/ztu2YI8KmERicy2/mfov5RsMaPrV913LVKm/79eEbTCw05yKx1O"
-        "yseDLT233JDwwv2PuhDlbSCe/VM6ocXr2mr67zvMxe5sxCuq/s/R0fUHPDlQmfi/rd4kAdbj2ouLZTGchxzTI8Z/ga9i1rVPeO16ndO0osNTcnmjvt"
-        "ToWbLxmOWQq32/cn0texvtTRulaue57lBKVD+mSW5Nzbyx27smURS83MiOZauzLblDe1g0e9b6Wvnl60W0p37B7eneOaVske1f5yre7LksLkwPM6+M"
-        "kfsvtwNhfaV5ILAAAAAAAAAE64KTEmxs9NqxG37vmZNC+m+ZLy7OfLzvz/jeQCAAAAAAAAgH9GgsZIkFBVJWG3XnXm//ckFwAAAAAAAACcKPM0QSI+"
-        "PX0mKqJK+Ko/zUvdl/6LGaLvCy+yKtHbp68/JbUvpGgt0t5prfCD3gEAAAAAAAD8PabUmJzwL4ioajhuULW8CNHzD2/OaxEZH0/IuAz8+Oh+lufOxu"
-        "Nn41HXsTqTv4wk4+OJuJrnbOMXOSg2ig=="
+        "eNrt201PE0EYB/CZ7fTV1mKINJE2nYNJIakIciQYoW6QUEFqjXKQZtldYKXsmt1tI0fqS/gGnky8ePETGBJvfgIPHvDEB/BCPOnF2ZYCfYFGTm"
+        "L+v8725Znd9HmezmWS7cPFvOHqfNWyNxWXj5M+IknkDueEEEkcAXLMLw524jMlvUlkRKUx7+JL70m8//JKbCe6LN4CAAAAAEAX2xP+YKK/n9ae"
+        "uspKWS9ba2IEcgV5qijz4tR0XuYiwIciXDC0F3x2vijPyAX+oDB7f6qwxOfkpSx3dXvzaGZ+ocjnH+XzWb5hmFqXsKa4Cp/OL0yfiDlKVe88tf"
+        "6t6rqubjiVzi+IDNcyLJhIp+mrVDP7kuMqtnv0xt9eSSN8VE+3cnjunpyb40NidpKPDmdbyj7O+JSaq5aYcHhRflJsq8OquGuWYa61zfGyrthm"
+        "5zXc0fVu3Ttfp7Yf+4KJTIbWNuud8pIvKaZW8tJt+cBaOtYy9XddUyu2rZtu6Yw+aSWxL2zOnbuyESmYSCRobaJe2XNdtLL+5GuppB46swKxMA"
+        "1bV13L3upYnd6icbr9GPXV1Hp2z4Sf0WAilaIvM/WEDU10yXC3mq9SS9rN6GHmh/vozkRMS9NLRrf1opYrjvgNvMm2BXb6Uu3ViLboGcV6e3Ma"
+        "/0bEAAAAAAAAAIALZYiGaOjqYDLJmFWxndEsH8vyWzN3l8MHqrz4dmAm8m7vQMm9+aU19v/7RAwAAAAAAAAAuKhSNECSNOlv3DJgbwUbt0SYFi"
+        "E/b75ONvb/B0QMAAAAAAAAAPhvREmAUEIZk6LGpw+N/f8eEQMAAAAAAAAALpzrJEJoeHDwCqNM8m7/z/Lxwz8CjI3e+Lj3nU3upH/H4vtEiu+S"
+        "+Nf4rvdA3wAAAAAAAAD+JQMsKPb316ifKablruu2j5AfX/o+x3wiHopSxnwZf7UmzkyHwwNhtmrYjuvt+0UkFg5FwyzPb1f/AATBiZo="
     ),
     "raft.sqlite-durable": "eNpjYAADJgjFwBztYpTJMApGwSgYBaNgFIyCUTAKRsEoGAWjYBSMguEIYP1/lqMKy08BAAooA5w=",
 }
@@ -36,7 +37,8 @@ FILES_OF_FORMAT_3 = {
 
 
 class GoldenTests(SynchronousTestCase):
-    """A directory after four saves: the third replaced an entry, the last deleted two."""
+    """A directory after its first start and four saves: the third replaced an entry, the last deleted two. Node 1 was
+    met."""
 
     stored = Stored(
         TermAndVote(4, None),
@@ -50,14 +52,19 @@ class GoldenTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
-        for name, content in FILES_OF_FORMAT_3.items():
+        for name, content in FILES_OF_FORMAT_4.items():
             (self.directory / name).write_bytes(zlib.decompress(b64decode(content)))
 
     def test_loads(self) -> None:
         """It holds what was saved."""
-        self.assertEqual(FORMAT, 3)
+        self.assertEqual(FORMAT, 4)
         self.assertEqual(DurableRecord(self.directory / "raft.sqlite-durable").read(), SaveNumbers(vote=2, log=4))
-        self.assertEqual(storage_in(self.directory).load(), self.stored)
+        storage = storage_in(self.directory)
+        self.assertEqual(storage.load(), self.stored)
+        bits = bytes.fromhex("47445e09f2634551"), bytes.fromhex("9716470a9ddaf261")
+        self.assertEqual((storage.own.directory, storage.drawn_at(1)), bits)
+        self.assertEqual(storage.own.starts, 2)
+        self.assertEqual(storage.known(1), Incarnation(b"directry", 7, b"start no"))
 
     def test_goes_on(self) -> None:
         """What is saved now follows on what was saved then."""

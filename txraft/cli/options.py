@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from twisted.python.usage import UsageError
 
+from txraft.cli.forget import Forget
 from txraft.cli.subcommand import Subcommand, VersionedOptions
 from txraft.cli.transfer import Transfer
 from txraft.cli.up import Up
@@ -15,6 +16,7 @@ class TxraftOptions(VersionedOptions):
     """The options before the command."""
 
     subCommands = [  # noqa: RUF012 - how Twisted has it
+        ["forget", None, Forget, "Let a node start anew whose disk is lost."],
         ["transfer", None, Transfer, "Make another node lead."],
         ["up", None, Up, "Start a whole cluster on this machine, to try it."],
     ]

@@ -130,16 +130,18 @@ class FilesOfUser(Service):
         """Give them away, as root, now that they are there."""
         for path in self._files:
             with suppress(OSError):  # then it is as without
-                self._give(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+                give_away(path, -1 if self._uid is None else self._uid, -1 if self._gid is None else self._gid)
 
-    def _give(self, descriptor: int) -> None:
-        """Give a file away, and nothing else: neither a device nor what the user linked there."""
-        try:
-            status = os.fstat(descriptor)
-            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-                os.fchown(descriptor, -1 if self._uid is None else self._uid, -1 if self._gid is None else self._gid)
-        finally:
-            os.close(descriptor)
+
+def give_away(path: Path, uid: int, gid: int) -> None:
+    """Give a file away, and nothing else: neither a device nor what the user linked there. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            os.fchown(descriptor, uid, gid)
+    finally:
+        os.close(descriptor)
 
 
 @define(eq=False)

@@ -285,6 +285,10 @@ class Node(Service):
         self._tell(self._raft.peer_lost, peer, self._clock.seconds())
         self._changes.happened()
 
+    def refused(self, error: TxraftError) -> None:
+        """Others know that this node has forgotten what it promised: nothing that it says may count (hazard S6)."""
+        self._fail(error)
+
     # Inputs
 
     def _ask(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

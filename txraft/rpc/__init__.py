@@ -15,6 +15,10 @@ campaign or a leader step down (hazard R18). Where one of the two connections is
 so nodes work that can be reached one way only. A newer connection from the same peer replaces the older: a peer that
 lost power never closed its old one.
 
+**A node that forgot is refused.** In the handshake, by `Hello` and `Met`, both sides say which directory they have and
+which start of it this is, and ask for what was drawn at the start that they have met. They are connected when both have
+written down what they met, which is once for each start of a node (`directories`; hazards S6, M7).
+
 **A snapshot's data go in chunks** beside the entries, a few in flight, each answered when it is written. After a lost
 connection they go on where they ended (`snapshot_transfer`; hazard S10). `InstallSnapshot` follows as a message.
 

@@ -1,9 +1,10 @@
-"""The AMP commands: one for each of Raft's messages, which ask for no answer, and eight that do: Hello, Ping, Propose,
-ReadBarrier, Transfer, and the three by which the data of a snapshot go over.
+"""The AMP commands: one for each of Raft's messages, which ask for no answer, and nine that do: Hello, Met, Ping,
+Propose, ReadBarrier, Transfer, and the three by which the data of a snapshot go over.
 
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
 
+import struct
 from typing import Any, ClassVar, Final
 
 from twisted.protocols import amp
@@ -14,6 +15,7 @@ from txraft.errors import (
     BadSnapshot,
     CommandFailed,
     HandshakeRefused,
+    MalformedMessage,
     NoSuchVoter,
     NotApplied,
     NotLeader,
@@ -21,9 +23,11 @@ from txraft.errors import (
     SnapshotFailed,
     Undecided,
 )
-from txraft.rpc.encoding import LongBytes, Number, PackedMessage, PackedSnapshotFile
+from txraft.interfaces import Incarnation
+from txraft.rpc.directories import Verdict
+from txraft.rpc.encoding import MAX_INTEGER, LongBytes, Number, PackedMessage, PackedSnapshotFile
 
-PROTOCOL_VERSION: Final = 4
+PROTOCOL_VERSION: Final = 5
 """Goes up whenever nodes of the old and the new version could misunderstand each other."""
 
 Arguments = list[tuple[bytes, amp.Argument]]
@@ -114,8 +118,47 @@ class VoterIds(amp.ListOf):
         return tuple(super().fromString(inString))  # type: ignore[no-untyped-call]  # the same
 
 
+class PackedIncarnation(amp.Argument):
+    """An Incarnation: 8 bytes, a number, 8 bytes."""
+
+    _FORMAT = struct.Struct(">8sQ8s")
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
+
+    def toString(self, inObject: Incarnation) -> bytes:
+        """Write one."""
+        return self._FORMAT.pack(inObject.directory, inObject.starts, inObject.start)
+
+    def fromString(self, inString: bytes) -> Incarnation:
+        """Read one. Raises MalformedMessage."""
+        try:
+            incarnation = Incarnation(*self._FORMAT.unpack(inString))
+        except struct.error as error:
+            raise MalformedMessage("an incarnation of another length") from error
+        if incarnation.starts > MAX_INTEGER:
+            raise MalformedMessage("a number is out of range")
+        return incarnation
+
+
+class VerdictName(amp.Argument):
+    """A Verdict, by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
+
+    def toString(self, inObject: Verdict) -> bytes:
+        """Write one."""
+        return inObject.name.encode()
+
+    def fromString(self, inString: bytes) -> Verdict:
+        """Read one. Raises ValueError or KeyError."""
+        return Verdict[inString.decode("ascii")]
+
+
 class Hello(amp.Command):
-    """The first command of the side that dialled. Nothing else may come before its answer, which is empty."""
+    """The first command of the side that dialled. It says which directory that has, and which start of the other it
+    knows, 0 for none; the answer says the same, and what was drawn at that start."""
 
     arguments: ClassVar[Arguments] = [
         (b"protocol_version", Number()),
@@ -123,6 +166,13 @@ class Hello(amp.Command):
         (b"voters", VoterIds()),
         (b"from_id", Number()),
         (b"to_id", Number()),
+        (b"incarnation", PackedIncarnation()),
+        (b"known", Number()),
+    ]
+    response: ClassVar[Arguments] = [
+        (b"incarnation", PackedIncarnation()),
+        (b"drawn", amp.String()),
+        (b"known", Number()),
     ]
     fatalErrors: ClassVar[dict[type[Exception], bytes]] = {HandshakeRefused: b"HANDSHAKE_REFUSED"}
 
@@ -137,6 +187,14 @@ class Hello(amp.Command):
             return {"protocol_version": version}
         arguments: dict[str, Any] = super().parseArguments(box, protocol)  # type: ignore[no-untyped-call]  # AMP has none
         return arguments
+
+
+class Met(amp.Command):
+    """What the side that dialled makes of the directory of the other, after the answer to Hello, and what it drew at
+    the start that the other knows; the answer is what the other makes of it. Nothing else may come before."""
+
+    arguments: ClassVar[Arguments] = [(b"drawn", amp.String()), (b"verdict", VerdictName())]
+    response: ClassVar[Arguments] = [(b"verdict", VerdictName())]
 
 
 _UNDECIDED: dict[type[Exception], bytes] = {
@@ -200,13 +258,16 @@ class FinishSnapshot(amp.Command):
 
 
 _ALL: Final[list[type[amp.Command]]] = [
-    *(Hello, Ping, Propose, ReadBarrier, Transfer),
+    *(Hello, Met, Ping, Propose, ReadBarrier, Transfer),
     *(OfferSnapshot, SnapshotChunk, FinishSnapshot),
     *COMMAND_OF.values(),
 ]
 COMMANDS: Final = {command.commandName: command for command in _ALL}
 """Everything that may be said, by its name on the wire."""
 
+
+HANDSHAKE: Final = frozenset({Hello, Met})
+"""What is said before anything else, and never again."""
 
 TRANSFER: Final = frozenset({OfferSnapshot, SnapshotChunk, FinishSnapshot})
 """What is said while a snapshot goes over."""

@@ -7,7 +7,7 @@ import attrs
 from attrs import frozen
 
 from txraft.core.messages import NodeId
-from txraft.interfaces import Identity
+from txraft.interfaces import Identity, Incarnation
 from txraft.rpc.amp_commands import PROTOCOL_VERSION
 from txraft.rpc.limited_log import shown
 
@@ -64,19 +64,24 @@ class Greeting:
     """In ascending order."""
     from_id: NodeId = -1
     to_id: NodeId = -1
+    incarnation: Incarnation | None = None
+    known: int = 0
+    """The start of the callee that the caller knows."""
 
     def shown(self) -> SimpleNamespace:
         """Each field as a line of the log may have it."""
         return SimpleNamespace(**{field.name: shown(getattr(self, field.name)) for field in attrs.fields(Greeting)})
 
 
-def greeting(here: Identity, peer: NodeId) -> Greeting:
-    """What the node `here` says to `peer`."""
-    return Greeting(PROTOCOL_VERSION, here.cluster_id, tuple(sorted(here.voters)), here.node_id, peer)
+def greeting(here: Identity, peer: NodeId, incarnation: Incarnation | None = None, known: int = 0) -> Greeting:
+    """What the node `here` says to `peer`, with its incarnation, and the start of `peer` that it knows."""
+    voters = tuple(sorted(here.voters))
+    return Greeting(PROTOCOL_VERSION, here.cluster_id, voters, here.node_id, peer, incarnation, known)
 
 
 def check(here: Identity, hello: Greeting) -> Refusal | None:
-    """Why the node `here` does not let the caller in, if it does not.
+    """Why the node `here` does not let the caller in, if it does not. What it makes of the caller's directory is
+    another question (`txraft.rpc.directories`).
 
     Nodes that disagree about who votes could elect two leaders at once, so they do not talk (hazard E14)."""
     ours = greeting(here, here.node_id)

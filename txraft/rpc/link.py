@@ -1,10 +1,11 @@
 """One connection to a peer: messages, questions and answers over AMP, whoever dialled.
 
-    connected ──Hello──> up: messages and questions, both ways ──> closed
-        └─────refused, late, anything else but Hello─────────────────^
+    connected ──Hello, Met──> up: messages and questions, both ways ──> closed
+        └──────refused, late, anything else but these─────────────────────^
 
-`Caller` dialled and says `Hello`, `Callee` answers it (`txraft.rpc.sides`); after that the two are the same. What is
-closed is closed for good: its owner does not use it any more, and what still comes in on it is not looked at.
+`Caller` dialled and says `Hello`, `Callee` answers it, and `Caller` ends the handshake (`txraft.rpc.sides`); after that
+the two are the same. What is closed is closed for good: its owner does not use it any more, and what still comes in on
+it is not looked at.
 """
 
 from abc import abstractmethod
@@ -28,9 +29,10 @@ from txraft.errors import (
     Undecided,
     Unreachable,
 )
-from txraft.interfaces import Identity, IPeerHandler
+from txraft.interfaces import Identity, Incarnation, IPeerHandler, IPeerMemory
 from txraft.rpc import amp_commands, message_boxes
 from txraft.rpc.boxes import MALFORMED, BoxProtocol
+from txraft.rpc.directories import Verdict, judge
 from txraft.rpc.handshake import Greeting
 from txraft.rpc.limited_log import shown
 from txraft.rpc.link_limits import LinkLimits, tune
@@ -52,6 +54,7 @@ class Owner(Protocol):
 
     reactor: IReactorTime
     identity: Identity
+    memory: IPeerMemory
     limits: LinkLimits
     handler: IPeerHandler
 
@@ -60,6 +63,12 @@ class Owner(Protocol):
 
     def link_up(self, link: "Link", peer: NodeId) -> None:
         """The handshake succeeded."""
+
+    def refuse(self, link: "Link", peer: NodeId, verdict: Verdict) -> None:
+        """This node refuses the directory that `peer` has."""
+
+    def refused(self, peer: NodeId, verdict: Verdict) -> None:
+        """`peer`, whose handshake was in order otherwise, refuses the directory that this node has."""
 
     def link_closed(self, link: "Link") -> None:
         """The link is of no more use. Called once; the transport may still be sending what was written."""
@@ -78,6 +87,10 @@ class Link(BoxProtocol):
     peer: NodeId | None = None
     """Who is on the other side; None until it is known."""
     up: bool = False
+    incarnation: Incarnation
+    """The peer's, once the link is up."""
+    _asked_about: Incarnation | None = None
+    """What was known of the peer when it was asked what it drew."""
     transport: Any
     """Several of Twisted's interfaces at once; None once the connection is lost."""
 
@@ -172,11 +185,13 @@ class Link(BoxProtocol):
         command = amp_commands.COMMANDS.get(box[amp.COMMAND])
         if command is None or command.requiresAnswer != (amp.ASK in box):
             raise MalformedMessage(f"there is no such command as {box[amp.COMMAND]!r}")
-        if self.up == (command is amp_commands.Hello):
-            raise MalformedMessage(f"{command.__name__} came {'again' if self.up else 'before Hello'}")
+        if self.up == (command in amp_commands.HANDSHAKE):
+            raise MalformedMessage(f"{command.__name__} came {'again' if self.up else 'before the handshake was over'}")
         arguments = command.parseArguments(box, self)
         if command is amp_commands.Hello:
             return self.greeted(Greeting(**arguments))
+        if command is amp_commands.Met:
+            return self.met(**arguments)
         if command is amp_commands.Ping:
             return succeed(amp.Box())
         if command in amp_commands.TRANSFER:
@@ -186,6 +201,17 @@ class Link(BoxProtocol):
     def greeted(self, hello: Greeting) -> Deferred[amp.AmpBox]:
         """The other side says Hello."""
         raise MalformedMessage(f"Hello came from node {hello.from_id}, which was called")
+
+    def met(self, drawn: bytes, verdict: Verdict) -> Deferred[amp.AmpBox]:
+        """The other side says what it drew at the start that is known, and what it makes of this node's directory."""
+        raise MalformedMessage(f"Met came, with {drawn!r} and {verdict.name}, and this side dialled")
+
+    def _judge(self, peer: NodeId, incarnation: Incarnation, drawn: bytes) -> Verdict | None:
+        """What to make of the peer's directory. None where that can't be said: what it was asked about was not the last
+        start any more that is known."""
+        if self.owner.memory.known(peer) not in (self._asked_about, incarnation):
+            return None
+        return judge(self._asked_about, incarnation, drawn)
 
     def message_received(self, message: Message) -> None:
         """The peer sent a message."""
@@ -262,9 +288,10 @@ class Link(BoxProtocol):
         self._deadline = self.owner.reactor.callLater(limits.handshake, self._late)
         self.owner.link_made(self)
 
-    def _become_up(self, peer: NodeId) -> None:
+    def _become_up(self, peer: NodeId, incarnation: Incarnation) -> None:
         self._no_deadline()
         self.peer = peer
+        self.incarnation = incarnation
         self.up = True
         self._receiver = SnapshotReceiver(peer, self.owner.handler)
         self.trust()

@@ -16,9 +16,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import AppendEntries, Message, NodeId
-from txraft.errors import Unreachable
-from txraft.interfaces import Identity, IPeerHandler, IPeers, SnapshotFile
+from txraft.errors import DirectoryRefused, Unreachable
+from txraft.interfaces import Identity, IPeerHandler, IPeerMemory, IPeers, SnapshotFile
 from txraft.rpc.dialling import Dialling, WatchedEndpoint
+from txraft.rpc.directories import Verdict
 from txraft.rpc.limited_log import LimitedLog
 from txraft.rpc.link import Link
 from txraft.rpc.link_limits import LinkLimits
@@ -33,7 +34,7 @@ _log = Logger()
 class Network:
     """A node's peers. Made before the node, which takes it as an argument, and started with the node:
 
-        network = Network(reactor, identity, endpoints, addresses, random)
+        network = Network(reactor, identity, memory, endpoints, addresses, random)
         node = ...(peers=network)
         network.start(node)
         listening_endpoint.listen(network.server_factory())
@@ -44,6 +45,7 @@ class Network:
 
     reactor: IReactorTime
     identity: Identity
+    memory: IPeerMemory
     endpoints: Mapping[NodeId, IStreamClientEndpoint]
     addresses: Mapping[NodeId, str]
     random: Random
@@ -175,7 +177,14 @@ class Network:
         self._strangers.pop(link, None)
 
     def link_up(self, link: Link, peer: NodeId) -> None:
-        """As Owner.link_up. A newer connection replaces the older."""
+        """As Owner.link_up. A newer connection replaces the older, and one of an earlier start of the peer is none of
+        the peer's any more, whichever way it goes: it may be that of a copy (hazard S6)."""
+        if self.memory.known(peer) != link.incarnation:  # one of a later start has come meanwhile
+            link.abort()
+            return
+        for other in (self._outgoing.get(peer), self._incoming.get(peer)):
+            if other is not None and other.incarnation != link.incarnation:
+                other.abort()
         ways, used = self._ways(link), self._link_to(peer)
         older = ways.get(peer)
         ways[peer] = link
@@ -191,6 +200,17 @@ class Network:
         else:
             self._comings.info(peer, "node {peer} has connected", peer=peer)
         self._tell_if_changed(peer, used)
+
+    def refuse(self, link: Link, peer: NodeId, verdict: Verdict) -> None:
+        """As Owner.refuse. The log has it once, whoever dialled."""
+        if isinstance(link, Caller):
+            self._give_up(link.peer)
+        line = "refused node {peer}: {what}; it ends, and its last line says what to do"
+        self._warnings.warn((peer, "directory"), line, peer=peer, what=verdict.logged)
+
+    def refused(self, peer: NodeId, verdict: Verdict) -> None:
+        """As Owner.refused: nothing that this node says may count any more."""
+        self.handler.refused(DirectoryRefused(verdict.told.format(by=peer)))
 
     def link_closed(self, link: Link) -> None:
         """As Owner.link_closed."""
@@ -222,9 +242,13 @@ class Network:
     def reject(self, link: Link, kind: object, line: str) -> None:
         """As Owner.reject."""
         if isinstance(link, Caller):
-            self._unwelcome.add(link.peer)
-            self._not_reached(link.peer)
+            self._give_up(link.peer)
         self.complain(link, kind, line)
+
+    def _give_up(self, peer: NodeId) -> None:
+        """Dialling it again at once would not help."""
+        self._unwelcome.add(peer)
+        self._not_reached(peer)
 
     def _ways(self, link: Link) -> dict[NodeId, Link]:
         return self._outgoing if isinstance(link, Caller) else self._incoming

@@ -1,13 +1,18 @@
 """The two sides of a connection, which differ until the handshake is over: who dialled, and who was dialled."""
 
+from typing import Any
+
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from txraft.core.messages import NodeId
-from txraft.errors import HandshakeRefused
+from txraft.errors import HandshakeRefused, MalformedMessage
+from txraft.interfaces import Incarnation
 from txraft.rpc import amp_commands
+from txraft.rpc.boxes import MALFORMED
+from txraft.rpc.directories import Verdict
 from txraft.rpc.handshake import Greeting, check, greeting
 from txraft.rpc.limited_log import shown
 from txraft.rpc.link import Link, Owner
@@ -30,12 +35,47 @@ class Caller(Link):
     def connectionMade(self) -> None:
         """Say Hello."""
         super().connectionMade()
-        hello = attrs.asdict(greeting(self.owner.identity, self.peer))
-        asked = self.call(amp_commands.Hello, **hello)
-        asked.addCallbacks(lambda _: self._become_up(self.peer), self._refused)
+        self._asked_about = self.owner.memory.known(self.peer)
+        known = 0 if self._asked_about is None else self._asked_about.starts
+        hello = greeting(self.owner.identity, self.peer, self.owner.memory.own, known)
+        asked = self.call(amp_commands.Hello, **attrs.asdict(hello, recurse=False))
+        asked.addCallbacks(lambda answer: self._answered(**answer), self._refused)
+
+    def _answered(self, incarnation: Incarnation, drawn: bytes, known: int) -> None:
+        """Say what is made of the other's directory: at once where it is refused, else when it is known durably."""
+        if self.closed:
+            return
+        memory = self.owner.memory
+        verdict = self._judge(self.peer, incarnation, drawn)
+        answer = {"drawn": memory.drawn_at(known), "verdict": verdict}
+        if verdict is None:
+            self.abort()
+        elif verdict is Verdict.WELCOME:
+            met = memory.meet(self.peer, incarnation)
+            met.addCallbacks(lambda _: self._say_met(incarnation, answer), lambda _: self.abort())
+        else:
+            self.call(amp_commands.Met, **answer).addErrback(lambda _: None)
+            self.owner.refuse(self, self.peer, verdict)
+            self.close()
+
+    def _say_met(self, incarnation: Incarnation, answer: dict[str, Any]) -> None:
+        if not self.closed:
+            asked = self.call(amp_commands.Met, **answer)
+            asked.addCallbacks(lambda theirs: self._met(incarnation, **theirs), self._refused)
+
+    def _met(self, incarnation: Incarnation, verdict: Verdict) -> None:
+        if self.closed:
+            return
+        if verdict is Verdict.WELCOME:
+            self._become_up(self.peer, incarnation)
+        else:
+            self.close()
+            self.owner.refused(self.peer, verdict)
 
     def _refused(self, failure: Failure) -> None:
-        if not self.closed:
+        if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
+            self.malformed(failure.value)
+        elif not self.closed:
             reason = shown(failure.getErrorMessage(), 200)
             self.owner.reject(self, "refused", f"node {self.peer} at {self._address} refused this node: {reason}")
             self.close()
@@ -54,6 +94,9 @@ class Callee(Link):
         """`address` is where the other side calls from."""
         super().__init__(owner)
         self._address = address
+        self._greeted = False
+        self._caller: Greeting | None = None
+        """What the caller said, until it says Met."""
 
     @property
     def name(self) -> str:
@@ -62,13 +105,56 @@ class Callee(Link):
 
     def greeted(self, hello: Greeting) -> Deferred[amp.AmpBox]:
         """Let the caller in, or refuse it; the deadline of the handshake sees to it that a refused caller goes."""
+        if self._greeted:
+            raise MalformedMessage("Hello came again")
+        self._greeted = True
         identity = self.owner.identity
         refusal = check(identity, hello)
         if refusal is None:
-            self._become_up(hello.from_id)
-            return succeed(amp.Box())
+            return succeed(self._ask_back(hello))
         kind = refusal, hello.from_id if hello.from_id in identity.voters else None
         self.owner.reject(self, kind, f"refused {self.name}, which {refusal.describe(identity, hello)}")
         self._finish()
         code = amp_commands.Hello.fatalErrors[HandshakeRefused]
         return fail(amp.RemoteAmpError(code, refusal.told, fatal=True))
+
+    def _ask_back(self, hello: Greeting) -> amp.AmpBox:
+        memory = self.owner.memory
+        self._caller, self._asked_about = hello, memory.known(hello.from_id)
+        known = 0 if self._asked_about is None else self._asked_about.starts
+        answer = {"incarnation": memory.own, "drawn": memory.drawn_at(hello.known), "known": known}
+        return _answer(amp_commands.Hello, answer)
+
+    def met(self, drawn: bytes, verdict: Verdict) -> Deferred[amp.AmpBox]:
+        """The caller has made up its mind. Who is refused here has no say on who is refused there
+        (`txraft.rpc.directories`)."""
+        hello, self._caller = self._caller, None
+        if hello is None or hello.incarnation is None:
+            raise MalformedMessage("Met came, and no Hello before it")
+        peer, incarnation, memory = hello.from_id, hello.incarnation, self.owner.memory
+        ours = self._judge(peer, incarnation, drawn)
+        if ours is None:
+            self.abort()
+        elif ours is not Verdict.WELCOME:
+            self.owner.refuse(self, peer, ours)
+            self._finish()
+        elif verdict is not Verdict.WELCOME:
+            self.close()
+            self.owner.refused(peer, verdict)
+        else:
+            return memory.meet(peer, incarnation).addCallbacks(self._let_in, self._give_up, (hello,))
+        return succeed(_answer(amp_commands.Met, {"verdict": ours or Verdict.WELCOME}))
+
+    def _let_in(self, _: None, hello: Greeting) -> amp.AmpBox:
+        if not self.closed and hello.incarnation is not None:
+            self._become_up(hello.from_id, hello.incarnation)
+        return _answer(amp_commands.Met, {"verdict": Verdict.WELCOME})
+
+    def _give_up(self, _: Failure) -> amp.AmpBox:
+        self.abort()
+        return amp.Box()
+
+
+def _answer(command: type[amp.Command], answer: dict[str, Any]) -> amp.AmpBox:
+    box: amp.AmpBox = command.makeResponse(answer, None)
+    return box

@@ -18,7 +18,8 @@ The rooms, from the bottom up:
 
 - `merging`    several saves made one, so that a group costs one transaction
 - `directory`  a data directory that outlasts a power cut, and the lock on it
-- `identity`   whose a directory is, and what becomes of a configuration that says otherwise
+- `identity`   whose a directory is, which of them it is, and what becomes of a configuration that says otherwise
+- `forgetting`  lifts what a node knows of another's directory
 - `durable`    the record of what is known to be on the disk
 - `raft_rows`  the tables of the SQLite file and their checksums; `raft_reading` checks and reads them
 - `raft_file`  the SQLite file: how it is made and written. Blocks
@@ -52,6 +53,10 @@ What holds:
   say that all is well (hazard S1). The node ends. Started again, it reads what is really there.
 - Checkpoints are called, never left to SQLite, which swallows their errors; one that fails ends the node as any other
   write does (hazard S16). Nothing but `start` opens a file (hazard S19).
+- What is drawn at a start of a node is durable before `load` is over, so before anybody hears of it; and whom the node
+  met is before it takes part in anything with them (`IPeerMemory`). By that a directory that forgot is told from the
+  one that promised (hazards S6, M7). Both are in `raft.sqlite`. A bit that flips in its `-wal` can hide only the
+  latest meeting, until the next checkpoint.
 - Between `load` and `start` no connection and no thread exists: a process that becomes a daemon forks there,
   and an SQLite connection does not cross a fork. The lock does.
 """

@@ -2,29 +2,66 @@
 
 The members of a cluster are what it was started with. A file that names others is refused, not obeyed: nodes of which
 some obey it elect two leaders and acknowledge two histories (hazard E14).
+
+A directory is told from another that had its place by the bits that were drawn when it was made. It is told from its
+own copies by its starts: at each, bits are drawn and written down before anybody hears of them, and all of them are
+kept. The others remember the last start that they met (`IPeerMemory`), and ask what was drawn at it. A copy from before
+that start does not know, however often it is started itself, and of two that are started later, one is met first
+(hazards S6, M7; `txraft.rpc.directories`).
 """
 
 from pathlib import Path
 from zlib import crc32
 
+from attrs import frozen
+
+from txraft.core.messages import NodeId
 from txraft.errors import WrongDirectory
-from txraft.interfaces import Identity
+from txraft.interfaces import Identity, Incarnation
 from txraft.storage.snapshot_columns import ids_in, shown
 
-
-def columns_of(identity: Identity) -> tuple[int, str, str, int]:
-    """Node id, cluster id, voters, and the CRC-32 of all three."""
-    voters = shown(identity.voters)
-    checksum = crc32(f"{identity.node_id}\n{identity.cluster_id}\n{voters}".encode())
-    return identity.node_id, identity.cluster_id, voters, checksum
+BITS = 8
+"""Bytes that are drawn for a directory and for a start."""
 
 
-def identity_of(node_id: int, cluster_id: str, voters: str, checksum: int) -> Identity | None:
-    """The identity that was stored as these columns; None where they are not what was stored.
+@frozen
+class History:
+    """What was drawn for a directory."""
+
+    directory: bytes
+    starts: bytes = b""
+    """At each start, in their order: 8 bytes a start, so even one that is started again every 5 s has 1 MB a week."""
+
+    def drawn_at(self, starts: int) -> bytes:
+        """As IPeerMemory."""
+        return self.starts[BITS * (starts - 1) :][:BITS] if starts > 0 else b""
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """As of the last start."""
+        return Incarnation(self.directory, len(self.starts) // BITS, self.starts[-BITS:])
+
+
+def columns_of(identity: Identity, history: History) -> tuple[int, str, str, bytes, bytes, int]:
+    """Node id, cluster id, voters, the bits of the directory and of its starts, and the CRC-32 of all."""
+    names = (identity.node_id, identity.cluster_id, shown(identity.voters))
+    bits = (history.directory, history.starts)
+    return *names, *bits, crc32(b"".join(bits), crc32("\n".join(map(str, names)).encode()))
+
+
+def identity_of(
+    node_id: int, cluster_id: str, voters: str, directory: bytes, starts: bytes, checksum: int
+) -> tuple[Identity, History] | None:
+    """What was stored as these columns; None where they are not what was stored.
 
     May raise anything where a column is of another type."""
-    identity = Identity(node_id, cluster_id, ids_in(voters))
-    return identity if columns_of(identity) == (node_id, cluster_id, voters, checksum) else None
+    found = Identity(node_id, cluster_id, ids_in(voters)), History(directory, starts)
+    return found if columns_of(*found) == (node_id, cluster_id, voters, directory, starts, checksum) else None
+
+
+def checksum_of_peer(peer: NodeId, incarnation: Incarnation) -> int:
+    """CRC-32 of what is remembered of a peer."""
+    return crc32(b"%d %d %b%b" % (peer, incarnation.starts, incarnation.directory, incarnation.start))
 
 
 def require_same(directory: Path, found: Identity, given: Identity, named: bool) -> None:

@@ -1,4 +1,4 @@
-"""The simple twin of `SQLiteStorage`: a list. For tests and simulation."""
+"""The simple twin of `SQLiteStorage`: a list, and a dictionary of peers. For tests and simulation."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import implementer
 
 from txraft.core.configuration import Snapshot
-from txraft.core.messages import Entry
+from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import Save, TermAndVote
-from txraft.interfaces import IStorage, Stored
+from txraft.interfaces import Incarnation, IPeerMemory, IStorage, Stored
+from txraft.storage.identity import BITS, History
 from txraft.storage.merging import require_no_gap, require_stored
 
 
@@ -36,6 +37,34 @@ class MemoryDisk:
         if self.log_start is not None and index == self.start:
             return self.log_start.term
         return self.entries[index - self.start - 1].term if self.start < index <= self.last_index else None
+
+
+@implementer(IPeerMemory)
+@define(eq=False)
+class PeersInMemory:
+    """An `IPeerMemory` that is durable at once."""
+
+    history: History = field(factory=lambda: History(bytes(BITS), bytes(BITS)))
+    """This node's."""
+    peers: dict[NodeId, Incarnation] = field(factory=dict)
+
+    @property
+    def own(self) -> Incarnation:
+        """As IPeerMemory."""
+        return self.history.incarnation
+
+    def drawn_at(self, starts: int) -> bytes:
+        """As IPeerMemory."""
+        return self.history.drawn_at(starts)
+
+    def known(self, peer: NodeId) -> Incarnation | None:
+        """As IPeerMemory."""
+        return self.peers.get(peer)
+
+    def meet(self, peer: NodeId, incarnation: Incarnation) -> "Deferred[None]":
+        """Has already fired."""
+        self.peers[peer] = incarnation
+        return succeed(None)
 
 
 @implementer(IStorage)

@@ -6,18 +6,21 @@ work it does. So a write is as few statements as can be: many rows each, and `ex
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
+from attrs import evolve
+
 from txraft import wal
 from txraft.core.configuration import Snapshot
+from txraft.core.messages import NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError, TxraftError, WriteFailed
-from txraft.interfaces import Identity, Stored
+from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
-from txraft.storage.identity import require_same
+from txraft.storage.identity import BITS, History, require_same
 from txraft.storage.merging import require_no_gap, require_stored
 from txraft.storage.raft_reading import (
     Contents,
@@ -32,9 +35,12 @@ from txraft.storage.raft_rows import (
     FORMAT,
     TABLES,
     Statement,
+    delete_peer,
     insert_entries,
     insert_identity,
+    write_peer,
     write_start,
+    write_start_of_node,
     write_vote,
 )
 from txraft.values import value_class
@@ -71,11 +77,18 @@ class _Log:
 class RaftFile:
     """The file at `path`. `load` is called once and leaves nothing open; the calls after it all come from one thread.
 
-    `identity` is the configuration's until `load` has read what the disk has. `named` says whether its cluster id is a
-    name, which has to be that of the disk. `connect`, with which the file is written, is for tests."""
+    `identity` is the configuration's until `load` has read what the disk has; without one, the file is there, and is
+    taken for whose it says that it is. `named` says whether its cluster id is a name, which has to be that of the disk.
+    `connect`, with which the file is written, is for tests."""
 
-    def __init__(self, path: Path, identity: Identity, named: bool, connect: Connect = connect) -> None:
-        self.identity = identity
+    identity: Identity
+    history: History
+    """After `load`: what was drawn for the directory and its starts."""
+    peers: Mapping[NodeId, Incarnation]
+    """After `load`: which directories the other nodes had."""
+
+    def __init__(self, path: Path, identity: Identity | None, named: bool, connect: Connect = connect) -> None:
+        self._given = identity
         self._path = path
         self._named = named
         self._connect = connect
@@ -100,8 +113,8 @@ class RaftFile:
         if os.path.lexists(journal := f"{self._path}-journal"):
             raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
         try:
-            if not self._path.exists():
-                self._create()
+            if self._given is not None and not self._path.exists():
+                self._create(self._given)
             contents = self._read()
         except TxraftError:
             raise
@@ -117,11 +130,23 @@ class RaftFile:
             raise StorageError(f"cannot use {self._path}: {error.strerror}; see to the disk and its room") from error
         except Exception as error:  # a bit that flipped has made something else of a value
             raise self._corrupt(error) from error
-        stored = contents.stored
+        stored, self.peers = contents.stored, contents.peers
         start = 0 if stored.log_start is None else stored.log_start.index
         self._saves = contents.saves
         self._log = _Log(start, contents.seed, start + len(stored.entries), contents.checksum)
         return stored
+
+    def count_start(self) -> None:
+        """After `load`: a node starts, and others may hear of it when this is done: it is durable then. Nothing is open
+        afterwards. Raises StorageError."""
+        self.history = evolve(self.history, starts=self.history.starts + os.urandom(BITS))
+        try:
+            with closing(connect_to_read(self._path)) as guard, closing(self._connect(self._path)) as connection:
+                guard.execute("PRAGMA user_version").fetchall()  # the last to close, so SQLite checkpoints nothing
+                connection.execute(*write_start_of_node(self.identity, self.history))
+                wal.checkpoint(connection, "TRUNCATE")
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot write {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
 
     def open(self) -> None:
         """Open everything that `write` needs (hazard S19), and checkpoint what is there. Raises WriteFailed."""
@@ -156,6 +181,22 @@ class RaftFile:
         self._not_checkpointed += 2 * wal.PAGE_SIZE + sum(ROW_SIZE + len(entry.data) for entry in save.entries)
         self._not_checkpointed += DELETED_SIZE * (log.start - self._log.start)
         self._log = log
+
+    def meet(self, peer: NodeId, incarnation: Incarnation) -> None:
+        """Keep, durably, which directory a peer has. Raises WriteFailed."""
+        self._write_of_peers(write_peer(peer, incarnation))
+
+    def forget(self, peer: NodeId) -> None:
+        """Keep nothing of a peer any more, durably. Raises WriteFailed."""
+        self._write_of_peers(delete_peer(peer))
+
+    def _write_of_peers(self, statement: Statement) -> None:
+        assert self._connection is not None
+        try:
+            self._connection.execute(*statement)
+        except sqlite3.Error as error:
+            raise self._cannot_write(error) from error
+        self._not_checkpointed += 2 * wal.PAGE_SIZE
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -201,7 +242,7 @@ class RaftFile:
             path = self._durable.path
             raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
 
-    def _create(self) -> None:
+    def _create(self, identity: Identity) -> None:
         """Make the file under another name, whole, then give it its own. What is durable in it is said first.
 
         It has its journal mode from here on: SQLite keeps a rollback journal while it changes the mode, and `_read`,
@@ -220,7 +261,7 @@ class RaftFile:
             connection.execute("BEGIN IMMEDIATE")
             for table in TABLES.values():
                 connection.execute(table)
-            connection.execute(*insert_identity(self.identity))
+            connection.execute(*insert_identity(identity, History(os.urandom(BITS))))
             connection.execute(*write_vote(TermAndVote(0, None), save=0))
             connection.execute(*write_start(None, seed=0, save=0))
             connection.execute("COMMIT")
@@ -230,9 +271,10 @@ class RaftFile:
 
     def _read(self) -> Contents:
         with closing(connect_to_read(self._path)) as connection:
-            found = read_identity(connection)
-            require_same(self._path.parent, found, self.identity, self._named)
-            self.identity = found
+            identity, history = read_identity(connection)
+            if self._given is not None:
+                require_same(self._path.parent, identity, self._given, self._named)
+            self.identity, self.history = identity, history
             contents = read_contents(connection)
         require_durable(contents.saves, self._durable.read())
         return contents

@@ -6,7 +6,7 @@ as it was written is `Damage`, and no entry after the place is used.
 
 import sqlite3
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import le
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from typing import Any
 from attrs import frozen
 
 from txraft.core.configuration import Snapshot
-from txraft.core.messages import Entry, EntryKind
+from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import TermAndVote
-from txraft.interfaces import Identity, Stored
+from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.durable import SaveNumbers
-from txraft.storage.identity import identity_of
+from txraft.storage.identity import History, checksum_of_peer, identity_of
 from txraft.storage.raft_rows import FORMAT, TABLES, checksum_of_start, checksum_of_vote, checksums_of_entries
 from txraft.storage.snapshot_columns import snapshot_of
 
@@ -47,6 +47,8 @@ class Contents:
     checksum: int
     """The last entry's; the seed where there is none."""
     saves: SaveNumbers
+    peers: Mapping[NodeId, Incarnation]
+    """Which directories the other nodes have, as far as they were met."""
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
@@ -55,8 +57,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
-def read_identity(connection: sqlite3.Connection) -> Identity:
-    """Whose the file is. Raises Damage, OtherFormat, or what SQLite raises."""
+def read_identity(connection: sqlite3.Connection) -> tuple[Identity, History]:
+    """Whose the file is, and how often it was started. Raises Damage, OtherFormat, or what SQLite raises."""
     row = connection.execute("SELECT format FROM identity").fetchone()
     if row is None:
         raise Damage("it does not say whose it is")
@@ -67,10 +69,11 @@ def read_identity(connection: sqlite3.Connection) -> Identity:
     tables = dict(connection.execute("SELECT name, sql FROM sqlite_schema"))
     if tables != TABLES:
         raise Damage("its tables are not those that were made")
-    identity = identity_of(*connection.execute("SELECT node_id, cluster_id, voters, checksum FROM identity").fetchone())
-    if identity is None:
+    _, *columns = connection.execute("SELECT * FROM identity").fetchone()
+    found = identity_of(*columns)
+    if found is None:
         raise Damage("what it says of whose it is does not match its checksum")
-    return identity
+    return found
 
 
 def read_contents(connection: sqlite3.Connection) -> Contents:
@@ -82,7 +85,8 @@ def read_contents(connection: sqlite3.Connection) -> Contents:
     start, seed, start_save = _read_start(connection)
     entries, checksum, last_save = _read_entries(connection, start, seed)
     saves = SaveNumbers(vote_save, log=max(start_save, last_save))
-    return Contents(Stored(term_and_vote, tuple(entries), start), seed, checksum, saves)
+    stored = Stored(term_and_vote, tuple(entries), start)
+    return Contents(stored, seed, checksum, saves, _read_peers(connection))
 
 
 def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
@@ -156,6 +160,16 @@ def _wrong_entry(rows: Sequence[tuple[Any, ...]], last_index: int, last_term: in
             return Damage(f"entry {index} is of kind {kind}, which does not exist")
         last_index, last_term, before = index, term, checksum
     raise AssertionError("each of these entries is right")
+
+
+def _read_peers(connection: sqlite3.Connection) -> dict[NodeId, Incarnation]:
+    peers = {}
+    for peer, *columns, checksum in connection.execute("SELECT * FROM peers"):
+        incarnation = Incarnation(*columns)
+        if not _matches(checksum, checksum_of_peer, peer, incarnation):
+            raise Damage(f"what it says of the directory of node {peer} does not match its checksum")
+        peers[peer] = incarnation
+    return peers
 
 
 def _matches(checksum: object, compute: Callable[..., object], *columns: Any) -> bool:

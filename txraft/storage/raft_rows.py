@@ -15,13 +15,14 @@ from typing import TypeAlias
 from zlib import crc32
 
 from txraft.core.configuration import Snapshot
-from txraft.core.messages import Entry
+from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import TermAndVote
-from txraft.interfaces import Identity
-from txraft.storage import identity as identities
+from txraft.interfaces import Identity, Incarnation
+from txraft.storage.identity import History, checksum_of_peer
+from txraft.storage.identity import columns_of as columns_of_identity
 from txraft.storage.snapshot_columns import columns_of
 
-FORMAT = 3
+FORMAT = 4
 
 ROWS_PER_STATEMENT = 500
 """Six parameters a row; SQLite takes 32,766 (999 before 3.32 of 2020)."""
@@ -29,6 +30,10 @@ ROWS_PER_STATEMENT = 500
 TABLES = {
     "identity": """CREATE TABLE identity (
     format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL, voters TEXT NOT NULL,
+    directory BLOB NOT NULL, starts BLOB NOT NULL, checksum INTEGER NOT NULL
+)""",
+    "peers": """CREATE TABLE peers (
+    id INTEGER PRIMARY KEY, directory BLOB NOT NULL, starts INTEGER NOT NULL, start BLOB NOT NULL,
     checksum INTEGER NOT NULL
 )""",
     "term_and_vote": """CREATE TABLE term_and_vote (
@@ -82,9 +87,26 @@ def checksum_of_start(index: int, term: int, voters: str, outgoing: str, learner
     return crc32(members.encode(), crc32(_START.pack(index, term, seed, save)))
 
 
-def insert_identity(identity: Identity) -> Statement:
+def insert_identity(identity: Identity, history: History) -> Statement:
     """Say whose the file is."""
-    return "INSERT INTO identity VALUES (?, ?, ?, ?, ?)", (FORMAT, *identities.columns_of(identity))
+    return "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?)", (FORMAT, *columns_of_identity(identity, history))
+
+
+def write_start_of_node(identity: Identity, history: History) -> Statement:
+    """A node starts. The rest of its identity stays as it is."""
+    *_, starts, checksum = columns_of_identity(identity, history)
+    return "UPDATE identity SET starts = ?, checksum = ?", (starts, checksum)
+
+
+def write_peer(peer: NodeId, incarnation: Incarnation) -> Statement:
+    """Take the place of what is known of a peer."""
+    columns = (peer, incarnation.directory, incarnation.starts, incarnation.start)
+    return "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?, ?)", (*columns, checksum_of_peer(peer, incarnation))
+
+
+def delete_peer(peer: NodeId) -> Statement:
+    """Know nothing of a peer any more."""
+    return "DELETE FROM peers WHERE id = ?", (peer,)
 
 
 def write_vote(value: TermAndVote, save: int) -> Statement:

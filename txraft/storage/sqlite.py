@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txraft.core.messages import NodeId
 from txraft.core.ready import Save
 from txraft.errors import StorageError, WriteFailed
-from txraft.interfaces import Identity, IStorage, IWorker, Stored
+from txraft.interfaces import Identity, Incarnation, IPeerMemory, IStorage, IWorker, Stored
 from txraft.storage.bulk_checkpoint import BulkCheckpoint
 from txraft.storage.directory import DirectoryLock, make_directory
 from txraft.storage.merging import merge
@@ -20,10 +21,10 @@ from txraft.storage.raft_file import Connect, RaftFile, connect
 OnFailure: TypeAlias = Callable[[StorageError], object]
 
 
-@implementer(IStorage)
+@implementer(IStorage, IPeerMemory)
 class SQLiteStorage:
-    """An `IStorage` in `directory`, which is made where it does not exist. `worker` is its owner's to stop, after
-    `close` has fired; others may use it too.
+    """An `IStorage`, and an `IPeerMemory`, in `directory`, which is made where it does not exist. `worker` is its
+    owner's to stop, after `close` has fired; others may use it too.
 
     `identity` is whose the directory becomes, where it is new; one that is not has to be that node's, with the same
     voters. A cluster id that is on disk already counts and may differ, unless it was `named`. `connect` is for tests.
@@ -36,6 +37,9 @@ class SQLiteStorage:
         self._file = RaftFile(directory / "raft.sqlite", identity, named, connect)
         self._lock = DirectoryLock(directory)
         self._worker = worker
+        # What is known of the peers, and what of that is durable.
+        self._known: dict[NodeId, Incarnation] = {}
+        self._durable: dict[NodeId, Incarnation] = {}
         # These two belong to the worker's thread, as does the file after `load`.
         self._opened = False
         self._ended: str | None = None
@@ -51,19 +55,31 @@ class SQLiteStorage:
         """After `load`: whose the directory is."""
         return self._file.identity
 
+    @property
+    def own(self) -> Incarnation:
+        """After `load`, as IPeerMemory."""
+        return self._file.history.incarnation
+
+    def drawn_at(self, starts: int) -> bytes:
+        """After `load`, as IPeerMemory."""
+        return self._file.history.drawn_at(starts)
+
     def load(self) -> Stored:
-        """Take the directory's lock, then read and check everything. Blocks. No connection is open afterwards, so the
-        process may fork.
+        """Take the directory's lock, read and check everything, and count this start. Blocks. No connection is open
+        afterwards, so the process may fork.
 
         Raises DirectoryLocked, WrongDirectory, CorruptLog, or StorageError where the directory cannot be used; the
         lock is then free again."""
         make_directory(self._directory)
         self._lock.acquire()
         try:
-            return self._file.load()
+            stored = self._file.load()
+            self._file.count_start()
         except BaseException:
             self._lock.release()
             raise
+        self._known, self._durable = dict(self._file.peers), dict(self._file.peers)
+        return stored
 
     def unlock(self) -> None:
         """After `load`, in place of everything else: another may have the directory."""
@@ -90,7 +106,27 @@ class SQLiteStorage:
         all the same."""
         return Deferred.fromCoroutine(self._stop())
 
+    def known(self, peer: NodeId) -> Incarnation | None:
+        """As IPeerMemory."""
+        return self._known.get(peer)
+
+    def meet(self, peer: NodeId, incarnation: Incarnation) -> "Deferred[None]":
+        """As IPeerMemory. Where it cannot be written, the node ends, as by any other write that fails."""
+        self._known[peer] = incarnation
+        if self._durable.get(peer) == incarnation:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._keep(peer, incarnation))
+
     # On the reactor's thread
+
+    async def _keep(self, peer: NodeId, incarnation: Incarnation) -> None:
+        try:
+            await self._worker.run(self._meet, peer, incarnation)
+        except Exception:
+            if not self._closing:
+                self._fail(Failure())
+            raise
+        self._durable[peer] = incarnation
 
     def _saved(self, is_checkpoint_due: bool) -> None:
         is_wanted = is_checkpoint_due and self._checkpoint is None and not self._closing
@@ -138,6 +174,11 @@ class SQLiteStorage:
             self._open()
             self._file.write(merge(saves))
         return self._file.is_checkpoint_due
+
+    def _meet(self, peer: NodeId, incarnation: Incarnation) -> None:
+        with self._ending():
+            self._open()
+            self._file.meet(peer, incarnation)
 
     def _copy_rest(self) -> None:
         with self._ending():

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from txraft.core.messages import Message, NodeId
-from txraft.errors import Unreachable
+from txraft.errors import TxraftError, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class Arrivals:
     def peer_lost(self, peer: NodeId) -> None:
         """As IPeerHandler."""
         self._machine.node.peer_lost(peer)
+
+    def refused(self, error: TxraftError) -> None:
+        """As IPeerHandler."""
+        self._machine.node.refused(error)
 
     def propose(self, command: bytes) -> "Deferred[bytes]":
         """As IPeerHandler."""

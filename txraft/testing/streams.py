@@ -19,6 +19,7 @@ from zope.interface import implementer
 from txraft.core.messages import NodeId
 from txraft.interfaces import Identity, IPeerHandler
 from txraft.rpc import Network
+from txraft.storage.memory import PeersInMemory
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import AGAIN, Links, Station
 
@@ -191,7 +192,7 @@ class Streams:
         identity = Identity(self.station.id, "simulation", frozenset(self.stations))
         dials = {peer: Dial(self, peer) for peer in self.stations if peer != self.station.id}
         addresses = {peer: f"node {peer}'s" for peer in dials}
-        self.peers = Network(self.process, identity, dials, addresses, self.random)
+        self.peers = Network(self.process, identity, PeersInMemory(), dials, addresses, self.random)
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and listen."""

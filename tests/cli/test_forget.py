@@ -1,0 +1,121 @@
+"""`txraft forget`, on directories that nodes have left."""
+
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.storage.disk import IDENTITY, storage_in
+from txraft.cli import main
+from txraft.cli.forget import give_to_its_owner
+from txraft.interfaces import Incarnation
+
+PEER = Incarnation(b"itsfiles", 3, b"itsstart")
+
+
+class ForgetTests(SynchronousTestCase):
+    """Which directory is meant, and what comes of it (hazard S6)."""
+
+    def setUp(self) -> None:
+        """Nodes 0 and 1 have met node 2."""
+        self.data = Path(self.mktemp())
+        for id in (0, 1):
+            storage = storage_in(self.data / str(id), evolve(IDENTITY, node_id=id))
+            storage.load()
+            self.successResultOf(storage.meet(2, PEER))
+            self.successResultOf(storage.close())
+
+    def known(self, id: int) -> Incarnation | None:
+        """What node `id` knows of node 2."""
+        storage = storage_in(self.data / str(id), evolve(IDENTITY, node_id=id))
+        storage.load()
+        self.successResultOf(storage.close())
+        return storage.known(2)
+
+    def run_main(self, data: Path, lost: int = 2) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error."""
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
+            status = main(["forget", "--data-dir", str(data), "--id", str(lost)])
+        return status, output.getvalue(), errors.getvalue()
+
+    def test_a_node_s_own_directory(self) -> None:
+        """That node forgets, the other does not; again, there is nothing to do."""
+        status, output, errors = self.run_main(self.data / "1")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertEqual(output, "node 1 has forgotten node 2, and lets it in with whatever directory it has next\n")
+        self.assertEqual((self.known(0), self.known(1)), (PEER, None))
+        status, output, errors = self.run_main(self.data / "1")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertEqual(output, "node 1 remembers nothing of node 2, so there was nothing to forget\n")
+
+    def test_as_the_node_is_started(self) -> None:
+        """Where one node has its directory there, or the lost one beside it."""
+        self.assertEqual(self.run_main(self.data, lost=1)[0], 0)
+        (self.data / "1").rename(self.data / "elsewhere")
+        self.assertEqual(self.run_main(self.data)[0], 1)
+        (self.data / "elsewhere").rename(self.data.with_name("elsewhere"))
+        self.assertEqual(self.run_main(self.data)[0], 0)
+        self.assertIsNone(self.known(0))
+
+    def test_several_nodes(self) -> None:
+        """One of them has to be named."""
+        status, output, errors = self.run_main(self.data)
+        self.assertEqual((status, output), (1, ""))
+        self.assertIn(f"give one of them as --data-dir: {self.data / '0'}, {self.data / '1'}\n", errors)
+        self.assertEqual((self.known(0), self.known(1)), (PEER, PEER))
+
+    def test_refused(self) -> None:
+        """One line, and nothing has changed."""
+        running = storage_in(self.data / "1", evolve(IDENTITY, node_id=1))
+        running.load()
+        nothing = Path(self.mktemp())
+        for data, lost, part in (
+            (self.data / "1", 2, "is in use by process"),
+            (self.data / "0", 0, "node 0, which can forget any of the nodes 1, 2, and not node 0"),
+            (self.data / "0", 7, "and not node 7"),
+            (nothing, 2, f"cannot use {nothing}: No such file or directory"),
+        ):
+            status, output, errors = self.run_main(data, lost)
+            self.assertEqual((status, output, errors.count("\n")), (1, "", 1))
+            self.assertIn(part, errors)
+            self.assertTrue(errors.startswith("txraft: "))
+        running.unlock()
+        self.assertFalse(nothing.exists())
+        self.assertEqual((self.known(0), self.known(1)), (PEER, PEER))
+
+    def test_the_lost_one_s(self) -> None:
+        """Beside which there is none."""
+        (self.data / "0").rename(self.data.with_name("elsewhere"))
+        self.assertIn(f"{self.data} has no directory of a node but of node 1", self.run_main(self.data, lost=1)[2])
+
+    def test_command_line(self) -> None:
+        """What is missing is said."""
+        for words, part in (
+            ([], "--id is missing"),
+            (["--id", "x"], "--id takes a whole number"),
+            (["--id", "1", "--data-dir", ""], "--data-dir is empty"),
+            (["1"], "write --id 1"),
+        ):
+            with redirect_stderr(StringIO()) as errors:
+                self.assertEqual(main(["forget", *words]), 2)
+            self.assertIn(part, errors.getvalue())
+
+    def test_as_root(self) -> None:
+        """What root has made in it becomes the node's user's; others change nothing."""
+        with patch("os.geteuid", return_value=1000), patch("os.fchown") as given:
+            give_to_its_owner(self.data / "0")
+        given.assert_not_called()
+        status = os.stat_result((0o40700, 0, 0, 0, 1234, 5678, 0, 0, 0, 0))
+        directory = self.data / "0"
+        with (
+            patch("os.geteuid", return_value=0),
+            patch("os.fchown") as given,
+            patch.object(Path, "stat", return_value=status),
+        ):
+            give_to_its_owner(directory)
+        self.assertEqual({call.args[1:] for call in given.call_args_list}, {(1234, 5678)})
+        self.assertEqual(given.call_count, len(list(directory.iterdir())))
