@@ -94,6 +94,16 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
     return connection
 
 
+def connect_to_inspect(path: Path) -> sqlite3.Connection:
+    """Open a file to read it, with what is in its `-wal`, so that not a byte of them, or beside them, is changed.
+    SQLite does so where it takes no locks, and believes that it is alone: the caller sees to that.
+
+    Raises sqlite3.Error."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&vfs=unix-none", uri=True, isolation_level=None)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # its index of the `-wal` is in memory then, and in no -shm
+    return connection
+
+
 def checkpoint(connection: sqlite3.Connection, mode: Literal["PASSIVE", "TRUNCATE"] = "PASSIVE") -> None:
     """Copy the `-wal` into the file, as far as nobody else needs it. TRUNCATE also empties it, and waits for others.
 

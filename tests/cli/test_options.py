@@ -26,7 +26,7 @@ class MainTests(SynchronousTestCase):
             status, output, errors = self.run_main(word)
             self.assertEqual((status, errors), (0, ""))
             self.assertTrue(output.startswith("Usage: txraft COMMAND [options]\n"), output)
-            for command in ("forget", "transfer", "up"):
+            for command in ("forget", "inspect", "transfer", "up"):
                 self.assertIn(f" {command} ", output)
 
     def test_help_of_a_command_names_its_options(self) -> None:

@@ -33,10 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
-    "cli": {
-        *("errors", "interfaces", "service", "settings", "settings_file", "version"),
-        *("storage.directory", "storage.forgetting"),
-    },
+    "cli": {*TYPES, "errors", "interfaces", "kv", "service", "settings", "settings_file", "storage", "version"},
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted
 }

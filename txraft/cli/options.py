@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from twisted.python.usage import UsageError
 
 from txraft.cli.forget import Forget
+from txraft.cli.inspect import Inspect
 from txraft.cli.subcommand import Subcommand, VersionedOptions
 from txraft.cli.transfer import Transfer
 from txraft.cli.up import Up
@@ -17,6 +18,7 @@ class TxraftOptions(VersionedOptions):
 
     subCommands = [  # noqa: RUF012 - how Twisted has it
         ["forget", None, Forget, "Let a node start anew whose disk is lost."],
+        ["inspect", None, Inspect, "See what a stopped node has, and whether all of it is whole."],
         ["transfer", None, Transfer, "Make another node lead."],
         ["up", None, Up, "Start a whole cluster on this machine, to try it."],
     ]

@@ -63,3 +63,26 @@ class Subcommand(VersionedOptions):
     @abstractmethod
     def run(self) -> int:
         """Do it, after the options have been parsed. Gives the exit status; may raise TxraftError."""
+
+
+class SubcommandOn(Subcommand):
+    """A subcommand on one file or directory, which stands before its options or behind them."""
+
+    thing: str
+    """What it is called on the command line."""
+
+    def getSynopsis(self) -> str:
+        return f"{Subcommand.getSynopsis(self)} {self.thing}"
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read the command line. Raises UsageError."""
+        words = list(options or ())
+        if words and not words[0].startswith("-"):
+            words = [*words[1:], words[0]]
+        Subcommand.parseOptions(self, words)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """The one that it is on. Raises UsageError where there is another number of them."""
+        if len(arguments) != 1 or not arguments[0]:
+            raise UsageError(f"give one {self.thing}, not {len(list(filter(None, arguments))) or 'none'}")
+        self[self.thing] = arguments[0]

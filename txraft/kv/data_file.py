@@ -17,24 +17,19 @@ one row or none. They go through the keys in the order of the b-tree, so that ea
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from operator import lt
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from txraft import wal
-from txraft.errors import CorruptLog, StorageError, WriteFailed, WrongDirectory
-from txraft.kv.answers import Answers, KeptAnswer
+from txraft.errors import StorageError, WriteFailed, WrongDirectory
+from txraft.kv.answers import KeptAnswer
 from txraft.kv.contents import Contents, Delta
-from txraft.kv.tables import FORMAT, SCHEMA, checksum_of, checksum_of_answer, checksum_of_applied, checksums_of
+from txraft.kv.data_reading import is_new, read_data, translated
+from txraft.kv.tables import FORMAT, SCHEMA, applied_row, checksum_of, checksum_of_answer
 
 ROWS_PER_STATEMENT = 249
 """Three parameters a row, or four of an answer, and older SQLite takes 999."""
-
-ROWS_AT_ONCE = 128
-"""So many are read and checked together. More do not stay in the processor's cache: with 1,000, a start takes a quarter
-longer."""
 
 Row = TypeVar("Row")
 
@@ -68,22 +63,12 @@ class DataFile:
         Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
         where it cannot be used for another reason."""
         wal.require_files(self._path, remedy=self._remedy)
-        try:
-            connection = wal.connect(self._path, "NORMAL")
-            try:
-                contents = self._read(connection)
-                # A file that cannot be written is found out now.
-                self._index, self._revision = contents.last_applied, contents.revision
-                self._write_applied(connection, self._index, self._revision)
-                wal.checkpoint(connection, "TRUNCATE")
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            if wal.is_damage(error):
-                raise self._corrupt(str(error)) from error
-            raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
-        except UnicodeDecodeError as error:  # SQLite quotes what is damaged, byte for byte
-            raise self._corrupt("its tables are not as they were made") from error
+        with translated(self._path, self._remedy), closing(wal.connect(self._path, "NORMAL")) as connection:
+            contents = self._read(connection)
+            # A file that cannot be written is found out now.
+            self._index, self._revision = contents.last_applied, contents.revision
+            self._write_applied(connection, self._index, self._revision)
+            wal.checkpoint(connection, "TRUNCATE")
         return contents
 
     def open(self) -> None:
@@ -170,29 +155,16 @@ class DataFile:
     # Reading
 
     def _read(self, connection: sqlite3.Connection) -> Contents:
-        ((version,),) = connection.execute("PRAGMA user_version")
-        schema = connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
-        if version == 0 and not schema:
+        if is_new(connection):
             self._create(connection)
-        elif version != FORMAT:
-            raise StorageError(
-                f"{self._path} is in format {version}, and this txraft reads format {FORMAT}: start the txraft that"
-                f" wrote it, or {self._remedy}"
+        found = read_data(connection, lambda: sqlite3.connect(self._path))
+        if found.cluster_id != self._cluster_id:
+            raise WrongDirectory(
+                f'{self._path} has data of the cluster "{found.cluster_id}", and this node is of "{self._cluster_id}":'
+                f" {self._remedy}"
             )
-        elif schema != SCHEMA:
-            raise self._corrupt("its tables are not as they were made")
-        with ThreadPoolExecutor(1) as thread:  # SQLite, which is at work alone, does without the interpreter's lock
-            report = thread.submit(self._quick_check)
-            records, answers = self._read_rows(connection), self._read_answers(connection)
-            if report.result() != "ok":
-                raise self._corrupt(report.result().splitlines()[-1])
-        index, revision = self._read_applied(connection)
-        return Contents(index, revision, records, answers)
-
-    def _quick_check(self) -> str:
-        with closing(sqlite3.connect(self._path)) as connection:
-            ((report,),) = connection.execute("PRAGMA quick_check(1)")
-        return str(report)
+        self._row_count, self._row_checksums = found.row_count, found.row_checksums
+        return found.contents
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -201,65 +173,6 @@ class DataFile:
         self._write_applied(connection, 0, 1)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
-
-    def _read_rows(self, connection: sqlite3.Connection) -> dict[bytes, bytes]:
-        records: dict[bytes, bytes] = {}
-        last, total = None, 0
-        # In the order of the b-tree, which an ORDER BY might mend: only where keys ascend are they found one by one.
-        cursor = connection.execute("SELECT key, checksum, record FROM data")
-        while rows := cursor.fetchmany(ROWS_AT_ONCE):
-            keys, checksums, contents = zip(*rows, strict=True)
-            if not _are_right(keys, checksums, contents) or (last is not None and keys[0] <= last):
-                raise self._wrong_row(rows, last)
-            records.update(zip(keys, contents, strict=True))
-            total += sum(checksums)
-            last = keys[-1]
-        self._row_count, self._row_checksums = len(records), total
-        return records
-
-    def _wrong_row(self, rows: Sequence[tuple[Any, Any, Any]], last: bytes | None) -> CorruptLog:
-        """Which of `rows` is not right, where one is; `last` is the key before them."""
-        for key, checksum, record in rows:
-            if not _are_right((key,), (checksum,), (record,)):
-                return self._corrupt(f"the row of key {key!r:.60} does not match its checksum")
-            if last is not None and key <= last:
-                return self._corrupt(f"key {key!r:.60} is out of order")
-            last = key
-        raise AssertionError("each of these rows is right")
-
-    def _read_answers(self, connection: sqlite3.Connection) -> Answers:
-        answers = None
-        for number, key, checksum, answer in connection.execute("SELECT number, key, checksum, answer FROM answers"):
-            if (
-                not isinstance(key, bytes)
-                or not isinstance(answer, bytes)
-                or checksum != checksum_of_answer(number, key, answer)
-            ):
-                raise self._corrupt(f"the row of answer {number} does not match its checksum")
-            if answers is None:
-                answers = Answers(number)
-            if number != answers.first + len(answers) or answers.get(key) is not None:
-                raise self._corrupt(f"answer {number} is out of order, or stands there twice")
-            answers.keep(key, answer)
-            self._row_count += 1
-            self._row_checksums += checksum
-        return answers or Answers()
-
-    def _read_applied(self, connection: sqlite3.Connection) -> tuple[int, int]:
-        match rows := connection.execute("SELECT * FROM applied").fetchall():
-            case [(_, str() as cluster_id, int() as index, int() as revision, *_)] if rows == [
-                self._applied_row(cluster_id, index, revision)
-            ]:
-                if cluster_id == self._cluster_id:
-                    return index, revision
-                raise WrongDirectory(
-                    f'{self._path} has data of the cluster "{cluster_id}", and this node is of "{self._cluster_id}":'
-                    f" {self._remedy}"
-                )
-        raise self._corrupt("the data and their applied index do not match, or not their checksums")
-
-    def _corrupt(self, reason: str) -> CorruptLog:
-        return CorruptLog(f"{self._path} is damaged: {wal.printable(reason)}; {self._remedy}")
 
     # Writing
 
@@ -304,12 +217,8 @@ class DataFile:
     def _write_applied(self, connection: sqlite3.Connection, index: int, revision: int) -> None:
         connection.execute(
             "INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?, ?, ?)",
-            self._applied_row(self._cluster_id, index, revision),
+            applied_row(self._cluster_id, (index, revision, self._row_count, self._row_checksums)),
         )
-
-    def _applied_row(self, cluster_id: str, index: int, revision: int) -> tuple[int, str, int, int, int, int, int]:
-        columns = (index, revision, self._row_count, self._row_checksums)
-        return 0, cluster_id, *columns, checksum_of_applied(cluster_id, columns)
 
     def _given_up(self, error: Exception) -> WriteFailed:
         if self._connection is not None:
@@ -319,15 +228,6 @@ class DataFile:
 
     def _cannot_write(self, error: Exception) -> WriteFailed:
         return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")
-
-
-def _are_right(keys: Sequence[Any], checksums: Sequence[Any], records: Sequence[Any]) -> bool:
-    """Whether all these rows match their checksums, and their keys ascend."""
-    try:
-        found = checksums_of(keys, records)
-    except TypeError:  # one of them is no bytes
-        return False
-    return found == checksums and all(map(lt, keys, keys[1:]))
 
 
 def _slices(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -62,3 +62,9 @@ def checksum_of_answer(number: int, key: bytes, answer: bytes) -> int:
 def checksum_of_applied(cluster_id: str, columns: tuple[int, int, int, int]) -> int:
     """CRC-32 of the row of `applied`: of its texts and numbers, in their order, but for `id` and `checksum`."""
     return crc32(cluster_id.encode(), crc32(_APPLIED.pack(*columns)))
+
+
+def applied_row(cluster_id: str, columns: tuple[int, int, int, int]) -> tuple[int, str, int, int, int, int, int]:
+    """The row of `applied`, with its checksum. `columns` are the index, the revision, and how many rows there are and
+    what their checksums add up to."""
+    return 0, cluster_id, *columns, checksum_of_applied(cluster_id, columns)

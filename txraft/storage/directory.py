@@ -60,8 +60,25 @@ class DirectoryLock:
             file = path.open("a+b", buffering=0)
         except OSError as error:
             raise unusable(self._directory, error) from error
+        self._take(file, fcntl.LOCK_EX)
+        self.write_pid()
+
+    def share(self) -> None:
+        """Take it beside others that only look, and change nothing in the directory, until `release`. Where there is no
+        file to lock, no node has ever started there. Raises as `acquire`."""
+        path = self._directory / "lock"
+        wal.require_files(path, remedy="remove it")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise unusable(self._directory, error) from error
+        self._take(file, fcntl.LOCK_SH)
+
+    def _take(self, file: BinaryIO, how: int) -> None:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             holder = _name_of(file.read())
@@ -71,7 +88,6 @@ class DirectoryLock:
                 " each cluster a --data-dir of its own"
             ) from error
         self._file = file
-        self.write_pid()
 
     def write_pid(self) -> None:
         """Write down who holds the lock, for another's error message. Done again after a fork."""

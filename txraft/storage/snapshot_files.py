@@ -72,7 +72,7 @@ class SnapshotFiles:
         try:
             for name in ("made", "made.new", "receiving"):
                 (self._directory / name).unlink(missing_ok=True)
-            return tuple(_snapshot_of(path) for _, path in self._received())
+            return tuple(snapshot_in(path) for _, path in self._received())
         except OSError as error:
             raise unusable(self._directory, error) from error
 
@@ -208,7 +208,7 @@ class SnapshotFiles:
         self._made = self._receiving = None
 
 
-def _snapshot_of(path: Path) -> Snapshot:
+def snapshot_in(path: Path) -> Snapshot:
     """What a file of that name is. Raises OSError and CorruptLog."""
     snapshot = read_header(path).snapshot
     if path.name != name_of(snapshot):

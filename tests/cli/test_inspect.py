@@ -1,0 +1,207 @@
+"""`txraft inspect`: what it finds in directories of stopped nodes, whole and damaged."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.cli import main
+from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.messages import Entry, EntryKind
+from txraft.core.ready import Save, TermAndVote
+from txraft.interfaces import Identity, SnapshotFile
+from txraft.kv import Set, encode
+from txraft.kv.contents import Delta
+from txraft.kv.data_file import DataFile
+from txraft.kv.records import record_of
+from txraft.storage.directory import DirectoryLock
+from txraft.storage.raft_file import RaftFile
+from txraft.storage.snapshot_reading import header_of
+
+IDENTITY = Identity(1, "ours", frozenset({0, 1, 2}))
+MEMBERS = Configuration({0, 1, 2})
+
+
+def entry(index: int, term: int = 2) -> Entry:
+    return Entry(index, term, EntryKind.COMMAND, encode(Set(b"k%d" % index, b"v")))
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = main(["inspect", *map(str, arguments)])
+    return status, out.getvalue(), err.getvalue()
+
+
+class InspectTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def write_log(self, saves: Sequence[Save], crash: bool = False) -> None:
+        """Where it is to `crash`, everything stays in the -wal."""
+        file = RaftFile(self.directory / "raft.sqlite", IDENTITY, named=True)
+        file.load()
+        file.open()
+        for save in saves:
+            file.write(save)
+        if crash:
+            left = {path: path.read_bytes() for path in self.directory.iterdir()}
+        file.close(failed=False)
+        file.release()
+        if crash:
+            for path, content in left.items():
+                path.write_bytes(content)
+
+    def write_data(self, index: int, cluster_id: str = "ours") -> None:
+        file = DataFile(self.directory / "kv.sqlite", cluster_id)
+        file.load()
+        file.open()
+        file.write(Delta(index, {b"k%d" % index: record_of(b"v", index + 1, None)}, index + 1))
+        file.close()
+
+    def write_snapshot(self, index: int, term: int, data: bytes = b"data") -> Path:
+        directory = self.directory / "snapshots"
+        directory.mkdir(exist_ok=True)
+        path = directory / f"received-{index}-{term}"
+        file = SnapshotFile(Snapshot(index, term, MEMBERS), len(data), hashlib.sha256(data).digest())
+        path.write_bytes(header_of(file) + data)
+        return path
+
+    def content(self) -> dict[Path, tuple[bytes, int]]:
+        """Of every file: what is in it, and when it was changed."""
+        files = [path for path in self.directory.rglob("*") if path.is_file()]
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+    def test_whole(self) -> None:
+        """Everything that a node has, for a person and for a program; not a byte is changed, and no file is made, after
+        a clean end and after a crash."""
+        first = Save(TermAndVote(2, 0), (Entry(1, 2, EntryKind.NOOP, b""), entry(2), entry(3)))
+        for crash in (False, True):
+            self.directory = Path(self.mktemp())
+            self.directory.mkdir()
+            DirectoryLock(self.directory).acquire()
+            self.write_log([first, Save(None, (), Snapshot(1, 2, MEMBERS)), Save(TermAndVote(3, None), ())], crash)
+            self.write_data(2)
+            self.write_snapshot(1, 2)
+            (self.directory / "snapshots" / "made").write_bytes(b"x")
+            before = self.content()
+            size = len(before[self.directory / "kv.sqlite"][0])
+            status, out, err = run(self.directory, "--last", "1")
+            self.assertEqual((status, err), (0, ""))
+            self.assertEqual(
+                out.splitlines(),
+                [
+                    'node       1 of cluster "ours"',
+                    "started    with the members 0, 1, 2",
+                    "term       3, no vote",
+                    "members    voters 0, 1, 2",
+                    f"log        entries 2 to 3: 2 entries, {2 * len(entry(2).data)} bytes",
+                    "           compacted up to entry 1 of term 2",
+                    "         3  term 2  set 'k3' to 'v'",
+                    f"kv.sqlite  up to entry 2, revision 3, 1 keys, {size:,} bytes",
+                    "snapshots/made  not a whole one that was received; the next start removes it, 1 bytes",
+                    f"snapshots/received-1-2  up to entry 1 of term 2, "
+                    f"{len(before[self.directory / 'snapshots' / 'received-1-2'][0])} bytes",
+                    "every checksum matches",
+                ],
+            )
+            status, out, err = run("--json", self.directory)
+            found = json.loads(out)
+            self.assertEqual((status, err, found["problems"]), (0, "", []))
+            self.assertEqual((found["term"], found["voted_for"], found["log"]["first_index"]), (3, None, 2))
+            self.assertEqual([each["index"] for each in found["log"]["last"]], [2, 3])
+            self.assertEqual(self.content(), before)
+
+    def test_new(self) -> None:
+        """A node that was started and did nothing."""
+        self.write_log([])
+        status, out, err = run(self.directory)
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("log        no entries\n", out)
+        self.assertIn("kv.sqlite  nothing that can be read\n", out)
+
+    def test_running(self) -> None:
+        """The directory of a node that runs is refused in a line that says who has it; two that look do not disturb
+        each other."""
+        self.write_log([])
+        lock = DirectoryLock(self.directory)
+        lock.acquire()
+        status, out, err = run(self.directory)
+        self.assertEqual((status, out, err.count("\n")), (1, "", 1))
+        self.assertIn(f"{self.directory} is in use by process", err)
+        lock.release()
+        lock.share()
+        self.addCleanup(lock.release)
+        self.assertEqual(run(self.directory)[0], 0)
+
+    def test_no_node(self) -> None:
+        """What is not a node's directory is said in one line, and where there are some."""
+        self.assertIn("is not a directory", run(self.directory / "x")[2])
+        self.assertIn("has no raft.sqlite", run(self.directory)[2])
+        outer = self.directory
+        self.directory = outer / "1"
+        self.directory.mkdir()
+        self.write_log([])
+        self.assertIn(f"inspect {self.directory}\n", run(outer)[2])
+        self.assertEqual(run()[0], 2)
+        self.assertEqual(run(outer, "--last", "x")[0], 2)
+
+    def damage(self, name: str, statement: str) -> None:
+        with closing(sqlite3.connect(self.directory / name, isolation_level=None)) as connection:
+            connection.execute(statement)
+
+    def test_damage(self) -> None:
+        """What is damaged is named, and everything else is shown all the same (hazard S4)."""
+        self.write_log([Save(TermAndVote(2, 0), (entry(1), entry(2)))])
+        self.write_data(2)
+        path = self.write_snapshot(9, 2)
+        self.damage("raft.sqlite", "UPDATE log SET data = x'00' WHERE idx = 2")
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        status, out, err = run(self.directory)
+        self.assertEqual(status, 1)
+        self.assertIn("entry 2 does not match its checksum", err)
+        self.assertIn(f"{path} is damaged", err)
+        self.assertIn("kv.sqlite  up to entry 2", out)
+        self.damage("kv.sqlite", "UPDATE data SET record = x'00'")
+        status, out, err = run(self.directory, "--json")
+        self.assertEqual((status, err.count("\n"), len(json.loads(out)["problems"])), (1, 3, 3))
+        self.assertIn("the row of key b'k2' does not match its checksum", err)
+
+    def test_lost(self) -> None:
+        """So is less than was durable (hazard S15), and what no start could go on from (hazard S18)."""
+        self.write_log([Save(TermAndVote(2, 0), (entry(1), entry(2))), Save(None, (), Snapshot(1, 2, MEMBERS))])
+        self.assertIn("the log begins behind entry 1, kv.sqlite goes up to 0", run(self.directory)[2])
+        self.write_data(3, "theirs")
+        err = run(self.directory)[2]
+        self.assertIn("goes up to entry 3, and the log to 2", err)
+        self.assertIn('has data of the cluster "theirs"', err)
+        (self.directory / "raft.sqlite-durable").unlink()
+        self.assertIn("raft.sqlite-durable, which says what it has to hold, is missing", run(self.directory)[2])
+        (self.directory / "raft.sqlite-journal").touch()
+        self.assertIn("is no file of txraft's", run(self.directory)[2])
+
+    def test_flips(self) -> None:
+        """A flipped bit anywhere is found, or changes nothing of what is shown (hazard S4)."""
+        self.write_log([Save(TermAndVote(2, 0), tuple(map(entry, range(1, 30))))])
+        self.write_data(20)
+        whole = run("--json", "--last", "30", self.directory)
+        seed = 10
+        random = Random(seed)
+        for name in ("raft.sqlite", "kv.sqlite"):
+            path = self.directory / name
+            content = path.read_bytes()
+            for _ in range(60):
+                place = random.randrange(len(content))
+                path.write_bytes(
+                    content[:place] + bytes([content[place] ^ 1 << random.randrange(8)]) + content[place + 1 :]
+                )
+                found = run("--json", "--last", "30", self.directory)
+                self.assertTrue(found == whole or (found[0] == 1 and found[2]), f"seed {seed}: byte {place} of {name}")
+            path.write_bytes(content)

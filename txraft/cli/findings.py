@@ -1,0 +1,181 @@
+"""What `txraft inspect` finds in a directory: every part by itself, so that what is damaged hides nothing else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from attrs import define, field
+
+from txraft.core.messages import Entry, EntryKind
+from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
+from txraft.kv.data_reading import DataRead, inspect_data
+from txraft.kv.readable import readable
+from txraft.storage.directory import DirectoryLock
+from txraft.storage.inspection import RAFT_FILE, InspectedLog, InspectedSnapshot, inspect_log, inspect_snapshots
+
+DATA_FILE = "kv.sqlite"
+DATA_REMEDY = (
+    "where the node's log begins with entry 1, remove it and the -wal and -shm files beside it, and it is rebuilt;"
+    f" otherwise see to the disk, and {REMEDY_FOR_LOST_DATA}"
+)
+
+InJson: TypeAlias = dict[str, Any]
+
+
+@define
+class Findings:
+    """What is in a directory, and what is wrong with it."""
+
+    directory: Path
+    problems: list[StorageError] = field(factory=list)
+    log: InspectedLog | None = None
+    """None where it cannot be read."""
+    data: DataRead | None = None
+    """None where there are none, or they cannot be read."""
+    data_size: int | None = None
+    """Bytes of the file; None where there is none."""
+    snapshots: tuple[InspectedSnapshot, ...] = ()
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """What fails in here is one more that is wrong."""
+        try:
+            yield
+        except StorageError as error:
+            self.problems.append(error)
+
+
+def look_into(directory: Path) -> Findings:
+    """Read and check everything in the directory of a node that does not run.
+
+    Raises StorageError where it is no such directory, DirectoryLocked where the node runs."""
+    _require_node(directory)
+    lock = DirectoryLock(directory)
+    lock.share()
+    try:
+        findings = Findings(directory)
+        with findings.collecting():
+            findings.log = inspect_log(directory)
+        path = directory / DATA_FILE
+        if path.exists():
+            findings.data_size = path.stat().st_size
+            with findings.collecting():
+                findings.data = inspect_data(path, DATA_REMEDY)
+        with findings.collecting():
+            findings.snapshots = inspect_snapshots(directory, findings.problems.append)
+        _compare(findings)
+    finally:
+        lock.release()
+    return findings
+
+
+def _require_node(directory: Path) -> None:
+    if (directory / RAFT_FILE).exists():
+        return
+    nodes = sorted(path.parent for path in directory.glob(f"*/{RAFT_FILE}"))
+    if nodes:
+        raise StorageError(
+            f"{directory} is not a node's directory, but has some: inspect {' or '.join(map(str, nodes))}"
+        )
+    what = f"has no {RAFT_FILE}, so no node was ever started on it" if directory.is_dir() else "is not a directory"
+    raise StorageError(f"{directory} {what}")
+
+
+def _compare(findings: Findings) -> None:
+    """What is right by itself, and does not go together."""
+    log, data = findings.log, findings.data
+    if log is None or (data is None and findings.data_size):
+        return
+    path = findings.directory / DATA_FILE
+    if data is not None and data.cluster_id != log.identity.cluster_id:
+        findings.problems.append(
+            StorageError(
+                f'{path} has data of the cluster "{data.cluster_id}", and the log is of "{log.identity.cluster_id}";'
+                f" {DATA_REMEDY}"
+            )
+        )
+    applied = 0 if data is None else data.contents.last_applied
+    start = log.stored.log_start
+    last = log.stored.entries[-1].index if log.stored.entries else (start.index if start else 0)
+    if applied > last:
+        findings.problems.append(
+            StorageError(f"{path} goes up to entry {applied}, and the log to {last}: the log is an older one")
+        )
+    is_kept_elsewhere = (findings.directory / "state").exists()  # an application's own state machine
+    received = {(each.snapshot.index, each.snapshot.term) for each in findings.snapshots if each.snapshot}
+    if start and applied < start.index and (start.index, start.term) not in received and not is_kept_elsewhere:
+        findings.problems.append(
+            StorageError(
+                f"the log begins behind entry {start.index}, {DATA_FILE} goes up to {applied}, and no snapshot has what"
+                f" is between; {REMEDY_FOR_LOST_DATA}"
+            )
+        )
+
+
+def in_json(findings: Findings, last: int) -> InJson:
+    """All of it, with the `last` entries of the log."""
+    return {
+        "directory": str(findings.directory),
+        "problems": [str(each) for each in findings.problems],
+        **_log_in_json(findings.log, last),
+        "data": _data_in_json(findings.data, findings.data_size),
+        "snapshots": [
+            {
+                "file": str(each.path.relative_to(findings.directory)),
+                "size": each.size,
+                "index": each.snapshot.index if each.snapshot else None,
+                "term": each.snapshot.term if each.snapshot else None,
+            }
+            for each in findings.snapshots
+        ],
+    }
+
+
+def _log_in_json(log: InspectedLog | None, last: int) -> InJson:
+    if log is None:
+        return {"identity": None, "log": None}
+    identity, stored, start = log.identity, log.stored, log.stored.log_start
+    members = start.configuration if start else None
+    before = start.index if start else 0
+    return {
+        "identity": {
+            "id": identity.node_id,
+            "cluster": identity.cluster_id,
+            "voters": sorted(identity.voters),
+        },
+        "term": stored.term_and_vote.current_term,
+        "voted_for": stored.term_and_vote.voted_for,
+        "configuration": {
+            "voters": sorted(members.voters if members else identity.voters),
+            "outgoing": sorted(members.outgoing if members else ()),
+            "learners": sorted(members.learners if members else ()),
+        },
+        "log": {
+            "first_index": before + 1,
+            "last_index": before + len(stored.entries),
+            "term_before": start.term if start else 0,
+            "entries": len(stored.entries),
+            "size": sum(len(entry.data) for entry in stored.entries),
+            "last": [_entry_in_json(entry) for entry in (stored.entries[-last:] if last else ())],
+        },
+    }
+
+
+def _entry_in_json(entry: Entry) -> InJson:
+    is_command = entry.kind is EntryKind.COMMAND
+    what = readable(entry.data) if is_command else "a leader's first entry"
+    return {"index": entry.index, "term": entry.term, "kind": entry.kind.name.lower(), "what": what}
+
+
+def _data_in_json(data: DataRead | None, size: int | None) -> InJson | None:
+    if data is None:
+        return None
+    contents = data.contents
+    return {
+        "last_applied": contents.last_applied,
+        "revision": contents.revision,
+        "keys": len(contents.records),
+        "answers": len(contents.answers),
+        "size": size,
+    }

@@ -1,0 +1,98 @@
+"""What a node's directory has, read and checked without a change to it: for an operator who looks into a node that has
+stopped, and may need it as evidence."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from attrs import frozen
+
+from txraft import wal
+from txraft.core.configuration import Snapshot
+from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
+from txraft.interfaces import Identity, Stored
+from txraft.storage.directory import unusable
+from txraft.storage.durable import DurableRecord
+from txraft.storage.raft_reading import Damage, OtherFormat, read_contents, read_identity, require_durable
+from txraft.storage.raft_rows import FORMAT
+from txraft.storage.snapshot_files import RECEIVED, snapshot_in
+from txraft.storage.snapshot_reading import read_chunks
+
+RAFT_FILE = "raft.sqlite"
+
+
+@frozen
+class InspectedLog:
+    """What `raft.sqlite` has."""
+
+    identity: Identity
+    stored: Stored
+
+
+@frozen
+class InspectedSnapshot:
+    """A file in `snapshots`."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    snapshot: Snapshot | None
+    """None where it is not whole, or was made for others: the next start removes it."""
+
+
+def inspect_log(directory: Path) -> InspectedLog:
+    """All of it, checked as a start checks it. Nobody else has the directory. Raises StorageError."""
+    path = directory / RAFT_FILE
+    wal.require_files(path, remedy="put back what was there")
+    if os.path.lexists(journal := f"{path}-journal"):
+        raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
+    durable = DurableRecord(Path(f"{path}-durable"))
+    try:
+        with closing(wal.connect_to_inspect(path)) as connection:
+            identity, _ = read_identity(connection)
+            contents = read_contents(connection)
+        require_durable(contents.saves, durable.read())
+    except OtherFormat as error:
+        raise StorageError(
+            f"{path} is in format {error}, this txraft reads format {FORMAT}: inspect it with the txraft that wrote it"
+        ) from error
+    except OSError as error:
+        raise unusable(directory, error) from error
+    except sqlite3.Error as error:
+        if wal.is_damage(error):
+            raise _corrupt(path, error) from error
+        raise StorageError(f"cannot read {path}: {error}; {wal.remedy_for_start(path)}") from error
+    except Damage as error:
+        raise _corrupt(path, error) from error
+    except Exception as error:  # a bit that flipped has made something else of a value
+        raise _corrupt(path, error) from error
+    return InspectedLog(identity, contents.stored)
+
+
+def inspect_snapshots(directory: Path, on_damage: Callable[[StorageError], None]) -> tuple[InspectedSnapshot, ...]:
+    """The files in `snapshots`, those that are whole checked from the first to the last byte. `on_damage` is told of
+    each that is not what was received. Raises StorageError where they cannot be listed."""
+    try:
+        paths = sorted((directory / "snapshots").iterdir())
+        found = []
+        for path in paths:
+            snapshot = None
+            if RECEIVED.fullmatch(path.name):
+                try:
+                    snapshot = snapshot_in(path)
+                    for _ in read_chunks(path):
+                        pass
+                except StorageError as error:
+                    on_damage(error)
+            found.append(InspectedSnapshot(path, path.stat().st_size, snapshot))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise unusable(directory, error) from error
+    return tuple(found)
+
+
+def _corrupt(path: Path, error: Exception) -> CorruptLog:
+    return CorruptLog(f"{path} is damaged: {wal.printable(str(error))}; see to the disk, and {REMEDY_FOR_LOST_DATA}")
