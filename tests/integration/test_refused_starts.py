@@ -102,8 +102,8 @@ async def test_the_directory_of_another_cluster(make_cluster: MakeCluster) -> No
 
 @process_test
 async def test_the_data_of_another_cluster(make_cluster: MakeCluster) -> None:
-    """Their applied index may well be within this node's log, and reads would then be wrong. Removed, as the line says,
-    the data are rebuilt."""
+    """Their applied index may well be within this node's log, and reads would then be wrong. Moved elsewhere, as the
+    line says, the data are rebuilt."""
     one, other = make_cluster(size=1, name="one"), make_cluster(size=1, name="other")
     for cluster in (one, other):
         await run_for_a_while(cluster)
@@ -111,7 +111,7 @@ async def test_the_data_of_another_cluster(make_cluster: MakeCluster) -> None:
     data = node.data / "kv.sqlite"
     shutil.copy(other.nodes[0].data / "kv.sqlite", data)
     line = await refused(one, "--id", 0, *one.arguments())
-    assert f'{data} has data of the cluster "other", and this node is of "one": remove it' in line
+    assert f'{data} has data of the cluster "other", and this node is of "one": move it' in line
     data.unlink()
     node.start()
     await one.wait_for_leader()
