@@ -1,9 +1,14 @@
 """The cluster's membership (§6, thesis chapter 4). What an operator sets is called settings, and is elsewhere."""
 
+from collections.abc import Collection, Set
+from typing import TypeAlias
+
 from attrs import field, frozen
 
-from txraft.core.quorum import NodeId, VoterSets
 from txraft.values import value_class
+
+NodeId: TypeAlias = int
+VoterSets: TypeAlias = Collection[Set[NodeId]]
 
 
 def _set_of(servers: "frozenset[NodeId] | set[NodeId] | range | tuple[NodeId, ...]") -> frozenset[NodeId]:

@@ -8,11 +8,11 @@ R19), so every reply names the request that it answers.
 import enum
 from typing import Final, TypeAlias, assert_never
 
-from txraft.core import quorum
+from txraft.core import configuration
 from txraft.core.configuration import Snapshot
 from txraft.values import value_class
 
-NodeId: TypeAlias = quorum.NodeId
+NodeId: TypeAlias = configuration.NodeId
 
 MAX_COMMAND_SIZE: Final = 64 << 20
 """Bytes of the longest command. It is the same on every node, whatever is set there: what one node takes in, all others

@@ -5,11 +5,9 @@ set at all is nobody's to claim, so without any voters nothing is ever decided.
 """
 
 import enum
-from collections.abc import Collection, Mapping, Set
-from typing import TypeAlias
+from collections.abc import Mapping, Set
 
-NodeId: TypeAlias = int
-VoterSets: TypeAlias = Collection[Set[NodeId]]
+from txraft.core.configuration import NodeId, VoterSets
 
 
 class VoteResult(enum.Enum):
