@@ -87,12 +87,12 @@ MUTANTS = (
         what="the election timeout is not random, and equals the time for which voters stick to a leader",
     ),
     Mutant(
-        "timeouts-ten-times",
+        "timeouts-twenty-times",
         "E7",
         "txraft.core.elections",
         "self._state.options.election_timeout * (2 - self._state.random.random())",
-        "self._state.options.election_timeout * 10 * (2 - self._state.random.random())",
-        what="nobody campaigns for ten times as long as the operator said",
+        "self._state.options.election_timeout * 20 * (2 - self._state.random.random())",
+        what="nobody campaigns for twenty times as long as the operator said",
     ),
     Mutant(
         "heartbeats-do-not-count",
