@@ -44,15 +44,6 @@ MUTANTS = (
         what="stepping down in the same term clears the vote",
     ),
     Mutant(
-        "grants-of-other-rounds",
-        "E3",
-        "txraft.core.elections",
-        "if state.role is not asking or reply.round != self._round:",
-        "if state.role is not asking:",
-        what="late answers to an earlier PreVote count for this one",
-        budget=300,
-    ),
-    Mutant(
         "stale-terms-ignored",
         "E4",
         "txraft.core.terms",
