@@ -12,7 +12,8 @@ from zope.interface import implementer
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import CommandFailed
 from txraft.interfaces import ISnapshot, IStateMachine
-from txraft.testing.application import Home
+from txraft.memory_machine import MemoryMachine
+from txraft.testing.application import Application, Home
 from txraft.testing.plan import plan_of
 from txraft.testing.simulation import Report, run_of
 
@@ -145,13 +146,74 @@ class BoastfulTallies(Tallies):
     kind = BoastfulTally
 
 
+class PlainTally:
+    """The same in memory, in three plain methods."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def apply(self, command: bytes) -> bytes:
+        if command == b"refuse":
+            raise ValueError(f"not {self!r}")
+        name = command.decode()
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return b"%d" % self.counts[name]
+
+    def dump(self) -> Iterable[bytes]:
+        counts = dict(self.counts)
+        for name, count in counts.items():
+            yield f"{name} {count}".encode()
+
+    def load(self, chunks: Iterable[bytes]) -> None:
+        words = [chunk.decode().split() for chunk in chunks]
+        self.counts = {name: int(count) for name, count in words}
+
+
+class CarelessTally(PlainTally):
+    """Does not make a copy before it goes on."""
+
+    def dump(self) -> Iterable[bytes]:
+        for name in "abc":
+            yield f"{name} {self.counts.get(name, 0)}".encode()
+
+
+class PlainTallies:
+    """The application, on the adapter."""
+
+    kind = PlainTally
+
+    def __init__(self) -> None:
+        self._tallies: dict[MemoryMachine, PlainTally] = {}
+
+    def machine(self, home: Home) -> MemoryMachine:
+        """As Application."""
+        tally = self.kind()
+        machine = MemoryMachine(tally, home.directory, "simulated", home.worker)
+        machine.load()
+        self._tallies[machine] = tally
+        return machine
+
+    def command(self, random: Random) -> bytes:
+        """As Application."""
+        return random.choice((b"a", b"b", b"c", b"refuse"))
+
+    def state(self, machine: MemoryMachine) -> Hashable:
+        """As Application."""
+        counts = self._tallies[machine].counts
+        return machine.last_applied, *sorted(item for item in counts.items() if item[1])
+
+
+class CarelessTallies(PlainTallies):
+    kind = CarelessTally
+
+
 class ApplicationTests(SynchronousTestCase):
-    def runs(self, application: Callable[[], Tallies], seeds: int) -> Iterator[Report]:
+    def runs(self, application: Callable[[], Application], seeds: int) -> Iterator[Report]:
         """Runs in which logs are compacted."""
         for seed in range(1, seeds + 1):
             yield run_of(evolve(plan_of(seed), keeps=2), application=application)
 
-    def found(self, application: Callable[[], Tallies], seeds: int) -> str:
+    def found(self, application: Callable[[], Application], seeds: int) -> str:
         """The first rule that is broken."""
         violations = (report.violation for report in self.runs(application, seeds) if report.violation is not None)
         violation = next(violations, None)
@@ -159,9 +221,10 @@ class ApplicationTests(SynchronousTestCase):
 
     def test_passes(self) -> None:
         """What does as it should passes, and clients are served."""
-        for report in self.runs(Tallies, 10):
-            self.assertIsNone(report.violation, f"seed {report.plan.seed}: {report.violation}")
-            self.assertGreater(report.done, 10)
+        for application in (Tallies, PlainTallies):
+            for report in self.runs(application, 10):
+                self.assertIsNone(report.violation, f"seed {report.plan.seed}: {report.violation}")
+                self.assertGreater(report.done, 10)
 
     def test_restore_that_forgets(self) -> None:
         """States are compared at equal indexes, also after a snapshot."""
@@ -174,3 +237,7 @@ class ApplicationTests(SynchronousTestCase):
     def test_persist_that_lies(self) -> None:
         """hazard S18: what is compacted was on disk, it was said, and after a crash it is not."""
         self.assertEqual(self.found(BoastfulTallies, 20), "Durability")
+
+    def test_dump_that_does_not_copy(self) -> None:
+        """Commands go on while what a machine in memory dumps is written (hazard S5)."""
+        self.assertEqual(self.found(CarelessTallies, 20), "State Machine Safety")

@@ -1,7 +1,9 @@
 """Clients: they propose and read through any node, lose patience, and try again elsewhere.
 
-Of the key-value store they set, get, delete and compare-and-set keys, and what they are told is a history. Of any other
-application they propose its commands and wait for barriers, and answers are held to what the log decided.
+Of the key-value store they set, get, delete and compare-and-set keys, and what they are told is a history. Some give
+a request an Idempotency-Key, and send it again until it is answered: that is one operation (hazard C5). Some change two
+keys at once, which nobody reads: the nodes' states are compared (hazard S17). Of any other application they propose its
+commands and wait for barriers, and answers are held to what the log decided.
 """
 
 import math
@@ -13,16 +15,18 @@ from attrs import define, field, frozen
 from twisted.python.failure import Failure
 
 from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown
-from txraft.kv import CompareAndSet, Delete, Result, Set, decode_result
+from txraft.kv import Batch, Command, CompareAndSet, Delete, Once, Result, Set, decode_result
 from txraft.testing.application import Application
 from txraft.testing.data import command_of, key_of, numbered
-from txraft.testing.history import Action, Get, History, Token
+from txraft.testing.history import Action, Change, Get, History, Token
 from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.machine import Machine
 from txraft.testing.schedule import Process, Schedule
 
 ROUND_TRIP = (0.0, 0.002)
 """Seconds that a request, or its answer, takes between a client and a node."""
+PAIR = (b"left", b"right")
+"""Keys that change together."""
 LATE = 4 * ROUND_TRIP[1]
 """Seconds after the time limit of a request by which its answer must be there."""
 
@@ -39,7 +43,22 @@ class Look:
     """A read of such an application: what it sees is compared with what other nodes have seen at the same index."""
 
 
-Request: TypeAlias = Action | Propose | Look
+@frozen
+class Keyed:
+    """A change that comes with an Idempotency-Key."""
+
+    key: bytes
+    change: Change
+
+
+@frozen
+class Both:
+    """Two keys change together."""
+
+    value: bytes
+
+
+Request: TypeAlias = Action | Keyed | Both | Propose | Look
 
 
 @frozen
@@ -123,8 +142,8 @@ class Attempt:
                 replica.read_barrier().addCallback(self._read).addBoth(self._answer)
             case Propose(command):
                 replica.propose(numbered(self.number, command)).addBoth(self._answer)
-            case command:
-                replica.propose(command_of(self.number, command)).addBoth(self._answer)
+            case change:
+                replica.propose(command_of(self.number, _command_of(change))).addBoth(self._answer)
 
     def _read(self, _: None) -> Read:
         machine = self.machine
@@ -180,20 +199,28 @@ class Client:
         """Seconds that something takes between the client and a node."""
         return ROUND_TRIP[0] + (ROUND_TRIP[1] - ROUND_TRIP[0]) * self.random.random()
 
-    def send(self, request: Request, machine: Machine) -> None:
-        """Send a request to a node."""
+    def send(self, request: Request, machine: Machine, repeated: Token | None = None) -> None:
+        """Send a request to a node, perhaps as part of an operation that it is `repeated` for."""
         ledger = self.ledger
         ledger.operations += 1
-        token = None if isinstance(request, Propose | Look) else ledger.history.begin(self.name, request)
+        token = repeated if repeated is not None else self._begin(request)
         attempt = Attempt(self, request, machine, ledger.operations, token, ledger.acknowledged)
         self.under_way = attempt
         ledger.say(f"c{self.name}", f"#{attempt.number} {_in_words(request)} -> n{machine.id}")
         attempt.send()
 
+    def _begin(self, request: Request) -> Token | None:
+        action = _action_of(request)
+        return self.ledger.history.begin(self.name, action) if action is not None else None
+
     def _next(self) -> None:
         if self.stopped or self.under_way is not None:
             return
         self.send(self.draw(self), self.random.choice(self.machines))
+
+    def _repeat(self, attempt: Attempt) -> None:
+        if not self.stopped:
+            self.send(attempt.request, self.random.choice(self.machines), attempt.token)
 
     def finished(self, attempt: Attempt, result: object) -> None:
         """An attempt is over: with a result, with a failure, or with None where patience ran out."""
@@ -209,6 +236,8 @@ class Client:
             self.send(attempt.request, attempt.machine)
         elif self.stopped:
             return
+        elif undone and isinstance(attempt.request, Keyed):
+            self.ledger.schedule.after(self.random.expovariate(1 / self.pause), self._repeat, attempt)
         elif undone and self.random.random() < 0.5:
             # Again, elsewhere, as an operation of its own: whoever does so without knowing the outcome may do it twice.
             self.send(attempt.request, self.random.choice(self.machines))
@@ -234,7 +263,9 @@ class Client:
         ledger.acknowledged = max(ledger.acknowledged, done_by)
         if token is None:
             return
-        if isinstance(result, Failure) and result.check(NotApplied):
+        if undone and isinstance(request, Keyed):
+            pass  # it is sent again, as the same operation, or the outcome stays unknown
+        elif isinstance(result, Failure) and result.check(NotApplied):
             history.not_applied(token)
         elif undone:
             history.unknown(token)
@@ -244,8 +275,9 @@ class Client:
             self.known[request.key] = result.value if result.value is not None else b"?"
         elif isinstance(result, bytes):
             history.ok(token, decode_result(result))
-            if isinstance(request, Set | CompareAndSet):
-                self.known[request.key] = request.value
+            action = _action_of(request)
+            if isinstance(action, Set | CompareAndSet):
+                self.known[action.key] = action.value
 
     def _judge(self, attempt: Attempt, result: object) -> int:
         """Hold the answer to what the log decided. Gives back what was applied by then. Raises Violation."""
@@ -270,9 +302,13 @@ def ask_for_keys(keys: int, client: Client) -> Request:
     value = b"v%d" % number + b"." * (0 if number % 10 else ledger.large)
     if chance < 0.4:
         return Get(key)
+    if chance < 0.45:
+        return Both(value)
     if chance < 0.7:
-        return Set(key, value)
-    return Delete(key) if chance < 0.8 else CompareAndSet(key, client.known.get(key, b"?"), value)
+        change: Change = Set(key, value)
+    else:
+        change = Delete(key) if chance < 0.8 else CompareAndSet(key, client.known.get(key, b"?"), value)
+    return Keyed(b"i%d" % number, change) if random.random() < 0.2 else change
 
 
 def ask_for_any(application: Application, client: Client) -> Request:
@@ -285,20 +321,44 @@ def _undone(result: object) -> bool:
     return isinstance(result, Failure) and result.check(CommandFailed) is None
 
 
+def _action_of(request: Request) -> Action | None:
+    """What the history knows of a request."""
+    match request:
+        case Keyed(_, change):
+            return change
+        case Both() | Propose() | Look():
+            return None
+    return request
+
+
+def _command_of(change: Change | Keyed | Both) -> Command:
+    match change:
+        case Keyed(key, keyed):
+            return Once.of(key, keyed)
+        case Both(value):
+            return Batch(tuple(Set(key, value) for key in PAIR), max_answer=0)
+    return change
+
+
 def _in_words(request: Request) -> str:
     match request:
         case Propose(command):
-            return f"propose {command!r}"
+            words = f"propose {command!r}"
+        case Keyed(key, change):
+            words = f"{_in_words(change)}, with key {key.decode()}"
+        case Both(value):
+            words = f"set both {_short(value)}"
         case Look():
-            return "look"
+            words = "look"
         case Get(key):
-            return f"get {key.decode()}"
+            words = f"get {key.decode()}"
         case Set(key, value):
-            return f"set {key.decode()} {_short(value)}"
+            words = f"set {key.decode()} {_short(value)}"
         case Delete(key):
-            return f"delete {key.decode()}"
+            words = f"delete {key.decode()}"
         case CompareAndSet(key, old, value):
-            return f"cas {key.decode()} {_short(old)} {_short(value)}"
+            words = f"cas {key.decode()} {_short(old)} {_short(value)}"
+    return words
 
 
 def _short(value: bytes) -> str:

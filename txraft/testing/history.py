@@ -24,7 +24,8 @@ class Get:
     key: bytes
 
 
-Action: TypeAlias = Get | Set | Delete | CompareAndSet
+Change: TypeAlias = Set | Delete | CompareAndSet
+Action: TypeAlias = Get | Change
 
 Answer: TypeAlias = bytes | Result | None
 """Of a get, the value, None where there was none; of any other action, the result. A compare-and-set that changed

@@ -259,12 +259,12 @@ class Datagrams:
         me = self.station.id
         offset = await self._ask(to, Unreachable, lambda handler: handler.snapshot_offered(me, term, file))
         while offset < file.size:
-            chunks = []
+            chunks: dict[int, bytes] = {}
             for _ in range(CHUNKS_IN_FLIGHT):
-                data = await read(offset, file.size) if offset < file.size else b""
-                chunks += [self._send_chunk(to, file, offset, data)] if data else []
-                offset += len(data)
-            await gatherResults(chunks, consumeErrors=True).addErrback(_first_of)
+                chunks[offset] = await read(offset, file.size) if offset < file.size else b""
+                offset += len(chunks[offset])
+            sent = [self._send_chunk(to, file, at, data) for at, data in chunks.items() if data]
+            await gatherResults(sent, consumeErrors=True).addErrback(_first_of)
         await self._ask(to, Unreachable, lambda handler: handler.snapshot_finished(me, file))
 
     def _send_chunk(self, to: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":

@@ -52,7 +52,7 @@ LARGER_THAN_A_MESSAGE, LARGER_THAN_A_BOX = 200, 70_000
 SETTLES_WITHIN = 16 * ELECTION_TIMEOUT
 """So long after everything is healed, there is one leader, and all nodes are equal. A write that a disk stalled, a
 clock that went back, and TCP's and the network's waiting to dial again take their part of it."""
-SERVES_WITHIN = 12 * ELECTION_TIMEOUT
+SERVES_WITHIN = 10 * ELECTION_TIMEOUT
 STABLE_FOR = 5 * ELECTION_TIMEOUT
 BEARS_FOR = 10 * ELECTION_TIMEOUT
 LOOK = 0.02

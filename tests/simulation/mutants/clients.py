@@ -4,6 +4,22 @@ from tests.simulation.mutants.planting import Mutant
 
 MUTANTS = (
     Mutant(
+        "repeated-request-is-done-again",
+        "C5",
+        "txraft.kv.store",
+        "        if answer is None:\n",
+        "        if True:\n",
+        what="a request that comes again with its Idempotency-Key is done again",
+    ),
+    Mutant(
+        "answers-lost-at-restart",
+        "C5",
+        "txraft.kv.contents",
+        "        for kept in delta.answers:\n",
+        "        for kept in ():\n",
+        what="what came of requests with an Idempotency-Key does not reach the disk",
+    ),
+    Mutant(
         "read-before-the-no-op",
         "C1",
         "txraft.core.reads",

@@ -63,6 +63,17 @@ MUTANTS = (
         what="what a crash would take from the log is applied",
     ),
     Mutant(
+        "torn-batch",
+        "S17",
+        "txraft.kv.store",
+        "            self._disk.applied(entry.index, contents.revision, changes, kept)\n",
+        "            for key in tuple(changes) or (b'',):\n"
+        "                part = {key: changes[key]} if changes else {}\n"
+        "                self._disk.applied(entry.index, contents.revision, part, kept)\n"
+        "                kept = None\n",
+        what="a flush comes between two keys of one entry",
+    ),
+    Mutant(
         "applied-again-after-restart",
         "S5",
         "txraft.node.driver",
