@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -26,7 +26,6 @@ REDIAL = (0.005, 0.1)
 """Seconds until a lost connection is tried again."""
 AGAIN = 0.05
 """Seconds until TCP sends again what has not come through."""
-CHUNKS_IN_FLIGHT = 3
 
 
 @define
@@ -259,16 +258,13 @@ class Datagrams:
         me = self.station.id
         offset = await self._ask(to, Unreachable, lambda handler: handler.snapshot_offered(me, term, file))
         while offset < file.size:
-            chunks: dict[int, bytes] = {}
-            for _ in range(CHUNKS_IN_FLIGHT):
-                chunks[offset] = await read(offset, file.size) if offset < file.size else b""
-                offset += len(chunks[offset])
-            sent = [self._send_chunk(to, file, at, data) for at, data in chunks.items() if data]
-            await gatherResults(sent, consumeErrors=True).addErrback(_first_of)
+            data = await read(offset, file.size)
+            await self._send_chunk(to, file, offset, data)
+            offset += len(data)
         await self._ask(to, Unreachable, lambda handler: handler.snapshot_finished(me, file))
 
     def _send_chunk(self, to: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
-        """One counts, by a connection. A copy may come behind it, also when this transfer is over; nobody is told."""
+        """One counts, by a connection. A copy may come later, also when this transfer is over; nobody is told."""
 
         def receive(handler: IPeerHandler) -> "Deferred[None]":
             return handler.snapshot_received(self.station.id, file, offset, data)
@@ -316,12 +312,6 @@ class Datagrams:
             return
         self.connections[peer] = Connection(self, station, station.process)
         self.station.handler.peer_connected(peer)
-
-
-def _first_of(failure: Failure) -> Failure:
-    """What the first of several failed with."""
-    error = failure.value
-    return error.subFailure if isinstance(error, FirstError) else failure
 
 
 def _forget(answer: "Deferred[None]") -> None:
