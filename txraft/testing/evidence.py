@@ -75,14 +75,17 @@ class Evidence:
     """The sizes of the AppendEntries that have gone to a peer since it has answered one."""
     _starving: "defaultdict[NodeId, list[float]]" = field(factory=lambda: defaultdict(list))
     """When a peer that is behind has answered heartbeats, an interval apart, since AppendEntries left for it."""
+    _fed_at: dict[NodeId, float] = field(factory=dict)
+    """When AppendEntries left for a peer last, by the process's clock."""
 
-    def sends(self, to: NodeId, message: Message) -> None:
+    def sends(self, to: NodeId, message: Message, now: float) -> None:
         """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3), or
         on the leader's own (thesis §3.10). A message is no larger than it may be (hazard R20), and to a peer that does
         not answer no more goes than may be in flight (hazard R18).
         """
         if isinstance(message, AppendEntries):
             self._starving[to].clear()
+            self._fed_at[to] = now
         match message:
             case AppendEntries(entries=entries) if entries:
                 sizes, options, size = self._unanswered[to], self.options, sum(map(size_of, entries))
@@ -213,8 +216,9 @@ class Evidence:
         heartbeat interval (hazard R21)."""
         starving, leader = self._starving[peer], raft._leader
         progress = leader.replication.progress[peer] if leader is not None else None
-        # To one that is sent a snapshot nothing goes but that.
-        if progress is None or progress.match_index == raft.log.last_index or progress.state is ProgressState.SNAPSHOT:
+        gets_snapshot = progress is not None and progress.state is ProgressState.SNAPSHOT  # and nothing but that
+        is_early = now < self._fed_at.get(peer, now)  # the clock went back: by that it is not time yet
+        if progress is None or progress.match_index == raft.log.last_index or gets_snapshot or is_early:
             starving.clear()
         elif not starving or now - starving[-1] >= self.options.heartbeat_interval:
             starving.append(now)

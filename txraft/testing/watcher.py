@@ -98,7 +98,7 @@ class Watcher:
     def sends(self, to: NodeId, message: Message) -> None:
         """A message is about to leave."""
         self._hold(self.judges.durability.sends, self.seen.node_id, self.disk.synced, to, message)
-        self._hold(self.evidence.sends, to, message)
+        self._hold(self.evidence.sends, to, message, self.node._clock.seconds())
 
     def message_lost(self, to: NodeId, message: Message) -> None:
         """A copy of a message does not arrive."""
