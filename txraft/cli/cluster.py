@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from signal import Signals
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -186,28 +187,33 @@ class LocalCluster:
         return waiter
 
     async def _look_for_leader(self) -> None:
+        """Where a node knows a leader, say what to try, on nodes that answer: others may not have come up yet."""
+        serving: list[Member] = []
+        leader = None
         for member in self.settings.cluster:
-            leader = await self._leader_according_to(member)
-            if leader is not None and not self._stopping:
-                self._has_led = True
-                self._poll.stop()
-                self._greet(leader)
+            status = await self._status_of(member)
             if not self._poll.running:
                 return
+            if status is not None:
+                serving.append(member)
+                leader = status["leader_id"] if isinstance(status["leader_id"], int) else leader
+        if leader is not None and not self._stopping:
+            self._has_led = True
+            self._poll.stop()
+            self._greet(leader, serving[0], serving[-1])
 
-    async def _leader_according_to(self, member: Member) -> int | None:
-        """The leader that a node knows of; None also where it does not answer, or not as itself."""
+    async def _status_of(self, member: Member) -> dict[str, Any] | None:
+        """What a node says of itself; None where it does not answer, or not as itself."""
         try:
             request = self.agent.request(b"GET", f"http://{member.kvaddr}/status".encode())
             response = await request.addTimeout(1, self.clock)
             status = json.loads(await readBody(response).addTimeout(1, self.clock))
-            leader = status["leader_id"] if status["id"] == member.id else None
-        except Exception:  # not up yet, or something else listens there: either way it names no leader
+            is_itself = status["id"] == member.id and "leader_id" in status
+        except Exception:  # not up yet, or something else listens there
             return None
-        return leader if isinstance(leader, int) else None
+        return status if is_itself else None
 
-    def _greet(self, leader: int) -> None:
-        first, last = self.settings.cluster[0], self.settings.cluster[-1]
+    def _greet(self, leader: int, first: Member, last: Member) -> None:
         self.say(f"node {leader} leads. To try it:")
         self.say(f"  curl 'http://{first.kvaddr}/set?key=greeting&val=hello'")
         self.say(f"  curl 'http://{last.kvaddr}/get?key=greeting'")
