@@ -120,8 +120,8 @@ class IStateMachine(Interface):
 
         Must not block: a machine in memory answers at once, and others work on a thread. A command that makes no sense
         has a result that says so. One on which the machine fails by itself has a CommandFailed as its result, the same
-        on every node, which whoever proposed it gets as an error (hazard C10). A call that fails as a whole ends the
-        node: its data would not be those of the others.
+        on every node, and its proposer gets that as an error (hazard C10). A call that fails as a whole ends the node:
+        its data would not be those of the others.
 
         Results are to be small, some kilobytes at most: they share a connection with heartbeats."""
 

@@ -93,10 +93,14 @@ class FakePeers:
         return self._ask("transfer", leader)
 
     def send_snapshot(
-        self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
+        self,
+        to: NodeId,
+        file: SnapshotFile,  # noqa: ARG002 - as above
+        read: Callable[[int, int], "Deferred[bytes]"],  # noqa: ARG002 - as above
+        term: int,  # noqa: ARG002 - as above
     ) -> "Deferred[None]":
-        """No replica does."""
-        raise NotImplementedError(to, file, read, term)
+        """As IPeers."""
+        return self._ask("send_snapshot", to)
 
 
 class StatusTests(WorldTestCase):

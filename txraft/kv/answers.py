@@ -1,7 +1,7 @@
 """What came of requests with an Idempotency-Key, so that one that is sent again is answered and not done again (hazard
 C5).
 
-They are replicated data: whichever node takes the repetition, and whoever leads, it goes through the log, and every
+They are replicated data. Any node may take the repetition, and any may lead by then: it goes through the log, and each
 node finds here what came of the first. So what is dropped must depend on the log alone: the oldest, where there are
 more than MAX_ANSWERS or they have more than MAX_SIZE bytes. Two nodes with other numbers here would differ; to change
 one is to change the format of the commands.

@@ -72,7 +72,7 @@ class DataSnapshot:
         return self._worker.run(self._remove).addErrback(self._not_removed)
 
     def _remove(self) -> None:
-        if self._file is not None:  # whoever read it may have failed, and an open file takes its room from the disk
+        if self._file is not None:  # it may have been read in part only, and an open file keeps its room on the disk
             self._file.close()
         self._path.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ A request's way, from the outside in; each knows only those below it:
   `apply_queue` is the way into the state machine, `compaction` cuts the log, `snapshot_sending` and
   `snapshot_receiving` are the two sides of a transfer
 - `pending_requests`  those who wait: for an entry, a read index, a change of leader
+- `handing_over`      how a transfer of leadership ends, and the one before a stop
 - `timers`            when an election or a heartbeat is due
 - `save_queue`        what is on its way to the disk, and the messages that wait for it
 - `reporting`         what a node says in its log of elections

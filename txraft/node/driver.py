@@ -15,11 +15,10 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
 
 import random
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, fail, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,9 +34,10 @@ from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferFailed, TransferUnderWay, TxraftError, Undecided
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferUnderWay, TxraftError, Undecided
 from txraft.interfaces import IPeerHandler, IPeers, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
 from txraft.node.compaction import Keep
+from txraft.node.handing_over import HandingOver
 from txraft.node.pending_requests import STOPPED, Changes, HeldProposals, PendingReads, Proposals
 from txraft.node.reporting import report_change, report_lost_data
 from txraft.node.save_queue import SaveQueue
@@ -116,6 +116,7 @@ class Node(Service):
         self.to_apply = self._snapshots.to_apply
         self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
+        self._handing_over = HandingOver(self._raft, clock, lambda: self.change_since(self.changes))
 
         self._flush_call: IDelayedCall | None = None
         self._timers = Timers(clock, options.heartbeat_interval, self._election_is_due, self._heartbeat_is_due)
@@ -185,39 +186,17 @@ class Node(Service):
         if target == self.node_id:
             yield self.read_index()  # so that a majority says so, too
         else:
-            yield self._transferred(target)
+            yield self._handing_over.transferred(target)
         return target
 
-    @inlineCallbacks
-    def _transferred(self, target: NodeId) -> Generator[Deferred[Any], Any, None]:
-        """Wait for the end of the transfer that is under way. Fails with TransferFailed unless `target` leads then."""
-        # Between two turns `view` is older than what has arrived since, and might name this node still.
-        while (view := self._raft.view()).transfer_target == target or view.leader_id is None:
-            try:
-                yield self.change_since(self.changes)
-            except NotApplied:
-                raise TransferFailed(f"this node stopped before it knew whether node {target} took over") from None
-        if view.leader_id != target:
-            raise TransferFailed(f"node {target} did not take over; node {view.leader_id} leads")
-
-    @inlineCallbacks
-    def hand_over(self) -> Generator[Deferred[Any], Any, None]:
+    def hand_over(self) -> "Deferred[None]":
         """Before a stop: where this node leads, let the voter lead that is furthest ahead, so that nobody waits for an
         election. A transfer that is under way already is waited for instead. Fires when another leads, where there is
         nobody to ask, or after an election timeout.
         """
-        under_way, successor = self._raft.view().transfer_target, self._raft.successor(self._clock.seconds())
-        handed_over: Deferred[Any]
         if not self.running:
-            return
-        if under_way is not None:
-            handed_over = self._transferred(under_way)
-        elif successor is not None:
-            handed_over = self.transfer_leadership(successor)
-        else:
-            return
-        with suppress(Undecided, TimeoutError):
-            yield handed_over.addTimeout(self._options.election_timeout, self._clock)
+            return succeed(None)
+        return self._handing_over.before_a_stop(self.transfer_leadership, self._options.election_timeout)
 
     @property
     def view(self) -> invariants.View:

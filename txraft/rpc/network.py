@@ -202,7 +202,7 @@ class Network:
         self._tell_if_changed(peer, used)
 
     def refuse(self, link: Link, peer: NodeId, verdict: Verdict) -> None:
-        """As Owner.refuse. The log has it once, whoever dialled."""
+        """As Owner.refuse. The log has it once, also where both sides dialled."""
         if isinstance(link, Caller):
             self._give_up(link.peer)
         line = "refused node {peer}: {what}; it ends, and its last line says what to do"

@@ -9,13 +9,14 @@
                   <─── (empty)         it is whole, checked and durable
 
 **Resumed, never mixed** (hazard S10). A connection carries one snapshot at a time: chunks belong to what was offered on
-it last. Where anything fails, also where the connection is lost, the transfer ends with it. Whoever wants it to go on
-offers again, and is told where. What does not fit is the file's keeper to refuse (`ISnapshotFiles`), and what is wrong
-with the whole is found by its checksum.
+it last. Where anything fails, also where the connection is lost, the transfer ends with it. To go on, a sender offers
+it again, and is told where. What does not fit is the file's keeper to refuse (`ISnapshotFiles`), and what is wrong with
+the whole is found by its checksum.
 
 **A few chunks in flight** (`Pace`). They share the connection with entries and questions, and where there is only one,
 with heartbeats: what comes behind them waits until they are through (hazard R18). So as many are on their way as the
-other side keeps up with, and one on a slow line. The other side holds that many in memory, whoever sends (hazard N3).
+other side keeps up with, and one on a slow line. The other side holds at most twice as many in memory, those of a
+transfer that was cancelled and of its successor, and refuses more (hazard N3).
 
 **Slow is not lost.** A disk may take a minute to make a file durable. The transfer is given up where no answer has come
 for `LinkLimits.snapshot_stall` seconds; a machine that is gone is noticed as for all that is sent (`txraft.rpc.link`).

@@ -36,10 +36,11 @@ from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
 from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.linearizability import check
-from txraft.testing.machine import Machine, Surroundings, Wiring, state_of
+from txraft.testing.machine import Machine, Surroundings, Wiring
 from txraft.testing.plan import Kind, Plan
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import Datagrams, Links, Noise
+from txraft.testing.standing import leaderless, leaders_of, states_of
 from txraft.testing.streams import Streams
 from txraft.testing.transcript import Transcript
 from txraft.testing.watcher import Judges
@@ -234,13 +235,13 @@ class Simulation:
         everyone = list(self.machines.values())
         # What is late may be an earlier leader's word to campaign.
         self._until(self._healed_at + Noise().late_by)
-        self._require(SETTLES_WITHIN, lambda: self._leaderless(everyone) or self._transfers_go_on())
+        self._require(SETTLES_WITHIN, lambda: leaderless(everyone) or self._transfers_go_on())
         slow = ELECTION_TIMEOUT * self.random.choice((1, 2, 4))
         for machine in everyone:
             machine.disk.delay = slow, slow + ELECTION_TIMEOUT / 2
-        before = _leaders(everyone)
+        before = leaders_of(everyone)
         self._until(self.schedule.now + BEARS_FOR)
-        if self.violation is None and _leaders(everyone) != before:
+        if self.violation is None and leaders_of(everyone) != before:
             self.violated(Violation("Stability", f"all disks are slow, and the leader changes: {self._states()}"))
         for machine in everyone:
             machine.disk.delay = FAST
@@ -257,7 +258,7 @@ class Simulation:
         # Who is slow may lead, but where it does not it lags far behind.
         slow = {fault.target for fault in self.plan.lasting} - away
         present = [machine for machine in self.machines.values() if machine.id not in away]
-        self._require(SETTLES_WITHIN, lambda: self._leaderless(present))
+        self._require(SETTLES_WITHIN, lambda: leaderless(present))
         self._ask([machine for machine in present if machine.id not in slow], persistent=True)
 
     def _recover(self) -> None:
@@ -326,7 +327,7 @@ class Simulation:
             return "a request is still under way"
         if why := self._transfers_go_on():
             return why
-        if why := self._leaderless(machines):
+        if why := leaderless(machines):
             return why
         lead = next(view for view in views if view.role is Role.LEADER)
         for machine, view in zip(machines, views, strict=True):
@@ -338,20 +339,6 @@ class Simulation:
     def _transfers_go_on(self) -> str:
         """Why the leader may yet change."""
         return "leadership is still being handed over" if self.nemesis.transfers_go_on() else ""
-
-    def _leaderless(self, machines: Sequence[Machine]) -> str:
-        """Why these nodes do not all follow one leader, which is one of them."""
-        views = [machine.node.view for machine in machines]
-        leaders = [view for view in views if view.role is Role.LEADER]
-        if len(leaders) != 1:
-            return f"there are {len(leaders)} leaders: {self._states()}"
-        lead = leaders[0]
-        for machine, view in zip(machines, views, strict=True):
-            if not machine.knows_who_lives():
-                return f"node {machine.id} has connections to dead processes"
-            if (view.leader_id, view.current_term) != (lead.node_id, lead.current_term):
-                return f"node {machine.id} does not follow node {lead.node_id}: {self._states()}"
-        return ""
 
     def _ask(self, machines: Sequence[Machine], persistent: bool = False) -> None:
         """Two requests to each of these nodes, from clients of their own. They must all be served."""
@@ -396,9 +383,4 @@ class Simulation:
             self.violated(Violation("Linearizability", str(verdict)))
 
     def _states(self) -> str:
-        return "; ".join(f"node {machine.id}: {state_of(machine)}" for machine in self.machines.values())
-
-
-def _leaders(machines: Sequence[Machine]) -> set[tuple[NodeId | None, int]]:
-    """Who leads, and in which term, as each of them sees it."""
-    return {(machine.node.view.leader_id, machine.node.view.current_term) for machine in machines}
+        return states_of(self.machines.values())

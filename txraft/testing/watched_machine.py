@@ -69,7 +69,8 @@ class WatchedMachine:
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine."""
         bare = [_bare(entry) for entry in entries]
-        return self.inner.apply(bare).addCallback(self._applied, entries)  # type: ignore[no-any-return]
+        applied: Deferred[list[bytes | CommandFailed]] = self.inner.apply(bare)
+        return applied.addCallback(self._applied, entries)
 
     def _applied(self, results: list[bytes | CommandFailed], entries: Sequence[Entry]) -> list[bytes | CommandFailed]:
         said = [str(result) if isinstance(result, CommandFailed) else result for result in results]
@@ -78,7 +79,8 @@ class WatchedMachine:
 
     def persist(self) -> "Deferred[int]":
         """As IStateMachine."""
-        return self.inner.persist().addCallback(self._persisted)  # type: ignore[no-any-return]
+        persisted: Deferred[int] = self.inner.persist()
+        return persisted.addCallback(self._persisted)
 
     def _persisted(self, index: int) -> int:
         self._on_event(Persisted(index))
@@ -86,7 +88,8 @@ class WatchedMachine:
 
     def snapshot(self) -> "Deferred[ISnapshot]":
         """As IStateMachine."""
-        return self.inner.snapshot().addCallback(self._taken)  # type: ignore[no-any-return]
+        taken: Deferred[ISnapshot] = self.inner.snapshot()
+        return taken.addCallback(self._taken)
 
     def _taken(self, snapshot: ISnapshot) -> ISnapshot:
         self._on_event(Taken(snapshot.index))
@@ -94,7 +97,8 @@ class WatchedMachine:
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
         """As IStateMachine."""
-        return self.inner.restore(index, chunks).addCallback(self._restored, index)  # type: ignore[no-any-return]
+        restored: Deferred[None] = self.inner.restore(index, chunks)
+        return restored.addCallback(self._restored, index)
 
     def _restored(self, _: object, index: int) -> None:
         self._on_event(Restored(index, self.state()))

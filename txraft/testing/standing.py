@@ -1,0 +1,32 @@
+"""Where the nodes of a simulated cluster stand, several of them together."""
+
+from collections.abc import Iterable, Sequence
+
+from txraft.core.messages import NodeId
+from txraft.core.roles import Role
+from txraft.testing.machine import Machine, state_of
+
+
+def states_of(machines: Iterable[Machine]) -> str:
+    """Each in short."""
+    return "; ".join(f"node {machine.id}: {state_of(machine)}" for machine in machines)
+
+
+def leaders_of(machines: Iterable[Machine]) -> set[tuple[NodeId | None, int]]:
+    """Who leads, and in which term, as each of them sees it."""
+    return {(machine.node.view.leader_id, machine.node.view.current_term) for machine in machines}
+
+
+def leaderless(machines: Sequence[Machine]) -> str:
+    """Why they do not all follow one leader, which is one of them; empty where they do."""
+    views = [machine.node.view for machine in machines]
+    leaders = [view for view in views if view.role is Role.LEADER]
+    if len(leaders) != 1:
+        return f"there are {len(leaders)} leaders: {states_of(machines)}"
+    lead = leaders[0]
+    for machine, view in zip(machines, views, strict=True):
+        if not machine.knows_who_lives():
+            return f"node {machine.id} has connections to dead processes"
+        if (view.leader_id, view.current_term) != (lead.node_id, lead.current_term):
+            return f"node {machine.id} does not follow node {lead.node_id}: {states_of(machines)}"
+    return ""
