@@ -4,8 +4,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import SnapshotFailed, WriteFailed
+from txraft.node import compaction
 from txraft.node.compaction import BITE_ENTRIES, BITE_SIZE, MOST_HELD, Compaction, Keep
 
 
@@ -98,6 +100,9 @@ class CompactionTests(SynchronousTestCase):
             self.save()
         self.assertEqual((self.cuts, self.persists), ([101, 202, 303], 1))
         self.apply(300 + MOST_HELD * 800 - 2000 + 101)
+        self.assertEqual(self.cuts, [101, 202, 303])
+        self.patch(compaction, "HELD_SIZE", 3300 * MEMORY_OVERHEAD)
+        self.apply(101)
         self.assertEqual(self.cuts, [101, 202, 303, 404])
         self.held_after = None
         self.compaction.consider()

@@ -1,6 +1,7 @@
 """How a follower that is far behind gets a snapshot: whole nodes over memory, on a clock of their own."""
 
 from collections.abc import Callable
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
@@ -9,6 +10,7 @@ from tests.node.world import Gate, Machine, World, WorldTestCase
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import InstallSnapshot
 from txraft.errors import DataLost, OutcomeUnknown, SnapshotFailed
+from txraft.node import compaction
 from txraft.node.compaction import MOST_HELD, Keep
 from txraft.node.snapshot_sending import SnapshotSending
 
@@ -149,18 +151,47 @@ class CatchingUpTests(SnapshotTestCase):
         self.assertEqual(leader.journal.all_snapshots, 1)
         self.assert_all_equal(world)
 
-    def test_too_much_of_the_log(self) -> None:
-        """Where there is no room for what follows on a snapshot, the log is cut, and the follower gets another one."""
-        world, leader, follower = self.far_behind()
+    def test_slower_than_the_writes(self) -> None:
+        """A transfer that takes as long as many times what is kept takes to be written ends, and no other is needed
+        (hazard R17)."""
+        world, leader, follower = self.far_behind(LARGE)
         follower.start()
-        follower.files.writes.hold()
-        world.run(1)
-        start = leader.journal.last_applied
-        propose(leader, (MOST_HELD + 1) * KEEP.entries)
-        self.assertGreater(leader.node.view.first_index, start + 1)
-        follower.files.writes.let_go()
-        world.run(2)
+        for _ in range(20):
+            follower.files.writes.hold()
+            world.run(0.3)
+            propose(leader, (MOST_HELD + 1) * KEEP.entries)
+            follower.files.writes.let_go()
+        world.run(0.1)
+        self.assertEqual(leader.journal.all_snapshots, 1)
         self.assert_all_equal(world)
+        propose(leader, 2 * KEEP.entries)
+        world.settle()
+        self.assertLess(leader.node.view.last_index - leader.node.view.first_index, 2 * KEEP.entries)
+
+    def test_too_much_of_the_log(self) -> None:
+        """Where there is no room for what follows on a snapshot, made or being made, the log is cut. The follower gets
+        another one after a while, and a line says what to do where that comes again."""
+        for gate in HELD_BY_EITHER:
+            world, leader, follower = self.far_behind()
+            follower.start()
+            held = gate(leader, follower)
+            held.hold()
+            world.run(1)
+            start = leader.journal.last_applied
+            with mock.patch.object(compaction, "HELD_SIZE", 0):
+                propose(leader, (MOST_HELD + 1) * KEEP.entries)
+            if held is leader.journal.snapshots:  # it has all of that
+                continue
+            self.assertGreater(leader.node.view.first_index, start + 1)
+            with capturedLogs() as logs:
+                held.let_go()
+                world.run(SnapshotSending.pause - 1)
+            lines = [event["log_format"].format(**event) for event in logs if event.get("log_format")]
+            [line] = [line for line in lines if "could not be sent" in line]
+            self.assertIn("raise keep_entries and keep_size", line)
+            self.assertLessEqual(leader.journal.all_snapshots, 1)
+            world.run(2)
+            self.assert_all_equal(world)
 
     def test_full_disk(self) -> None:
         """Where there is no room, on one side or the other, both nodes go on, and it is tried again after a while."""

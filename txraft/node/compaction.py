@@ -5,7 +5,8 @@ that, the state machine is asked to make durable what it has, and the log is cut
 and the next one waits until it is done, so that none holds up a write.
 
 While a snapshot is on its way to a follower, the log stays from there on: otherwise the follower, when it has it, would
-need another one (hazard R17). Within bounds: of a log that is MOST_HELD times what is kept, no more stays than ever.
+need another one (hazard R17). Within bounds: of a log that is MOST_HELD times what is kept, and takes HELD_SIZE of
+memory, no more stays than ever.
 """
 
 from collections import deque
@@ -16,6 +17,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import Entry
 from txraft.errors import SnapshotFailed
 from txraft.values import value_class
@@ -24,6 +26,8 @@ BITE_ENTRIES: Final = 500
 BITE_SIZE: Final = 1 << 20
 """Bytes. A bite has so many entries or so many bytes, or less, or it is one call of the state machine's."""
 MOST_HELD: Final = 4
+HELD_SIZE: Final = 512 << 20
+"""Bytes of memory: 100 s of as many writes as three nodes on two cores take."""
 
 
 @frozen
@@ -143,7 +147,11 @@ class Compaction:
 
     def _limit(self) -> int:
         held_after = self._held_after()
-        return self._last if held_after is None or self._is_beyond(MOST_HELD) else held_after
+        return self._last if held_after is None or self._is_too_much_to_hold() else held_after
+
+    def _is_too_much_to_hold(self) -> bool:
+        memory = self._size + MEMORY_OVERHEAD * (self._last - self._start)
+        return memory > HELD_SIZE and self._is_beyond(MOST_HELD)
 
     def _is_beyond(self, times: float) -> bool:
         """Whether there is more than so many times what is kept."""

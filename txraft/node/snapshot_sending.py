@@ -33,6 +33,11 @@ HELD_FOR: Final = 60.0
 """Seconds for which the log stays for a follower of which nothing is heard: after an attempt that failed, the next one
 may go on with the same file."""
 
+OVERTAKEN: Final = (
+    "so much was written meanwhile that the log does not go back to it any more; where that comes again, raise"
+    " keep_entries and keep_size in the settings of all nodes"
+)
+
 
 @define
 class _CatchingUp:
@@ -80,7 +85,8 @@ class SnapshotSending:
         self._wanting: Waiting[NodeId, SnapshotFile] = Waiting()
         """Attempts that wait for what is being made."""
         self._catching_up: dict[NodeId, _CatchingUp] = {}
-        self._held_until = float("-inf")
+        self._tried: dict[NodeId, float] = {}
+        """Followers whose last attempt failed, and until when the log stays for the next one."""
         self._stopped = False
 
     def send(self, peer: NodeId, term: int) -> None:
@@ -95,7 +101,7 @@ class SnapshotSending:
         for attempt in attempts.values():
             attempt.cancel()
         self._catching_up.clear()
-        self._held_until = float("-inf")
+        self._tried.clear()
 
     def stop(self) -> None:
         """The node stops. What is being made is given up at its next chunk."""
@@ -108,7 +114,7 @@ class SnapshotSending:
         if self._making:
             return start
         needed = [index for peer in tuple(self._catching_up) if (index := self._has_come_to(peer, now)) is not None]
-        if self._made is not None and (self._attempts or now < self._held_until):
+        if self._made is not None and (self._attempts or now < max(self._tried.values(), default=now)):
             needed.append(self._made.snapshot.index)
         return min((index for index in needed if index >= start), default=None)
 
@@ -134,6 +140,8 @@ class SnapshotSending:
             )
             await self._peers.send_snapshot(peer, file, partial(self._files.read, file), term)
             self.log.info("node {peer} has the snapshot up to entry {index}", peer=peer, index=file.snapshot.index)
+            if file.snapshot.index < self._raft.log.snapshot_index:
+                raise Compacted(OVERTAKEN)
         except Unreachable as error:
             self.log.warn("node {peer} did not get all of its snapshot yet: {reason}", peer=peer, reason=str(error))
         except (Undecided, SnapshotFailed, BadSnapshot, Compacted) as error:
@@ -146,13 +154,15 @@ class SnapshotSending:
             await deferLater(self._clock, self.pause)
         else:
             return file.snapshot
-        self._held_until = self._clock.seconds() + HELD_FOR
         return None
 
     def _ended(self, peer: NodeId, snapshot: Snapshot | None) -> None:
         del self._attempts[peer]
-        if snapshot is not None:
-            held_until = self._clock.seconds() + HELD_FOR
+        held_until = self._clock.seconds() + HELD_FOR
+        if snapshot is None:
+            self._tried[peer] = held_until
+        else:
+            self._tried.pop(peer, None)
             self._catching_up[peer] = _CatchingUp(self._raft.log.last_index, snapshot.index, held_until)
         self._on_end(peer, snapshot)
 
@@ -177,6 +187,8 @@ class SnapshotSending:
             raise SnapshotFailed("this node is restoring a snapshot itself")
         snapshot = await self._state_machine.snapshot()
         try:
+            if snapshot.index < self._raft.log.snapshot_index:
+                raise Compacted(OVERTAKEN)
             stands_for = self._raft.snapshot_at(snapshot.index)
             return await self._files.make(stands_for, self._until_stopped(snapshot.chunks()))
         finally:
