@@ -133,7 +133,7 @@ class IStateMachine(Interface):
 
     def snapshot() -> "Deferred[ISnapshot]":
         """What the data are at one moment, for a follower that needs what is not in the log any more. It has everything
-        that `persist` has ever said, and need not have more: what follows on that is in the log.
+        that `persist` had said by this call, and need not have more: what follows on that is in the log.
 
         Fails with SnapshotFailed, where there is no room for it say, upon which it is tried again later."""
 

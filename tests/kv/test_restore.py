@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,9 +15,9 @@ from tests.clock import Clock
 from tests.kv.applying import apply_command, delta, index_and_records
 from tests.storage.worker import HandWorker, InlineWorker
 from txraft import wal
-from txraft.errors import CorruptLog, StorageError, WorkerStopped, WriteFailed, WrongDirectory
+from txraft.errors import CorruptLog, SnapshotFailed, StorageError, WorkerStopped, WriteFailed, WrongDirectory
 from txraft.interfaces import IWorker
-from txraft.kv import KeyValueStore, Set, WriteBehind, encode
+from txraft.kv import KeyValueStore, Set, WriteBehind, encode, write_behind
 from txraft.kv.contents import Contents, Delta
 from txraft.kv.data_file import DataFile
 from txraft.kv.data_snapshot import DataSnapshot, SnapshotMaker
@@ -51,7 +52,7 @@ class RestoreTestCase(SynchronousTestCase):
         file.load()
         file.open()
         file.write(Delta(index, dict(values), 7))
-        target, found = SnapshotMaker(path).make()
+        target, found = SnapshotMaker(path).make(0)
         file.close()
         self.assertEqual(found, index)
         return list(DataSnapshot(target, found, InlineWorker()).chunks())
@@ -112,6 +113,48 @@ class RestoreTests(RestoreTestCase):
         worker.work()
         self.assertEqual(self.on_disk(), (9, NEW))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_full_batches(self) -> None:
+        """Batches that wait for one that is being written are written to neither file, and no later batch has what was
+        not written before (hazard S17)."""
+        for most in (1, 100):
+            with self.subTest(most), mock.patch.object(write_behind, "FLUSH_KEYS", most):
+                self.setUp()
+                worker, snapshot_worker = HandWorker(), HandWorker()
+                self.start(worker, snapshot_worker)
+                worker.work()
+                apply_command(self.store, 3, encode(Set(b"third", b"v")))
+                self.clock.advance(FLUSH_SECONDS)
+                apply_command(self.store, 4, encode(Set(b"fourth", b"v")))
+                apply_command(self.store, 5, encode(Set(b"fifth", b"v")))
+                restored = self.store.restore(9, self.chunks)
+                snapshot_worker.work()
+                worker.work()
+                self.successResultOf(restored)
+                self.assertEqual(self.successResultOf(self.store.persist()), 9)  # there is nothing to write
+                apply_command(self.store, 10, encode(Set(b"k", b"v")))
+                persisted = self.store.persist()
+                worker.work()
+                self.assertEqual(self.successResultOf(persisted), 10)
+                stopped = self.disk.stop()
+                snapshot_worker.work()
+                worker.work()
+                self.successResultOf(stopped)
+                self.assertEqual(self.on_disk(), (10, {**NEW, b"k": record_of(b"v", 8, None)}))
+
+    def test_no_snapshot_first(self) -> None:
+        """A snapshot that is asked for, and not begun yet, is not made, so that a restore need not wait for it. One
+        that is asked for later is."""
+        snapshot_worker = HandWorker()
+        self.start(InlineWorker(), snapshot_worker)
+        made, restored = self.store.snapshot(), self.store.restore(9, self.chunks)
+        later = self.store.snapshot()
+        snapshot_worker.work_once()
+        self.failureResultOf(made, SnapshotFailed)
+        self.assertNotIn("kv.sqlite-snapshot-1", self.names())
+        snapshot_worker.work()
+        self.successResultOf(restored)
+        self.assertEqual(self.successResultOf(later).index, 9)
 
     def test_on_workers(self) -> None:
         """All that blocks is done by workers, and reading the snapshot holds up no flush (hazard S11)."""

@@ -81,8 +81,8 @@ class SnapshotTests(SynchronousTestCase):
         self.assertEqual(len(self.snapshot_worker.waiting), 1)
         make = SnapshotMaker.make
 
-        def slowly(maker: SnapshotMaker) -> Any:
-            result = make(maker)
+        def slowly(maker: SnapshotMaker, interrupts: int) -> Any:
+            result = make(maker, interrupts)
             self.disk.applied(2, 3, {b"k": b"w"})
             self.clock.advance(10)
             self.worker.work()
@@ -94,6 +94,34 @@ class SnapshotTests(SynchronousTestCase):
         self.work()
         self.assertEqual(self.values_of(list(self.successResultOf(made).chunks())), (1, {b"k": b"v"}))
         self.successResultOf(made_again)
+
+    def test_made_durable_meanwhile(self) -> None:
+        """While one is made, which may take minutes, what comes in is made durable all the same: the log can be cut."""
+        self.disk.applied(1, 2, {b"k": b"v"})
+        made = self.disk.snapshot()
+        self.worker.work()
+        self.disk.applied(2, 3, {b"k": b"w"})
+        persisted = self.disk.persist()
+        self.worker.work()
+        self.assertEqual(self.successResultOf(persisted), 2)
+        self.assertNoResult(made)
+        self.work()
+        self.successResultOf(made)
+
+    def test_stopped_before_it_is_made(self) -> None:
+        """A stop does not wait for one that is asked for and not begun, be it behind the disk or another snapshot; it
+        does for the file to be let go of."""
+        self.disk.applied(1, 2, {b"k": b"v"})
+        persisted, made = self.disk.persist(), self.disk.snapshot()
+        self.worker.work()
+        self.successResultOf(persisted)
+        stopped = self.disk.stop()
+        self.worker.work()
+        self.assertNoResult(stopped)
+        self.work()
+        self.successResultOf(stopped)
+        self.failureResultOf(made, SnapshotFailed)
+        self.assertEqual(self.names(), {"kv.sqlite"})
 
     def test_a_reader_that_fails(self) -> None:
         """Whoever read a part of one and failed, and is still referred to by the error, keeps no room of the disk: the
@@ -118,10 +146,10 @@ class SnapshotTests(SynchronousTestCase):
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         make = SnapshotMaker.make
 
-        def make_in_little_room(maker: SnapshotMaker) -> Any:
+        def make_in_little_room(maker: SnapshotMaker, interrupts: int) -> Any:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, hard))
             try:
-                return make(maker)
+                return make(maker, interrupts)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -155,7 +183,7 @@ class SnapshotTests(SynchronousTestCase):
             return connection
 
         self.patch(sqlite3, "connect", interrupted)
-        self.assertIn("interrupted", str(self.assertRaises(SnapshotFailed, maker.make)))
+        self.assertIn("interrupted", str(self.assertRaises(SnapshotFailed, maker.make, 0)))
         maker.interrupt()
         self.assertEqual(self.names(), {"kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"})
 

@@ -89,9 +89,12 @@ class SnapshotMaker:
         self._path = path
         self._numbers = count(1)
         self._connection: sqlite3.Connection | None = None
+        self.interrupts = 0
+        """How often `interrupt` was called."""
 
-    def make(self) -> tuple[Path, int]:
-        """A new file, and the applied index that is in it. Blocks; one call at a time.
+    def make(self, interrupts: int) -> tuple[Path, int]:
+        """A new file, and the applied index that is in it. Blocks; one call at a time. `interrupts` is what this had
+        when the snapshot was asked for.
 
         Raises SnapshotFailed: the disk is too full, or what `interrupt` does. Nothing is left then."""
         target = self._path.with_name(f"{self._path.name}{SNAPSHOT}{next(self._numbers)}")
@@ -100,6 +103,8 @@ class SnapshotMaker:
             # One that only reads: were it the last to close, SQLite would checkpoint, and swallow what goes wrong.
             with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 self._connection = connection
+                if interrupts != self.interrupts:
+                    raise SnapshotFailed(f"a snapshot of {self._path} is not needed any more")
                 connection.execute("VACUUM INTO ?", (str(target),))
             with closing(sqlite3.connect(target)) as connection:
                 ((index,),) = connection.execute("SELECT last_applied FROM applied")
@@ -112,7 +117,8 @@ class SnapshotMaker:
         return target, index
 
     def interrupt(self) -> None:
-        """End the one that is being made, as a failure. From another thread."""
+        """End those that were asked for by now, as failures: the one that is being made too. From another thread."""
+        self.interrupts += 1
         if (connection := self._connection) is not None:
             with suppress(sqlite3.ProgrammingError):  # it has just been closed
                 connection.interrupt()

@@ -6,14 +6,14 @@ it is full, or FLUSH_SECONDS after it was begun. It is written on the worker's t
 at a time. Nothing waits for that, unless WAITING_BATCHES wait for a disk that hangs.
 
 What has been written may be lost in a power cut, until `persist` has made it durable. Snapshots are made, and read, on
-a worker of their own, while batches are written.
+a worker of their own, while batches are written and made durable.
 """
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -25,8 +25,6 @@ from txraft.kv.answers import KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
 from txraft.kv.data_file import DataFile
 from txraft.kv.data_snapshot import DataSnapshot, SnapshotMaker, read_aside, remove_leftovers
-
-T = TypeVar("T")
 
 FLUSH_KEYS = 10_000
 """Neighbours share a page of the file, which is written once for all that changed on it: a change of one key of 20,000
@@ -72,7 +70,7 @@ class WriteBehind:
         self._flush: Deferred[None] | None = None  # the one under way
         self._taken = self._written = self._persisted = 0  # the last entry that came in, is in the file, is durable
         self._waiting: list[Deferred[None]] = []  # of `caught_up`
-        self._alone = DeferredLock()  # of `persist`, `snapshot`, `restore` and `stop`
+        self._alone = DeferredLock()  # of `persist`, `restore`, `stop`, and of `snapshot` until it is the worker's
         self._held = False  # no flush is to begin
         self._failure: StorageError | None = None
         self._stopping = False
@@ -118,13 +116,14 @@ class WriteBehind:
         """Write what came in before this call, and sync it. Fires with the index of the last entry that is durable.
 
         Fails with WriteFailed, or with WorkerStopped after `stop`."""
-        return self._run_alone(self._persist)
+        return self._alone.run(self._persist)
 
     def snapshot(self) -> "Deferred[ISnapshot]":
         """What came in before this call, and perhaps more, in a file of its own.
 
-        Fails with SnapshotFailed, upon which all goes on; with WriteFailed; or with WorkerStopped after `stop`."""
-        return self._run_alone(self._snapshot)
+        Fails with SnapshotFailed, upon which all goes on, also where `restore` or `stop` is called meanwhile; with
+        WriteFailed; or with WorkerStopped after `stop`."""
+        return Deferred.fromCoroutine(self._snapshot(self._maker.interrupts))
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[Contents]":
         """The data of a snapshot, with everything up to entry `index`, take the place of all that came in. Fires with
@@ -133,7 +132,7 @@ class WriteBehind:
         Fails with StorageError, CorruptLog above all, where they are not such a snapshot, and with what they raise: the
         data are untouched then. Fails with WriteFailed, or with WorkerStopped after `stop`."""
         self._maker.interrupt()
-        return self._run_alone(lambda: self._restore(index, chunks))
+        return self._alone.run(self._restore, index, chunks)
 
     def release(self, contents: Contents) -> None:
         """Free the memory of data that are of no use any more: a million keys at once would keep every thread waiting
@@ -143,12 +142,9 @@ class WriteBehind:
     def stop(self) -> "Deferred[None]":
         """Write what is left and close the file. Fires when that is done, or has gone to `on_failure`."""
         self._maker.interrupt()
-        return self._run_alone(self._stop)
+        return self._alone.run(self._stop)
 
     # What happens one at a time
-
-    def _run_alone(self, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> "Deferred[T]":
-        return self._alone.run(lambda: Deferred.fromCoroutine(work()))
 
     async def _persist(self) -> int:
         await self._flush_all()
@@ -156,9 +152,15 @@ class WriteBehind:
             self._persisted = await self._worker.run(self._file.persist).addErrback(self._fail_with)
         return self._persisted
 
-    async def _snapshot(self) -> ISnapshot:
-        await self._flush_all()
-        path, index = await self._snapshot_worker.run(self._maker.make)
+    async def _snapshot(self, interrupts: int) -> ISnapshot:
+        made: Deferred[tuple[Path, int]] = Deferred()
+
+        async def begin() -> None:
+            await self._flush_all()
+            self._snapshot_worker.run(self._maker.make, interrupts).chainDeferred(made)
+
+        await self._alone.run(begin)
+        path, index = await made
         return DataSnapshot(path, index, self._snapshot_worker)
 
     async def _restore(self, index: int, chunks: Iterable[bytes]) -> Contents:
@@ -175,7 +177,6 @@ class WriteBehind:
         self._batch = Delta()
         self._taken = self._written = self._persisted = index
         self._held = False
-        self._tell_waiting()
         return contents
 
     async def _stop(self) -> None:
@@ -183,6 +184,8 @@ class WriteBehind:
             await self._flush_all()
         self._stopping = True
         self._stop_timer()
+        with suppress(WorkerStopped):  # a snapshot that is being made has the file open
+            await self._snapshot_worker.run(lambda: None)
         await self._worker.run(self._file.close).addErrback(self._fail)
 
     async def _flush_all(self) -> None:

@@ -1,10 +1,10 @@
 """An IStateMachine out of three plain methods."""
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
@@ -25,8 +25,6 @@ an eighth of the last file's, where that is more."""
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 """Where in memory an object is, as Python's own `repr` says it."""
-
-T = TypeVar("T")
 
 
 class PlainMachine(Protocol):
@@ -127,21 +125,21 @@ class MemoryMachine:
     def persist(self) -> "Deferred[int]":
         """As IStateMachine. Writes all of the machine, if it is time for that; otherwise it fires at once, with the
         same as the last time. Fails with SnapshotFailed, which is in the log."""
-        return self._run_alone(self._persist) if self._alone.locked or self._is_time else succeed(self._durable)
+        return self._alone.run(self._persist) if self._alone.locked or self._is_time else succeed(self._durable)
 
     def snapshot(self) -> "Deferred[ISnapshot]":
         """As IStateMachine. It is the file: what has been applied since it was written is in the log."""
-        return self._run_alone(self._snapshot)
+        return self._alone.run(self._snapshot)
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
         """As IStateMachine. Fails with StorageError, also where `machine.load` raises, and with what `chunks` raise."""
         self._restores += 1
-        return self._run_alone(lambda: self._restore(index, chunks))
+        return self._alone.run(self._restore, index, chunks)
 
     def close(self) -> "Deferred[None]":
         """Break off what is being written. Fires when that is done. What was not written is in the log."""
         self._closed = True
-        return self._run_alone(self._nothing)
+        return self._alone.run(lambda: None)
 
     @property
     def _is_time(self) -> bool:
@@ -149,9 +147,6 @@ class MemoryMachine:
         return self._size_to_come <= 0 and self._durable < self.last_applied
 
     # What happens one at a time
-
-    def _run_alone(self, work: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> "Deferred[T]":
-        return self._alone.run(lambda: Deferred.fromCoroutine(work()))
 
     async def _persist(self) -> int:
         if self._is_time:
@@ -169,9 +164,6 @@ class MemoryMachine:
         self._restores -= 1
         self._has_kept(await self._worker.run(self._replace, index, chunks))
         self.last_applied = index
-
-    async def _nothing(self) -> None:
-        pass
 
     async def _write(self) -> None:
         """Write all of the machine, as it is now."""
