@@ -238,7 +238,11 @@ class ISnapshotFiles(Interface):
         be read."""
 
     def discard(snapshot: Snapshot) -> "Deferred[None]":
-        """Remove those received whole up to this index: it is restored, or not needed. Fails with SnapshotFailed."""
+        """Remove what was received of those up to this index, whole or not: it is restored, or not needed. Fails with
+        SnapshotFailed."""
+
+    def discard_made() -> "Deferred[None]":
+        """Remove the one that was made, if there is one: nobody needs it. Fails with SnapshotFailed."""
 
     def close() -> "Deferred[None]":
         """Finish what is under way, and let go of the files."""

@@ -77,11 +77,26 @@ class ReceivingTests(SynchronousTestCase):
         self.assertFalse(self.receiving.has(file_of(10).snapshot))
         self.assertTrue(self.receiving.has(file_of(20).snapshot))
 
+    def test_half_one_that_is_not_needed(self) -> None:
+        """What is not whole goes when as much is applied by the log; what is left of another stays. Whoever goes on
+        sending it is told that all of it is here."""
+        self.successResultOf(self.offer(1, 3, index=10))
+        self.successResultOf(self.offer(1, 3, index=10))
+        self.successResultOf(self.receiving.received(1, file_of(10), 0, b"abc"))
+        self.applied.advance(9)
+        self.assertEqual(self.successResultOf(self.files.offered(file_of(10))), 3)
+        self.applied.advance(10)
+        self.failureResultOf(self.files.received(file_of(10), 3, b"def"), BadSnapshot)
+        self.assertEqual(self.successResultOf(self.offer(1, 3, index=10)), len(DATA))
+        self.successResultOf(self.receiving.finished(1, file_of(10)))
+        self.assertEqual(self.files.open(), ())
+
     def test_found_at_the_start(self) -> None:
         """What a start finds is kept where it may be needed, and removed where it is not."""
+        self.applied.index = 0
         for index in (4, 5, 6):
             self.receive(1, index)
-        found = SnapshotReceiving(self.files, self.files.open(), self.applied, lambda: self.term)
+        found = SnapshotReceiving(self.files, self.files.open(), AppliedIndex(5), lambda: self.term)
         found.start()
         self.assertEqual([snapshot.index for snapshot in self.files.open()], [6])
         self.assertTrue(found.has(file_of(6).snapshot))

@@ -10,7 +10,7 @@ from tests.node.world import Gate, Machine, World, WorldTestCase
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import InstallSnapshot
 from txraft.errors import DataLost, OutcomeUnknown, SnapshotFailed
-from txraft.node import compaction
+from txraft.node import compaction, snapshot_sending
 from txraft.node.compaction import MOST_HELD, Keep
 from txraft.node.snapshot_sending import SnapshotSending
 
@@ -150,6 +150,27 @@ class CatchingUpTests(SnapshotTestCase):
             world.run(0.01)
         self.assertEqual(leader.journal.all_snapshots, 1)
         self.assert_all_equal(world)
+
+    def test_the_file_goes(self) -> None:
+        """The leader removes the file when no follower has needed it for a while, also where it does not lead any more;
+        not while one is being sent it."""
+        self.patch(snapshot_sending, "HELD_FOR", 5)
+        for leads in (True, False):
+            world, leader, follower = self.far_behind()
+            follower.start()
+            follower.files.finishes.hold()
+            world.run(7)
+            self.assertIsNotNone(leader.files._made)
+            follower.files.finishes.let_go()
+            world.run(1)
+            if not leads:
+                leader.replica.transfer_leadership(follower.id)
+            world.run(3.5)
+            self.assertIsNotNone(leader.files._made)
+            world.run(3)
+            self.assertIsNone(leader.files._made)
+            self.assert_all_equal(world)
+            self.assertEqual(leader.journal.all_snapshots, 1)
 
     def test_slower_than_the_writes(self) -> None:
         """A transfer that takes as long as many times what is kept takes to be written ends, and no other is needed

@@ -174,6 +174,25 @@ class SnapshotContract(SynchronousTestCase):
         self.assertEqual(self.restart(), (snapshot(100),))
         self.assertEqual(self.data_of(snapshot(100)), b"100")
 
+    def test_discarded_half(self) -> None:
+        """One that is not whole goes too, where it is not needed any more, and begins again where it is offered."""
+        file = file_of(snapshot(20))
+        self.receive(file, DATA[:2000])
+        self.successResultOf(self.files.discard(snapshot(19)))
+        self.assertEqual(self.successResultOf(self.files.offered(file)), 2000)
+        self.successResultOf(self.files.discard(snapshot(20)))
+        self.failureResultOf(self.files.received(file, 2000, DATA[2000:]), BadSnapshot)
+        self.assertEqual(self.successResultOf(self.files.offered(file)), 0)
+
+    def test_discarded_made(self) -> None:
+        """The one that was made is gone, until the next is made; where there is none, nothing happens."""
+        self.successResultOf(self.files.discard_made())
+        file = self.successResultOf(self.files.make(snapshot(5), [DATA]))
+        self.successResultOf(self.files.discard_made())
+        self.failureResultOf(self.files.read(file, 0, 10), BadSnapshot)
+        again = self.successResultOf(self.files.make(snapshot(5), [DATA]))
+        self.assertEqual(self.successResultOf(self.files.read(again, 0, 10)), DATA[:10])
+
     def test_missing(self) -> None:
         """One that was never received, or is of another term, is not there."""
         file = file_of(snapshot(5, term=2))

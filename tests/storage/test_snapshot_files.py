@@ -70,6 +70,25 @@ class FileTests(SynchronousTestCase):
             self.successResultOf(self.files.make(snapshot(7), [DATA]))
             self.assertEqual(self.names(), ["made", "received-5-1"])
 
+    def test_discarded(self) -> None:
+        """What is not needed takes no room: the one that was made, and the half one."""
+        self.successResultOf(self.files.make(snapshot(7), [DATA]))
+        self.successResultOf(self.files.offered(self.file))
+        self.successResultOf(self.files.discard_made())
+        self.assertEqual(self.names(), ["receiving"])
+        self.successResultOf(self.files.discard(snapshot(5)))
+        self.assertEqual(self.names(), [])
+        self.assertEqual(open_files(self.directory / "snapshots"), set())
+
+    def test_other_size(self) -> None:
+        """A start sees without reading all of it that something is missing, or is too much (hazard S4)."""
+        path = self.received()
+        content = path.read_bytes()
+        for other in (content[:-1], content + b"x"):
+            path.write_bytes(other)
+            with self.assertRaisesRegex(CorruptLog, f"it has {len(DATA) + len(other) - len(content)} bytes, not"):
+                SnapshotFiles(self.directory, InlineWorker()).open()
+
     def test_leftovers(self) -> None:
         """A start removes what was made and what is half; what txraft has not made stays."""
         for name in ("made", "made.new", "receiving", "notes"):

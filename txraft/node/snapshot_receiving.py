@@ -1,13 +1,13 @@
 """The follower's side of a snapshot's way to it: what is let in, and when it is removed again.
 
 One transfer at a time, of the latest term in which one was offered: so those of two leaders are not mixed (hazard S10).
-What is whole stays until the state machine is as far, by it or by the log. So where a crash ends an install, the next
-start goes on with it (`txraft.storage.snapshot_files` has the order of an install).
+What is here of one stays until the state machine is as far, by it or by the log. So where a crash ends an install, the
+next start goes on with it (`txraft.storage.snapshot_files` has the order of an install).
 """
 
 from collections.abc import Callable, Iterable
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -38,6 +38,8 @@ class SnapshotReceiving:
         self._term = -1
         self._found = tuple(whole)
         self._whole = {(snapshot.index, snapshot.term) for snapshot in self._found}
+        self._to_remove: set[int] = set()
+        """Up to these indexes, something is to be removed when the state machine is as far."""
 
     def start(self) -> None:
         """Remove what is not needed, now or when it is not any more."""
@@ -56,6 +58,9 @@ class SnapshotReceiving:
         if term < self._term or (term == self._term and sender != self._sender):
             return fail(NotApplied(f"node {self._sender} sends a snapshot as the leader of term {self._term}"))
         self._sender, self._term = sender, term
+        if self._is_applied(file):
+            return succeed(file.size)
+        self._remove_in_time(file.snapshot)
         return self._files.offered(file).addErrback(self._refused, sender)
 
     def received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
@@ -68,17 +73,25 @@ class SnapshotReceiving:
         """As IPeerHandler.snapshot_finished."""
         if sender != self._sender:
             return self._not_from(sender)
+        if self._is_applied(file):
+            return succeed(None)
         return self._files.finished(file).addCallbacks(
             lambda _: self._is_whole(file), self._refused, errbackArgs=(sender,)
         )
+
+    def _is_applied(self, file: SnapshotFile) -> bool:
+        """Whether nothing of it is needed: the sender does not know yet how far this node is."""
+        return file.snapshot.index <= self._applied.index
 
     def _not_from(self, sender: NodeId) -> "Deferred[None]":
         return fail(NotApplied(f"a snapshot of node {self._sender} has taken the place of node {sender}'s"))
 
     def _refused(self, failure: Failure, sender: NodeId) -> Failure:
-        if failure.check(SnapshotFailed):  # this node's affair; else the sender says it
+        if failure.check(SnapshotFailed):  # what concerns the sender is in its own log
             self.log.warn(
-                "the snapshot that node {sender} sends: {reason}", sender=sender, reason=failure.getErrorMessage()
+                "this node cannot take the snapshot that node {sender} sends: {reason}",
+                sender=sender,
+                reason=failure.getErrorMessage(),
             )
         return failure
 
@@ -92,14 +105,16 @@ class SnapshotReceiving:
                 size=file.size,
             )
             self._whole.add((snapshot.index, snapshot.term))
-            self._remove_in_time(snapshot)
 
     def _remove_in_time(self, snapshot: Snapshot) -> None:
         """Remove it when the state machine is as far."""
-        self._applied.reaches(snapshot.index).addCallback(lambda _: self._remove(snapshot)).addErrback(self._kept)
+        if snapshot.index not in self._to_remove:
+            self._to_remove.add(snapshot.index)
+            self._applied.reaches(snapshot.index).addCallback(lambda _: self._remove(snapshot)).addErrback(self._kept)
 
     def _remove(self, snapshot: Snapshot) -> "Deferred[None]":
-        self._whole.discard((snapshot.index, snapshot.term))
+        self._to_remove.discard(snapshot.index)
+        self._whole = {(index, term) for index, term in self._whole if index > snapshot.index}
         return self._files.discard(snapshot)
 
     def _kept(self, failure: Failure) -> None:

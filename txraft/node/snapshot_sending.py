@@ -5,7 +5,7 @@
 2. Its data go to the follower (`IPeers.send_snapshot`), from where an earlier attempt ended.
 3. The core is told, and sends InstallSnapshot. The follower has caught up when it has what was in the log by then.
 
-Until then the log stays from where the follower will need it (`needed_after`).
+Until then the log stays from where the follower will need it (`needed_after`). The file stays for a while after that.
 
 Where it fails, the core is told that: at once where the connection is lost, and otherwise after a pause, because what
 is wrong then, a full disk say, is not over soon. The core asks the follower again, and all of this begins anew.
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,13 +25,13 @@ from twisted.python.failure import Failure
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
 from txraft.core.raft import Raft
-from txraft.errors import BadSnapshot, Compacted, SnapshotFailed, Undecided, Unreachable
+from txraft.errors import BadSnapshot, Compacted, SnapshotFailed, Undecided, Unreachable, WorkerStopped
 from txraft.interfaces import IPeers, ISnapshotFiles, IStateMachine, SnapshotFile
 from txraft.node.pending_requests import Waiting
 
 HELD_FOR: Final = 60.0
-"""Seconds for which the log stays for a follower of which nothing is heard: after an attempt that failed, the next one
-may go on with the same file."""
+"""Seconds for which the log stays for a follower of which nothing is heard, and the file when nobody is sent it. After
+an attempt that failed, the next one may go on with the same file."""
 
 OVERTAKEN: Final = (
     "so much was written meanwhile that the log does not go back to it any more; where that comes again, raise"
@@ -87,12 +87,14 @@ class SnapshotSending:
         self._catching_up: dict[NodeId, _CatchingUp] = {}
         self._tried: dict[NodeId, float] = {}
         """Followers whose last attempt failed, and until when the log stays for the next one."""
+        self._drop_call: IDelayedCall | None = None
         self._stopped = False
 
     def send(self, peer: NodeId, term: int) -> None:
         """A follower needs a snapshot from the leader of `term`, which this node is."""
         attempt = Deferred.fromCoroutine(self._attempt(peer, term))
         self._attempts[peer] = attempt
+        self._drop_in_time()
         attempt.addCallback(partial(self._ended, peer)).addErrback(self._failed)
 
     def give_up(self) -> None:
@@ -102,6 +104,7 @@ class SnapshotSending:
             attempt.cancel()
         self._catching_up.clear()
         self._tried.clear()
+        self._drop_in_time()
 
     def stop(self) -> None:
         """The node stops. What is being made is given up at its next chunk."""
@@ -164,6 +167,7 @@ class SnapshotSending:
         else:
             self._tried.pop(peer, None)
             self._catching_up[peer] = _CatchingUp(self._raft.log.last_index, snapshot.index, held_until)
+        self._drop_in_time()
         self._on_end(peer, snapshot)
 
     def _failed(self, failure: Failure) -> None:
@@ -198,6 +202,23 @@ class SnapshotSending:
         self._making = False
         self._made = None if isinstance(result, Failure) else result
         self._wanting.fire_all(result)
+        self._drop_in_time()
+
+    def _drop_in_time(self) -> None:
+        """Remove the file when nobody has needed it for a while: it takes as much room as all data."""
+        if self._drop_call is not None:
+            self._drop_call.cancel()
+            self._drop_call = None
+        if self._made is not None and not self._attempts and not self._making and not self._stopped:
+            self._drop_call = self._clock.callLater(HELD_FOR, self._drop)
+
+    def _drop(self) -> None:
+        self._made = self._drop_call = None
+        self._files.discard_made().addErrback(self._not_dropped)
+
+    def _not_dropped(self, failure: Failure) -> None:
+        if failure.trap(SnapshotFailed, WorkerStopped) is SnapshotFailed:
+            self.log.warn("{reason}; the next start removes it", reason=failure.getErrorMessage())
 
     def _until_stopped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """So that a stop need not wait for all of a large snapshot."""

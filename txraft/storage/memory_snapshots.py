@@ -73,6 +73,13 @@ class MemorySnapshotFiles:
         """As ISnapshotFiles."""
         received = self.disk.received
         self.disk.received = {each: data for each, data in received.items() if each.index > snapshot.index}
+        if self._receiving is not None and self._receiving[0].snapshot.index <= snapshot.index:
+            self._receiving = None
+        return succeed(None)
+
+    def discard_made(self) -> "Deferred[None]":
+        """As ISnapshotFiles."""
+        self._made = None
         return succeed(None)
 
     def close(self) -> "Deferred[None]":

@@ -1,6 +1,7 @@
 """The snapshots in files of their own: `snapshots/` in the node's data directory.
 
-    made                    made here, for followers that need what is compacted; gone after a restart
+    made                    made here, for followers that need what is compacted; gone a while after the last of them
+                            had it, and after a restart
     receiving               on its way from another node; gone after a restart
     received-INDEX-TERM     whole: what the state machine is, or is to be, restored from
 
@@ -104,6 +105,10 @@ class SnapshotFiles:
         """As ISnapshotFiles."""
         return self._run("remove", self._discard, snapshot)
 
+    def discard_made(self) -> "Deferred[None]":
+        """As ISnapshotFiles."""
+        return self._run("remove", self._discard_made)
+
     def close(self) -> "Deferred[None]":
         """As ISnapshotFiles."""
         return self._run("close", self._close)
@@ -197,9 +202,16 @@ class SnapshotFiles:
         return sorted((int(match[1]), path) for match, path in found if match)
 
     def _discard(self, snapshot: Snapshot) -> None:
+        if self._receiving is not None and self._receiving.file.snapshot.index <= snapshot.index:
+            self._drop()
         for index, path in self._received():
             if index <= snapshot.index:  # where a power cut brings it back, the next start finds it left over
                 path.unlink(missing_ok=True)
+
+    def _discard_made(self) -> None:
+        made, self._made = self._made, None
+        if made is not None:
+            made.writing.drop()
 
     def _close(self) -> None:
         for each in (self._made, self._receiving):

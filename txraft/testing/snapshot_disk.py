@@ -57,6 +57,10 @@ class DiskSnapshots:
         """As ISnapshotFiles."""
         return self.worker.run(self._write, self.files.discard, snapshot)
 
+    def discard_made(self) -> "Deferred[None]":
+        """As ISnapshotFiles."""
+        return self.worker.run(self._write, self.files.discard_made)
+
     def close(self) -> "Deferred[None]":
         """As ISnapshotFiles."""
         return self.files.close()
