@@ -107,12 +107,11 @@ class Server:
         self.outgoing.extend(ready.messages)
         if ready.save is not None or ready.messages_after_save:
             self.writing.append((ready.save, ready.messages_after_save))
-        if ready.install is not None:
-            assert ready.save is not None
-            assert (ready.save.log_start, ready.save.replaces_log) == (ready.install, True)
+        if ready.save is not None and ready.save.replaces_log:
+            assert ready.save.log_start is not None
             assert not ready.committed
-            self.installed.append(ready.install)
-            self._given_out = ready.install.index
+            self.installed.append(ready.save.log_start)
+            self._given_out = ready.save.log_start.index
         for entry in ready.committed:
             assert entry.index == self._given_out + 1, f"{entry} is to be applied after {self._given_out}"
             self._given_out = entry.index

@@ -119,7 +119,7 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual((indexes(follower), follower.view.durable_index), ((5, 4, 4, 4), 4))
 
     def test_what_it_jumps_over(self) -> None:
-        """hazard C7: entries that are committed and not given out yet never are; `Ready.install` says up to where."""
+        """hazard C7: entries that are committed and not given out yet never are; the save says up to where."""
         follower = follower_with(1, 1)
         follower.raft.receive(2, Heartbeat(5, 1, 1, 0), 0.0)
         follower.raft.receive(2, install(4, 3), 0.0)

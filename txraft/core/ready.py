@@ -25,7 +25,11 @@ class Save:
     """From now on the log holds nothing up to here. None where it begins as before."""
     replaces_log: bool = False
     """Whether the log consists of `log_start` and `entries` from now on, whatever it held: a snapshot is installed
-    (hazards S7, S8). Where it is not, `log_start` is an entry that is durable already."""
+    (hazards S7, S8). Where it is not, `log_start` is an entry that is durable already.
+
+    When it is durable, the state machine is to be restored from the snapshot, after everything that was given out as
+    `Ready.committed` before and ahead of anything that is given out later; with it, nothing is. Entries that it jumps
+    over are not given out any more (hazard C7)."""
 
 
 @value_class
@@ -60,10 +64,6 @@ class Ready:
     reads: tuple[ReadReady, ...]
     lost_reads: tuple[int, ...]
     """Ids of reads that this server, no longer the leader, will not confirm. Asking the next leader is safe."""
-    install: Snapshot | None = None
-    """A snapshot that `save` makes the start of the log. When that is durable the state machine is to be restored from
-    it, after everything that was given out as `committed` earlier and before anything that is given out from now on;
-    with it, nothing is. Entries that it jumps over are not given out any more (hazard C7)."""
     snapshots_to_send: tuple[NodeId, ...] = ()
     """Followers that need what is compacted here: the driver sends each the data of a snapshot, no older than the start
     of the log, and reports how that ended, once, to `Raft.snapshot_delivered` or `Raft.snapshot_failed`."""

@@ -87,8 +87,8 @@ class State:
     _saves_under_way: int = field(init=False, default=0)
     _log_start: Snapshot | None = field(init=False, default=None)
     """Where the log starts, until that is given out to be saved."""
-    _install: Snapshot | None = field(init=False, default=None)
-    """The same, where it is a snapshot that takes the place of the log."""
+    _replaces_log: bool = field(init=False, default=False)
+    """Whether that is a snapshot that takes the place of the log."""
     _messages: list[Envelope] = field(init=False, factory=list)
     _messages_after_save: list[Envelope] = field(init=False, factory=list)
     reads: list[ReadReady] = field(init=False, factory=list)
@@ -159,7 +159,7 @@ class State:
         self.configuration = snapshot.configuration
         self.commit_to(snapshot.index)
         self.last_applied = snapshot.index
-        self._log_start = self._install = snapshot
+        self._log_start, self._replaces_log = snapshot, True
 
     # The disk
 
@@ -206,22 +206,21 @@ class State:
             committed=self._take_committed(),
             reads=tuple(self.reads),
             lost_reads=tuple(self.lost_reads),
-            install=self._install,
             snapshots_to_send=tuple(self.snapshots_to_send),
             lost_data=tuple(self.lost_data),
         )
         self._messages, self._messages_after_save = [], []
-        self._log_start = self._install = None
+        self._log_start, self._replaces_log = None, False
         self.reads, self.lost_reads, self.snapshots_to_send, self.lost_data = [], [], [], []
         return ready
 
     def _take_save(self, now: float) -> Save | None:
         term_and_vote = None if self.term_and_vote == self._given_out else self.term_and_vote
-        entries, log_start, replaces_log = self.log.take_unsaved(), self._log_start, self._install is not None
+        entries, log_start = self.log.take_unsaved(), self._log_start
         if term_and_vote is None and not entries and log_start is None:
             return None
         self._given_out = self.term_and_vote
-        save = Save(term_and_vote, entries, log_start, replaces_log)
+        save = Save(term_and_vote, entries, log_start, self._replaces_log)
         if _is_awaited(save):
             self._saves_under_way += 1
             self._given_out_at = now

@@ -109,8 +109,8 @@ MUTANTS = (
         "S9",
         "txraft.node.driver",
         "        if ready.committed:\n",
-        "        if ready.install is not None:\n"
-        "            self._snapshots._install(ready.install)\n"
+        "        if ready.save is not None and ready.save.replaces_log:\n"
+        "            self._snapshots._install(ready.save.log_start)\n"
         "        if ready.committed:\n",
         what="a snapshot is restored while the log on disk is the old one, and again after that",
         only=COMPACTS,
