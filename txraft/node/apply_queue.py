@@ -6,7 +6,7 @@ answered already, as one in memory does, the next call follows at once, within t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TypeAlias, cast
 
 from attrs import define, field
@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry
-from txraft.errors import CommandFailed, SnapshotFailed
+from txraft.errors import CommandFailed
 from txraft.interfaces import IStateMachine
+from txraft.node.chunks import until
 
 Results: TypeAlias = list[bytes | CommandFailed]
 
@@ -79,7 +80,7 @@ class ApplyQueue:
     def install(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> None:
         """Restore the state machine from a snapshot, after what was put in before. `chunks` are its data, which are
         looked at no sooner, and on a thread."""
-        self._installs.append(_Install(snapshot, self._until_stopped(chunks)))
+        self._installs.append(_Install(snapshot, until(lambda: self._stopped, chunks)))
         self._go_on()
 
     @property
@@ -140,13 +141,6 @@ class ApplyQueue:
             self._queue = install.behind
             self._on_restored(install.snapshot)
             self._go_on()
-
-    def _until_stopped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """So that a stop need not wait for all of a large snapshot."""
-        for chunk in chunks:
-            if self._stopped:
-                raise SnapshotFailed("the node stops, and restores the snapshot when it starts again")
-            yield chunk
 
     def _answered(self, results: Results, batch: list[Entry], size: int) -> None:
         self._applying = False

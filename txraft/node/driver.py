@@ -38,7 +38,7 @@ from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferUnderWay, 
 from txraft.interfaces import IPeerHandler, IPeers, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
 from txraft.node.compaction import Keep
 from txraft.node.handing_over import HandingOver
-from txraft.node.pending_requests import STOPPED, Changes, HeldProposals, PendingReads, Proposals
+from txraft.node.pending_requests import Changes, HeldProposals, PendingReads, Proposals
 from txraft.node.reporting import report_change, report_lost_data
 from txraft.node.save_queue import SaveQueue
 from txraft.node.snapshots import Snapshots, is_restored_from
@@ -232,27 +232,21 @@ class Node(Service):
         """A message arrived."""
         if isinstance(message, RequestVoteReply) and message.vote_granted and not message.pre_vote:
             self.log.info("node {voter} votes for this node in term {term}", voter=sender, term=message.term)
-        elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(message.snapshot):
-            self.log.warn(
-                "node {sender} says to install a snapshot up to entry {index}, which is not here; this node will be"
-                " asked what it needs again",
-                sender=sender,
-                index=message.snapshot.index,
-            )
+        elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(sender, message.snapshot):
             return
         self._tell(self._raft.receive, sender, message, self._clock.seconds())
 
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler."""
-        return self._snapshots.receiving.offered(sender, term, file) if self.running else _stopped()
+        return self._snapshots.receiving.offered(sender, term, file)
 
     def snapshot_received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
         """As IPeerHandler."""
-        return self._snapshots.receiving.received(sender, file, offset, data) if self.running else _stopped()
+        return self._snapshots.receiving.received(sender, file, offset, data)
 
     def snapshot_finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
         """As IPeerHandler."""
-        return self._snapshots.receiving.finished(sender, file) if self.running else _stopped()
+        return self._snapshots.receiving.finished(sender, file)
 
     def peer_connected(self, peer: NodeId) -> None:
         """Entries and requests to `peer` go by a new connection; those on the one before may be lost (hazard R22)."""
@@ -373,7 +367,7 @@ class Node(Service):
             after.transfer_target,
         ):
             self._changes.happened()
-        if before.role is Role.LEADER and (before.role, before.current_term) != (after.role, after.current_term):
+        if before.role is Role.LEADER and after.role is not Role.LEADER:
             self._snapshots.sending.give_up()
         report_change(self.log, before, after)
 
@@ -388,7 +382,3 @@ class Node(Service):
             error = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
         self.stopService()
         self._on_failure(error)
-
-
-def _stopped() -> "Deferred[Any]":
-    return fail(NotApplied(STOPPED))

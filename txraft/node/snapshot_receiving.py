@@ -15,7 +15,7 @@ from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
 from txraft.errors import NotApplied, SnapshotFailed, WorkerStopped
 from txraft.interfaces import ISnapshotFiles, SnapshotFile
-from txraft.node.pending_requests import AppliedIndex
+from txraft.node.pending_requests import STOPPED, AppliedIndex
 
 
 class SnapshotReceiving:
@@ -34,6 +34,7 @@ class SnapshotReceiving:
         self._files = files
         self._applied = applied
         self._current_term = current_term
+        self._stopped = False
         self._sender: NodeId | None = None
         self._term = -1
         self._found = tuple(whole)
@@ -46,12 +47,18 @@ class SnapshotReceiving:
         for snapshot in self._found:
             self._remove_in_time(snapshot)
 
+    def stop(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+
     def has(self, snapshot: Snapshot) -> bool:
         """Whether its data are here, whole and durable."""
         return (snapshot.index, snapshot.term) in self._whole
 
     def offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler.snapshot_offered."""
+        if self._stopped:
+            return fail(NotApplied(STOPPED))
         current = self._current_term()
         if term < current:
             return fail(NotApplied(f"this is term {current}, and the snapshot is from the leader of term {term}"))
@@ -65,14 +72,14 @@ class SnapshotReceiving:
 
     def received(self, sender: NodeId, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
         """As IPeerHandler.snapshot_received."""
-        if sender != self._sender:
-            return self._not_from(sender)
+        if self._stopped or sender != self._sender:
+            return self._not_taken(sender)
         return self._files.received(file, offset, data).addErrback(self._refused, sender)
 
     def finished(self, sender: NodeId, file: SnapshotFile) -> "Deferred[None]":
         """As IPeerHandler.snapshot_finished."""
-        if sender != self._sender:
-            return self._not_from(sender)
+        if self._stopped or sender != self._sender:
+            return self._not_taken(sender)
         if self._is_applied(file):
             return succeed(None)
         return self._files.finished(file).addCallbacks(
@@ -83,8 +90,9 @@ class SnapshotReceiving:
         """Whether nothing of it is needed: the sender does not know yet how far this node is."""
         return file.snapshot.index <= self._applied.index
 
-    def _not_from(self, sender: NodeId) -> "Deferred[None]":
-        return fail(NotApplied(f"a snapshot of node {self._sender} has taken the place of node {sender}'s"))
+    def _not_taken(self, sender: NodeId) -> "Deferred[None]":
+        taken = f"a snapshot of node {self._sender} has taken the place of node {sender}'s"
+        return fail(NotApplied(STOPPED if self._stopped else taken))
 
     def _refused(self, failure: Failure, sender: NodeId) -> Failure:
         if failure.check(SnapshotFailed):  # what concerns the sender is in its own log

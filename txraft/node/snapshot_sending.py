@@ -11,7 +11,7 @@ Where it fails, the core is told that: at once where the connection is lost, and
 is wrong then, a full disk say, is not over soon. The core asks the follower again, and all of this begins anew.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from txraft.core.messages import NodeId
 from txraft.core.raft import Raft
 from txraft.errors import BadSnapshot, Compacted, SnapshotFailed, Undecided, Unreachable, WorkerStopped
 from txraft.interfaces import IPeers, ISnapshotFiles, IStateMachine, SnapshotFile
+from txraft.node.chunks import until
 from txraft.node.pending_requests import Waiting
 
 HELD_FOR: Final = 60.0
@@ -98,7 +99,7 @@ class SnapshotSending:
         attempt.addCallback(partial(self._ended, peer)).addErrback(self._failed)
 
     def give_up(self) -> None:
-        """This node does not lead any more, or leads anew: nobody is to hear how the attempts end."""
+        """This node does not lead any more: nobody is to hear how the attempts end."""
         attempts, self._attempts = self._attempts, {}
         for attempt in attempts.values():
             attempt.cancel()
@@ -194,7 +195,7 @@ class SnapshotSending:
             if snapshot.index < self._raft.log.snapshot_index:
                 raise Compacted(OVERTAKEN)
             stands_for = self._raft.snapshot_at(snapshot.index)
-            return await self._files.make(stands_for, self._until_stopped(snapshot.chunks()))
+            return await self._files.make(stands_for, until(lambda: self._stopped, snapshot.chunks()))
         finally:
             await snapshot.close()
 
@@ -219,10 +220,3 @@ class SnapshotSending:
     def _not_dropped(self, failure: Failure) -> None:
         if failure.trap(SnapshotFailed, WorkerStopped) is SnapshotFailed:
             self.log.warn("{reason}; the next start removes it", reason=failure.getErrorMessage())
-
-    def _until_stopped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """So that a stop need not wait for all of a large snapshot."""
-        for chunk in chunks:
-            if self._stopped:
-                raise SnapshotFailed("the node stops")
-            yield chunk

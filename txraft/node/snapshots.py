@@ -80,6 +80,7 @@ class Snapshots:
         """The node stops."""
         self.to_apply.stop()
         self.sending.stop()
+        self.receiving.stop()
         self.applied.stop()
 
     def saved(self, save: Save) -> None:
@@ -89,9 +90,18 @@ class Snapshots:
             self._install(save.log_start)
         self._compaction.saved(save.log_start.index)
 
-    def can_install(self, snapshot: Snapshot) -> bool:
-        """Whether the log may start after it: its data are here, or are not needed."""
-        return self.receiving.has(snapshot) or snapshot.index <= self._raft.view().commit_index
+    def can_install(self, sender: NodeId, snapshot: Snapshot) -> bool:
+        """Whether the log may start after it: its data are here, or are not needed. Otherwise a line in the log says
+        who asked for that."""
+        if self.receiving.has(snapshot) or snapshot.index <= self._raft.view().commit_index:
+            return True
+        self.log.warn(
+            "node {sender} says to install a snapshot up to entry {index}, which is not here; this node will be asked"
+            " what it needs again",
+            sender=sender,
+            index=snapshot.index,
+        )
+        return False
 
     def _found(self, log: RaftLog, last_applied: int) -> None:
         if log.first_index <= last_applied:
