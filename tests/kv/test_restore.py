@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -23,6 +24,7 @@ from txraft.kv.data_file import DataFile
 from txraft.kv.data_snapshot import DataSnapshot, SnapshotMaker
 from txraft.kv.records import record_of
 from txraft.kv.write_behind import FLUSH_SECONDS
+from txraft.snapshot_writing import RESERVE
 
 Values = dict[bytes, bytes]
 
@@ -239,6 +241,25 @@ class RestoreTests(RestoreTestCase):
         self.assertIn(f"cannot write {self.path}-restored: [Errno 28] No space left on device; make room", line)
         self.assertEqual(self.store.get(b"old-1"), b"v")
         self.assertEqual(self.names(), ["kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"])
+
+    def test_room_is_left(self) -> None:
+        """What the log and the data need of the disk is left to them: none is written aside without it, and what grows
+        beyond it stops there (hazard S2)."""
+        self.start()
+        free = iter([RESERVE - 1, RESERVE + (3 << 20), RESERVE + (3 << 20)])
+        self.patch(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+        taken: list[int] = []
+
+        def chunks() -> Iterator[bytes]:
+            for number in range(20):
+                taken.append(number)
+                yield bytes(1 << 20)
+
+        for most in (0, 9):
+            line = self.failureResultOf(self.store.restore(9, chunks()), StorageError).getErrorMessage()
+            self.assertIn("No space left on device; make room", line)
+            self.assertEqual(len(taken), most)
+            self.assertEqual(self.names(), ["kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"])
 
     def fail(self, *_: object) -> Any:
         raise OSError(28, "No space left on device")

@@ -14,7 +14,7 @@ from tests.clock import Clock
 from tests.descriptors import open_files
 from tests.kv.applying import delta, index_and_records
 from tests.storage.worker import HandWorker
-from txraft import wal
+from txraft import snapshot_writing, wal
 from txraft.errors import SnapshotFailed, StorageError
 from txraft.kv import WriteBehind, data_snapshot
 from txraft.kv.data_file import DataFile
@@ -139,8 +139,8 @@ class SnapshotTests(SynchronousTestCase):
 
     def test_full_disk(self) -> None:
         """Where the disk has no room for one, or is full in the middle of it, there is none; all goes on."""
-        self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, data_snapshot.ROOM))
-        self.assert_fails("have to stay free; the disk has 67,108,864")
+        self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, snapshot_writing.RESERVE))
+        self.assert_fails("have to stay free; the disk has 33,554,432")
         self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**9, 10**12))
         self.disk.applied(1, 2, {b"k": bytes(1 << 20)})
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

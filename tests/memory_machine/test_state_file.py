@@ -2,10 +2,12 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import count as counting
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +21,7 @@ from tests.storage.worker import InlineWorker
 from txraft.errors import CorruptLog, SnapshotFailed, StorageError, WriteFailed, WrongDirectory
 from txraft.memory_machine import MemoryMachine, adapter
 from txraft.memory_machine.state_file import REMEDY
+from txraft.snapshot_writing import RESERVE
 
 
 class FileCase(SynchronousTestCase):
@@ -165,6 +168,9 @@ class FailureTests(FileCase):
         self.assertEqual(line, f"cannot write {self.path}.new: Disk quota exceeded; make room on the disk")
         self.assertEqual((self.machine.last_applied, self.counters.counts), (3, {b"a": 2, b"b": 1}))
         self.assertEqual(self.names(), ["other", "state"])
+        with patch.object(shutil, "disk_usage", return_value=SimpleNamespace(free=RESERVE - 1)):  # the log's
+            restored = self.machine.restore(9, iter(self.fail, None))
+        self.assertIn("make room on the disk", str(self.failureResultOf(restored, WriteFailed).value))
         outcome(self.machine.restore(9, blocks))
         self.assertEqual((self.machine.last_applied, self.counters.counts), (9, {b"x": 9}))
 

@@ -15,9 +15,9 @@ from tests.storage import snapshot_contract
 from tests.storage.contract import snapshot
 from tests.storage.snapshot_contract import DATA, file_of
 from tests.storage.worker import HandWorker, InlineWorker
+from txraft import snapshot_writing
 from txraft.errors import CorruptLog, SnapshotFailed, StorageError
 from txraft.interfaces import ISnapshotFiles
-from txraft.storage import snapshot_writing
 from txraft.storage.snapshot_files import SnapshotFiles
 
 

@@ -11,7 +11,7 @@ from tests.storage.contract import snapshot
 from tests.storage.disk import storage_in
 from tests.storage.snapshot_contract import DATA, file_of
 from tests.storage.worker import InlineWorker
-from txraft.storage import snapshot_writing
+from txraft import snapshot_writing
 from txraft.storage.directory import make_directory
 from txraft.storage.snapshot_files import SnapshotFiles
 

@@ -7,7 +7,6 @@ file is not begun again: it grows by what is written, and is cut back when it is
 What is here is under names that no start reads, and a start removes it.
 """
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -26,14 +25,10 @@ from txraft.errors import CorruptLog, SnapshotFailed, StorageError
 from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv.contents import Contents
 from txraft.kv.data_file import DataFile
+from txraft.snapshot_writing import RESERVE, SnapshotWriting, require_room
 
 CHUNK_SIZE = 1 << 18
 """Bytes."""
-SYNC_SIZE = 8 << 20
-"""Bytes after which a file that is written aside is synced: a disk that has to take much more at once keeps the log
-waiting."""
-ROOM = 64 << 20
-"""Bytes that a snapshot leaves free on the disk, where the log needs them."""
 
 SNAPSHOT = "-snapshot-"
 RESTORED = "-restored"
@@ -126,8 +121,8 @@ class SnapshotMaker:
     def _require_room(self) -> None:
         size = sum(path.stat().st_size for path in (self._path, Path(f"{self._path}-wal")))
         free = shutil.disk_usage(self._path.parent).free
-        if free < size + ROOM:
-            raise OSError(f"it may take {size:,} bytes, and {ROOM:,} have to stay free; the disk has {free:,}")
+        if free < size + RESERVE:
+            raise OSError(f"it may take {size:,} bytes, and {RESERVE:,} have to stay free; the disk has {free:,}")
 
 
 def read_aside(path: Path, cluster_id: str, index: int, chunks: Iterable[bytes]) -> tuple[DataFile, Contents]:
@@ -162,15 +157,11 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _write(path: Path, chunks: Iterable[bytes]) -> None:
-    with path.open("wb", buffering=0) as file:
-        not_synced = 0
+    require_room(path.parent, 0)
+    with closing(SnapshotWriting(path)) as writing:
         for chunk in chunks:
-            file.write(chunk)
-            not_synced += len(chunk)
-            if not_synced >= SYNC_SIZE:
-                os.fsync(file.fileno())
-                not_synced = 0
-        os.fsync(file.fileno())
+            writing.write(chunk)
+        writing.sync()
 
 
 def _remove(path: Path) -> None:

@@ -20,8 +20,8 @@ from typing import BinaryIO
 from attrs import frozen
 
 from txraft.errors import CorruptLog, SnapshotFailed, StorageError, WriteFailed, WrongDirectory
+from txraft.snapshot_writing import SnapshotWriting, require_room
 from txraft.storage.directory import make_directory, unusable
-from txraft.storage.snapshot_writing import SnapshotWriting, require_room
 from txraft.wal import sync_directory
 
 FORMAT = 1
@@ -107,6 +107,7 @@ class StateFile:
         Raises CorruptLog or WrongDirectory where they are not this cluster's up to entry `index`, upon which the old
         ones are there; WriteFailed where the disk refuses; and what `blocks` raises."""
         try:
+            require_room(self.path.parent, 0)
             with self._writing() as writing:
                 for block in blocks:
                     writing.write(block)

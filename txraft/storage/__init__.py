@@ -28,7 +28,7 @@ The rooms, from the bottom up:
 - `worker`     the thread on which files are written
 - `memory`     `MemoryStorage`, its simple twin, under the same tests
 - `snapshot_columns`  what a snapshot stands for, as columns and fields
-- `snapshot_writing`, `snapshot_reading`  one file of a snapshot, while it is written and when it is whole
+- `snapshot_reading`  one file of a snapshot that is whole; `txraft.snapshot_writing` has it while it is written
 - `snapshot_files`  `SnapshotFiles`, all of them, and the order in which one is installed
 - `memory_snapshots`  its simple twin, under the same tests
 

@@ -34,9 +34,9 @@ from zope.interface import implementer
 from txraft.core.configuration import Snapshot
 from txraft.errors import BadSnapshot, CorruptLog, SnapshotFailed
 from txraft.interfaces import ISnapshotFiles, IWorker, SnapshotFile
+from txraft.snapshot_writing import SnapshotWriting, require_room
 from txraft.storage.directory import make_directory, unusable
 from txraft.storage.snapshot_reading import header_of, read_chunks, read_header
-from txraft.storage.snapshot_writing import SnapshotWriting, require_room
 from txraft.wal import sync_directory
 
 RECEIVED = re.compile(r"received-([0-9]+)-([0-9]+)")
