@@ -69,7 +69,8 @@ class CompactionTests(SynchronousTestCase):
         leader = self.leader()
         leader.compact(4)
         for index in (0, 3, 4):
-            leader.compact(index)
+            leader.raft.compact(index)
+            leader.take()
         self.assertEqual((leader.view.first_index, leader.writing), (5, []))
 
     def test_what_is_not_applied(self) -> None:

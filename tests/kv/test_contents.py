@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.kv.contents import Contents, KeyInfo
+from txraft.kv.answers import KeptAnswer
+from txraft.kv.contents import Contents, Delta, KeyInfo
 from txraft.kv.records import mod_revision_of, numbers_of, record_of, value_of
 
 keys = st.lists(st.sampled_from(b"a\xfe\xff"), max_size=4).map(bytes)
@@ -25,6 +26,14 @@ class RecordTests(SynchronousTestCase):
         record = record_of(second, changed, record)
         self.assertEqual((value_of(record), numbers_of(record)), (second, (created, changed, 2)))
         self.assertEqual((mod_revision_of(record), mod_revision_of(None)), (changed, 0))
+
+
+class DeltaTests(SynchronousTestCase):
+    def test_size(self) -> None:
+        """Keys, records and answers count, as each is memory that waits for the disk."""
+        delta = Delta()
+        delta.add(1, 2, {b"key": b"record", b"gone": None}, KeptAnswer(1, b"id", b"answer", 1))
+        self.assertEqual((delta.count, delta.size), (3, 3 + 6 + 4 + 2 + 6))
 
 
 class ListingTests(SynchronousTestCase):

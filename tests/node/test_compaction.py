@@ -63,6 +63,10 @@ class CompactionTests(SynchronousTestCase):
         self.assertEqual(self.cuts, [])
         self.apply(2, size=1000)
         self.assertEqual(self.cuts, [2])
+        for _ in range(100):
+            self.save()
+            self.apply(1, size=1000)
+            self.assertLess(self.index - self.cuts[-1], 12)
 
     def test_bites_are_bounded(self) -> None:
         """However much is kept."""
@@ -125,10 +129,28 @@ class CompactionTests(SynchronousTestCase):
         self.apply(1111)
         self.compaction.saved(5000)
         self.assertEqual(self.cuts, [101])
-        self.compaction.restored(5000)
         self.index = 5000
-        self.apply(1111)
-        self.assertEqual(self.cuts, [101, 5101])
+        self.apply(1000)
+        self.assertEqual(self.cuts, [101])
+        self.apply(102)
+        self.assertEqual(self.cuts, [101, 5001])
+        self.save()
+        self.save()
+        self.save()
+        self.assertEqual(self.cuts, [101, 5001, 5102, 5203, 5304])
+
+    def test_snapshot_in_place_of_large_entries(self) -> None:
+        """What a snapshot stands for takes no room of the log (hazard S9)."""
+        self.persisted = Deferred()
+        self.apply(11, size=1000)
+        self.compaction.saved(5000)
+        self.persisted.callback(11)
+        self.persisted = None
+        self.index = 5000
+        self.apply(9, size=1000)
+        self.assertEqual(self.cuts, [])
+        self.apply(3, size=1000)
+        self.assertEqual(self.cuts, [5001])
 
     def test_interrupted(self) -> None:
         """A machine that was restored meanwhile is asked again later."""

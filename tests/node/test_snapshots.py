@@ -73,6 +73,10 @@ class CatchingUpTests(SnapshotTestCase):
         self.assert_all_equal(world)
         self.assertGreater(follower.replica.status().first_log_index, 1)
         self.assertLess(sum(follower.journal.calls), 2 * KEEP.entries)
+        first = follower.node.view.first_index
+        propose(world.leader(), KEEP.entries // 2)
+        world.run(0.5)
+        self.assertEqual(follower.node.view.first_index, first)
 
     def test_under_constant_writes(self) -> None:
         """While the leader goes on writing, and compacting (hazard R17)."""
@@ -188,6 +192,98 @@ class CatchingUpTests(SnapshotTestCase):
         propose(leader, 2 * KEEP.entries)
         world.settle()
         self.assertLess(leader.node.view.last_index - leader.node.view.first_index, 2 * KEEP.entries)
+
+    def test_the_log_stays_while_one_is_made(self) -> None:
+        """Before it is known what follows on it, all stays (hazard R17)."""
+        for hold in HELD_BY_EITHER[:2]:
+            world, leader, follower = self.far_behind()
+            gate = hold(leader, follower)
+            follower.start()
+            gate.hold()
+            world.run(1)
+            propose(leader, 2 * KEEP.entries)
+            gate.let_go()
+            world.run(1)
+            self.assertEqual(leader.journal.all_snapshots, 1)
+            self.assert_all_equal(world)
+
+    def test_the_log_stays_no_longer_than_it_leads(self) -> None:
+        """Whom a node was sending a snapshot when it led, and who was to be sent it again, need nothing of its log any
+        more."""
+        for half in (True, False):
+            world, leader, follower = self.far_behind(LARGE)
+            [other] = [machine for machine in world if machine not in (leader, follower)]
+            follower.start()
+            (follower.files.writes if half else follower.files.finishes).hold()
+            world.run(1)
+            if half:
+                for wire in world.wires_of(follower.id):
+                    wire.close()
+            else:
+                propose(leader, 2)
+                follower.disk.hold()
+                follower.files.finishes.let_go()
+            world.run(0.5)
+            self.assertIsNotNone(leader.node._snapshots.sending.needed_after())
+            leader.replica.transfer_leadership(other.id)
+            world.run(1)
+            self.assertIsNone(leader.node._snapshots.sending.needed_after())
+            (follower.files.writes if half else follower.disk).let_go()
+            propose(other, 2 * KEEP.entries)
+            world.run(3)
+            self.assertLess(leader.node.view.last_index - leader.node.view.first_index, 2 * KEEP.entries)
+            self.assert_all_equal(world)
+
+    def test_slowly(self) -> None:
+        """A follower that has its snapshot, and gets what follows slowly, is waited for as long as it gets on."""
+        self.patch(snapshot_sending, "HELD_FOR", 0.3)
+        world, leader, follower = self.far_behind()
+        follower.start()
+        follower.disk.hold()
+        follower.files.finishes.hold()
+        world.run(1)
+        sending = leader.node._snapshots.sending
+        progress = leader.node._raft.followers[follower.id]
+        propose(leader, 10)
+        follower.files.finishes.let_go()
+        world.run(0.1)
+        start = sending._catching_up[follower.id].match_index
+        for step in range(1, 6):
+            progress.match_index = start + step
+            self.assertEqual(sending.needed_after(), start + step)
+            world.run(0.2)
+        world.run(0.2)
+        self.assertIsNone(sending.needed_after())
+
+    def test_sent_by_one_that_is_behind_itself(self) -> None:
+        """A node that leads while it restores a snapshot itself makes none: what it has is older than its log."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        leader.node._snapshots.to_apply._installs.append(None)  # type: ignore[arg-type]  # looked at by nobody
+        with capturedLogs() as logs:
+            world.run(1)
+        self.assertEqual(leader.journal.all_snapshots, 0)
+        lines = [event["log_format"].format(**event) for event in logs if event.get("log_format")]
+        self.assertEqual(len([line for line in lines if "this node is restoring a snapshot itself" in line]), 1)
+        leader.node._snapshots.to_apply._installs.clear()
+        world.run(SnapshotSending.pause + 1)
+        self.assert_all_equal(world)
+
+    def test_what_a_start_finds_counts(self) -> None:
+        """Large entries that were in the log at a start are cut as any others are."""
+        world = self.world(keep=Keep(entries=1000, size=10 * LARGE))
+        leader = world.leader()
+        world.run(1)
+        follower = world.followers()[0]
+        propose(leader, 10, LARGE)
+        world.run(1)
+        follower.journal.persist()
+        follower.crash()
+        follower.start()
+        propose(leader, 6, LARGE)
+        world.run(1)
+        self.assertGreater(follower.node.view.first_index, 1)
+        self.assert_all_equal(world)
 
     def test_too_much_of_the_log(self) -> None:
         """Where there is no room for what follows on a snapshot, made or being made, the log is cut. The follower gets
@@ -357,6 +453,26 @@ class InstallTests(SnapshotTestCase):
         follower.files.finishes.let_go()
         world.run(1)
         self.assert_all_equal(world)
+        snapshot = Snapshot(follower.node.view.commit_index, 1, Configuration(tuple(world.ids)))
+        with capturedLogs() as logs:  # where it needs none of it, it may well be told to
+            follower.node.receive(leader.id, InstallSnapshot(leader.node.view.current_term, 99, snapshot))
+        self.assertEqual(logs, [])
+        world.run(1)
+        self.assert_all_equal(world)
+
+    def test_the_membership(self) -> None:
+        """A node whose log starts after a snapshot has that one's membership, and not the one that it is started with
+        (hazard M6)."""
+        world, _, follower = self.far_behind()
+        follower.start()
+        world.run(2)
+        follower.crash()
+        start = follower.memory.log_start
+        assert start is not None
+        members = Configuration((*world.ids, 9))
+        follower.memory.log_start = Snapshot(start.index, start.term, members)
+        follower.start()
+        self.assertEqual(follower.node.configuration, members)
 
     def test_jumped_over(self) -> None:
         """Who waits for a change that a snapshot jumps over is told that its outcome is unknown (hazard C7)."""

@@ -98,14 +98,9 @@ class Compaction:
         for entry in entries:
             self._add(entry.index, len(entry.data))
 
-    def restored(self, index: int) -> None:
-        """The state machine has a snapshot of everything up to `index`, and the log nothing of it."""
-        self._bites.clear()
-        self._start = self._last_of_bites = self._last = index
-        self._size = self._size_of_bites = 0
-
     def saved(self, start: int) -> None:
-        """It is durable that the log has nothing up to `start`."""
+        """It is durable that the log has nothing up to `start`: it was cut there, or a snapshot took its place. What is
+        known of entries up to there goes when it is next looked at."""
         self._start = max(self._start, start)
         if self._saving is not None:
             saving, self._saving = self._saving, None

@@ -123,7 +123,6 @@ class Snapshots:
     def _restored(self, snapshot: Snapshot) -> None:
         """The state machine has it, and nothing else."""
         self.log.info("this node has restored its data up to entry {index}", index=snapshot.index)
-        self._compaction.restored(snapshot.index)
         self.applied.advance(snapshot.index)
 
     def _sent(self, peer: NodeId, snapshot: Snapshot | None) -> None:
