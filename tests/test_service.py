@@ -445,12 +445,12 @@ class DiskTests(SynchronousTestCase):
 
             close = stop
 
-        threads = ["transfer's thread", "snapshots' thread", "data's thread", "log's thread"]
-        names = ["snapshots", "data", "log", *threads]
-        for name in names[:3]:
+        threads = ["backups' thread", "transfer's thread", "snapshots' thread", "data's thread", "log's thread"]
+        names = ["backups", "snapshots", "data", "log", *threads]
+        for name in names[:4]:
             ended.clear()
             failing[:] = [name]
-            snapshots, data, log, *workers = map(Part, names)
-            parts: list[Any] = [data, log, snapshots, workers[2], workers, self.fail]
+            backups, snapshots, data, log, *workers = map(Part, names)
+            parts: list[Any] = [data, log, snapshots, backups, workers[3], workers, self.fail]
             self.failureResultOf(_Disk(*parts).stopService(), RuntimeError)
             self.assertEqual(ended, names)

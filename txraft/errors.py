@@ -80,6 +80,10 @@ class WriteFailed(StorageError):
     """A write or an fsync failed. Nothing that was being written may be called durable; the node ends (hazard S1)."""
 
 
+class BackupFailed(TxraftError):
+    """A backup could not be taken, or not be restored."""
+
+
 class BadSnapshot(TxraftError):
     """What was received of a snapshot is not what was offered, or is out of order; or one is asked for that is not
     there. The transfer begins again with an offer."""

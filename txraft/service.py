@@ -6,16 +6,18 @@ read are; the database connections and threads are made when the service starts.
 """
 
 import errno
+import json
 import random
 import resource
 import socket
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
@@ -34,6 +36,8 @@ from txraft.errors import (
     TxraftError,
 )
 from txraft.interfaces import Identity, IWorker
+from txraft.kv.backup import Origin
+from txraft.kv.backups import Backups
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.node.compaction import Keep
@@ -44,6 +48,7 @@ from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
+from txraft.version import version
 from txraft.web import ApiSite, site
 
 CONNECT_TIMEOUT = 2
@@ -138,6 +143,7 @@ def _wire(
     )
     store = KeyValueStore(data_on_disk)
     store.load()
+    backup_worker = ThreadWorker(reactor, f"txraft-{node_id}-backups")
 
     endpoints = {
         other.id: HostnameEndpoint(
@@ -190,23 +196,34 @@ def _wire(
         max_held=limits.uncommitted_entries,
     )
 
+    backups = Backups(data_on_disk.snapshot, lambda: _origin(replica), backup_worker, reactor)
+
     service: MultiService = _WholeNode(node)
     service.addService(
         _Disk(
             data_on_disk,
             storage,
             snapshots,
+            backups,
             data_worker,
-            (transfer_worker, snapshot_worker, data_worker, worker),
+            (backup_worker, transfer_worker, snapshot_worker, data_worker, worker),
             on_failure,
         )
     )
     service.addService(node)
     service.addService(_Peers(peers, node))
     service.addService(_Port(reactor, ports.raft, peers.server_factory()))
-    api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts)
+    api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts, backups)
     service.addService(_ClientPort(reactor, ports.kv, api))
     return service
+
+
+def _origin(replica: Replica) -> Origin:
+    """What a backup that is made now is of."""
+    status = replica.status()
+    members = json.dumps([asdict(member) for member in status.members])
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return Origin(status.id, status.term, members, made, version())
 
 
 def _translated(error: TxraftError, directory: Path) -> TxraftError:
@@ -251,6 +268,7 @@ class _Disk(Service):
         data: WriteBehind,
         storage: SQLiteStorage,
         snapshots: SnapshotFiles,
+        backups: Backups,
         data_worker: IWorker,
         workers: Iterable[IWorker],
         on_failure: Callable[[TxraftError], None],
@@ -258,6 +276,7 @@ class _Disk(Service):
         self._data = data
         self._storage = storage
         self._snapshots = snapshots
+        self._backups = backups
         self._data_worker = data_worker
         self._workers = workers
         self._on_failure = on_failure
@@ -275,7 +294,10 @@ class _Disk(Service):
         try:
             try:
                 try:
-                    yield self._snapshots.close()
+                    try:
+                        yield self._backups.stop()
+                    finally:
+                        yield self._snapshots.close()
                 finally:
                     yield self._data.stop()
             finally:

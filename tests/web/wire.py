@@ -14,6 +14,7 @@ from tests.clock import Clock
 from tests.kv.applying import apply_command
 from txraft.interfaces import FollowerStatus, IReplica, MemberStatus, Status
 from txraft.kv import KeyValueStore
+from txraft.kv.backups import Backups
 from txraft.settings import SizeLimits, Timing
 from txraft.web import site
 
@@ -111,11 +112,13 @@ class Wire:
         transport: StringTransport | None = None,
         timing: Timing | None = None,
         allowed_hosts: Collection[str] = (),
+        clock: Clock | None = None,
+        backups: Backups | None = None,
     ) -> None:
         self.replica = replica or FakeReplica()
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.transport = transport or StringTransport()
-        self.site = site(self.replica, self.replica.store, self.clock, limits, timing, allowed_hosts)
+        self.site = site(self.replica, self.replica.store, self.clock, limits, timing, allowed_hosts, backups)
         protocol = self.site.buildProtocol(None)
         assert protocol is not None
         self.protocol = protocol

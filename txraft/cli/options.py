@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from twisted.python.usage import UsageError
 
+from txraft.cli.backup import BackupOptions
 from txraft.cli.forget import Forget
 from txraft.cli.inspect import Inspect
 from txraft.cli.subcommand import Subcommand, VersionedOptions
@@ -17,6 +18,7 @@ class TxraftOptions(VersionedOptions):
     """The options before the command."""
 
     subCommands = [  # noqa: RUF012 - how Twisted has it
+        ["backup", None, BackupOptions, "Take a backup of a running cluster."],
         ["forget", None, Forget, "Let a node start anew whose disk is lost."],
         ["inspect", None, Inspect, "See what a stopped node has, and whether all of it is whole."],
         ["transfer", None, Transfer, "Make another node lead."],

@@ -49,18 +49,18 @@ class DataSnapshot:
 
     def __init__(self, path: Path, index: int, worker: IWorker) -> None:
         self.index = index
-        self._path = path
+        self.path = path
         self._worker = worker
         self._file: FileIO | None = None
 
     def chunks(self) -> Iterator[bytes]:
         """As ISnapshot. Blocks. Raises SnapshotFailed."""
         try:
-            self._file = FileIO(self._path)
+            self._file = FileIO(self.path)
             while chunk := self._file.read(CHUNK_SIZE):
                 yield chunk
         except OSError as error:
-            raise SnapshotFailed(f"cannot read {self._path}: {error.strerror}; it is made again later") from error
+            raise SnapshotFailed(f"cannot read {self.path}: {error.strerror}; it is made again later") from error
 
     def close(self) -> "Deferred[None]":
         """Remove the file. Fires also where that fails: the next start does it."""
@@ -69,11 +69,11 @@ class DataSnapshot:
     def _remove(self) -> None:
         if self._file is not None:  # it may have been read in part only, and an open file keeps its room on the disk
             self._file.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def _not_removed(self, failure: Failure) -> None:
         _log.warn(
-            "cannot remove {path}: {reason}; the next start does", path=self._path, reason=failure.getErrorMessage()
+            "cannot remove {path}: {reason}; the next start does", path=self.path, reason=failure.getErrorMessage()
         )
 
 

@@ -1,6 +1,7 @@
 """The state machine: commands change the data, and nothing else does."""
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -59,7 +60,7 @@ class KeyValueStore:
     def snapshot(self) -> "Deferred[ISnapshot]":
         """As IStateMachine. For data on a disk."""
         assert self._disk is not None
-        return self._disk.snapshot()
+        return cast("Deferred[ISnapshot]", self._disk.snapshot())
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
         """As IStateMachine. For data on a disk. Reads see the old data until all of the new are there."""

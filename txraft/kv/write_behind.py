@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from txraft.errors import StorageError, WorkerStopped, WriteFailed
-from txraft.interfaces import ISnapshot, IWorker
+from txraft.interfaces import IWorker
 from txraft.kv.answers import KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
 from txraft.kv.data_file import DataFile
@@ -118,7 +118,7 @@ class WriteBehind:
         Fails with WriteFailed, or with WorkerStopped after `stop`."""
         return self._alone.run(self._persist)
 
-    def snapshot(self) -> "Deferred[ISnapshot]":
+    def snapshot(self) -> "Deferred[DataSnapshot]":
         """What came in before this call, and perhaps more, in a file of its own.
 
         Fails with SnapshotFailed, upon which all goes on, also where `restore` or `stop` is called meanwhile; with
@@ -152,7 +152,7 @@ class WriteBehind:
             self._persisted = await self._worker.run(self._file.persist).addErrback(self._fail_with)
         return self._persisted
 
-    async def _snapshot(self, interrupts: int) -> ISnapshot:
+    async def _snapshot(self, interrupts: int) -> DataSnapshot:
         made: Deferred[tuple[Path, int]] = Deferred()
 
         async def begin() -> None:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from txraft.errors import BadRequest, IdempotencyKeyUsed
 from txraft.interfaces import IReplica
+from txraft.kv.backups import Backups
 from txraft.kv.commands import (
     Batch,
     Change,
@@ -26,17 +27,20 @@ from txraft.kv.commands import (
 from txraft.settings import SizeLimits
 from txraft.version import version
 from txraft.web import outcomes
+from txraft.web.backups import of_backup
 from txraft.web.batches import of_batch_result, read_batch
 from txraft.web.forms import shown
 from txraft.web.listings import MAX_KEYS, Keys, of_listing, read_limit
-from txraft.web.outcomes import Answer, LaterAnswer
-from txraft.web.parameters import Route, read_parameters
+from txraft.web.outcomes import Answer, LaterAnswer, StreamedAnswer
+from txraft.web.parameters import Route, check_site, read_parameters
 from txraft.web.question import Head, Question
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
-POST = frozenset([b"POST"])
+GET, POST = frozenset([b"GET"]), frozenset([b"POST"])
 Given = TypeVar("Given")
-Response: TypeAlias = "Answer | LaterAnswer | Deferred[Answer] | Deferred[LaterAnswer] | Deferred[Answer | LaterAnswer]"
+Read = TypeVar("Read")
+Response: TypeAlias = "Answer | LaterAnswer | StreamedAnswer | Deferred[Any]"
+"""Where it is a Deferred, of one of the others."""
 Handler: TypeAlias = "Callable[[WebApplication, Given, Head], Response]"
 Reader: TypeAlias = Callable[[Question, Route, SizeLimits], Given]
 Endpoint: TypeAlias = "Callable[[WebApplication, Question], Response]"
@@ -67,6 +71,12 @@ def _serve(
     return decorate
 
 
+def _read_parameters_of_site(question: Question, route: Route, limits: SizeLimits) -> Parameters:
+    """Of what changes nothing, and yet is not for pages of other sites to ask: it keeps a disk busy."""
+    check_site(question)
+    return read_parameters(question, route, limits)
+
+
 class WebApplication:
     """The API of one node."""
 
@@ -74,8 +84,9 @@ class WebApplication:
     routes: ClassVar[dict[bytes, Route]] = {}
     """All routes by path, for `txraft.web.site`."""
 
-    def __init__(self, replica: IReplica, values: Values, limits: SizeLimits) -> None:
+    def __init__(self, replica: IReplica, values: Values, limits: SizeLimits, backups: Backups | None = None) -> None:
         self.limits = limits
+        self._backups = backups
         self._replica = replica
         self._values = values
         self._version = version()  # once: it is read from a file
@@ -108,6 +119,15 @@ class WebApplication:
         prefix, after = given.get(b"prefix", b""), given.get(b"after")
         limit = read_limit(given[b"limit"]) if b"limit" in given else MAX_KEYS
         return self._read(given, lambda _: of_listing(self._values, prefix, after, limit))
+
+    @_serve(app, routes, Route("/backup", optional=(b"consistency",), methods=GET), _read_parameters_of_site)
+    def backup(self, given: Parameters, head: Head) -> "Answer | StreamedAnswer | Deferred[Answer | StreamedAnswer]":
+        """All the data, as a file."""
+        if (backups := self._backups) is None:
+            raise BadRequest("the data of this node are in memory alone, and there is no backup of them")
+        if head.rest is not None and (kept := backups.kept(head.rest[0])) is not None:
+            return of_backup(kept, head.rest[1])
+        return self._read(given, lambda _: backups.make().addCallback(of_backup))
 
     @_serve(app, routes, Route("/batch", changes=True, cost=6, methods=POST), read_batch)
     def batch(self, batch: Batch, head: Head) -> "Deferred[LaterAnswer]":
@@ -143,9 +163,7 @@ class WebApplication:
             return self._replica.propose(encode(request))
         return self._replica.propose(encode(Once.of(key, request))).addCallback(_require_same_request)
 
-    def _read(
-        self, given: Parameters, read: "Callable[[None], Answer | LaterAnswer]"
-    ) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
+    def _read(self, given: Parameters, read: "Callable[[None], Read | Deferred[Read]]") -> "Read | Deferred[Read]":
         """The latest (linearizable), or what this node has just now (stale)."""
         match given.get(b"consistency", b"linearizable"):
             case b"linearizable":

@@ -36,9 +36,10 @@ from zope.interface import implementer
 
 from txraft.transports import sends_at_once
 from txraft.web.fast_path import FastPath
-from txraft.web.outcomes import NOTHING_DONE, Answer, LaterAnswer, of_failure, on_the_wire
+from txraft.web.outcomes import NOTHING_DONE, Answer, LaterAnswer, StreamedAnswer, of_failure, on_the_wire
 from txraft.web.question import Question
 from txraft.web.request import ApiRequest
+from txraft.web.stream import Stream
 
 if TYPE_CHECKING:
     from txraft.web.site import ApiSite
@@ -95,6 +96,8 @@ class ApiChannel(http.HTTPChannel):
     """The node stops: nothing is read behind the request that is being decided."""
     _later: LaterAnswer | None = None
     """The answer that waits for its turn to be made. Kept here, so that it goes when the client does."""
+    _stream: Stream | None = None
+    """The long answer that the client is taking."""
 
     def __init__(self, site: "ApiSite") -> None:
         super().__init__()
@@ -148,6 +151,8 @@ class ApiChannel(http.HTTPChannel):
         if self._idle:
             self.refused = True
             self.loseConnection()
+        elif self._stream is not None:
+            self.abort()
         elif self._handlingRequest:
             self._is_last = True
         elif self._waitingForTransport:
@@ -274,11 +279,14 @@ class ApiChannel(http.HTTPChannel):
     def _send100Continue(self) -> None:
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # Twisted would write past what `write` knows of
 
-    def answer(self, answer: Answer | LaterAnswer) -> None:
+    def answer(self, answer: Answer | LaterAnswer | StreamedAnswer) -> None:
         """Answer the question that was asked last, now or, where that takes long, later."""
-        if self.refused:
+        if isinstance(answer, StreamedAnswer):
+            self._stream = Stream(self, answer)
+            self._stream.begin()
+        elif self.refused:
             return
-        if isinstance(answer, Answer):
+        elif isinstance(answer, Answer):
             self.site.long_jobs.run(len(answer.body) // COST_OF_ANSWERS, self._answer, answer)
         else:
             self._later = answer
@@ -304,11 +312,25 @@ class ApiChannel(http.HTTPChannel):
         if self.refused:  # there is nobody to answer
             return
         now, question = self.site.now(), self.requests[0]
-        closing, with_body = self._is_last or not self.persistent, question.method != b"HEAD"
-        self.write(on_the_wire(answer, self.site.date(now), closing=closing, with_body=with_body))
+        self.write(
+            on_the_wire(answer, self.site.date(now), closing=self.is_closing, with_body=question.method != b"HEAD")
+        )
+        self._answered(question, now)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no other request is read on this connection."""
+        return self._is_last or not self.persistent
+
+    def streamed(self) -> None:
+        """All of a long answer has been written."""
+        self._stream = None
+        self._answered(self.requests[0], self.site.now())
+
+    def _answered(self, question: Question, now: float) -> None:
         if self._is_last:
             self._hang_up()
-        elif closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
+        elif self.is_closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
             self.requestDone(question)
         else:  # nothing has come behind the question, so nothing is paused
             self.requests.clear()
@@ -343,8 +365,13 @@ class ApiChannel(http.HTTPChannel):
             if ITCPTransport.providedBy(self.transport):  # which does not close a half while it waits for this call
                 self.transport.loseWriteConnection()
             return
-        self.paused = False
         self.site.release(self)
+        if self._stream is not None:
+            self._waitingForTransport = False
+            self.deadline = inf
+            self._stream.go_on()
+            return
+        self.paused = False
         if not self.requests:  # or it was a 100 that had to wait, in the middle of a request
             self._wait_for_request(self.site.now())
         super().resumeProducing()
@@ -353,6 +380,11 @@ class ApiChannel(http.HTTPChannel):
             self._networkProducer.pauseProducing()
         elif self._half_closed:
             self._close_if_done()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client has still to take what was written."""
+        return bool(self._waitingForTransport)
 
     def _wait_for_request(self, now: float) -> None:
         self._idle = True
@@ -384,5 +416,7 @@ class ApiChannel(http.HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
         """The connection is closed."""
         self.refused, self._later = True, None
+        if self._stream is not None:
+            self._stream.end()
         self.site.closed(self)
         super().connectionLost(reason)

@@ -1,4 +1,5 @@
-"""The headers that make a request conditional (RFC 9110 §13), and the one that makes it safe to send again.
+"""The headers that make a request conditional, or ask for the rest of a file (RFC 9110 §13, §14), and the one that
+makes it safe to send again.
 
 A key's ETag is its `mod_revision` in quotes. `If-Match: "7", "9"` holds where it is one of these, and `If-Match: *`
 where there is such a key; `If-None-Match` holds where it is none of them, or where there is no such key.
@@ -18,6 +19,9 @@ MAX_IDEMPOTENCY_KEY = 255
 
 _ETAG = re.compile(rb'(W/)?"([1-9][0-9]{0,18})"')
 """W/ is what a proxy makes of one, to say that it has changed the answer's encoding."""
+
+_STRONG = re.compile(rb'"([0-9a-f]{1,64})"')
+_TO_THE_END = re.compile(rb"bytes=([0-9]{1,18})-")
 
 
 def if_match(headers: Headers) -> Condition | None:
@@ -46,6 +50,17 @@ def _condition(headers: Headers, name: str, is_one: bool) -> Condition | None:
     if not revisions:
         raise BadRequest(f"{name} is empty; leave it out, or send an ETag that /get gave")
     return Condition(tuple(revisions), is_one)
+
+
+def rest(headers: Headers) -> tuple[str, int] | None:
+    """The ETag of a file that the client has the beginning of, without its quotes, and how many bytes that is. None
+    where it asks for no such thing: also for another part, which a server may pass over, and for a part without an
+    If-Range."""
+    (part, tag) = (headers.getRawHeaders(name, (b"",))[-1] for name in (b"range", b"if-range"))
+    begin, strong = _TO_THE_END.fullmatch(part.strip()), _STRONG.fullmatch(tag.strip())
+    if begin is None or strong is None:
+        return None
+    return strong[1].decode(), int(begin[1])
 
 
 def idempotency_key(headers: Headers) -> bytes | None:

@@ -15,14 +15,17 @@
 | IdempotencyKeyUsed | 422 | |
 | NotApplied | 503, Retry-After | not-applied |
 | OutcomeUnknown | 503, Retry-After | unknown |
+| SnapshotFailed | 503, Retry-After | not-applied |
 | CommandFailed | 500 | |
 | anything else | 500 | unknown, where the request changes something |
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
+from typing import Protocol
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -35,6 +38,7 @@ from txraft.errors import (
     NoSuchVoter,
     NotApplied,
     OutcomeUnknown,
+    SnapshotFailed,
     TooLarge,
     TxraftError,
     Undecided,
@@ -81,6 +85,30 @@ class LaterAnswer:
     """What it is made of and nobody else keeps, in bytes."""
 
 
+class Body(Protocol):
+    """What a long answer is read from."""
+
+    def read(self) -> "Deferred[bytes]":
+        """The next piece; nothing at the end. One call at a time."""
+        ...
+
+    def close(self) -> None:
+        """Read no more. May be called twice."""
+        ...
+
+
+@frozen
+class StreamedAnswer:
+    """A response that is too long to be held: its body is read as the client takes it."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    content_type: bytes
+    size: int
+    """Of the body, in bytes."""
+    body: Body
+
+
 TRANSFERRED = Answer(200, b"transferred leadership")
 NO_SUCH_KEY = Answer(404, b"there is no such key")
 NOT_AS_ASKED = Answer(412, b"the key is not as If-Match and If-None-Match want it; nothing was done")
@@ -116,6 +144,7 @@ _OF_ERRORS: tuple[tuple[type[TxraftError], int, tuple[tuple[bytes, bytes], ...]]
     (BadRequest, 400, ()),
     (NoSuchVoter, 400, ()),
     (NotApplied, 503, NOTHING_DONE),
+    (SnapshotFailed, 503, NOTHING_DONE),
     (Undecided, 503, (_UNKNOWN, _RETRY)),
     (CommandFailed, 500, ()),
 )
@@ -184,6 +213,12 @@ def on_the_wire(answer: Answer, date: bytes, *, closing: bool, with_body: bool) 
     if answer.revision:
         return _WITH_ETAG % (head, len(answer.body), answer.revision, date, end, body)
     return _WITHOUT % (head, len(answer.body), date, end, body)
+
+
+def head_on_the_wire(answer: StreamedAnswer, date: bytes, *, closing: bool) -> bytes:
+    """The bytes before its body."""
+    head = _head(answer.status, answer.content_type, answer.headers)
+    return _WITHOUT % (head, answer.size, date, b"Connection: close\r\n" if closing else b"", b"")
 
 
 @lru_cache(maxsize=64)

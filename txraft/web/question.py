@@ -59,6 +59,12 @@ class Head:
         return tuple(each for each in (self.if_match, self.if_none_match) if each is not None)
 
     @cached_property
+    def rest(self) -> tuple[str, int] | None:
+        """The entity tag of a file that the client has the beginning of, and how many bytes of it; None where it wants
+        a whole one, or does not say of which file it wants a part."""
+        return conditional.rest(self._headers)
+
+    @cached_property
     def idempotency_key(self) -> bytes | None:
         """What makes the request safe to send again (hazard C5). Raises BadRequest."""
         return conditional.idempotency_key(self._headers)

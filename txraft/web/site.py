@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from txraft.interfaces import IReplica
+from txraft.kv.backups import Backups
 from txraft.settings import SizeLimits, Timing
 from txraft.web.application import Endpoint, Values, WebApplication
 from txraft.web.channel import ApiChannel
@@ -262,8 +263,9 @@ def site(
     limits: SizeLimits | None = None,
     timing: Timing | None = None,
     allowed_hosts: Collection[str] = (),
+    backups: Backups | None = None,
 ) -> ApiSite:
-    """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds; the rest is as in
-    `Settings`."""
+    """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds, and `backups`
+    makes those of them; the rest is as in `Settings`."""
     limits = limits or SizeLimits()
-    return ApiSite(WebApplication(replica, values, limits), reactor, limits, timing or Timing(), allowed_hosts)
+    return ApiSite(WebApplication(replica, values, limits, backups), reactor, limits, timing or Timing(), allowed_hosts)
