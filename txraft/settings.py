@@ -299,9 +299,18 @@ class Settings:
         """
         if self.name is not None:
             return self.name
+        return _digest(self._members)
+
+    def restored_cluster_id(self, digest: str) -> str:
+        """What identifies a cluster that these members make of a backup, by the `digest` of that: another one than that
+        of any cluster before."""
+        its = _digest(f"{digest} {self._members}")
+        return its if self.name is None else f"{self.name} (restored {its})"
+
+    @property
+    def _members(self) -> str:
         members = sorted(self.cluster, key=lambda member: member.id)
-        text = " ".join(f"{member.id}={member.address}" for member in members)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return " ".join(f"{member.id}={member.address}" for member in members)
 
     def member(self, id: int) -> Member:
         """The member with this id. Raises SettingsError where there is none."""
@@ -328,6 +337,10 @@ def shown(value: object) -> str:
     """A value as TOML would write it, near enough, in one short line."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def one_line(text: str) -> str:

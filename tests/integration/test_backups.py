@@ -1,5 +1,7 @@
 """Backups of a running cluster, and clusters that are made of them."""
 
+import json
+import shutil
 import socket
 import sqlite3
 from contextlib import closing
@@ -7,8 +9,9 @@ from pathlib import Path
 
 from tests.integration.cluster import ProcessCluster
 from tests.integration.commands import run
-from tests.integration.conftest import process_test
+from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.test_lost_disk import txraft
+from tests.integration.waiting import until
 from tests.integration.writers import Writers
 
 
@@ -58,3 +61,42 @@ async def test_under_load(cluster: ProcessCluster) -> None:
         assert len([key for key in found if key.startswith(b"large-")]) == 8
     await writers.stop()
     await writers.check()
+
+
+@process_test
+async def test_a_new_cluster(make_cluster: MakeCluster) -> None:
+    """It has the data of the backup, goes on from there, and is joined by no node of the old one."""
+    old, new = make_cluster(name="shop"), make_cluster(name="shop")
+    old.start()
+    leader = await old.wait_for_leader()
+    for number in range(20):
+        assert (await leader.ask("/set", key=f"k{number}", val=f"v{number}")).status == 200
+    path = old.directory / "a.backup"
+    command = txraft("backup", path, "--config", old.configuration)
+    assert (await run(old.reactor, command, old.directory)).status == 0
+    for node in new.nodes:
+        command = txraft("restore", path, "--config", new.configuration, "--data-dir", new.data, "--id", node.id)
+        finished = await run(new.reactor, command, new.directory)
+        assert (finished.status, finished.err) == (0, ""), finished
+    new.start()
+    leader = await new.wait_for_leader()
+    status = await leader.status()
+    assert status is not None
+    assert status["cluster"].startswith("shop (restored ")
+    assert (await leader.ask("/set", key="later", val="v")).status == 200
+    await new.wait_until_equal()
+    for node in new.nodes:
+        listed = [json.loads((await each.ask("/keys", prefix="k")).body) for each in (node, old.nodes[0])]
+        assert listed[0]["keys"] == listed[1]["keys"]
+    stray = new.others(leader)[0]
+    stray.terminate()
+    await stray.ended_cleanly()
+    shutil.rmtree(stray.data)
+    shutil.copytree(old.nodes[stray.id].data, stray.data)
+    stray.start()
+
+    async def refused() -> bool | None:
+        return "belongs to cluster 'shop'" in leader.stdout.read_text() or None
+
+    await until(new.reactor, "the old node is refused", refused)
+    assert (await leader.ask("/set", key="after", val="v")).status == 200

@@ -8,6 +8,7 @@ from twisted.python.usage import UsageError
 from txraft.cli.backup import BackupOptions
 from txraft.cli.forget import Forget
 from txraft.cli.inspect import Inspect
+from txraft.cli.restore import Restore
 from txraft.cli.subcommand import Subcommand, VersionedOptions
 from txraft.cli.transfer import Transfer
 from txraft.cli.up import Up
@@ -21,6 +22,7 @@ class TxraftOptions(VersionedOptions):
         ["backup", None, BackupOptions, "Take a backup of a running cluster."],
         ["forget", None, Forget, "Let a node start anew whose disk is lost."],
         ["inspect", None, Inspect, "See what a stopped node has, and whether all of it is whole."],
+        ["restore", None, Restore, "Make a node of a new cluster of a backup."],
         ["transfer", None, Transfer, "Make another node lead."],
         ["up", None, Up, "Start a whole cluster on this machine, to try it."],
     ]

@@ -32,6 +32,7 @@ CHUNK_SIZE = 1 << 18
 
 SNAPSHOT = "-snapshot-"
 RESTORED = "-restored"
+RESTORING = "-restoring"
 """What the names of the data's file and a number, and of the data's file, go on with."""
 
 REMEDY = (
@@ -150,7 +151,7 @@ def remove_leftovers(path: Path) -> None:
     """Remove what a crash left beside the file at `path`. Raises StorageError."""
     try:
         for name in path.parent.iterdir():
-            if name.name.startswith((f"{path.name}{SNAPSHOT}", f"{path.name}{RESTORED}")):
+            if name.name.startswith(tuple(f"{path.name}{each}" for each in (SNAPSHOT, RESTORED, RESTORING))):
                 name.unlink()
     except OSError as error:
         raise StorageError(f"cannot remove what a snapshot left in {path.parent}: {error}; remove it") from error

@@ -10,6 +10,7 @@ that start does not know, however often it is started itself, and of two that ar
 (hazards S6, M7; `txraft.rpc.directories`).
 """
 
+import re
 from pathlib import Path
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from txraft.errors import WrongDirectory
 from txraft.interfaces import Identity, Incarnation
 from txraft.storage.snapshot_columns import ids_in, shown
 
+_RESTORED = re.compile(r" \(restored [0-9a-f]{16}\)\Z")
 BITS = 8
 """Bytes that are drawn for a directory and for a start."""
 
@@ -67,14 +69,14 @@ def checksum_of_peer(peer: NodeId, incarnation: Incarnation) -> int:
 def require_same(directory: Path, found: Identity, given: Identity, named: bool) -> None:
     """Raises WrongDirectory where `directory`, in which `found` is stored, is not that of `given`.
 
-    `named` says that the cluster's id was given as a name. One that was made from addresses may differ from what is
-    stored: addresses change."""
+    `named` says that the cluster's id was given as a name, of which one that was restored from a backup has more. One
+    that was made from addresses may differ from what is stored: addresses change."""
     if found.node_id != given.node_id:
         raise WrongDirectory(
             f"{directory} belongs to node {found.node_id}, not to node {given.node_id}: give node {given.node_id} its"
             f" own directory, or start this one with --id {found.node_id}"
         )
-    if named and found.cluster_id != given.cluster_id:
+    if named and given.cluster_id not in (found.cluster_id, _RESTORED.sub("", found.cluster_id)):
         raise WrongDirectory(
             f'{directory} belongs to cluster "{found.cluster_id}", not to "{given.cluster_id}": start the node with'
             " that cluster's configuration; a cluster keeps the name of its first start"

@@ -114,7 +114,8 @@ class RaftFile:
             raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
         try:
             if self._given is not None and not self._path.exists():
-                self._create(self._given)
+                self._require_alone()
+                self._create(self._given, None, TermAndVote(0, None))
             contents = self._read()
         except TxraftError:
             raise
@@ -135,6 +136,16 @@ class RaftFile:
         self._saves = contents.saves
         self._log = _Log(start, contents.seed, start + len(stored.entries), contents.checksum)
         return stored
+
+    def create(self, start: Snapshot | None, term: int) -> None:
+        """In place of the first `load`, where there is no file: make one whose log begins after `start`, in `term`.
+
+        Raises StorageError."""
+        assert self._given is not None
+        try:
+            self._create(self._given, start, TermAndVote(term, None))
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"cannot make {self._path}: {error}; see to the disk and its room") from error
 
     def count_start(self) -> None:
         """After `load`: a node starts, and others may hear of it when this is done: it is durable then. Nothing is open
@@ -242,15 +253,18 @@ class RaftFile:
             path = self._durable.path
             raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
 
-    def _create(self, identity: Identity) -> None:
+    def _require_alone(self) -> None:
+        """Raises Damage where a file that is made later than this one is there already."""
+        directory = self._path.parent
+        beside = [Path(f"{self._path}-wal"), *directory.glob("kv.sqlite*"), *directory.glob("snapshots")]
+        if any(path.exists() for path in beside) or (self._durable.read() or SaveNumbers()).last > 0:
+            raise Damage("it is missing, while the files beside it are there")
+
+    def _create(self, identity: Identity, start: Snapshot | None, vote: TermAndVote) -> None:
         """Make the file under another name, whole, then give it its own. What is durable in it is said first.
 
         It has its journal mode from here on: SQLite keeps a rollback journal while it changes the mode, and `_read`,
         which may not write, could not roll back one that a crash left behind."""
-        directory = self._path.parent  # in which these are made later
-        beside = [Path(f"{self._path}-wal"), *directory.glob("kv.sqlite*"), *directory.glob("snapshots")]
-        if any(path.exists() for path in beside) or (self._durable.read() or SaveNumbers()).last > 0:
-            raise Damage("it is missing, while the files beside it are there")
         self._durable.create()
         new = Path(f"{self._path}.new")
         for leftover in new.parent.glob(f"{new.name}*"):  # of a start that was cut off
@@ -262,8 +276,8 @@ class RaftFile:
             for table in TABLES.values():
                 connection.execute(table)
             connection.execute(*insert_identity(identity, History(os.urandom(BITS))))
-            connection.execute(*write_vote(TermAndVote(0, None), save=0))
-            connection.execute(*write_start(None, seed=0, save=0))
+            connection.execute(*write_vote(vote, save=0))
+            connection.execute(*write_start(start, seed=0, save=0))
             connection.execute("COMMIT")
             connection.execute("PRAGMA journal_mode = WAL")
         new.rename(self._path)
