@@ -15,7 +15,7 @@ from txraft.cli import main
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
-from txraft.interfaces import Identity, SnapshotFile
+from txraft.interfaces import Identity, Incarnation, SnapshotFile
 from txraft.kv import Set, encode
 from txraft.kv.contents import Delta
 from txraft.kv.data_file import DataFile
@@ -26,6 +26,8 @@ from txraft.storage.snapshot_reading import header_of
 
 IDENTITY = Identity(1, "ours", frozenset({0, 1, 2}))
 MEMBERS = Configuration({0, 1, 2})
+MET = Incarnation(bytes(range(8)), 3, bytes(range(8, 16)))
+"""What node 1 knows of node 2."""
 
 
 def entry(index: int, term: int = 2) -> Entry:
@@ -48,7 +50,10 @@ class InspectTests(SynchronousTestCase):
         """Where it is to `crash`, everything stays in the -wal."""
         file = RaftFile(self.directory / "raft.sqlite", IDENTITY, named=True)
         file.load()
+        file.count_start()
+        self.own = file.history.incarnation
         file.open()
+        file.meet(2, MET)
         for save in saves:
             file.write(save)
         if crash:
@@ -99,7 +104,9 @@ class InspectTests(SynchronousTestCase):
                 out.splitlines(),
                 [
                     'node       1 of cluster "ours"',
-                    "started    with the members 0, 1, 2",
+                    "made       with the members 0, 1, 2",
+                    f"directory  {self.own.directory.hex()}, at start 1 ({self.own.start.hex()})",
+                    "met        node 2, directory 0001020304050607, at start 3 (08090a0b0c0d0e0f)",
                     "term       3, no vote",
                     "members    voters 0, 1, 2",
                     f"log        entries 2 to 3: 2 entries, {2 * len(entry(2).data)} bytes",
@@ -117,6 +124,8 @@ class InspectTests(SynchronousTestCase):
             self.assertEqual((status, err, found["problems"]), (0, "", []))
             self.assertEqual((found["term"], found["voted_for"], found["log"]["first_index"]), (3, None, 2))
             self.assertEqual([each["index"] for each in found["log"]["last"]], [2, 3])
+            self.assertEqual(found["incarnation"]["directory"], self.own.directory.hex())
+            self.assertEqual([(each["id"], each["starts"]) for each in found["peers"]], [(2, 3)])
             self.assertEqual(self.content(), before)
 
     def test_new(self) -> None:

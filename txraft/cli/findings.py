@@ -9,6 +9,7 @@ from attrs import define, field
 
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
+from txraft.interfaces import Incarnation
 from txraft.kv.data_reading import DataRead, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
@@ -144,6 +145,8 @@ def _log_in_json(log: InspectedLog | None, last: int) -> InJson:
             "cluster": identity.cluster_id,
             "voters": sorted(identity.voters),
         },
+        "incarnation": _incarnation_in_json(log.incarnation),
+        "peers": [{"id": peer, **_incarnation_in_json(log.peers[peer])} for peer in sorted(log.peers)],
         "term": stored.term_and_vote.current_term,
         "voted_for": stored.term_and_vote.voted_for,
         "configuration": {
@@ -159,6 +162,14 @@ def _log_in_json(log: InspectedLog | None, last: int) -> InJson:
             "size": sum(len(entry.data) for entry in stored.entries),
             "last": [_entry_in_json(entry) for entry in (stored.entries[-last:] if last else ())],
         },
+    }
+
+
+def _incarnation_in_json(incarnation: Incarnation) -> InJson:
+    return {
+        "directory": incarnation.directory.hex(),
+        "starts": incarnation.starts,
+        "start": incarnation.start.hex(),
     }
 
 

@@ -53,7 +53,9 @@ def _of_log(found: InJson) -> list[str]:
     size = f"{log['entries']:,} entries, {log['size']:,} bytes"
     lines = [
         f'node       {identity["id"]} of cluster "{one_line(identity["cluster"])}"',
-        f"started    with the members {_ids(identity['voters'])}",
+        f"made       with the members {_ids(identity['voters'])}",
+        f"directory  {_incarnation(found['incarnation'])}",
+        *(f"met        node {peer['id']}, directory {_incarnation(peer)}" for peer in found["peers"]),
         f"term       {found['term']}, {'no vote' if voted_for is None else f'voted for node {voted_for}'}",
         "members    " + "; ".join([f"voters {_ids(members['voters'])}", *others]),
     ]
@@ -64,6 +66,12 @@ def _of_log(found: InJson) -> list[str]:
     if behind:
         lines.append(f"           compacted up to entry {behind} of term {log['term_before']}")
     return [*lines, *(f"  {each['index']:>8}  term {each['term']}  {each['what']}" for each in log["last"])]
+
+
+def _incarnation(found: InJson) -> str:
+    """Which directory it is, and the last start of it."""
+    start = f", at start {found['starts']} ({found['start']})" if found["starts"] else ", never started"
+    return f"{found['directory']}{start}"
 
 
 def _of_data(data: InJson | None) -> str:

@@ -3,7 +3,7 @@ stopped, and may need it as evidence."""
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from attrs import frozen
 
 from txraft import wal
 from txraft.core.configuration import Snapshot
+from txraft.core.messages import NodeId
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
-from txraft.interfaces import Identity, Stored
+from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.directory import unusable
 from txraft.storage.durable import DurableRecord
 from txraft.storage.raft_reading import Damage, OtherFormat, read_contents, read_identity, require_durable
@@ -28,6 +29,10 @@ class InspectedLog:
     """What `raft.sqlite` has."""
 
     identity: Identity
+    incarnation: Incarnation
+    """As of the last start."""
+    peers: Mapping[NodeId, Incarnation]
+    """Which directories the other nodes had when they were met last."""
     stored: Stored
 
 
@@ -51,7 +56,7 @@ def inspect_log(directory: Path) -> InspectedLog:
     durable = DurableRecord(Path(f"{path}-durable"))
     try:
         with closing(wal.connect_to_inspect(path)) as connection:
-            identity, _ = read_identity(connection)
+            identity, history = read_identity(connection)
             contents = read_contents(connection)
         require_durable(contents.saves, durable.read())
     except OtherFormat as error:
@@ -68,7 +73,7 @@ def inspect_log(directory: Path) -> InspectedLog:
         raise _corrupt(path, error) from error
     except Exception as error:  # a bit that flipped has made something else of a value
         raise _corrupt(path, error) from error
-    return InspectedLog(identity, contents.stored)
+    return InspectedLog(identity, history.incarnation, contents.peers, contents.stored)
 
 
 def inspect_snapshots(directory: Path, on_damage: Callable[[StorageError], None]) -> tuple[InspectedSnapshot, ...]:
