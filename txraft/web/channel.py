@@ -283,7 +283,7 @@ class ApiChannel(http.HTTPChannel):
         """Answer the question that was asked last, now or, where that takes long, later."""
         if isinstance(answer, StreamedAnswer):
             self._stream = Stream(self, answer)
-            self._stream.begin()
+            self._stream.begin()  # which closes it where there is nobody
         elif self.refused:
             return
         elif isinstance(answer, Answer):
@@ -312,10 +312,9 @@ class ApiChannel(http.HTTPChannel):
         if self.refused:  # there is nobody to answer
             return
         now, question = self.site.now(), self.requests[0]
-        self.write(
-            on_the_wire(answer, self.site.date(now), closing=self.is_closing, with_body=question.method != b"HEAD")
-        )
-        self._answered(question, now)
+        closing, with_body = self._is_last or not self.persistent, question.method != b"HEAD"
+        self.write(on_the_wire(answer, self.site.date(now), closing=closing, with_body=with_body))
+        self._answered(question, now, closing)
 
     @property
     def is_closing(self) -> bool:
@@ -325,12 +324,12 @@ class ApiChannel(http.HTTPChannel):
     def streamed(self) -> None:
         """All of a long answer has been written."""
         self._stream = None
-        self._answered(self.requests[0], self.site.now())
+        self._answered(self.requests[0], self.site.now(), self.is_closing)
 
-    def _answered(self, question: Question, now: float) -> None:
+    def _answered(self, question: Question, now: float, closing: bool) -> None:
         if self._is_last:
             self._hang_up()
-        elif self.is_closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
+        elif closing or self._waitingForTransport or self._buffer or self._dataBuffer or self._half_closed:
             self.requestDone(question)
         else:  # nothing has come behind the question, so nothing is paused
             self.requests.clear()
