@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.web.wire import FakeReplica, HalfClosing, Wire
 from txraft.settings import SizeLimits
 from txraft.web import site
-from txraft.web.channel import LINGER_SECONDS, MAX_HEADER_NAME, MAX_HEADERS, MAX_LINE, ApiChannel
+from txraft.web.channel import LINGER_SECONDS, ApiChannel
+from txraft.web.head import MAX_HEADER_NAME, MAX_HEADERS, MAX_LINE
 from txraft.web.parameters import body_limit
 from txraft.web.request import SMALL_CHUNKS, ApiRequest
 

@@ -1,6 +1,5 @@
 """Makes the data of a new node of a backup. Every call blocks."""
 
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,8 +9,9 @@ from txraft import wal
 from txraft.errors import CorruptLog, StorageError
 from txraft.kv.backup import REMEDY, Backup, read_backup
 from txraft.kv.data_file import DataFile
-from txraft.kv.data_snapshot import CHUNK_SIZE, SYNC_SIZE
+from txraft.kv.data_snapshot import CHUNK_SIZE
 from txraft.kv.tables import applied_row
+from txraft.snapshot_writing import SnapshotWriting
 
 
 def copy_backup(backup: Path, path: Path, report: Callable[[int], None] = lambda _: None) -> None:
@@ -19,18 +19,11 @@ def copy_backup(backup: Path, path: Path, report: Callable[[int], None] = lambda
 
     Raises StorageError."""
     try:
-        with backup.open("rb") as source, path.open("wb") as target:
-            not_synced = 0
+        with backup.open("rb") as source, closing(SnapshotWriting(path)) as copy:
             while piece := source.read(CHUNK_SIZE):
-                target.write(piece)
-                not_synced += len(piece)
-                if not_synced >= SYNC_SIZE:
-                    target.flush()
-                    os.fsync(target.fileno())
-                    not_synced = 0
-                report(target.tell())
-            target.flush()
-            os.fsync(target.fileno())
+                copy.write(piece)
+                report(copy.size)
+            copy.sync()
     except OSError as error:
         raise StorageError(f"cannot copy {backup} to {path}: {error.strerror}; see to the disk and its room") from error
 

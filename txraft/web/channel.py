@@ -2,8 +2,7 @@
 
 What bounds it (the hazards N1, N2 and N6):
 
-- A request line, a header, all headers and a body have each a greatest size, and a header's name too, because Twisted
-  remembers 10,000 of them for ever.
+- What comes before a body has its bounds in `txraft.web.head`, and a body has a greatest size.
 - A client has `receive_seconds` for the whole of a request, from its first byte on, and as long again to take what is
   answered. Between requests it may be silent for `idle_seconds`.
 - One request is served at a time. While one is being decided, or its answer waits to be taken, the next is not read.
@@ -23,7 +22,6 @@ over (RFC 9112 §9.6).
 # mypy: allow-untyped-calls
 # (Most of Twisted's HTTP classes have no annotations.)
 
-import re
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +29,11 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web import http
 from zope.interface import implementer
 
 from txraft.transports import sends_at_once
 from txraft.web.fast_path import FastPath
+from txraft.web.head import NO_BEGINNING, NO_REQUEST_LINE, HeadChannel
 from txraft.web.outcomes import NOTHING_DONE, Answer, LaterAnswer, StreamedAnswer, of_failure, on_the_wire
 from txraft.web.question import Question
 from txraft.web.request import ApiRequest
@@ -44,38 +42,17 @@ from txraft.web.stream import Stream
 if TYPE_CHECKING:
     from txraft.web.site import ApiSite
 
-MAX_LINE = 8 * 1024
-"""Of the request line, and of a header. In bytes. Twisted takes 40 µs for each KiB of a URL."""
-MAX_HEADERS = MAX_LINE + 16 * 1024
-"""Of the request line and all headers. In bytes."""
-MAX_HEADER_COUNT = 100
-MAX_HEADER_NAME = 100
-"""In bytes."""
 MAX_AT_ONCE = 64 * 1024
 """What is longer leaves by the transport's own loop, which copies less. In bytes."""
 COST_OF_ANSWERS = 8
 """To send so many bytes takes as long as to read one of a form."""
 LINGER_SECONDS = 5.0
 
-_NO_BEGINNING = re.compile(rb"[^\t\r\n -~]")
-"""What no request begins with, but TLS does, whose client would wait for an answer without ever ending a line."""
-_NOT_HTTP = (
-    f"this is not a valid HTTP/1.1 request, or it has more than {MAX_HEADER_COUNT} headers,"
-    f" or more than {MAX_HEADERS} bytes of them"
-)
-_NO_REQUEST_LINE = (
-    "the first line of a request is METHOD URL HTTP/1.1; in the URL, a space is written %20, and so is every byte"
-    " outside ASCII, as in %C3%A9"
-)
-
 
 @implementer(IHalfCloseableProtocol)
-class ApiChannel(http.HTTPChannel):
+class ApiChannel(HeadChannel):
     """The server's side of one connection."""
 
-    MAX_LENGTH = MAX_LINE
-    totalHeadersSize = MAX_HEADERS
-    maxHeaders = MAX_HEADER_COUNT
     requestFactory = ApiRequest
     timeOut = None  # its timer is one for each request; `deadline` costs less
     transport: Any
@@ -160,17 +137,6 @@ class ApiChannel(http.HTTPChannel):
         else:
             self.refuse(503, "this node stops; nothing was done, so ask another node")
 
-    def lineLengthExceeded(self, _: bytes) -> None:
-        """The request line, or a header, is longer than MAX_LINE."""
-        if self.requests:
-            self.refuse(431, f"a header is longer than {MAX_LINE} bytes")
-        else:
-            self.refuse(414, f"the URL is longer than {MAX_LINE} bytes; send it as POST form fields")
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        # Twisted's name for what it does with anything that is not HTTP; its own answer is a bare status line.
-        self.refuse(400, _NOT_HTTP)
-
     # What the client sends
 
     def dataReceived(self, data: bytes) -> None:
@@ -181,8 +147,8 @@ class ApiChannel(http.HTTPChannel):
             self._idle = False
             if self._fast_path.take(data):
                 return
-            if self.persistent and _NO_BEGINNING.match(data):
-                self.refuse(400, _NO_REQUEST_LINE)
+            if self.persistent and NO_BEGINNING.match(data):
+                self.refuse(400, NO_REQUEST_LINE)
                 return
             self.deadline = self.site.now() + self.site.receive_seconds
             if self._fast_path.begun:
@@ -209,30 +175,6 @@ class ApiChannel(http.HTTPChannel):
         self._idle = False
         self.deadline = inf
         self.site.pipelines.wait(self)
-
-    def lineReceived(self, line: bytes) -> None:
-        """The request line, a header, or the empty line behind them."""
-        if line[:1] in (b" ", b"\t"):  # a header that goes on: nobody sends it, and to join the lines is quadratic
-            self.refuse(400, "a header, or the request, begins with a space")
-        elif line and not self.requests and (line.count(b" ") != 2 or not line.isascii()):
-            self.refuse(400, _NO_REQUEST_LINE)
-        else:
-            super().lineReceived(line)
-
-    def headerReceived(self, line: bytes) -> bool:
-        """A header. False where the request has been refused for it."""
-        name, colon, value = line[: MAX_HEADER_NAME + 1].partition(b":")
-        if not colon and len(line) > MAX_HEADER_NAME:
-            self.refuse(431, f"the name of a header is longer than {MAX_HEADER_NAME} bytes")
-            return False
-        if len(name) == 14 and name.lower() == b"content-length" and len(value) > 20:  # int() has a limit of its own
-            self.refuse(400, "the Content-Length is no number of bytes")
-            return False
-        if len(name) == 17 and name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            self.refuse(501, "the only Transfer-Encoding here is chunked")
-            return False
-        received: bool = super().headerReceived(line)
-        return received
 
     def rawDataReceived(self, data: bytes) -> None:
         """A piece of a body; or, while a request is being decided, of the next one, which waits (hazard N2)."""
