@@ -4,6 +4,7 @@ import resource
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -72,6 +73,20 @@ class SnapshotTests(SynchronousTestCase):
         self.work()
         self.successResultOf(closed)
         self.assertEqual(self.names(), {"kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"})
+
+    def test_is_not_synced(self) -> None:
+        """SQLite would sync all of it at once, and a save of the log would wait (hazard S11)."""
+        seen: list[tuple[str, int]] = []
+
+        class Recording(sqlite3.Connection):
+            def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+                ((synchronous,),) = super().execute("PRAGMA synchronous")
+                seen.append((sql, synchronous))
+                return super().execute(sql, parameters)
+
+        self.patch(sqlite3, "connect", partial(sqlite3.connect, factory=Recording))
+        SnapshotMaker(self.path).make(0)
+        self.assertIn(("VACUUM INTO ?", 0), seen)
 
     def test_flushes_go_on(self) -> None:
         """What comes in meanwhile is written meanwhile, and not in the snapshot (hazard S11)."""
