@@ -23,7 +23,7 @@ MOST = 2
 IDLE_SECONDS = 10 * 60.0
 """One that nobody reads is kept so long."""
 LONGEST_SECONDS = 6 * 3600.0
-"""And none longer than this, whoever reads it."""
+"""And none longer than this, even while it is read."""
 
 
 class KeptBackup:
