@@ -29,16 +29,19 @@ class SnapshotReceiving:
         whole: Iterable[Snapshot],
         applied: AppliedIndex,
         current_term: Callable[[], int],
+        log_start: Callable[[], int],
     ) -> None:
-        """`whole` are those that `files` had when it was opened."""
+        """`whole` are those that `files` had when it was opened. `log_start` gives the last entry that the log does not
+        have any more."""
         self._files = files
         self._applied = applied
         self._current_term = current_term
+        self._log_start = log_start
         self._stopped = False
         self._sender: NodeId | None = None
         self._term = -1
         self._found = tuple(whole)
-        self._whole = {(snapshot.index, snapshot.term) for snapshot in self._found}
+        self._whole = {(snapshot.index, snapshot.term): snapshot for snapshot in self._found}
         self._to_remove: set[int] = set()
         """Up to these indexes, something is to be removed when the state machine is as far."""
 
@@ -67,6 +70,7 @@ class SnapshotReceiving:
         self._sender, self._term = sender, term
         if self._is_applied(file):
             return succeed(file.size)
+        self._remove_overtaken(file.snapshot)
         self._remove_in_time(file.snapshot)
         return self._files.offered(file).addErrback(self._refused, sender)
 
@@ -112,7 +116,14 @@ class SnapshotReceiving:
                 index=snapshot.index,
                 size=file.size,
             )
-            self._whole.add((snapshot.index, snapshot.term))
+            self._whole[snapshot.index, snapshot.term] = snapshot
+
+    def _remove_overtaken(self, offered: Snapshot) -> None:
+        """Remove those that are older than one that is offered, unless one of them is being restored: the leader's log
+        does not go on from them any more, so none of them will be installed."""
+        older = [whole for whole in self._whole.values() if whole.index < offered.index]
+        if older and self._log_start() <= self._applied.index:
+            self._remove(max(older, key=lambda whole: whole.index)).addErrback(self._kept)
 
     def _remove_in_time(self, snapshot: Snapshot) -> None:
         """Remove it when the state machine is as far."""
@@ -122,7 +133,7 @@ class SnapshotReceiving:
 
     def _remove(self, snapshot: Snapshot) -> "Deferred[None]":
         self._to_remove.discard(snapshot.index)
-        self._whole = {(index, term) for index, term in self._whole if index > snapshot.index}
+        self._whole = {key: whole for key, whole in self._whole.items() if whole.index > snapshot.index}
         return self._files.discard(snapshot)
 
     def _kept(self, failure: Failure) -> None:

@@ -59,7 +59,9 @@ class Snapshots:
         self.sending = SnapshotSending(
             raft, state_machine, files, peers, clock, lambda: self.to_apply.installing, self._sent, on_failure
         )
-        self.receiving = SnapshotReceiving(files, received, self.applied, lambda: raft.view().current_term)
+        self.receiving = SnapshotReceiving(
+            files, received, self.applied, lambda: raft.view().current_term, lambda: raft.log.snapshot_index
+        )
         self._compaction = Compaction(
             keep,
             raft.log.snapshot_index,
