@@ -139,8 +139,8 @@ class SnapshotTests(SynchronousTestCase):
         self.assertEqual(self.names(), {"kv.sqlite"})
 
     def test_a_reader_that_fails(self) -> None:
-        """A reader that failed in the middle, and that its error still refers to, keeps no room of the disk: the file is
-        removed and closed."""
+        """A reader that failed in the middle, and that its error still refers to, keeps no room of the disk: the file
+        is removed and closed."""
         self.disk.applied(1, 2, {b"k": bytes(1 << 20)})
         made = self.disk.snapshot()
         self.work()

@@ -103,6 +103,22 @@ class CatchingUpTests(SnapshotTestCase):
         world.run(2)
         self.assert_all_equal(world)
 
+    def test_the_file_before(self) -> None:
+        """It is gone before another one is made: the disk may be full because of it."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        world.run(2)
+        self.assertIsNotNone(leader.files._made)
+        follower.crash()
+        propose(leader, 40)
+        leader.journal.snapshots.hold()
+        follower.start()
+        world.run(1)
+        self.assertIsNone(leader.files._made)
+        leader.journal.snapshots.let_go(SnapshotFailed("the disk is full"))
+        world.run(SnapshotSending.pause + 2)
+        self.assert_all_equal(world)
+
     def test_both_followers(self) -> None:
         """One file serves all who need one."""
         world = self.world(5, keep=KEEP)

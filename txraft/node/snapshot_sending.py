@@ -190,6 +190,9 @@ class SnapshotSending:
     async def _make(self) -> SnapshotFile:
         if self._is_restoring():
             raise SnapshotFailed("this node is restoring a snapshot itself")
+        if self._made is not None:  # it takes the room that the new one may need
+            self._made = None
+            await self._files.discard_made()
         snapshot = await self._state_machine.snapshot()
         try:
             if snapshot.index < self._raft.log.snapshot_index:
@@ -201,7 +204,8 @@ class SnapshotSending:
 
     def _is_made(self, result: SnapshotFile | Failure) -> None:
         self._making = False
-        self._made = None if isinstance(result, Failure) else result
+        if isinstance(result, SnapshotFile):
+            self._made = result
         self._wanting.fire_all(result)
         self._drop_in_time()
 
