@@ -33,6 +33,10 @@ when it is begun again."""
 PAGE_SIZE = 4096
 """Bytes of a page, SQLite's default. A commit writes every page that it touches, and a small change touches one."""
 
+SHRINK_PAGES = 16 * CHECKPOINT_SIZE // PAGE_SIZE
+"""By so many a file gets smaller at once, at most: 64 MiB, which takes some 0.5 s of CPU, without the interpreter's
+lock."""
+
 LITTLE_ROOM = 1 << 20
 """Bytes left on a disk that is as good as full: SQLite then reports errors that do not say why."""
 
@@ -80,6 +84,7 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
     Raises sqlite3.Error."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file, and only before anything is in it
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
@@ -109,6 +114,16 @@ def checkpoint(connection: sqlite3.Connection, mode: Literal["PASSIVE", "TRUNCAT
 
     Raises sqlite3.Error where a write or an fsync fails."""
     connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Cut off the file at its end, by at most SHRINK_PAGES, where more than a quarter of it is free.
+
+    Raises sqlite3.Error."""
+    ((free,),) = connection.execute("PRAGMA freelist_count")
+    ((count,),) = connection.execute("PRAGMA page_count")
+    if free > count // 4:  # below that, what comes next fills it again
+        connection.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
 
 def inodes(path: Path) -> Inodes:

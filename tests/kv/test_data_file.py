@@ -217,6 +217,18 @@ class DataFileTests(SynchronousTestCase):
         self.assertLess(self.path.with_name("kv.sqlite-wal").stat().st_size, 1 << 19)
         self.assertGreater(self.path.stat().st_size, 3 << 19)
 
+    def test_shrinks(self) -> None:
+        """What was removed gives its room back, at the checkpoint that it makes due, also where others are behind it in
+        the file; a quarter may stay free."""
+        self.patch(wal, "CHECKPOINT_SIZE", 1 << 18)
+        file = self.open()
+        many = {b"%03d" % number: bytes(1 << 12) for number in range(500)}
+        file.write(delta(1, many))
+        self.assertGreater(self.path.stat().st_size, 500 << 12)
+        file.write(delta(2, dict.fromkeys(sorted(many)[:400])))
+        self.assertLess(self.path.stat().st_size, (100 << 13) * 4 // 3)
+        self.assertEqual(self.load(), (2, dict(sorted(many.items())[400:])))
+
     def test_moved(self) -> None:
         """A file that is not where it was opened any more ends the writing at the next checkpoint, and at the close."""
         file, closed = self.open(), DataFile(self.path, "ours")

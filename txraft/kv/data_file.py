@@ -101,6 +101,7 @@ class DataFile:
             self._not_checkpointed += sum(len(each.key) + len(each.answer) for each in delta.answers)
             if self._not_checkpointed >= wal.CHECKPOINT_SIZE:
                 wal.require_in_place(self._opened)
+                wal.shrink(connection)
                 wal.checkpoint(connection)
                 self._not_checkpointed = 0
         except (sqlite3.Error, OSError) as error:
