@@ -345,6 +345,32 @@ class CatchingUpTests(SnapshotTestCase):
             world.run(2)
             self.assert_all_equal(world)
 
+    def test_disk_that_stays_full(self) -> None:
+        """The leader's log does not stay for a follower without room, or its disk would be full next; it is tried less
+        and less often."""
+        world, leader, follower = self.far_behind()
+        follower.start()
+        follower.files.writes.hold()
+        world.run(1)
+        snapshots = []
+        for pause in (10, 20, 40, 60, 60):
+            with capturedLogs() as logs:
+                follower.files.writes.let_go(SnapshotFailed("the disk is full"))
+                world.settle()
+            lines = [event["log_format"].format(**event) for event in logs if event.get("log_format")]
+            [line] = [line for line in lines if "could not be sent" in line]
+            self.assertIn(f"it is tried again in {pause} s", line)
+            follower.files.writes.hold()
+            propose(leader, 3 * KEEP.entries)
+            world.run(pause - 2)
+            self.assertLess(leader.node.view.last_index - leader.node.view.first_index, 2 * KEEP.entries)
+            snapshots.append(leader.journal.all_snapshots)
+            world.run(3)
+        self.assertEqual(snapshots, [1, 2, 3, 4, 5])
+        follower.files.writes.let_go()
+        world.run(2)
+        self.assert_all_equal(world)
+
 
 STEPS: dict[str, Callable[[Machine], Gate]] = {
     "chunks come": lambda follower: follower.files.writes,

@@ -8,7 +8,8 @@
 Until then the log stays from where the follower will need it (`needed_after`). The file stays for a while after that.
 
 Where it fails, the core is told that: at once where the connection is lost, and otherwise after a pause, because what
-is wrong then, a full disk say, is not over soon. The core asks the follower again, and all of this begins anew.
+is wrong then, a full disk say, is not over soon. Meanwhile the log does not stay for that follower: otherwise a full
+disk would fill the leader's. The core asks the follower again, and all of this begins anew.
 """
 
 from collections.abc import Callable
@@ -56,7 +57,9 @@ class SnapshotSending:
 
     log = Logger()
     pause = 10.0
-    """Seconds between two attempts where one failed, and not by a lost connection."""
+    """Seconds between two attempts where one failed, and not by a lost connection; twice as many after each that
+    fails, since each may make a snapshot."""
+    longest_pause = 60.0
 
     def __init__(
         self,
@@ -87,7 +90,11 @@ class SnapshotSending:
         """Attempts that wait for what is being made."""
         self._catching_up: dict[NodeId, _CatchingUp] = {}
         self._tried: dict[NodeId, float] = {}
-        """Followers whose last attempt failed, and until when the log stays for the next one."""
+        """Followers the connection to which was lost in the last attempt, and until when the log stays for the next."""
+        self._pauses: dict[NodeId, float] = {}
+        """Of followers that could not be sent one otherwise."""
+        self._pausing: set[NodeId] = set()
+        """Attempts that have failed, and wait for the end of the pause."""
         self._drop_call: IDelayedCall | None = None
         self._stopped = False
 
@@ -103,8 +110,8 @@ class SnapshotSending:
         attempts, self._attempts = self._attempts, {}
         for attempt in attempts.values():
             attempt.cancel()
-        self._catching_up.clear()
-        self._tried.clear()
+        for state in (self._catching_up, self._tried, self._pauses, self._pausing):
+            state.clear()
         self._drop_in_time()
 
     def stop(self) -> None:
@@ -118,7 +125,8 @@ class SnapshotSending:
         if self._making:
             return start
         needed = [index for peer in tuple(self._catching_up) if (index := self._has_come_to(peer, now)) is not None]
-        if self._made is not None and (self._attempts or now < max(self._tried.values(), default=now)):
+        is_sent = bool(self._attempts.keys() - self._pausing)
+        if self._made is not None and (is_sent or now < max(self._tried.values(), default=now)):
             needed.append(self._made.snapshot.index)
         return min((index for index in needed if index >= start), default=None)
 
@@ -148,25 +156,30 @@ class SnapshotSending:
                 raise Compacted(OVERTAKEN)
         except Unreachable as error:
             self.log.warn("node {peer} did not get all of its snapshot yet: {reason}", peer=peer, reason=str(error))
+            self._tried[peer] = self._clock.seconds() + HELD_FOR
         except (Undecided, SnapshotFailed, BadSnapshot, Compacted) as error:
+            pause = self._pauses.get(peer, self.pause)
+            self._pauses[peer] = min(2 * pause, self.longest_pause)
+            self._tried.pop(peer, None)
+            self._pausing.add(peer)
             self.log.warn(
                 "node {peer} could not be sent a snapshot: {reason}; it is tried again in {pause:g} s",
                 peer=peer,
                 reason=str(error),
-                pause=self.pause,
+                pause=pause,
             )
-            await deferLater(self._clock, self.pause)
+            await deferLater(self._clock, pause)
+            self._pausing.discard(peer)
         else:
+            self._tried.pop(peer, None)
+            self._pauses.pop(peer, None)
             return file.snapshot
         return None
 
     def _ended(self, peer: NodeId, snapshot: Snapshot | None) -> None:
         del self._attempts[peer]
-        held_until = self._clock.seconds() + HELD_FOR
-        if snapshot is None:
-            self._tried[peer] = held_until
-        else:
-            self._tried.pop(peer, None)
+        if snapshot is not None:
+            held_until = self._clock.seconds() + HELD_FOR
             self._catching_up[peer] = _CatchingUp(self._raft.log.last_index, snapshot.index, held_until)
         self._drop_in_time()
         self._on_end(peer, snapshot)

@@ -180,7 +180,7 @@ class Machine:
         sending = node._snapshots.sending
         for part in (node, node._snapshots, sending, node._snapshots.receiving):
             part.log = QUIET
-        sending.pause = PAUSE
+        sending.pause = sending.longest_pause = PAUSE
         if around.tight:
             node.to_apply.at_once = LITTLE_AT_ONCE
         evidence = Evidence(self.id, around.majority, self._options)
