@@ -19,9 +19,11 @@ RESERVE = 32 << 20
 
 
 def require_room(directory: Path, size: int) -> None:
-    """Raises OSError where `size` bytes more would leave too little room on the disk of `directory`."""
-    if shutil.disk_usage(directory).free < size + RESERVE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    """Raises OSError, with numbers, where `size` bytes more would leave too little room on the disk of `directory`."""
+    free = shutil.disk_usage(directory).free
+    if free < size + RESERVE:
+        need = f"it takes {size:,} bytes, and {RESERVE:,} have to stay free; the disk has {free:,}"
+        raise OSError(errno.ENOSPC, need)
 
 
 class SnapshotWriting:

@@ -257,7 +257,7 @@ class RestoreTests(RestoreTestCase):
 
         for most in (0, 9):
             line = self.failureResultOf(self.store.restore(9, chunks()), StorageError).getErrorMessage()
-            self.assertIn("No space left on device; make room", line)
+            self.assertIn("have to stay free; the disk has 33,554,431; make room", line)
             self.assertEqual(len(taken), most)
             self.assertEqual(self.names(), ["kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"])
 

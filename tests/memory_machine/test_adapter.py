@@ -1,3 +1,4 @@
+import asyncio
 import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ class ApplyTests(MachineCase):
         verifyObject(IStateMachine, self.machine)
         verifyObject(ISnapshot, outcome(self.machine.snapshot()))
 
-    def line_of(self, error: Exception) -> str:
+    def line_of(self, error: BaseException) -> str:
         """What a command's proposer is told where its `apply` raises this."""
         with patch.object(self.counters, "apply", side_effect=error):
             machine = MemoryMachine(self.counters, self.directory, "ours", InlineWorker())
@@ -73,6 +74,8 @@ class ApplyTests(MachineCase):
         self.assertEqual(self.line_of(ValueError("not\n  that")), "the command failed: ValueError: not that")
         self.assertEqual(self.line_of(RecursionError()), "the command failed: RecursionError")
         self.assertEqual(self.line_of(Mute()), "the command failed: Mute")
+        self.assertEqual(self.line_of(SystemExit(3)), "the command failed: SystemExit: 3")
+        self.assertEqual(self.line_of(asyncio.CancelledError()), "the command failed: CancelledError")
 
     def test_no_bytes(self) -> None:
         """hazard C10: `apply` forgets to return something."""
@@ -82,9 +85,10 @@ class ApplyTests(MachineCase):
         self.assertEqual(str(result), "the command failed: its result is NoneType, not bytes")
 
     def test_no_memory(self) -> None:
-        """On one node only: that one has other data now, and must end."""
-        with self.assertRaises(MemoryError):
-            self.line_of(MemoryError())
+        """On one node only: that one has other data now, and must end. An operator's interrupt is as much."""
+        for error in (MemoryError(), KeyboardInterrupt()):
+            with self.assertRaises(type(error)):
+                self.line_of(error)
 
     def test_example(self) -> None:
         """The one in the package's docstring works as it stands there."""

@@ -186,9 +186,13 @@ class ApplyQueueTests(SynchronousTestCase):
         def broken(_: Sequence[Entry]) -> "Deferred[Results]":
             raise ValueError("no")
 
+        def exiting(_: Sequence[Entry]) -> "Deferred[Results]":
+            raise SystemExit
+
         late: Deferred[Any] = Deferred()
         calls: list[Callable[[Sequence[Entry]], Deferred[Any]]] = [
             broken,
+            exiting,
             lambda _: fail(ValueError("no")),
             lambda _: succeed([]),
             lambda _: succeed([None]),
@@ -200,7 +204,8 @@ class ApplyQueueTests(SynchronousTestCase):
             self.put(b"a", b"b")
             if not late.called and not self.failures:
                 late.callback([])
-            self.assertEqual([failure.type in (ValueError, TypeError) for failure in self.failures], [True])
+            kinds = (ValueError, TypeError, SystemExit)
+            self.assertEqual([failure.type in kinds for failure in self.failures], [True])
             self.assertEqual((self.told, self.indexes), ([], [0]))
         self.assertTrue(late.called)
 

@@ -13,7 +13,7 @@ is one write, one fsync and one message a peer.
     heartbeat_timeout, propose,  ─────> │ Raft │ ──Ready─> save ──────────────> disk ──> saved()
     read, saved, peer_connected, _lost, └──────┘          messages_after_save > peers, once the save is durable
     compact, snapshot_delivered, _failed                  committed, reads ───> state machine
-                                                          install ────────────> state machine, once the save is durable
+                                                          save.replaces_log ──> state machine, once the save is durable
                                                           snapshots_to_send ──> peers
 
 The order that keeps promises across a crash: a message that says something of the server's own state (a vote, an

@@ -27,9 +27,9 @@ class Save:
     """Whether the log consists of `log_start` and `entries` from now on, whatever it held: a snapshot is installed
     (hazards S7, S8). Where it is not, `log_start` is an entry that is durable already.
 
-    When it is durable, the state machine is to be restored from the snapshot, after everything that was given out as
-    `Ready.committed` before and ahead of anything that is given out later; with it, nothing is. Entries that it jumps
-    over are not given out any more (hazard C7)."""
+    When such a save is durable, the state machine is to be restored from the snapshot, after everything that was given
+    out as `Ready.committed` before, and ahead of anything that is given out later; its own `Ready` has nothing there.
+    Entries that the snapshot stands for are not given out any more (hazard C7)."""
 
 
 @value_class

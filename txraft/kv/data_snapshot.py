@@ -7,7 +7,6 @@ file is not begun again: it grows by what is written, and is cut back when it is
 What is here is under names that no start reads, and a start removes it.
 """
 
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -25,7 +24,7 @@ from txraft.errors import CorruptLog, SnapshotFailed, StorageError
 from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv.contents import Contents
 from txraft.kv.data_file import DataFile
-from txraft.snapshot_writing import RESERVE, SnapshotWriting, require_room
+from txraft.snapshot_writing import SnapshotWriting, require_room
 
 CHUNK_SIZE = 1 << 18
 """Bytes."""
@@ -95,7 +94,8 @@ class SnapshotMaker:
         Raises SnapshotFailed: the disk is too full, or what `interrupt` does. Nothing is left then."""
         target = self._path.with_name(f"{self._path.name}{SNAPSHOT}{next(self._numbers)}")
         try:
-            self._require_room()
+            files = (self._path, Path(f"{self._path}-wal"))
+            require_room(self._path.parent, sum(path.stat().st_size for path in files))
             # One that only reads: were it the last to close, SQLite would checkpoint, and swallow what goes wrong.
             with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 self._connection = connection
@@ -110,7 +110,8 @@ class SnapshotMaker:
         except (sqlite3.Error, OSError) as error:
             with suppress(OSError):
                 target.unlink(missing_ok=True)
-            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {reason}") from error
         finally:
             self._connection = None
         return target, index
@@ -121,12 +122,6 @@ class SnapshotMaker:
         if (connection := self._connection) is not None:
             with suppress(sqlite3.ProgrammingError):  # it has just been closed
                 connection.interrupt()
-
-    def _require_room(self) -> None:
-        size = sum(path.stat().st_size for path in (self._path, Path(f"{self._path}-wal")))
-        free = shutil.disk_usage(self._path.parent).free
-        if free < size + RESERVE:
-            raise OSError(f"it may take {size:,} bytes, and {RESERVE:,} have to stay free; the disk has {free:,}")
 
 
 def read_aside(path: Path, cluster_id: str, index: int, chunks: Iterable[bytes]) -> tuple[DataFile, Contents]:
@@ -143,7 +138,8 @@ def read_aside(path: Path, cluster_id: str, index: int, chunks: Iterable[bytes])
             raise CorruptLog(f"{aside} is a snapshot of entry {contents.last_applied}, and not of {index}; {REMEDY}")
     except OSError as error:
         _remove(aside)
-        raise StorageError(f"cannot write {aside}: {error}; {wal.remedy_for_write(aside, error)}") from error
+        reason = error.strerror or error
+        raise StorageError(f"cannot write {aside}: {reason}; {wal.remedy_for_write(aside, error)}") from error
     except BaseException:
         _remove(aside)
         raise

@@ -41,7 +41,7 @@ class PlainMachine(Protocol):
 
         What it raises is the command's result: the proposer gets a CommandFailed with the exception's class and text,
         and all goes on (hazard C10). What it had changed by then stays changed, so it raises before it changes
-        anything. Only a MemoryError, which comes on one node and not on others, ends the node."""
+        anything. Only a MemoryError or a KeyboardInterrupt, which come on one node and not on others, end the node."""
 
     def dump(self) -> Iterable[bytes]:
         """All that the machine holds, in chunks for `load`, as it is at this call: later commands are not to be in it,
@@ -112,9 +112,9 @@ class MemoryMachine:
                     result = apply(entry.data)
                     if not isinstance(result, bytes):
                         result = CommandFailed(f"the command failed: its result is {type(result).__name__}, not bytes")
-                except MemoryError:
+                except (MemoryError, KeyboardInterrupt):
                     raise
-                except Exception as error:
+                except BaseException as error:  # SystemExit and CancelledError are as good as any other
                     result = _failed(error)
             results.append(result)
             size += len(entry.data)
@@ -226,12 +226,12 @@ class MemoryMachine:
         self._size_to_come = kept.size - size_since
 
 
-def _failed(error: Exception) -> CommandFailed:
+def _failed(error: BaseException) -> CommandFailed:
     """What a command's `apply` raised, the same on every node."""
     return CommandFailed(f"the command failed: {_text(error)}")
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     """Class and text, in one line, without what differs from process to process."""
     try:
         text = str(error)

@@ -113,7 +113,7 @@ class ApplyQueue:
                     applied.addCallback(self._answered, batch, size).addErrback(self._on_failure)
                     return
                 size = self._tell(cast(Results, applied.result), batch, size)
-            except Exception:
+            except BaseException:  # whatever it is, nothing may be applied after what was not (hazard C10)
                 self._on_failure(Failure())
                 return
             left -= len(batch)
@@ -131,7 +131,7 @@ class ApplyQueue:
                 return
             restored = self._state_machine.restore(install.snapshot.index, install.chunks)
             restored.addCallback(self._restored, install).addErrback(self._on_failure)
-        except Exception:
+        except BaseException:
             self._on_failure(Failure())
 
     def _restored(self, _: None, install: _Install) -> None:

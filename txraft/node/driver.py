@@ -230,8 +230,9 @@ class Node(Service):
 
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrived."""
-        if isinstance(message, RequestVoteReply) and message.vote_granted and not message.pre_vote:
-            self.log.info("node {voter} votes for this node in term {term}", voter=sender, term=message.term)
+        if isinstance(message, RequestVoteReply):
+            if message.vote_granted and not message.pre_vote and self.view.role is Role.CANDIDATE:
+                self.log.info("node {voter} votes for this node in term {term}", voter=sender, term=message.term)
         elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(sender, message.snapshot):
             return
         self._tell(self._raft.receive, sender, message, self._clock.seconds())

@@ -1,6 +1,6 @@
 """The follower's side of a snapshot's way to it: what is let in, and when it is removed again.
 
-One transfer at a time, of the latest term in which one was offered: so those of two leaders are not mixed (hazard S10).
+One transfer at a time, from the leader that this node follows: so those of two leaders are not mixed (hazard S10).
 What is here of one stays until the state machine is as far, by it or by the log. So where a crash ends an install, the
 next start goes on with it (`txraft.storage.snapshot_files` has the order of an install).
 """
@@ -28,18 +28,19 @@ class SnapshotReceiving:
         files: ISnapshotFiles,
         whole: Iterable[Snapshot],
         applied: AppliedIndex,
-        current_term: Callable[[], int],
+        followed: "Callable[[], tuple[int, NodeId | None]]",
         log_start: Callable[[], int],
     ) -> None:
-        """`whole` are those that `files` had when it was opened. `log_start` gives the last entry that the log does not
+        """`whole` are those that `files` had when it was opened. `followed` gives the current term and its leader, None
+        where this node does not know it. `log_start` gives the last entry that the log does not
         have any more."""
         self._files = files
         self._applied = applied
-        self._current_term = current_term
+        self._followed = followed
         self._log_start = log_start
         self._stopped = False
         self._sender: NodeId | None = None
-        self._term = -1
+        """Of the transfer that was begun last."""
         self._found = tuple(whole)
         self._whole = {(snapshot.index, snapshot.term): snapshot for snapshot in self._found}
         self._to_remove: set[int] = set()
@@ -62,12 +63,10 @@ class SnapshotReceiving:
         """As IPeerHandler.snapshot_offered."""
         if self._stopped:
             return fail(NotApplied(STOPPED))
-        current = self._current_term()
-        if term < current:
-            return fail(NotApplied(f"this is term {current}, and the snapshot is from the leader of term {term}"))
-        if term < self._term or (term == self._term and sender != self._sender):
-            return fail(NotApplied(f"node {self._sender} sends a snapshot as the leader of term {self._term}"))
-        self._sender, self._term = sender, term
+        current_term, leader = self._followed()
+        if term != current_term or leader not in (None, sender):
+            return fail(NotApplied(f"this node follows node {leader} in term {current_term}, not {sender} in {term}"))
+        self._sender = sender
         if self._is_applied(file):
             return succeed(file.size)
         self._remove_overtaken(file.snapshot)

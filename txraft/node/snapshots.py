@@ -60,7 +60,7 @@ class Snapshots:
             raft, state_machine, files, peers, clock, lambda: self.to_apply.installing, self._sent, on_failure
         )
         self.receiving = SnapshotReceiving(
-            files, received, self.applied, lambda: raft.view().current_term, lambda: raft.log.snapshot_index
+            files, received, self.applied, self._followed, lambda: raft.log.snapshot_index
         )
         self._compaction = Compaction(
             keep,
@@ -104,6 +104,10 @@ class Snapshots:
             index=snapshot.index,
         )
         return False
+
+    def _followed(self) -> tuple[int, NodeId | None]:
+        view = self._raft.view()
+        return view.current_term, view.leader_id
 
     def _found(self, log: RaftLog, last_applied: int) -> None:
         if log.first_index <= last_applied:

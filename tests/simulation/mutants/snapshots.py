@@ -139,10 +139,7 @@ MUTANTS = (
         "two-leaders-are-mixed",
         "S10",
         "txraft.node.snapshot_receiving",
-        "        if term < current:\n"
-        "            return fail(NotApplied("
-        'f"this is term {current}, and the snapshot is from the leader of term {term}"))\n'
-        "        if term < self._term or (term == self._term and sender != self._sender):\n",
+        "        if term != current_term or leader not in (None, sender):\n",
         "        if False:\n",
         what="a snapshot of an earlier leader takes the place of a later one's",
         only=COMPACTS,
