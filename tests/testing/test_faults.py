@@ -3,7 +3,7 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.testing.plan import Fault, Kind, plan_of
+from txraft.testing.plan import Fault, Kind, Plan, plan_of
 from txraft.testing.simulated_network import REDIAL, Noise
 from txraft.testing.simulation import run_of
 
@@ -74,3 +74,27 @@ class TransferTests(SynchronousTestCase):
     def test_other_targets(self) -> None:
         """The others hear of it."""
         self.assertEqual(self.lost_words(detail=0.9), 0)
+
+
+class LostDiskTests(SynchronousTestCase):
+    """hazards S6 and M7"""
+
+    def ends(self, plan: Plan) -> list[str]:
+        """Why processes ended, in a run over AMP in which everything else is well."""
+        report = run_of(evolve(plan, nodes=3, streams=True), transcript=True)
+        self.assertIsNone(report.violation)
+        return [line[10:].strip() for line in report.lines if "CRASH" in line]
+
+    def test_other_disk(self) -> None:
+        """A node that was started on an empty disk, or on an older copy, is refused, and then has its own again."""
+        for detail, what in ((0.9, "emptied or replaced"), (0.1, "a copy from before a start")):
+            crash, other = Fault(0, Kind.CRASH, 0.5, 0.05, 2, 0.5), Fault(1, Kind.OTHER_DISK, 0.9, 0.4, 2, detail)
+            _, exchanged, refused = self.ends(evolve(CALM, seed=1, faults=(crash, other)))
+            self.assertIn("the disk is exchanged", exchanged)
+            self.assertIn(what, refused)
+
+    def test_lost_for_good(self) -> None:
+        """It is refused twice: emptied, before the others have forgotten it, and as it was, after that."""
+        ends = self.ends(evolve(CALM, seed=4))
+        self.assertEqual(sum("emptied or replaced" in each for each in ends), 2)
+        self.assertEqual(sum("it has stopped" in each for each in ends), 2)

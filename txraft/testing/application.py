@@ -44,6 +44,8 @@ class Home:
     clock: IReactorTime
     random: Random
     """What is left to chance and still is to be the same in each run of a seed."""
+    kept: dict[str, Any]
+    """What survives its processes without being in a file. Copied by `copy.deepcopy` where somebody copies the disk."""
 
 
 class Application(Protocol):

@@ -11,7 +11,6 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from txraft.core.messages import NodeId
 from txraft.errors import CorruptLog
 from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv import Command, KeyValueStore, Set, WriteBehind, encode
@@ -142,12 +141,9 @@ def _decoded(data: bytes) -> Contents:
 class KeyValueApplication:
     """The `Application` whose clients the simulation knows: their history is judged, too."""
 
-    def __init__(self) -> None:
-        self._copies: dict[NodeId, Copy] = {}
-
     def machine(self, home: Home) -> KeyValueStore:
         """As Application."""
-        behind = CopyBehind(self._copies.setdefault(home.node_id, Copy()), home.random, home.worker)
+        behind = CopyBehind(home.kept.setdefault("copy", Copy()), home.random, home.worker)
         store = KeyValueStore(cast(WriteBehind, behind))
         store.load()
         return store

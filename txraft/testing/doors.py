@@ -34,6 +34,7 @@ class Arrivals:
 
     def peer_connected(self, peer: NodeId) -> None:
         """As IPeerHandler."""
+        self._machine.watcher.connects(peer)
         self._machine.node.peer_connected(peer)
 
     def peer_lost(self, peer: NodeId) -> None:

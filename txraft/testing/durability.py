@@ -22,22 +22,32 @@ class Durability:
     """By voter and term: who got the vote, on disk or in a message."""
 
     def synced(
-        self, node_id: NodeId, saves: Sequence[Save], before: TermAndVote, disk: MemoryDisk, removed: Sequence[Entry]
+        self,
+        node_id: NodeId,
+        saves: Sequence[Save],
+        before: TermAndVote,
+        disk: MemoryDisk,
+        removed: Sequence[Entry],
+        promises: bool,
     ) -> None:
         """A write of a node has become durable, as `disk` has it now; `removed` are entries that were there before, and
-        are not compacted."""
+        are not compacted. A disk that has forgotten `promises` nothing by what is on it, for nobody hears of that."""
         after = disk.term_and_vote
         written = [save.entries[-1] for save in saves if save.entries]
         if written and disk.entries and disk.entries[-1] != written[-1]:
             raise Violation("Durability", f"the disk of node {node_id} goes on after {written[-1]}")
         for save in saves:
-            if save.term_and_vote is not None:
+            if save.term_and_vote is not None and promises:
                 self.one_vote_a_term(node_id, save.term_and_vote.current_term, save.term_and_vote.voted_for)
         if after.current_term < before.current_term:
             raise Violation("Never back", f"the disk of node {node_id} goes from {before} to {after}")
         for entry in removed:
             if self.invariants.is_committed(entry.index, entry.term):
                 self.invariants.on_a_majority_of_disks(entry, f"node {node_id} truncates")
+
+    def replaced(self, node_id: NodeId) -> None:
+        """A node starts anew, and the others go by nothing that it has promised."""
+        self.votes = {key: candidate for key, candidate in self.votes.items() if key[0] != node_id}
 
     def has_what_its_log_has_not(
         self, node_id: NodeId, start: Snapshot | None, held: int, received: Set[tuple[int, int]]

@@ -14,7 +14,15 @@ from txraft.testing.plan import Fault, Kind
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import Links, Noise
 
-ON_PROCESS = {Kind.CRASH, Kind.CRASH_SOON, Kind.CRASH_ALL, Kind.CRASH_VOTER, Kind.CRASH_AT_WORK, Kind.STOP}
+ON_PROCESS = {
+    Kind.CRASH,
+    Kind.CRASH_SOON,
+    Kind.CRASH_ALL,
+    Kind.CRASH_VOTER,
+    Kind.CRASH_AT_WORK,
+    Kind.OTHER_DISK,
+    Kind.STOP,
+}
 ON_DISK = {
     Kind.SLOW_DISK,
     Kind.STALLED_DISK,
@@ -158,6 +166,8 @@ class Nemesis:
             for each in self.machines:
                 each.crash("all at once")
             return self._start_all
+        if fault.kind is Kind.OTHER_DISK:
+            return self._exchange_disk(fault, machine)
         if process is None:
             return _nothing_to_do
         match fault.kind:
@@ -177,6 +187,25 @@ class Nemesis:
             case _:
                 machine.crash("by chance")
         return machine.start
+
+    def _exchange_disk(self, fault: Fault, machine: Machine) -> End:
+        """A node is started on an empty disk, or on what was on it before its last start, until somebody puts back what
+        was there (hazard S6). Not where another node may have to let that in: one that does not know better, because
+        it has never met the node, or has itself forgotten."""
+        disk, others = machine.disk, [each.disk for each in self.machines if each is not machine]
+        earlier = disk.earlier if fault.detail < 0.5 else None
+        starts = 0 if earlier is None else earlier.starts
+        known = [each.synced.peers.get(machine.id) for each in others]
+        have_forgotten = any(each.disk.original is not None for each in self.machines)
+        if not others or have_forgotten or any(each is None or each.starts <= starts for each in known):
+            return _nothing_to_do
+        machine.run_on(disk.synced.empty() if earlier is None else earlier.copy())
+
+        def end() -> None:
+            machine.put_back()
+            machine.start()
+
+        return end
 
     def _stop_and_go(self, fault: Fault, machine: Machine) -> End:
         process = machine.process

@@ -12,13 +12,14 @@ from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import RaftOptions
-from txraft.errors import StorageError, TxraftError
+from txraft.errors import DirectoryRefused, StorageError, TxraftError
 from txraft.interfaces import IPeerHandler, IPeers
 from txraft.node.compaction import Keep
 from txraft.node.replica import Replica
 from txraft.storage.memory_snapshots import MemorySnapshotFiles
 from txraft.testing.application import Application, Home
-from txraft.testing.disk import FAST, Disk, DiskStorage
+from txraft.testing.disk import FAST, Disk, DiskStorage, Synced
+from txraft.testing.disk_peers import DiskPeers
 from txraft.testing.doors import Arrivals, Departures
 from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Observed, Violation
@@ -158,10 +159,10 @@ class Machine:
         storage = DiskStorage(disk, process, self.may_act, self.may_work)
         stored = storage.load()
         self.state_machine = machine = self._state_machine(process)
-        if machine.last_applied < disk.held:
-            what = f"node {self.id} comes back at {machine.last_applied}, and had {disk.held} on its disk"
+        if machine.last_applied < disk.synced.held:
+            what = f"node {self.id} comes back at {machine.last_applied}, and had {disk.synced.held} on its disk"
             raise Violation("Durability", what)
-        disk.held = machine.last_applied  # a crash may come when that is there, and before anybody is told
+        disk.synced.held = machine.last_applied  # a crash may come when that is there, and before anybody is told
         files = SimulatedWorker(disk, process, self.may_work)
         node = WatchedNode(
             node_id=self.id,
@@ -170,7 +171,7 @@ class Machine:
             storage=storage,
             peers=Departures(self),
             state_machine=machine,
-            snapshots=DiskSnapshots(disk, files, self._disk_changed, MemorySnapshotFiles(disk.snapshots)),
+            snapshots=DiskSnapshots(disk, files, self._disk_changed, MemorySnapshotFiles(disk.synced.snapshots)),
             keep=Keep(around.keeps),
             options=self._options,
             clock=process,
@@ -193,15 +194,34 @@ class Machine:
     def _state_machine(self, process: Process) -> WatchedMachine:
         """Any that the application has, with what it has kept on the disk."""
         application, worker = self.around.application, SimulatedWorker(self.disk, process, self.may_work)
-        home = Home(self.id, self.disk.directory or NOWHERE, worker, process, self.around.random)
+        synced = self.disk.synced
+        home = Home(self.id, synced.directory or NOWHERE, worker, process, self.around.random, synced.application)
         return WatchedMachine(application.machine(home), application.state, self._machine_did)
 
     def _start(self) -> None:
         self.node.startService()
         self.wiring.start(self.handler)
 
+    def remember(self, process: Process, random: Random) -> DiskPeers:
+        """What a process that starts knows of the directories of the others, and `random` what is drawn for its own."""
+        self.disk.count_start(random)
+        return DiskPeers(self.disk, SimulatedWorker(self.disk, process, self.may_act), self._failed)
+
+    def run_on(self, other: Synced) -> None:
+        """Start a process on `other`, which has forgotten, in the place of what the disk has. That is put aside."""
+        self.crash("the disk is exchanged")
+        self.disk.put_in_place(other)
+        self.start()
+
+    def put_back(self) -> None:
+        """What the disk had before it forgot is there again, if it forgot, and no process runs."""
+        if self.disk.original is not None:
+            self.crash("the disk is put back")
+            self.disk.put_back()
+
     def heal(self) -> None:
         """From now on nothing is wrong with it, and a process runs. What is under way already may take its time."""
+        self.put_back()
         self.dies_after = self.dies_at_work = self.cuts_after = None
         self.dies_voting = self.dies_installing = False
         self.disk.full = self.disk.fails = self.disk.has_no_room = False
@@ -324,7 +344,7 @@ class Machine:
 
     def _synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
         self.watcher.synced(saves, before, entries)
-        vote, schedule, random = self.disk.synced.term_and_vote, self.around.schedule, self.around.random
+        vote, schedule, random = self.disk.synced.log.term_and_vote, self.around.schedule, self.around.random
         if self.dies_voting and vote != before and vote.voted_for not in (None, self.id):
             self.dies_voting = False
             died = random.random() * 0.002
@@ -344,7 +364,8 @@ class Machine:
         self.watcher.turn_ended()
 
     def _failed(self, error: TxraftError) -> None:
-        if isinstance(error, StorageError) and self.disk.failures:
+        refused_rightly = isinstance(error, DirectoryRefused) and self.disk.original is not None
+        if refused_rightly or (isinstance(error, StorageError) and self.disk.failures):
             self.crash(str(error))
         else:
             self.around.judges.on_violation(Violation("The node goes on", f"node {self.id} stops: {error}"))

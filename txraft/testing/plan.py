@@ -17,6 +17,7 @@ class Kind(enum.Enum):
     CRASH_ALL = "crash of all"
     CRASH_VOTER = "crash of a voter"
     CRASH_AT_WORK = "crash within a snapshot"
+    OTHER_DISK = "disk that forgot"
     STOP = "clean stop"
     PAUSE = "pause"
     STUTTER = "stutter"
@@ -50,6 +51,7 @@ WEIGHTS = {
     Kind.CRASH_ALL: 2,
     Kind.CRASH_VOTER: 4,
     Kind.CRASH_AT_WORK: 6,
+    Kind.OTHER_DISK: 6,
     Kind.STOP: 2,
     Kind.PAUSE: 3,
     Kind.STUTTER: 2,
@@ -81,6 +83,9 @@ WEIGHTS = {
 
 OF_SNAPSHOTS = (Kind.CRASH_AT_WORK, Kind.CUT_SNAPSHOT, Kind.NO_ROOM, Kind.SLOW_WORK)
 """Those that only runs know in which logs are compacted."""
+
+OF_DIRECTORIES = (Kind.OTHER_DISK,)
+"""Those that only runs know in which nodes ask each other which directory they have."""
 
 
 @frozen
@@ -148,7 +153,7 @@ def plan_of(seed: int) -> Plan:
         nodes=nodes,
         clients=random.randint(1, 5),
         keys=random.randint(1, 3),
-        streams=random.random() < 0.2,
+        streams=(streams := random.random() < 0.2),
         files=random.random() < 0.04,
         without_pre_vote=(without_pre_vote := _without_pre_vote(random, nodes)),
         tight=random.random() < 0.2,
@@ -156,7 +161,7 @@ def plan_of(seed: int) -> Plan:
         pause=random.choice((0.005, 0.02, 0.08)),
         noise=Noise(0.03 * random.random(), 0.05 * random.random(), 0.05 * random.random(), 0.3) if rough else Noise(),
         lasts=lasts,
-        faults=_faults(random, nodes, lasts, compacts=keeps < ALL),
+        faults=_faults(random, nodes, lasts, compacts=keeps < ALL, introduces=streams),
         slow_disks=random.random() < 0.2,
         lasting=_lasting(random, nodes, without_pre_vote),
     )
@@ -167,11 +172,14 @@ def _without_pre_vote(random: Random, nodes: int) -> frozenset[int]:
     return frozenset(random.choices(((), everyone, random.sample(everyone, nodes // 2)), (6, 1, 2))[0])
 
 
-def _faults(random: Random, nodes: int, lasts: float, compacts: bool) -> tuple[Fault, ...]:
+def _faults(random: Random, nodes: int, lasts: float, compacts: bool, introduces: bool) -> tuple[Fault, ...]:
     # Each run knows some kinds only, which then meet each other more often.
-    kinds = random.sample([kind for kind in Kind if kind not in OF_SNAPSHOTS], random.randint(2, 8))
+    of_all = [kind for kind in Kind if kind not in (*OF_SNAPSHOTS, *OF_DIRECTORIES)]
+    kinds = random.sample(of_all, random.randint(2, 8))
     if compacts:
         kinds += random.sample(OF_SNAPSHOTS, random.randint(0, 3))
+    if introduces:
+        kinds += random.sample(OF_DIRECTORIES, random.randint(0, 1))
     weights = [WEIGHTS[kind] for kind in kinds]
     mean = random.choice((0.05, 0.15, 0.4))
     faults: list[Fault] = []

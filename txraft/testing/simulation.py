@@ -6,8 +6,8 @@ What is replicated is the key-value store, or what `txraft.testing.application` 
 
 First the faults of the plan, while clients work: safety. Then a minority only is out of order, and within a bounded
 time the others must serve. Then everything is healed, and within a bounded time there must be one leader whom all
-follow, all logs and states must be equal, and every node must serve: liveness. What the clients saw, in all parts, must
-be linearizable.
+follow, all logs and states must be equal, and every node must serve: liveness. In some runs a disk is lost then. What
+the clients saw, in all parts, must be linearizable.
 """
 
 import traceback
@@ -30,12 +30,13 @@ from txraft.kv import Set
 from txraft.testing.application import Application
 from txraft.testing.clients import Client, Ledger, Look, Propose, Request, ask_for_any, ask_for_keys
 from txraft.testing.data import KeyValueApplication, key_of, number_of
-from txraft.testing.disk import FAST, Disk
+from txraft.testing.disk import FAST, Disk, Synced
 from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
 from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.linearizability import check
+from txraft.testing.lost_disk import lose_a_disk
 from txraft.testing.machine import Machine, Surroundings, Wiring
 from txraft.testing.plan import Kind, Plan
 from txraft.testing.schedule import Process, Schedule
@@ -134,9 +135,9 @@ class Simulation:
             wire=self._wire,
             ids=ids,
         )
+        homes = {node_id: directory / str(node_id) if directory else None for node_id in ids}
         self.machines = {
-            node_id: Machine(node_id, around, Disk(random, directory / str(node_id) if directory else None, plan.files))
-            for node_id in ids
+            node_id: Machine(node_id, around, Disk(random, Synced(home), plan.files)) for node_id, home in homes.items()
         }
         self._streams: dict[int, Streams] = {}
         self._datagrams: dict[int, Datagrams] = {}
@@ -164,6 +165,7 @@ class Simulation:
             self._recover,
             self._hold_still,
             self._serve,
+            self._lose_a_disk,
             self._compare,
         )
         for phase in phases:
@@ -200,7 +202,8 @@ class Simulation:
         if not self.plan.streams:
             return Datagrams(self.schedule, self.links, machine, process, self.machines, self._datagrams)
         seed = Random(self.random.getrandbits(64))
-        return Streams(self.schedule, self.links, machine, process, seed, self.machines, self._streams)
+        memory = machine.remember(process, seed)
+        return Streams(self.schedule, self.links, machine, process, seed, memory, self.machines, self._streams)
 
     def _client(self, name: int, machines: list[Machine]) -> Client:
         random = Random(self.random.getrandbits(64))
@@ -294,6 +297,16 @@ class Simulation:
                 self.violated(Violation("Transfer", f"without faults, that to node {target.id} came to {answer}"))
 
         return check
+
+    def _lose_a_disk(self) -> None:
+        """One disk is lost for good."""
+        if not self.plan.streams or self.plan.nodes < 3 or self.plan.seed % 8 != 4:
+            return
+        others = list(self.machines.values())
+        lost = others.pop(self.plan.seed // 8 % len(others))
+        steps = lose_a_disk(lost, others, lambda: self._ask(others[:1], persistent=True), self._unsettled)
+        while self.violation is None and (step := next(steps, None)):
+            self._require(SETTLES_WITHIN, step)
 
     def _hold_still(self) -> None:
         """What was late is there by now; nobody campaigns, nor hands over, for no reason."""

@@ -17,9 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import NodeId
-from txraft.interfaces import Identity, IPeerHandler
+from txraft.interfaces import Identity, IPeerHandler, IPeerMemory
 from txraft.rpc import Network
-from txraft.storage.memory import PeersInMemory
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import AGAIN, Links, Station
 
@@ -182,6 +181,7 @@ class Streams:
     station: Station
     process: Process
     random: Random
+    memory: IPeerMemory
     stations: Mapping[NodeId, Station]
     everyone: "dict[NodeId, Streams]"
     """The streams of all processes that live."""
@@ -192,7 +192,7 @@ class Streams:
         identity = Identity(self.station.id, "simulation", frozenset(self.stations))
         dials = {peer: Dial(self, peer) for peer in self.stations if peer != self.station.id}
         addresses = {peer: f"node {peer}'s" for peer in dials}
-        self.peers = Network(self.process, identity, PeersInMemory(), dials, addresses, self.random)
+        self.peers = Network(self.process, identity, self.memory, dials, addresses, self.random)
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and listen."""

@@ -97,13 +97,21 @@ class Watcher:
 
     def sends(self, to: NodeId, message: Message) -> None:
         """A message is about to leave."""
-        self._hold(self.judges.durability.sends, self.seen.node_id, self.disk.synced, to, message)
+        self._hold(self.judges.durability.sends, self.seen.node_id, self.disk.synced.log, to, message)
         self._hold(self.evidence.sends, to, message, self.node._clock.seconds())
 
     def message_lost(self, to: NodeId, message: Message) -> None:
         """A copy of a message does not arrive."""
         if self.judges.transcript.on:
             self.say(f"lost on the way to n{to}: {in_words(message)}")
+
+    def connects(self, peer: NodeId) -> None:
+        """There is a connection to a peer, whose directory this process has written down (hazard S6)."""
+        disk, node_id = self.disk, self.seen.node_id
+        if disk.original is not None:
+            self._violated("Directory", f"node {peer} lets in node {node_id}, whose disk has forgotten")
+        if disk.synced.history is not None and peer not in disk.synced.peers:
+            self._violated("Directory", f"node {node_id} lets in node {peer}, and its disk does not know it")
 
     def asks(self, read_id: int) -> None:
         """Somebody wants to read."""
@@ -146,14 +154,15 @@ class Watcher:
     def machine_did(self, event: MachineEvent) -> None:
         """The state machine has done something."""
         if isinstance(event, Restored | Persisted):
-            self.disk.held = max(self.disk.held, event.index)
+            self.disk.synced.held = max(self.disk.synced.held, event.index)
         self._events.append(event)
 
     def synced(self, saves: Sequence[Save], before: TermAndVote, entries: Sequence[Entry]) -> None:
         """A write has become durable; `before` and `entries` are what it took the place of."""
-        synced, disk = self.disk.synced, self.disk
+        synced, disk = self.disk.synced.log, self.disk
         removed = [entry for entry in _may_be_gone(saves, entries) if not disk.has(entry.index, entry.term)]
-        self._hold(self.judges.durability.synced, self.seen.node_id, saves, before, synced, removed)
+        promises = disk.original is None
+        self._hold(self.judges.durability.synced, self.seen.node_id, saves, before, synced, removed, promises)
         self.disk_changed()
         if self.judges.transcript.on:
             last = synced.entries[-1] if synced.entries else None
@@ -165,7 +174,7 @@ class Watcher:
         """What the log does not have must be elsewhere on the disk."""
         disk = self.disk
         rule = self.judges.durability.has_what_its_log_has_not
-        self._hold(rule, self.seen.node_id, disk.synced.log_start, disk.held, disk.whole_snapshots())
+        self._hold(rule, self.seen.node_id, disk.synced.log.log_start, disk.synced.held, disk.whole_snapshots())
 
     def turn_ended(self) -> None:
         """Something has happened to the process: the node may have reached another state."""
@@ -180,7 +189,7 @@ class Watcher:
     def _node_changed(self, before: View | None, view: View) -> None:
         log = self.node._raft.log
         added, removed = self.judges.invariants.observe(self.seen, view, log)
-        self.judges.durability.takes_for_durable(view, log, self.disk.synced)
+        self.judges.durability.takes_for_durable(view, log, self.disk.synced.log)
         if added:
             self.evidence.appends(view, log)
         if self.judges.transcript.on and (what := what_changed(before, view, added, removed)):
@@ -204,8 +213,10 @@ class Watcher:
                     raise Violation("Compaction", f"node {seen.node_id} has {index} on disk, of {seen.applied} applied")
             case Taken(index):
                 self.say(f"state machine: a snapshot of {index}")
-                if not self.disk.held <= index <= seen.applied:
-                    what = f"takes a snapshot of {index}, and has {self.disk.held} on disk, {seen.applied} applied"
+                if not self.disk.synced.held <= index <= seen.applied:
+                    what = (
+                        f"takes a snapshot of {index}, and has {self.disk.synced.held} on disk, {seen.applied} applied"
+                    )
                     raise Violation("Compaction", f"node {seen.node_id} {what}")
 
     def nobody_waits_for_ever(self) -> None:
@@ -213,6 +224,9 @@ class Watcher:
         waiting = [key for key in self.node._proposals._waiting if key[0] <= self.seen.applied]
         if waiting:
             raise Violation("Jumped over", f"node {self.seen.node_id} lets wait, at {self.seen.applied}: {waiting}")
+
+    def _violated(self, rule: str, what: str) -> None:
+        self.judges.on_violation(Violation(rule, what))
 
     def _hold(self, rule: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
         """See to it that a rule holds."""

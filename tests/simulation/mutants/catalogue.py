@@ -1,6 +1,6 @@
 """The planted bugs, by the table of hazards."""
 
-from tests.simulation.mutants import clients, driver, elections, replication, snapshots
+from tests.simulation.mutants import clients, directories, driver, elections, replication, snapshots
 from tests.simulation.mutants.planting import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -9,6 +9,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *clients.MUTANTS,
     *driver.MUTANTS,
     *snapshots.MUTANTS,
+    *directories.MUTANTS,
 )
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
