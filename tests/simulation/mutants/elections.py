@@ -2,9 +2,21 @@
 
 from tests.simulation.mutants.planting import Mutant
 from txraft.testing.plan import Fault, Kind
+from txraft.testing.simulated_network import Noise
 
 PAUSES = tuple(Fault(n, Kind.PAUSE, 0.5 + 0.7 * (n // 3), 0.4, target=1 + n % 3, detail=0.5) for n in range(9))
 """All of three nodes stand still together, three times."""
+
+LATE = {
+    "nodes": 5,
+    "streams": False,
+    "without_pre_vote": frozenset(),
+    "lasting": (),
+    "lasts": 3.0,
+    "noise": Noise(loss=0.3, lateness=0.5, late_by=0.5),
+    "faults": tuple(Fault(n, Kind.ISOLATE, 0.4 + 0.3 * n, 0.1, target=0, detail=0.5) for n in range(9)),
+}
+"""Messages are lost, or so late that those of a later round overtake them, and leader after leader is cut off."""
 
 MUTANTS = (
     Mutant(
@@ -42,6 +54,15 @@ MUTANTS = (
         "        else:\n"
         "            state._keep(type(state.durable)(state.current_term, None))",
         what="stepping down in the same term clears the vote",
+    ),
+    Mutant(
+        "grants-of-other-rounds",
+        "E3",
+        "txraft.core.elections",
+        "if state.role is not asking or reply.round != self._round:",
+        "if state.role is not asking:",
+        what="late answers to an earlier PreVote count for this one",
+        only=LATE,
     ),
     Mutant(
         "stale-terms-ignored",
