@@ -234,8 +234,8 @@ class SizeLimits:
 @frozen
 class LogLimits:
     """How much of the log each node keeps, in memory and on disk, for followers that are a little behind. One that is
-    further behind is sent a snapshot of all data. There is up to a quarter more, and while a snapshot is on its way, up
-    to four times as much."""
+    further behind is sent a snapshot of all data. There is up to a quarter more; and on the leader, while a snapshot is
+    on its way, up to four times as much, or what takes 512 MiB of memory where that is more."""
 
     keep_entries: int = field(default=50_000, validator=_between(1, MAX_KEPT_ENTRIES))
     """Changes. Each takes 200 bytes of memory beside what it says."""

@@ -11,9 +11,9 @@ The copy's next start is as good as the original's would have been. A leader to 
 sees it (hazard R23). Nor is a node refused by those that have never met it.
 
 A node ends for a refusal only where it has no reason itself to refuse who says so: of two directories that disagree,
-either may be the wrong one, and a third node knows. A stranger who sits where a peer should be can end a node that has
-never met that peer, and no other, because it does not know the bits of the peer's directory. Such a node would take it
-for the peer, so it could do worse; and it would remember it, and refuse the peer itself until it is made to forget.
+either may be the wrong one, and a third node knows. None of this keeps out a stranger, who learns the bits of a
+directory in a handshake with the node that has it, and can then end another node by refusing it in that one's name: as
+long as there is no authentication, who reaches the port can do anything at all.
 """
 
 import enum
