@@ -1,8 +1,6 @@
 """Networks joined in memory, and a handler that remembers."""
 
-import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from random import Random
 
 import attrs
@@ -300,17 +298,6 @@ def dial(network: Network) -> tuple[IProtocol, QuickTransport]:
     assert protocol is not None
     protocol.makeConnection(transport)
     return protocol, transport
-
-
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """Without garbage collection, as a node runs for most of its time."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def warnings(events: Iterable[LogEvent]) -> list[str]:

@@ -9,7 +9,8 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import Cluster, dial, handshake, hello_box, no_collections, warnings
+from tests.collecting import no_collections
+from tests.rpc.memory import Cluster, dial, handshake, hello_box, warnings
 from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Entry, EntryKind
 from txraft.rpc import amp_commands
 from txraft.rpc.boxes import GREETING_KEYS, GREETING_VALUE, MAX_KEYS

@@ -17,7 +17,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from tests.rpc.memory import CLUSTER, VOTERS, Recorder, no_collections
+from tests.collecting import no_collections
+from tests.rpc.memory import CLUSTER, VOTERS, Recorder
 from tests.rpc.test_snapshot_transfer import source
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat
 from txraft.errors import Unreachable

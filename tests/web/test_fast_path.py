@@ -12,6 +12,7 @@ from tests.web.test_slow_clients import SlowTransport
 from tests.web.wire import Wire
 from txraft.errors import NotLeader
 from txraft.kv import Result
+from txraft.web.channel import ApiChannel
 from txraft.web.fast_path import FastPath
 from txraft.web.turns import LONG
 
@@ -197,7 +198,7 @@ Event: TypeAlias = Literal["decide", "hold", "refuse", "read", "stop reading", "
 class LongWay(FastPath):
     """Takes nothing."""
 
-    def take(self, data: bytes) -> bool:  # noqa: ARG002  FastPath's signature
+    def take(self, channel: ApiChannel, data: bytes) -> bool:  # noqa: ARG002  FastPath's signature
         return False
 
 
@@ -350,7 +351,7 @@ class AlikeTests(SynchronousTestCase):
         """Whatever a client sends, however it is cut, and whatever happens meanwhile: the same bytes at the same time,
         the same proposals, the same state of the connection, with the fast path and without it."""
         fast, slow = Client(), Client()
-        slow.wire.protocol._fast_path = LongWay(slow.wire.protocol)
+        slow.wire.protocol._fast_path = LongWay()
         for event in ((GET,), (POST,), *events):
             fast.do(event)
             slow.do(event)

@@ -56,7 +56,9 @@ class ApiChannel(HeadChannel):
     requestFactory = ApiRequest
     timeOut = None  # its timer is one for each request; `deadline` costs less
     transport: Any
-    """Several of Twisted's interfaces at once."""
+    """Several of Twisted's interfaces at once; None once the connection is lost."""
+    _networkProducer: Any
+    """Twisted's name for the same, where it is asked to pause."""
     _transferDecoder: Any
     """What reads the body: Twisted's, which it does not export."""
     refused = False
@@ -79,7 +81,7 @@ class ApiChannel(HeadChannel):
     def __init__(self, site: "ApiSite") -> None:
         super().__init__()
         self.site = site
-        self._fast_path = FastPath(self)
+        self._fast_path = FastPath()
         self.deadline = site.now() + site.idle_seconds
         """When `expire` is to be called, by the site's clock; infinite while the client waits for this node."""
 
@@ -145,7 +147,7 @@ class ApiChannel(HeadChannel):
             return
         if self._idle:
             self._idle = False
-            if self._fast_path.take(data):
+            if self._fast_path.take(self, data):
                 return
             if self.persistent and NO_BEGINNING.match(data):
                 self.refuse(400, NO_REQUEST_LINE)
@@ -154,7 +156,7 @@ class ApiChannel(HeadChannel):
             if self._fast_path.begun:
                 return
         elif self._fast_path.begun:
-            data = self._fast_path.go_on(data)
+            data = self._fast_path.go_on(self, data)
         LineReceiver.dataReceived(self, data)
         if self._half_closed:
             self._close_if_done()
@@ -355,9 +357,13 @@ class ApiChannel(HeadChannel):
             self.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted gives no default either
-        """The connection is closed."""
+        """The connection is closed. Every cycle is broken, or this object, and what its transport has not sent, would
+        stay until the next collection, which comes rarely (`txraft.cli.process`)."""
         self.refused, self._later = True, None
         if self._stream is not None:
             self._stream.end()
+            self._stream = None
         self.site.closed(self)
         super().connectionLost(reason)
+        self.requests.clear()
+        self._transferDecoder = self._networkProducer = self._socket = self.transport = None

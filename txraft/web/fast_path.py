@@ -63,10 +63,9 @@ class _Known:
 
 
 class FastPath:
-    """Of one connection."""
+    """Of one connection, whose channel comes with each call: to keep it here would be a cycle."""
 
-    def __init__(self, channel: "ApiChannel") -> None:
-        self._channel = channel
+    def __init__(self) -> None:
         self._known: dict[bytes, _Known] = {}
         """The head that came last, by method."""
         self._beginning = b""
@@ -74,12 +73,12 @@ class FastPath:
         self.begun = b""
         """A request whose head is known and whose body has still to come."""
 
-    def take(self, data: bytes) -> bool:
+    def take(self, channel: "ApiChannel", data: bytes) -> bool:
         """Whether the first that comes of a request is all of it, and its head is known. Then it has been asked. Where
         only its body is missing, it has `begun`."""
         size = len(data)
         if size <= LONG:
-            end = self._ask_if_whole(data) if self._channel.persistent else -1
+            end = self._ask_if_whole(channel, data) if channel.persistent else -1
             if end == size:
                 return True
             if size < end <= LONG:
@@ -88,13 +87,13 @@ class FastPath:
                 self._beginning = data
         return False
 
-    def go_on(self, data: bytes) -> bytes:
+    def go_on(self, channel: "ApiChannel", data: bytes) -> bytes:
         """Take what comes behind what has `begun`: the rest of it, or nothing is known of it any more. Gives back what
         is to go the long way: all of it, or nothing."""
         data, self.begun = self.begun + data, b""
-        return b"" if self._ask_if_whole(data) == len(data) else data
+        return b"" if self._ask_if_whole(channel, data) == len(data) else data
 
-    def _ask_if_whole(self, data: bytes) -> int:
+    def _ask_if_whole(self, channel: "ApiChannel", data: bytes) -> int:
         """Where the request that `data` begins with ends, by its head. It is asked if it ends with `data`. -1 where its
         head is not known."""
         line = _REQUEST_LINE.match(data)
@@ -106,7 +105,7 @@ class FastPath:
             return -1
         begin, end = known.body_in(data, line.end())
         if len(data) == end:
-            self._channel.ask(Question(self._channel, method, path, query, known.head, data[begin:]))
+            channel.ask(Question(channel, method, path, query, known.head, data[begin:]))
         return end
 
     def learn(self, headers: Headers) -> None:
