@@ -1,5 +1,7 @@
 """Clients that send many requests at once have them read in turns, and others come between (hazard N2)."""
 
+import sys
+
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,8 +13,7 @@ from tests.web.wire import Wire
 from txraft.kv import Result, Set, encode
 from txraft.kv.commands import encode_batch_result
 from txraft.settings import Timing
-from txraft.web.channel import COST_OF_ANSWERS
-from txraft.web.outcomes import SHARE_OF_DECODING
+from txraft.web.outcomes import COST_OF_VALUES
 from txraft.web.turns import AT_ONCE, BYTES_A_TURN, LONG, REQUESTS_A_TURN, LongJobs
 
 NOWHERE = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
@@ -171,15 +172,19 @@ class LongTests(Clients):
         self.assertEqual(len(self.wire.clock.getDelayedCalls()), timers)
 
     def test_answers(self) -> None:
-        """Large values that are asked for together go out a few at once; fewer where it takes long to see what they
-        are."""
-        for value in (b"v" * (AT_ONCE // 4 * COST_OF_ANSWERS), "é".encode() * (AT_ONCE // 4 * SHARE_OF_DECODING // 2)):
+        """Large values that are asked for together go out a few at once, and are copied no earlier: hundreds of clients
+        together might ask for more than there is memory (hazard N2)."""
+        length = AT_ONCE // 4 * COST_OF_VALUES - 100
+        for value in (b"v" * length, "é".encode() * (length // 2)):
             apply_command(self.wire.replica.store, 1, encode(Set(b"k", value)))
+            record = self.wire.replica.store.record(b"k")
+            references = sys.getrefcount(record)
             clients = [self.client() for _ in range(10)]
             for client in clients:
                 client.protocol.dataReceived(b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
             for served in (4, 8, 10, 10):
                 self.assertEqual(self.served(clients), served)
+                self.assertEqual(sys.getrefcount(record) - references, 10 - served)
                 self.pause()
 
     def batches(self, number: int) -> tuple[list[SlowTransport], int]:
@@ -225,7 +230,7 @@ class LongTests(Clients):
 
     def test_client_goes(self) -> None:
         """Nothing is read, or sent, of a client that has gone."""
-        value = b"v" * (AT_ONCE * COST_OF_ANSWERS)
+        value = b"v" * (AT_ONCE * COST_OF_VALUES)
         apply_command(self.wire.replica.store, 1, encode(Set(b"k", value)))
         for request in (self.form(AT_ONCE), b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"):
             first, second = self.client(), self.client()

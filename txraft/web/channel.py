@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 MAX_AT_ONCE = 64 * 1024
 """What is longer leaves by the transport's own loop, which copies less. In bytes."""
-COST_OF_ANSWERS = 8
-"""To send so many bytes takes as long as to read one of a form."""
 LINGER_SECONDS = 5.0
 
 
@@ -231,7 +229,7 @@ class ApiChannel(HeadChannel):
         elif self.refused:
             return
         elif isinstance(answer, Answer):
-            self.site.long_jobs.run(len(answer.body) // COST_OF_ANSWERS, self._answer, answer)
+            self._answer(answer)
         else:
             self._later = answer
             self.site.hold_answer(self, answer.held)

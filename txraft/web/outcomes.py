@@ -47,6 +47,7 @@ from txraft.kv.commands import Result, decode_result
 from txraft.kv.records import mod_revision_of, value_of
 from txraft.values import value_class
 from txraft.web.question import Head
+from txraft.web.turns import LONG
 
 TEXT = b"text/plain; charset=utf-8"
 BYTES = b"application/octet-stream"
@@ -55,8 +56,11 @@ JSON = b"application/json"
 NOT_MODIFIED = 304
 """An answer with the head of another, and without its body."""
 
-SHARE_OF_DECODING = 4
+COST_OF_VALUES = 4
 """To see whether so many bytes are UTF-8, and to send them, takes as long as to read one of a form."""
+SHORT = LONG * COST_OF_VALUES
+"""A record of so many bytes waits for no turn. What waits for one is the store's own, and its value is copied only when
+its turn has come: hundreds of clients could ask for a long one at once (hazard N2)."""
 
 _log = Logger()
 
@@ -165,23 +169,29 @@ def of_record(record: bytes | None, head: Head) -> Answer | LaterAnswer:
     """The answer for what is kept of a key; None where there is no such key."""
     if record is None:
         return NO_SUCH_KEY
-    status, value, revision = 200, value_of(record), mod_revision_of(record)
+    status, revision = 200, mod_revision_of(record)
     if head.conditions:
         if head.if_match is not None and not head.if_match.holds(revision):
             return NOT_AS_ASKED
         if head.if_none_match is not None and not head.if_none_match.holds(revision):
             status = NOT_MODIFIED
-    if value.isascii():
+    if len(record) <= SHORT and (value := value_of(record)).isascii():
         return Answer(status, value, (), TEXT, revision)
-    return LaterAnswer(partial(_of_bytes, status, value, revision), len(value) // SHARE_OF_DECODING, held=0)
+    return LaterAnswer(partial(_of_value, status, record, revision), len(record) // COST_OF_VALUES, held=0)
 
 
-def _of_bytes(status: int, value: bytes, revision: int) -> Answer:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return Answer(status, value, (), BYTES, revision)
-    return Answer(status, value, (), TEXT, revision)
+def _of_value(status: int, record: bytes, revision: int) -> Answer:
+    value = value_of(record)  # a copy, which is why it waits for its turn
+    return Answer(status, value, (), TEXT if _is_text(value) else BYTES, revision)
+
+
+def _is_text(value: bytes) -> bool:
+    if not value.isascii():  # which takes a fraction of the time
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def of_failure(failure: Failure, changes: bool) -> Answer:
