@@ -303,7 +303,7 @@ class Settings:
 
     def restored_cluster_id(self, digest: str) -> str:
         """What identifies a cluster that these members make of a backup, by the `digest` of that: another one than that
-        of any cluster before."""
+        of any cluster before, except of one that was made of the same backup, with the same members and name."""
         its = _digest(f"{digest} {self._members}")
         return its if self.name is None else f"{self.name} (restored {its})"
 

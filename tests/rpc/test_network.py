@@ -19,6 +19,7 @@ from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, Hea
 from txraft.errors import CommandFailed, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
 from txraft.interfaces import Identity, IPeers
 from txraft.rpc import LinkLimits
+from txraft.rpc.handshake import Refusal, greeting
 
 OURS = Identity(0, "ours", VOTERS)
 THEIRS = Identity(1, "theirs", VOTERS)
@@ -449,8 +450,8 @@ class WarningsTests(SynchronousTestCase):
         self.assertEqual(
             sorted(warnings(events)),
             [
-                "node 1 at host1:8080 refused this node: this is another cluster",
-                "refused a stranger at 127.0.0.1:8080, which belongs to cluster 'ours', and this node to 'theirs'",
+                f"node 1 at host1:8080 refused this node: {Refusal.CLUSTER.told}",
+                f"refused a stranger at 127.0.0.1:8080, which {Refusal.CLUSTER.describe(THEIRS, greeting(OURS, 1))}",
             ],
         )
         self.assertIn(cluster.endpoints[0].attempts, range(9, 12))
@@ -481,7 +482,7 @@ class WarningsTests(SynchronousTestCase):
         with capturedLogs() as events:
             cluster.cut(0)
             cluster.advance(5)
-        self.assertEqual(warnings(events), ["node 1 at host1:8080 refused this node: this is another cluster"])
+        self.assertEqual(warnings(events), [f"node 1 at host1:8080 refused this node: {Refusal.CLUSTER.told}"])
 
     def test_unreachable(self) -> None:
         """A peer that is not reached for some seconds is named with the reason; again rarely, however often it is
