@@ -3,11 +3,12 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -127,6 +128,25 @@ class InspectTests(SynchronousTestCase):
             self.assertEqual(found["incarnation"]["directory"], self.own.directory.hex())
             self.assertEqual([(each["id"], each["starts"]) for each in found["peers"]], [(2, 3)])
             self.assertEqual(self.content(), before)
+
+    def test_progress(self) -> None:
+        """Whatever takes long shows how far it is: of the data's keys how many, and of the snapshots how many bytes."""
+        self.write_log([])
+        self.write_data(2)
+        self.write_data(3)
+        self.write_snapshot(1, 2, bytes(5000))
+        shown: list[tuple[str, int | None, str, list[int]]] = []
+
+        @contextmanager
+        def progress(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+            reported: list[int] = []
+            shown.append((what, total, unit, reported))
+            yield reported.append
+
+        with patch("txraft.cli.findings.progress", progress), patch("txraft.cli.findings.waiting") as waiting:
+            run(self.directory)
+        self.assertEqual(shown, [("checking kv.sqlite", 2, " keys", [2]), ("checking snapshots", None, "B", [5000])])
+        waiting.assert_called_once_with("checking raft.sqlite")
 
     def test_new(self) -> None:
         """A node that was started and did nothing."""

@@ -17,6 +17,7 @@ EVERYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     # A package or a module of txraft: packages and modules of txraft that it may import, beside its own.
     "errors": set(),
+    "file_names": set(),
     "transports": set(),
     "values": set(),
     "core": {"errors", "values"},
@@ -26,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings_file": {"errors", "settings"},
     "wal": {"errors"},
     "snapshot_writing": set(),
-    "storage": {*TYPES, "errors", "interfaces", "snapshot_writing", "values", "wal"},
+    "storage": {*TYPES, "errors", "file_names", "interfaces", "snapshot_writing", "values", "wal"},
     "rpc": {*TYPES, "errors", "interfaces", "transports"},
     "kv": {*TYPES, "errors", "interfaces", "snapshot_writing", "values", "wal"},
     "memory_machine": {*TYPES, "errors", "interfaces", "snapshot_writing", "storage.directory", "wal"},
@@ -34,7 +35,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
-    "cli": {*TYPES, "errors", "interfaces", "kv", "service", "settings", "settings_file", "storage", "version"},
+    "cli": {
+        *TYPES,
+        "errors",
+        "file_names",
+        "interfaces",
+        "kv",
+        "service",
+        "settings",
+        "settings_file",
+        "storage",
+        "version",
+    },
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted
 }

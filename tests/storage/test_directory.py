@@ -96,7 +96,7 @@ class DirectoryTests(SQLiteTestCase):
             (errno.EDQUOT, "Disk quota exceeded; make room there"),
             (
                 errno.EROFS,
-                f"Read-only file system; it has to be a directory that {me} may write",
+                f"Read-only file system; it has to be a directory that {me} may write, with all that is in it",
             ),
         ]:
             with patch.object(Path, "mkdir", side_effect=OSError(number, os.strerror(number))):

@@ -8,7 +8,8 @@ from txraft.cli.download import Download
 from txraft.cli.progress import progress
 from txraft.cli.subcommand import SubcommandOn
 from txraft.errors import BackupFailed, CorruptLog
-from txraft.kv.backup import Backup, count_of_keys, put_in_place, read_backup
+from txraft.kv.backup import Backup, put_in_place, read_backup
+from txraft.kv.data_reading import count_of_keys
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 
@@ -64,8 +65,8 @@ def checked(path: Path) -> Backup:
 
 def described(backup: Backup) -> str:
     """What it is of, for a person."""
-    contents, origin = backup.data.contents, backup.origin
+    origin = backup.origin
     return (
-        f'cluster "{backup.data.cluster_id}" up to entry {contents.last_applied}, revision {contents.revision},'
-        f" {len(contents.records):,} keys, made by node {origin.node_id} at {origin.made}"
+        f'cluster "{backup.cluster_id}" up to entry {backup.last_applied}, revision {backup.revision},'
+        f" {backup.keys:,} keys, made by node {origin.node_id} at {origin.made}"
     )

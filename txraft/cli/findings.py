@@ -7,15 +7,17 @@ from typing import Any, TypeAlias
 
 from attrs import define, field
 
+from txraft.cli.progress import progress, waiting
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
+from txraft.file_names import DATA, LOG
 from txraft.interfaces import Incarnation
-from txraft.kv.data_reading import DataRead, inspect_data
+from txraft.kv.data_reading import DataRead, count_of_keys, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
-from txraft.storage.inspection import RAFT_FILE, InspectedLog, InspectedSnapshot, inspect_log, inspect_snapshots
+from txraft.storage.inspection import InspectedLog, InspectedSnapshot, inspect_log, inspect_snapshots
+from txraft.storage.restoring import require_whole
 
-DATA_FILE = "kv.sqlite"
 DATA_REMEDY = (
     "where the node's log begins with entry 1, remove it and the -wal and -shm files beside it, and it is rebuilt;"
     f" otherwise see to the disk, and {REMEDY_FOR_LOST_DATA}"
@@ -51,20 +53,21 @@ def look_into(directory: Path) -> Findings:
     """Read and check everything in the directory of a node that does not run.
 
     Raises StorageError where it is no such directory, DirectoryLocked where the node runs."""
-    _require_node(directory)
     lock = DirectoryLock(directory)
     lock.share()
     try:
+        require_whole(directory)
+        _require_node(directory)
         findings = Findings(directory)
-        with findings.collecting():
+        with findings.collecting(), waiting(f"checking {LOG}"):
             findings.log = inspect_log(directory)
-        path = directory / DATA_FILE
+        path = directory / DATA
         if path.exists():
             findings.data_size = path.stat().st_size
-            with findings.collecting():
-                findings.data = inspect_data(path, DATA_REMEDY)
-        with findings.collecting():
-            findings.snapshots = inspect_snapshots(directory, findings.problems.append)
+            with findings.collecting(), progress(f"checking {DATA}", count_of_keys(path), " keys") as report:
+                findings.data = inspect_data(path, DATA_REMEDY, report)
+        with findings.collecting(), progress("checking snapshots", None, "B") as report:
+            findings.snapshots = inspect_snapshots(directory, findings.problems.append, report)
         _compare(findings)
     finally:
         lock.release()
@@ -72,14 +75,14 @@ def look_into(directory: Path) -> Findings:
 
 
 def _require_node(directory: Path) -> None:
-    if (directory / RAFT_FILE).exists():
+    if (directory / LOG).exists():
         return
-    nodes = sorted(path.parent for path in directory.glob(f"*/{RAFT_FILE}"))
+    nodes = sorted(path.parent for path in directory.glob(f"*/{LOG}"))
     if nodes:
         raise StorageError(
             f"{directory} is not a node's directory, but has some: inspect {' or '.join(map(str, nodes))}"
         )
-    what = f"has no {RAFT_FILE}, so no node was ever started on it" if directory.is_dir() else "is not a directory"
+    what = f"has no {LOG}, so no node was ever started on it" if directory.is_dir() else "is not a directory"
     raise StorageError(f"{directory} {what}")
 
 
@@ -88,7 +91,7 @@ def _compare(findings: Findings) -> None:
     log, data = findings.log, findings.data
     if log is None or (data is None and findings.data_size):
         return
-    path = findings.directory / DATA_FILE
+    path = findings.directory / DATA
     if data is not None and data.cluster_id != log.identity.cluster_id:
         findings.problems.append(
             StorageError(
@@ -108,7 +111,7 @@ def _compare(findings: Findings) -> None:
     if start and applied < start.index and (start.index, start.term) not in received and not is_kept_elsewhere:
         findings.problems.append(
             StorageError(
-                f"the log begins behind entry {start.index}, {DATA_FILE} goes up to {applied}, and no snapshot has what"
+                f"the log begins behind entry {start.index}, {DATA} goes up to {applied}, and no snapshot has what"
                 f" is between; {REMEDY_FOR_LOST_DATA}"
             )
         )

@@ -10,8 +10,9 @@ from twisted.python.usage import UsageError
 from txraft.cli.process import give_away
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import StorageError
+from txraft.file_names import LOG
 from txraft.storage.directory import unusable
-from txraft.storage.forgetting import FILE, forget
+from txraft.storage.forgetting import forget
 
 
 class Forget(Subcommand):
@@ -60,9 +61,9 @@ def directory_in(data: Path, lost: int) -> Path:
 
     Raises StorageError where there is none, or several."""
     try:
-        if (data / FILE).exists():
+        if (data / LOG).exists():
             return data
-        found = sorted(path for path in data.iterdir() if path.name != str(lost) and (path / FILE).exists())
+        found = sorted(path for path in data.iterdir() if path.name != str(lost) and (path / LOG).exists())
     except OSError as error:
         raise unusable(data, error) from error
     if len(found) == 1:

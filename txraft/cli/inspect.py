@@ -6,6 +6,7 @@ from pathlib import Path
 
 from txraft.cli.findings import InJson, in_json, look_into
 from txraft.cli.subcommand import SubcommandOn
+from txraft.file_names import DATA
 from txraft.settings import one_line
 
 LAST = 10
@@ -76,10 +77,10 @@ def _incarnation(found: InJson) -> str:
 
 def _of_data(data: InJson | None) -> str:
     if data is None:
-        return "kv.sqlite  nothing that can be read"
+        return f"{DATA}  nothing that can be read"
     answers = f", {data['answers']:,} kept answers" if data["answers"] else ""
     return (
-        f"kv.sqlite  up to entry {data['last_applied']}, revision {data['revision']}, {data['keys']:,} keys{answers},"
+        f"{DATA}  up to entry {data['last_applied']}, revision {data['revision']}, {data['keys']:,} keys{answers},"
         f" {data['size']:,} bytes"
     )
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from time import monotonic
 from typing import Any, TextIO
 
@@ -10,12 +11,14 @@ from tqdm import tqdm
 
 INTERVAL = 10.0
 """Seconds between two lines."""
+TICK = 1.0
+"""Seconds between two looks at the clock on a terminal."""
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str, stream: TextIO | None = None) -> Iterator[Callable[[int], None]]:
-    """Show on `stream`, by default stderr, how much of `total` is done: the context is called with that. `unit` is one
-    that comes in thousands, as `B` or ` keys`."""
+def progress(what: str, total: int | None, unit: str, stream: TextIO | None = None) -> Iterator[Callable[[int], None]]:
+    """Show on `stream`, by default stderr, how much of `total`, where that is known, is done: the context is called
+    with that. `unit` is one that comes in thousands, as `B` or ` keys`."""
     stream = stream or sys.stderr
     if stream.isatty():
         bar: tqdm[Any]
@@ -28,9 +31,37 @@ def progress(what: str, total: int, unit: str, stream: TextIO | None = None) -> 
             nonlocal said
             if monotonic() - said >= INTERVAL:
                 said = monotonic()
-                print(f"{what}: {done:,} of {total:,}{unit if unit[0] == ' ' else ' ' + unit}", file=stream, flush=True)
+                of = "" if total is None else f" of {total:,}"
+                print(f"{what}: {done:,}{of}{unit if unit[0] == ' ' else ' ' + unit}", file=stream, flush=True)
 
         yield report
+
+
+@contextmanager
+def waiting(what: str, stream: TextIO | None = None) -> Iterator[None]:
+    """Show on `stream`, by default stderr, how long something takes already that does not say how far it is."""
+    stream = stream or sys.stderr
+    done = Event()
+    show = Thread(target=_tick if stream.isatty() else _tell, args=(what, done, stream), daemon=True)
+    show.start()
+    try:
+        yield
+    finally:
+        done.set()
+        show.join()
+
+
+def _tick(what: str, done: Event, stream: TextIO) -> None:
+    bar: tqdm[Any]
+    with tqdm(desc=what, bar_format="{desc}: {elapsed}", file=stream, leave=False) as bar:
+        while not done.wait(TICK):
+            bar.refresh()
+
+
+def _tell(what: str, done: Event, stream: TextIO) -> None:
+    began = monotonic()
+    while not done.wait(INTERVAL):
+        print(f"{what}: for {monotonic() - began:.0f} s", file=stream, flush=True)
 
 
 def _move(bar: "tqdm[Any]", done: int) -> None:

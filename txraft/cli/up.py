@@ -15,6 +15,7 @@ from twisted.web.client import Agent
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import ListenError, SettingsError
+from txraft.file_names import LOG
 from txraft.service import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
@@ -91,7 +92,7 @@ class Up(Subcommand):
 
     def _check_number(self, settings: Settings) -> None:
         """Refuse another number of nodes than an earlier start had, which each node would do. Raises SettingsError."""
-        if self["config"] is not None or not any(Path(self["data-dir"]).glob("[0-9]*/raft.sqlite")):
+        if self["config"] is not None or not any(Path(self["data-dir"]).glob(f"[0-9]*/{LOG}")):
             return
         before = load(str(self._configuration)) if self._configuration.exists() else BUILT_IN
         number = len(before.cluster)

@@ -11,18 +11,19 @@ looks for lost pages no more where there is one.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 from zlib import crc32
 
 from attrs import frozen
 
 from txraft import wal
-from txraft.errors import StorageError
-from txraft.kv.data_reading import Damage, DataRead, OtherFormat, read_data, translated
+from txraft.errors import BackupFailed, StorageError
+from txraft.kv.data_reading import Damage, OtherFormat, read_applied, read_data, require_format, translated
 
 FORMAT = 1
 
@@ -33,6 +34,7 @@ TABLE = (
 )
 
 REMEDY = "make another backup, or use an older one"
+_GIVE_ONE = "give a file that `txraft backup` has made"
 
 
 @frozen
@@ -53,16 +55,14 @@ class Origin:
 
 @frozen
 class Backup:
-    """What was found in one."""
+    """What one is."""
 
     origin: Origin
-    data: DataRead
-
-    @property
-    def members(self) -> list[Mapping[str, Any]]:
-        """As `/status` had them."""
-        members: list[Mapping[str, Any]] = json.loads(self.origin.members)
-        return members
+    cluster_id: str
+    last_applied: int
+    revision: int
+    keys: int
+    """How many."""
 
 
 def describe(path: Path, origin: Origin) -> None:
@@ -79,14 +79,38 @@ def read_backup(path: Path, report: Callable[[int], None] = lambda _: None) -> B
     the number of keys that have been read. Raises StorageError, CorruptLog where it is damaged or none."""
     with translated(path, REMEDY), closing(wal.connect_to_inspect(path)) as connection:
         data = read_data(connection, partial(wal.connect_to_inspect, path), (TABLE,), report)
-        return Backup(_origin_in(connection), data)
+        contents = data.contents
+        keys = len(contents.records)
+        return Backup(read_origin(connection), data.cluster_id, contents.last_applied, contents.revision, keys)
 
 
-def count_of_keys(path: Path) -> int:
-    """How many there are, for a progress bar: nothing is checked. Raises StorageError."""
+def require_backup(path: Path) -> int:
+    """The size, in bytes, of the backup at `path`, of whose data nothing is read yet. Not a byte is changed.
+
+    Raises BackupFailed where it is none, StorageError where it cannot be read, and CorruptLog where it is damaged."""
+    try:
+        status = path.stat()
+        is_file = S_ISREG(status.st_mode)
+        if is_file:
+            path.open("rb").close()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; {_GIVE_ONE}") from error
+    if not is_file:
+        raise BackupFailed(f"{path} is {wal.kind_of(path)}, and no backup; {_GIVE_ONE}")
     with translated(path, REMEDY), closing(wal.connect_to_inspect(path)) as connection:
-        ((count,),) = connection.execute("SELECT count(*) FROM data")
-    return int(count)
+        try:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+                raise
+            raise BackupFailed(f"{path} is no backup, which is an SQLite file; {_GIVE_ONE}") from error
+        if TABLE[0] not in tables:
+            what = "the data of a node" if "applied" in tables else "another SQLite file"
+            raise BackupFailed(f"{path} is {what}, and no backup; {_GIVE_ONE}")
+        require_format(connection)
+        read_origin(connection)
+        read_applied(connection)
+    return status.st_size
 
 
 def put_in_place(part: Path, target: Path) -> None:
@@ -105,7 +129,8 @@ def _row_of(origin: Origin) -> tuple[Any, ...]:
     return *columns, crc32(json.dumps(columns).encode())
 
 
-def _origin_in(connection: sqlite3.Connection) -> Origin:
+def read_origin(connection: sqlite3.Connection) -> Origin:
+    """What `connection` has a backup of. Raises Damage, OtherFormat, or what SQLite raises."""
     rows = connection.execute("SELECT * FROM backup").fetchall()
     match rows:
         case [(int() as format, *_)] if format != FORMAT:

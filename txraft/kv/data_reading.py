@@ -7,7 +7,7 @@ lock. Cursors are closed also where something is wrong: one that lives on in a t
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from operator import lt
 from pathlib import Path
@@ -48,6 +48,21 @@ class DataRead:
     """Their sum."""
 
 
+@frozen
+class Applied:
+    """The row of `applied`."""
+
+    cluster_id: str
+    last_applied: int
+    revision: int
+    row_count: int
+    row_checksums: int
+    """Their sum."""
+
+
+_NOT_TOGETHER = "the data and their applied index do not match, or not their checksums"
+
+
 @contextmanager
 def translated(path: Path, remedy: str) -> Iterator[None]:
     """What goes wrong with the file at `path` in here becomes a StorageError, CorruptLog where it is damaged, that says
@@ -84,9 +99,7 @@ def read_data(
     behind those of the data. `report` is called with the number of keys that have been read.
 
     Raises Damage, OtherFormat, or what SQLite raises."""
-    ((version,),) = connection.execute("PRAGMA user_version")
-    if version != FORMAT:
-        raise OtherFormat(version)
+    require_format(connection)
     if connection.execute("SELECT name, sql FROM sqlite_master").fetchall() != [*SCHEMA, *others]:
         raise Damage("its tables are not as they were made")
     with ThreadPoolExecutor(1) as thread:
@@ -95,13 +108,37 @@ def read_data(
         records, answers = reader.records(report), reader.answers()
         if checked.result() != "ok":
             raise Damage(checked.result().splitlines()[-1])
+    applied = read_applied(connection)
+    if (applied.row_count, applied.row_checksums) != (reader.row_count, reader.row_checksums):
+        raise Damage(_NOT_TOGETHER)
+    contents = Contents(applied.last_applied, applied.revision, records, answers)
+    return DataRead(applied.cluster_id, contents, reader.row_count, reader.row_checksums)
+
+
+def require_format(connection: sqlite3.Connection) -> None:
+    """Raises OtherFormat."""
+    ((version,),) = connection.execute("PRAGMA user_version")
+    if version != FORMAT:
+        raise OtherFormat(version)
+
+
+def read_applied(connection: sqlite3.Connection) -> Applied:
+    """The row of `applied`, which says what the rest should be. Raises Damage."""
     match rows := connection.execute("SELECT * FROM applied").fetchall():
-        case [(_, str() as cluster_id, int() as index, int() as revision, *_)] if rows == [
-            applied_row(cluster_id, (index, revision, reader.row_count, reader.row_checksums))
-        ]:
-            contents = Contents(index, revision, records, answers)
-            return DataRead(cluster_id, contents, reader.row_count, reader.row_checksums)
-    raise Damage("the data and their applied index do not match, or not their checksums")
+        case [(_, str() as cluster_id, int(), int(), int(), int(), _)]:
+            columns = rows[0][2:6]
+            if rows == [applied_row(cluster_id, columns)]:
+                return Applied(cluster_id, *columns)
+    raise Damage(_NOT_TOGETHER)
+
+
+def count_of_keys(path: Path) -> int | None:
+    """How many there should be in the file at `path`, for a progress bar; None where that cannot be told. Nobody else
+    has it open, and nothing is changed."""
+    with suppress(sqlite3.Error, Damage, UnicodeDecodeError), closing(wal.connect_to_inspect(path)) as connection:
+        ((answers,),) = connection.execute("SELECT count(*) FROM answers")
+        return read_applied(connection).row_count - int(answers)
+    return None
 
 
 def _quick_check(connect: Connect) -> str:

@@ -31,8 +31,7 @@ CHUNK_SIZE = 1 << 18
 
 SNAPSHOT = "-snapshot-"
 RESTORED = "-restored"
-RESTORING = "-restoring"
-"""What the names of the data's file and a number, and of the data's file, go on with."""
+"""What the name of the data's file goes on with: with a number behind it, and without."""
 
 REMEDY = (
     "restart the node that sent it, which checks its own data, and replace this one as the README says under"
@@ -150,7 +149,7 @@ def remove_leftovers(path: Path) -> None:
     """Remove what a crash left beside the file at `path`. Raises StorageError."""
     try:
         for name in path.parent.iterdir():
-            if name.name.startswith(tuple(f"{path.name}{each}" for each in (SNAPSHOT, RESTORED, RESTORING))):
+            if name.name.startswith((f"{path.name}{SNAPSHOT}", f"{path.name}{RESTORED}")):
                 name.unlink()
     except OSError as error:
         raise StorageError(f"cannot remove what a snapshot left in {path.parent}: {error}; remove it") from error

@@ -33,7 +33,7 @@ def name_of_user(uid: int) -> str:
 
 def unusable(directory: Path, error: OSError) -> StorageError:
     """The line for a directory that the operating system refuses."""
-    advice = f"it has to be a directory that {name_of_user(os.geteuid())} may write"
+    advice = f"it has to be a directory that {name_of_user(os.geteuid())} may write, with all that is in it"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "make room there"
     reason = error.strerror or str(error)

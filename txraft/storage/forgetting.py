@@ -5,10 +5,10 @@ from pathlib import Path
 
 from txraft.core.messages import NodeId
 from txraft.errors import StorageError
+from txraft.file_names import LOG
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.raft_file import RaftFile
-
-FILE = "raft.sqlite"
+from txraft.storage.restoring import require_whole
 
 
 def forget(directory: Path, peer: NodeId) -> tuple[NodeId, bool]:
@@ -16,9 +16,10 @@ def forget(directory: Path, peer: NodeId) -> tuple[NodeId, bool]:
 
     Raises DirectoryLocked where the node runs, and StorageError where there is no node's directory, its files cannot be
     read or written, or the node never met `peer` and could not: it is none of the others."""
-    path = directory / FILE
+    require_whole(directory)
+    path = directory / LOG
     if not path.is_file():
-        raise StorageError(f"{directory} is not the directory of a node: it has no {FILE}; give that of a node")
+        raise StorageError(f"{directory} is not the directory of a node: it has no {LOG}; give that of a node")
     lock = DirectoryLock(directory)
     lock.acquire()
     try:

@@ -13,6 +13,7 @@ from txraft import wal
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
+from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.directory import unusable
 from txraft.storage.durable import DurableRecord
@@ -20,8 +21,6 @@ from txraft.storage.raft_reading import Damage, OtherFormat, read_contents, read
 from txraft.storage.raft_rows import FORMAT
 from txraft.storage.snapshot_files import RECEIVED, snapshot_in
 from txraft.storage.snapshot_reading import read_chunks
-
-RAFT_FILE = "raft.sqlite"
 
 
 @frozen
@@ -49,7 +48,7 @@ class InspectedSnapshot:
 
 def inspect_log(directory: Path) -> InspectedLog:
     """All of it, checked as a start checks it. Nobody else has the directory. Raises StorageError."""
-    path = directory / RAFT_FILE
+    path = directory / LOG
     wal.require_files(path, remedy="put back what was there")
     if os.path.lexists(journal := f"{path}-journal"):
         raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
@@ -76,19 +75,24 @@ def inspect_log(directory: Path) -> InspectedLog:
     return InspectedLog(identity, history.incarnation, contents.peers, contents.stored)
 
 
-def inspect_snapshots(directory: Path, on_damage: Callable[[StorageError], None]) -> tuple[InspectedSnapshot, ...]:
+def inspect_snapshots(
+    directory: Path, on_damage: Callable[[StorageError], None], report: Callable[[int], None] = lambda _: None
+) -> tuple[InspectedSnapshot, ...]:
     """The files in `snapshots`, those that are whole checked from the first to the last byte. `on_damage` is told of
-    each that is not what was received. Raises StorageError where they cannot be listed."""
+    each that is not what was received, and `report` of the bytes that have been read. Raises StorageError where they
+    cannot be listed."""
     try:
         paths = sorted((directory / "snapshots").iterdir())
         found = []
+        read = 0
         for path in paths:
             snapshot = None
             if RECEIVED.fullmatch(path.name):
                 try:
                     snapshot = snapshot_in(path)
-                    for _ in read_chunks(path):
-                        pass
+                    for chunk in read_chunks(path):
+                        read += len(chunk)
+                        report(read)
                 except StorageError as error:
                     on_damage(error)
             found.append(InspectedSnapshot(path, path.stat().st_size, snapshot))

@@ -18,6 +18,7 @@ from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError, TxraftError, WriteFailed
+from txraft.file_names import DATA
 from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.identity import BITS, History, require_same
@@ -256,7 +257,7 @@ class RaftFile:
     def _require_alone(self) -> None:
         """Raises Damage where a file that is made later than this one is there already."""
         directory = self._path.parent
-        beside = [Path(f"{self._path}-wal"), *directory.glob("kv.sqlite*"), *directory.glob("snapshots")]
+        beside = [Path(f"{self._path}-wal"), *directory.glob(f"{DATA}*"), *directory.glob("snapshots")]
         if any(path.exists() for path in beside) or (self._durable.read() or SaveNumbers()).last > 0:
             raise Damage("it is missing, while the files beside it are there")
 

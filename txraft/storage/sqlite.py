@@ -12,11 +12,13 @@ from zope.interface import implementer
 from txraft.core.messages import NodeId
 from txraft.core.ready import Save
 from txraft.errors import StorageError, WriteFailed
+from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, IPeerMemory, IStorage, IWorker, Stored
 from txraft.storage.bulk_checkpoint import BulkCheckpoint
 from txraft.storage.directory import DirectoryLock, make_directory
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import Connect, RaftFile, connect
+from txraft.storage.restoring import require_whole
 
 OnFailure: TypeAlias = Callable[[StorageError], object]
 
@@ -34,7 +36,7 @@ class SQLiteStorage:
         self, directory: Path, identity: Identity, named: bool, worker: IWorker, connect: Connect = connect
     ) -> None:
         self._directory = directory
-        self._file = RaftFile(directory / "raft.sqlite", identity, named, connect)
+        self._file = RaftFile(directory / LOG, identity, named, connect)
         self._lock = DirectoryLock(directory)
         self._worker = worker
         # What is known of the peers, and what of that is durable.
@@ -44,7 +46,7 @@ class SQLiteStorage:
         self._opened = False
         self._ended: str | None = None
         # Checkpoints; these belong to the other worker.
-        self._bulk = BulkCheckpoint(directory / "raft.sqlite")
+        self._bulk = BulkCheckpoint(directory / LOG)
         self._bulk_worker: IWorker | None = None
         self._on_failure: OnFailure | None = None
         self._checkpoint: Deferred[None] | None = None  # the one under way
@@ -73,6 +75,7 @@ class SQLiteStorage:
         make_directory(self._directory)
         self._lock.acquire()
         try:
+            require_whole(self._directory)
             stored = self._file.load()
             self._file.count_start()
         except BaseException:

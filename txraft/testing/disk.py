@@ -22,6 +22,7 @@ from zope.interface import implementer
 from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
+from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, IStorage, Stored
 from txraft.storage.identity import BITS, History
 from txraft.storage.memory import MemoryDisk, MemoryStorage
@@ -125,7 +126,7 @@ class Disk:
             directory.mkdir(exist_ok=True)
         stored = MemoryStorage(synced.log).load()
         if directory is not None and self.has_log_file:
-            self._file = RaftFile(directory / "raft.sqlite", _IDENTITY, True, _connect)
+            self._file = RaftFile(directory / LOG, _IDENTITY, True, _connect)
             found = self._file.load()
             self._file.open()
             if found != stored:

@@ -1,0 +1,4 @@
+"""The names in a node's directory that more than one package has to know."""
+
+LOG = "raft.sqlite"
+DATA = "kv.sqlite"
