@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txraft.cli.transfer
 from txraft.cli import main
+from txraft.cli.asking import CONNECT_TIMEOUT
 from txraft.cli.transfer import Transfer, transfer
 from txraft.errors import OutcomeUnknown, TransferFailed, TxraftError, Unreachable
 from txraft.settings import Address
@@ -208,7 +209,7 @@ class CommandTests(SynchronousTestCase):
         """Its machine may be gone, and nobody says so."""
         with node() as address, patch.object(socket, "create_connection", wraps=socket.create_connection) as connect:
             transfer(2, [address], LONG)
-        self.assertEqual(connect.call_args.args[1], txraft.cli.transfer.CONNECT_TIMEOUT)
+        self.assertEqual(connect.call_args.args[1], CONNECT_TIMEOUT)
 
     def test_unknown_is_a_failure(self) -> None:
         """Status 1, and one line that ends with a node that may lead."""

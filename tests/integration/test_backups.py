@@ -1,5 +1,6 @@
 """Backups of a running cluster, and clusters that are made of them."""
 
+import hashlib
 import json
 import shutil
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 from tests.integration.cluster import ProcessCluster
 from tests.integration.commands import run
 from tests.integration.conftest import MakeCluster, process_test
-from tests.integration.test_lost_disk import txraft
+from tests.integration.test_lost_disk import stopped, txraft
 from tests.integration.waiting import until
 from tests.integration.writers import Writers
 
@@ -33,7 +34,10 @@ def begin_backup(kvaddr: str, path: Path, size: int) -> None:
             assert piece, received
             received += piece
     digest = received.split(b'ETag: "')[1][:64].decode()
-    path.with_name(f"{path.name}.{digest}.part").write_bytes(received[end : end + size])
+    length = int(received.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    path.with_name(f"{path.name}.txraft-part").write_bytes(received[end : end + size])
+    notes = {"sha256": digest, "size": length, "node": kvaddr}
+    path.with_name(f"{path.name}.txraft-part-of").write_text(json.dumps(notes))
 
 
 @process_test
@@ -51,11 +55,13 @@ async def test_under_load(cluster: ProcessCluster) -> None:
         assert begun
         path = cluster.directory / f"{node.id}.backup"
         begin_backup(node.kvaddr, path, 2_000_000)
-        assert list(cluster.directory.glob("*.part"))
+        digest = json.loads(path.with_name(f"{path.name}.txraft-part-of").read_text())["sha256"]
         await writers.acknowledge(50)
-        finished = await run(cluster.reactor, txraft("backup", path, "--node", node.kvaddr), cluster.directory)
+        command = txraft("backup", path, "--config", cluster.configuration)  # it knows who has the rest
+        finished = await run(cluster.reactor, command, cluster.directory)
         assert (finished.status, finished.err) == (0, ""), finished
         assert f"made by node {node.id}" in finished.out
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
         found = values_in(path)
         assert begun <= set(found)
         assert len([key for key in found if key.startswith(b"large-")]) == 8
@@ -63,10 +69,8 @@ async def test_under_load(cluster: ProcessCluster) -> None:
     await writers.check()
 
 
-@process_test
-async def test_a_new_cluster(make_cluster: MakeCluster) -> None:
-    """It has the data of the backup, goes on from there, and is joined by no node of the old one."""
-    old, new = make_cluster(name="shop"), make_cluster(name="shop")
+async def restored(old: ProcessCluster, new: ProcessCluster) -> None:
+    """Start `old`, put something in it, and start `new` with a backup of that."""
     old.start()
     leader = await old.wait_for_leader()
     for number in range(20):
@@ -79,6 +83,13 @@ async def test_a_new_cluster(make_cluster: MakeCluster) -> None:
         finished = await run(new.reactor, command, new.directory)
         assert (finished.status, finished.err) == (0, ""), finished
     new.start()
+
+
+@process_test
+async def test_a_new_cluster(make_cluster: MakeCluster) -> None:
+    """It has the data of the backup, goes on from there, and is joined by no node of the old one."""
+    old, new = make_cluster(name="shop"), make_cluster(name="shop")
+    await restored(old, new)
     leader = await new.wait_for_leader()
     status = await leader.status()
     assert status is not None
@@ -100,3 +111,45 @@ async def test_a_new_cluster(make_cluster: MakeCluster) -> None:
 
     await until(new.reactor, "the old node is refused", refused)
     assert (await leader.ask("/set", key="after", val="v")).status == 200
+
+
+@process_test
+async def test_a_disk_is_lost(make_cluster: MakeCluster) -> None:
+    """A node of a restored cluster starts anew by the README's steps. Without the last of them, the name, the others
+    say what is missing."""
+    old, cluster = make_cluster(name="shop"), make_cluster(name="shop")
+    await restored(old, cluster)
+    old.close()
+    leader = await cluster.wait_for_leader()
+    status = await leader.status()
+    assert status is not None
+    lost = cluster.others(leader)[0]
+    await stopped(lost)
+    shutil.rmtree(lost.data)
+    for other in cluster.others(lost):
+        await stopped(other)
+        forget = txraft("forget", "--data-dir", other.data, "--id", lost.id)
+        assert (await run(cluster.reactor, forget, cluster.directory)).status == 0
+        other.start()
+        leader = await cluster.wait_for_leader()
+    assert (await leader.ask("/set", key="after", val="v")).status == 200
+    lost.start()
+
+    async def refused() -> bool | None:
+        line = f"belongs to cluster 'shop', and this node to '{status['cluster']}': to join this one"
+        return line in leader.stdout.read_text() or None
+
+    await until(cluster.reactor, "the node without the name is refused", refused)
+    await stopped(lost)
+    shutil.rmtree(lost.data)
+    lost.configuration = cluster.directory / "named.toml"
+    text = cluster.configuration.read_text()
+    assert 'name = "shop"' in text
+    lost.configuration.write_text(text.replace('name = "shop"', f'name = "{status["cluster"]}"'))
+    lost.start()
+    await cluster.wait_until_equal()
+    await stopped(lost)
+    lost.configuration = cluster.configuration
+    lost.start()
+    assert (await leader.ask("/set", key="later", val="v")).status == 200
+    await cluster.wait_until_equal()

@@ -1,14 +1,16 @@
 """`txraft backup`: all the data of a running cluster, in a file. Without a reactor: there is nothing else to do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.download import Download
+from txraft.cli.download import download
+from txraft.cli.part import part_of
 from txraft.cli.progress import progress
 from txraft.cli.subcommand import SubcommandOn
 from txraft.errors import BackupFailed, CorruptLog
-from txraft.kv.backup import Backup, put_in_place, read_backup
+from txraft.kv.backup import Backup, read_backup
 from txraft.kv.data_reading import count_of_keys
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
@@ -26,7 +28,8 @@ class BackupOptions(SubcommandOn):
     longdesc = (
         "Takes a backup of a running cluster: everything that was acknowledged before. It comes to a file beside FILE,"
         " which takes that name when every checksum in it has been checked. Where it is cut off, run the same again"
-        " within ten minutes, and it goes on. FILE opens with sqlite3, and `txraft restore` makes a cluster of it."
+        " within some minutes: it goes on, with the data of the first time, while the node still has them, and"
+        " otherwise begins anew. FILE opens with sqlite3, and `txraft restore` makes a cluster of it."
     )
 
     def postOptions(self) -> None:
@@ -36,25 +39,40 @@ class BackupOptions(SubcommandOn):
 
     def run(self) -> int:
         target = Path(self["FILE"])
-        if target.exists() and not self["force"]:
-            raise BackupFailed(f"{target} is there already, and stays: give another name, or --force")
-        if not target.absolute().parent.is_dir():
-            raise BackupFailed(f"{target.absolute().parent} is not a directory: make it first")
         if self["node"] is not None:
             addresses = [Address.parse(self["node"])]
         else:
             settings = BUILT_IN if self["config"] is None else load(self["config"])
             addresses = [member.kvaddr for member in settings.cluster]
-        part = Download(target, addresses).run()
-        part.require_whole()
+        try:
+            backup = take(target, self["force"], addresses)
+            print(f"{target}: {described(backup)}, {target.stat().st_size:,} bytes")
+        except OSError as error:
+            raise BackupFailed(
+                f"cannot write {target}, or beside it: {error.strerror or error}; see to the disk and its room"
+            ) from error
+        return 0
+
+
+def take(target: Path, force: bool, addresses: Sequence[Address]) -> Backup:
+    """Have a backup at `target`. Raises BackupFailed, StorageError, and OSError where this disk does not take it."""
+    if target.is_dir():
+        raise BackupFailed(f"{target} is a directory: give the name of a file")
+    if target.exists() and not force:
+        raise BackupFailed(f"{target} is there already, and stays: give another name, or --force")
+    if not target.absolute().parent.is_dir():
+        raise BackupFailed(f"{target.absolute().parent} is not a directory: make it first")
+    with part_of(target) as part:
+        if not part.is_whole:
+            download(part, addresses)
+        part.require_right()
         try:
             backup = checked(part.path)
         except CorruptLog:
-            part.path.unlink()  # every byte came: to fetch them again would not help
+            part.drop()  # every byte came: to fetch them again would not help
             raise
-        put_in_place(part.path, target)
-        print(f"{target}: {described(backup)}, {target.stat().st_size:,} bytes")
-        return 0
+        part.become(target)
+    return backup
 
 
 def checked(path: Path) -> Backup:

@@ -1,184 +1,140 @@
-"""Fetches a backup from a node into a file beside the one that it is to be, and goes on with one that was cut off.
+"""Fetches a backup from a node into a file, and goes on with one that was cut off while a node still has it.
 
-The unfinished file has the SHA-256 of the whole one in its name, and a node sends the rest of no other one. So what was
-cut off, also by the end of this process, goes on while the node keeps the backup, which is ten minutes.
+A node is told the SHA-256 of what has begun, and sends the rest of no other file. The node that has it is asked first:
+another one would begin anew.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from pathlib import Path
+from http.client import HTTPException, HTTPResponse
 from time import sleep
 
-from attrs import define, frozen
+from txraft.cli.asking import READ_OF_LINE, connect, line_of
+from txraft.cli.part import Part, Whole
+from txraft.cli.progress import progress, waiting
+from txraft.errors import BackupFailed
+from txraft.kv.data_snapshot import CHUNK_SIZE
+from txraft.settings import Address
 
-from txraft.cli.progress import progress
-from txraft.errors import BackupFailed, Unreachable
-from txraft.settings import Address, one_line
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds in which a node must take the connection; its kernel does, however busy the node is."""
 MAKE_TIMEOUT = 1800.0
-"""Seconds in which it must have made the file."""
+"""Seconds in which a node must have made the file."""
 READ_TIMEOUT = 60.0
 """Seconds in which it must send something of it."""
-PIECE = 1 << 18
-"""Bytes."""
 TRIES = 5
 """Of one node, since it last sent something."""
 PAUSE = 1.0
 """Seconds between two tries."""
-SHOWN = 300
-"""Characters of an answer that are shown."""
 
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
-_RANGE = re.compile(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+)")
-
-
-@frozen
-class Part:
-    """An unfinished file, or one that has only to be checked and renamed."""
-
-    path: Path
-    digest: str
-    """SHA-256 of all of it, in hex."""
-
-    @classmethod
-    def of(cls, target: Path, digest: str) -> "Part":
-        """The one that becomes `target`."""
-        return cls(target.with_name(f"{target.name}.{digest}.part"), digest)
-
-    def require_whole(self) -> None:
-        """Raises BackupFailed, with the file removed, where it is not what the node has."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file, progress("summing up", self.path.stat().st_size, "B") as report:
-            while piece := file.read(PIECE):
-                digest.update(piece)
-                report(file.tell())
-        if digest.hexdigest() != self.digest:
-            self.path.unlink()
-            raise BackupFailed("what came is not what the node has: its SHA-256 is another; take the backup again")
+_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]+|\*)/([0-9]{1,18})")
 
 
 class _Cut(Exception):
     """The node did not send all; it may be asked again."""
 
 
+class _NotReached(_Cut):
+    """The node is not there; where it was a moment ago, it may be again."""
+
+
 class _TurnedDown(Exception):
-    """The node will not, or is not there; another may be asked."""
+    """The node will not; another may be asked."""
 
 
-@define
-class Download:
-    """Of one backup, to `target`."""
+def download(part: Part, addresses: Sequence[Address]) -> None:
+    """Get what is missing, from the first node that has it. Blocks.
 
-    target: Path
-    addresses: Sequence[Address]
-
-    def run(self) -> Part:
-        """Get all of it. Blocks.
-
-        Raises BackupFailed where no node gives one, or this disk takes none, and Unreachable where no node is there.
-        What has come stays, for the next time."""
-        said: list[str] = []
-        is_there = False
-        for address in self.addresses:
-            try:
-                return self._from(address)
-            except _TurnedDown as error:
-                is_there |= not isinstance(error.__cause__, OSError)
-                said.append(f"{address} {error}")
-            except OSError as error:
-                raise BackupFailed(f"cannot write beside {self.target}: {error.strerror or error}") from error
-        raise (BackupFailed if is_there else Unreachable)("; ".join(said) or "there are no nodes to ask")
-
-    def _from(self, address: Address) -> Part:
-        tries = 0
-        while True:
-            had = self._size()
-            try:
-                return self._ask(address)
-            except _Cut as error:
-                tries = 1 if self._size() > had else tries + 1
-                if tries >= TRIES:
-                    raise _TurnedDown(f"{error}, {TRIES} times; run this again to go on") from None
-                sleep(PAUSE)
-
-    def _begun(self) -> Part | None:
-        for path in self.target.parent.glob("*.part"):
-            name, digest = path.name.removeprefix(f"{self.target.name}."), path.name[-69:-5]
-            if name == f"{digest}.part" and _ETAG.fullmatch(f'"{digest}"') and path.stat().st_size:
-                return Part(path, digest)
-        return None
-
-    def _size(self) -> int:
-        begun = self._begun()
-        return 0 if begun is None else begun.path.stat().st_size
-
-    def _ask(self, address: Address) -> Part:
-        begun = self._begun()
-        headers = {}
-        if begun is not None:
-            headers = {"Range": f"bytes={begun.path.stat().st_size}-", "If-Range": f'"{begun.digest}"'}
-        connection = HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT)
+    Raises BackupFailed where no node gives one, and OSError where this disk takes none. What has come stays."""
+    has_it = part.whole.node if part.whole else ""
+    said = []
+    for address in sorted(addresses, key=lambda each: str(each) != has_it):
         try:
-            try:
-                connection.connect()
-            except OSError as error:
-                if begun is not None:
-                    raise _Cut("cannot be reached any more") from error
-                raise _TurnedDown(f"cannot be reached: {one_line(str(error))}") from error
-            try:
-                sock = connection.sock  # which it lets go of when the answer will be the last
-                sock.settimeout(MAKE_TIMEOUT)
+            _download_from(address, part)
+            return
+        except _TurnedDown as error:
+            said.append(f"{address} {error}")
+    again = "; what has come is kept: run this again" if part.size else ""
+    raise BackupFailed(("; ".join(said) or "there are no nodes to ask") + again)
+
+
+def _download_from(address: Address, part: Part) -> None:
+    tries = 0
+    is_there = False
+    while True:
+        had = part.size
+        try:
+            _ask(address, part)
+            return
+        except _Cut as error:
+            is_there |= not isinstance(error, _NotReached)
+            if not is_there:
+                raise _TurnedDown(str(error)) from error
+            tries = 1 if part.size > had else tries + 1
+            if tries >= TRIES:
+                raise _TurnedDown(f"{error}, {TRIES} times") from None
+            sleep(PAUSE)
+
+
+def _ask(address: Address, part: Part) -> None:
+    headers = {}
+    if part.whole is not None and part.size:
+        headers = {"Range": f"bytes={part.size}-", "If-Range": f'"{part.whole.sha256}"'}
+    try:
+        connection = connect(address)
+    except OSError as error:
+        raise _NotReached(f"cannot be reached: {line_of(error)}") from error
+    try:
+        try:
+            sock = connection.sock  # which it lets go of when the answer will be the last
+            sock.settimeout(MAKE_TIMEOUT)
+            with waiting(f"{address} makes the backup"):
                 connection.request("GET", "/backup", headers=headers)
                 response = connection.getresponse()
-                sock.settimeout(READ_TIMEOUT)
-            except (OSError, HTTPException) as error:
-                raise _Cut(f"did not answer: {one_line(str(error)) or type(error).__name__}") from error
-            return self._take(response, begun)
-        finally:
-            connection.close()
+            sock.settimeout(READ_TIMEOUT)
+        except (OSError, HTTPException) as error:
+            raise _Cut(f"did not answer: {line_of(error) or type(error).__name__}") from error
+        _take(response, part, address)
+    finally:
+        connection.close()
 
-    def _take(self, response: HTTPResponse, begun: Part | None) -> Part:
-        etag = _ETAG.fullmatch(response.getheader("ETag", ""))
-        part = _RANGE.fullmatch(response.getheader("Content-Range", ""))
-        match response.status:
-            case 200 if etag and response.length is not None:
-                if begun is not None:
-                    begun.path.unlink()
-                fresh = Part.of(self.target, etag[1])
-                return self._write(response, fresh, 0, response.length)
-            case 206 if etag and part and begun and begun.digest == etag[1] and part[1]:
-                return self._write(response, begun, int(part[1]), int(part[2]))
-            case 416 if part and begun:
-                if begun.path.stat().st_size == int(part[2]):
-                    return begun
-                begun.path.unlink()
-                raise _Cut("has another file")
-        raise _TurnedDown(f"answered {response.status}: {_said_in(response) or 'nothing more'}")
 
-    def _write(self, response: HTTPResponse, part: Part, offset: int, total: int) -> Part:
-        if offset and offset != part.path.stat().st_size:
+def _take(response: HTTPResponse, part: Part, address: Address) -> None:
+    etag = _ETAG.fullmatch(response.getheader("ETag", ""))
+    rest = _RANGE.fullmatch(response.getheader("Content-Range", ""))
+    match response.status:
+        case 200 if etag and response.length is not None:
+            part.begin(Whole(etag[1], response.length, str(address)))
+            _write(response, part)
+        case 206 if etag and rest and part.whole and (etag[1], rest[1]) == (part.whole.sha256, str(part.size)):
+            _write(response, part)
+        case 206:
             raise _TurnedDown("sent another part than it was asked for")
-        with part.path.open("ab") as file, progress("receiving", total, "B") as report:
-            while offset < total:
-                try:
-                    piece = response.read1(PIECE)
-                except (OSError, HTTPException) as error:
-                    raise _Cut(f"stopped sending: {one_line(str(error)) or type(error).__name__}") from error
-                if not piece:
-                    raise _Cut(f"closed the connection after {offset:,} of {total:,} bytes")
-                file.write(piece)
-                offset += len(piece)
-                report(offset)
-        return part
+        case 416 if rest and part.whole:
+            if int(rest[2]) != part.size:
+                part.drop()
+                raise _Cut("has another file")
+        case status:
+            raise _TurnedDown(f"answered {status}: {_said_in(response) or 'nothing more'}")
+
+
+def _write(response: HTTPResponse, part: Part) -> None:
+    assert part.whole is not None
+    offset, total = part.size, part.whole.size
+    with part.path.open("ab") as file, progress("receiving", total, "B") as report:
+        while offset < total:
+            try:
+                piece = response.read1(CHUNK_SIZE)
+            except (OSError, HTTPException) as error:
+                raise _Cut(f"stopped sending: {line_of(error) or type(error).__name__}") from error
+            if not piece:
+                raise _Cut(f"closed the connection after {offset:,} of {total:,} bytes")
+            file.write(piece)
+            offset += len(piece)
+            report(offset)
 
 
 def _said_in(response: HTTPResponse) -> str:
     try:
-        text = response.read(4 * SHOWN).decode(errors="replace")
+        return line_of(response.read(READ_OF_LINE))
     except (OSError, HTTPException):
         return ""
-    return one_line(" ".join(text.split()))[:SHOWN]

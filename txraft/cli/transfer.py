@@ -2,8 +2,6 @@
 
 The rule is the nodes' own (`txraft.node.replica`): until the request is sent, nothing has happened, and another node
 may be asked. From then on no other is, whatever becomes of it (hazard C8); what is not answered is unknown.
-
-It uses http.client: urllib would ask for localhost through the proxy that `http_proxy` names, and follow redirects.
 """
 
 from collections.abc import Iterable
@@ -12,17 +10,14 @@ from urllib.parse import urlencode
 
 from twisted.python.usage import UsageError
 
+from txraft.cli.asking import READ_OF_LINE, connect, line_of
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import OutcomeUnknown, TransferFailed, Unreachable
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds in which a node must take the connection; its kernel does, however busy the node is."""
 MARGIN = 5.0
 """Seconds for an answer to arrive in, after the time that the node has for it."""
-SHOWN = 300
-"""Characters of an answer that are shown; a node's is one short line."""
 
 
 class Transfer(Subcommand):
@@ -58,10 +53,9 @@ def transfer(target: int, addresses: Iterable[Address], patience: float) -> None
     reason = "there are none"
     for address in addresses:
         try:
-            connection = HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT)
-            connection.connect()
+            connection = connect(address)
         except OSError as error:
-            reason = f"the last one asked, {address}: {_line(str(error))}"
+            reason = f"the last one asked, {address}: {line_of(error)}"
             continue
         try:
             _ask(connection, target, address, patience)
@@ -77,7 +71,7 @@ def _ask(connection: HTTPConnection, target: int, address: Address, patience: fl
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         connection.request("POST", "/transfer", urlencode({"to": target}), headers)
         answer = connection.getresponse()
-        said = _line(answer.read(4 * SHOWN).decode(errors="replace"))
+        said = line_of(answer.read(READ_OF_LINE))
     except (OSError, HTTPException, KeyboardInterrupt) as error:
         what = _what_happened(error, patience)
         raise OutcomeUnknown(f"{address} {what}; node {target} may lead or not, which /status tells") from error
@@ -93,11 +87,5 @@ def _what_happened(error: BaseException, patience: float) -> str:
         case KeyboardInterrupt():
             return "had not answered yet"
         case ConnectionError():
-            return f"did not answer: {_line(str(error))}"
-    return f"did not answer as a node does: {_line(str(error)) or type(error).__name__}"
-
-
-def _line(text: str) -> str:
-    """What somebody else wrote, in one line that does no harm to a terminal."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return line if len(line) <= SHOWN else line[:SHOWN] + "..."
+            return f"did not answer: {line_of(error)}"
+    return f"did not answer as a node does: {line_of(error) or type(error).__name__}"
