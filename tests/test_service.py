@@ -1,6 +1,5 @@
 """How a node is wired: what its settings reach, and a whole one that serves and stops."""
 
-import errno
 import resource
 import socket
 import sqlite3
@@ -11,7 +10,6 @@ from typing import Any
 from unittest.mock import Mock, patch
 
 import treq
-from attrs import evolve
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
@@ -33,7 +31,6 @@ from txraft.errors import (
     DataLost,
     DirectoryRefused,
     InvariantViolated,
-    ListenError,
     SettingsError,
     StartedBefore,
     StorageError,
@@ -44,6 +41,7 @@ from txraft.interfaces import Identity
 from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
+from txraft.ports import Ports, bind_ports
 from txraft.rpc import Network
 from txraft.service import _Disk
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
@@ -73,8 +71,8 @@ class WiringTests(SynchronousTestCase):
         )
         self.patch(service, "ThreadWorker", lambda *_: InlineWorker())
 
-    def ports(self) -> service.Ports:
-        ports = service.bind_ports(self.settings, 4)
+    def ports(self) -> Ports:
+        ports = bind_ports(self.settings, 4)
         for each in (ports.raft, ports.kv):
             self.addCleanup(each.close)
         return ports
@@ -184,76 +182,6 @@ class WiringTests(SynchronousTestCase):
         self.assertEqual(dialled, [(each.address.host, each.address.port, service.CONNECT_TIMEOUT) for each in others])
 
 
-class PortTests(SynchronousTestCase):
-    def bind(self, *members: Member, id: int = 0, kvaddr: Address | None = None) -> tuple[Any, Any]:
-        """Where both sockets listen."""
-        ports = service.bind_ports(Settings(members), id, kvaddr)
-        for each in (ports.raft, ports.kv):
-            self.addCleanup(each.close)
-            self.assertFalse(each.getblocking())
-            self.assertTrue(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-        return ports.raft.getsockname(), ports.kv.getsockname()
-
-    def test_where_it_is_reached(self) -> None:
-        """Unless bind, kvbind or --kvaddr say otherwise, the last of them above all."""
-        plain, bound = member(0), member(0)
-        self.assertEqual(self.bind(plain), (("127.0.0.1", plain.address.port), ("127.0.0.1", plain.kvaddr.port)))
-        bound = evolve(bound, bind=Address("0.0.0.0", reserve_port()), kvbind=Address("0.0.0.0", reserve_port()))
-        assert bound.bind is not None
-        assert bound.kvbind is not None
-        self.assertEqual(self.bind(bound), (("0.0.0.0", bound.bind.port), ("0.0.0.0", bound.kvbind.port)))
-        given = Address("127.0.0.1", reserve_port())
-        plain = member(0)
-        self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
-
-    def test_two_on_one(self) -> None:
-        """--kvaddr may not be where the other nodes reach this one."""
-        node = member(0)
-        line = str(self.assertRaises(SettingsError, service.bind_ports, Settings((node,)), 0, node.address))
-        self.assertEqual(line, f"kvaddr: node 0 cannot listen on {node.address} both for nodes and for clients")
-
-    def test_closed(self) -> None:
-        """Both, so that another process may listen there."""
-        node = member(0)
-        ports = service.bind_ports(Settings((node,)), 0)
-        ports.close()
-        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
-
-    def test_localhost_is_that_of_version_4(self) -> None:
-        """It is ::1 too; what dials it tries both."""
-        plain = evolve(member(0), address=Address("localhost", reserve_port()))
-        self.assertEqual(self.bind(plain)[0], ("127.0.0.1", plain.address.port))
-
-    def test_taken(self) -> None:
-        """The line names the address and the key; the other port is free again."""
-        for key, bind in (("address", "bind"), ("kvaddr", "kvbind")):
-            node = member(0)
-            address: Address = getattr(node, key)
-            with closing(socket.create_server((address.host, address.port))):
-                line = str(self.assertRaises(ListenError, service.bind_ports, Settings((node,)), 0))
-            advice = f"end what listens there, or give this node another {key}, or listen elsewhere ({bind})"
-            self.assertEqual(line, f"cannot listen on {address}: Address already in use; {advice}")
-            self.bind(node)
-
-    def test_nothing_stays_open(self) -> None:
-        """Of a port that cannot be listened on."""
-        with patch("txraft.service.socket.socket") as made:
-            made.return_value.bind.side_effect = OSError(errno.EADDRINUSE, "Address already in use")
-            self.assertRaises(ListenError, service.bind_ports, Settings((member(0),)), 0)
-        made.return_value.close.assert_called_once_with()
-
-    def test_not_of_this_machine(self) -> None:
-        """Nothing listens there that could be ended."""
-        for host, reason in (("203.0.113.1", "Cannot assign requested address"), ("a.invalid", "")):
-            node = evolve(member(0), kvaddr=Address(host, 1234))
-            line = str(self.assertRaises(ListenError, service.bind_ports, Settings((node,)), 0))
-            self.assertTrue(line.startswith(f"cannot listen on {host}:1234: {reason}"), line)
-            self.assertTrue(line.endswith("; give this node another kvaddr, or listen elsewhere (kvbind)"), line)
-
-    def test_not_of_this_cluster(self) -> None:
-        self.assertRaises(SettingsError, service.bind_ports, Settings((member(0),)), 1)
-
-
 class PeersTests(SynchronousTestCase):
     def test_stops_when_all_have_hung_up(self) -> None:
         """The disk, which is closed after the peers, is not closed before."""
@@ -333,7 +261,7 @@ class WholeNodeTests(TestCase):
 
         settings, directory = Settings((member(0),)), Path(self.mktemp())
         for _ in range(2):
-            ports = service.bind_ports(settings, 0)
+            ports = bind_ports(settings, 0)
             yield service.make_node_service(reactor, settings, 0, ports, directory, self.fail).stopService()
 
     @inlineCallbacks
@@ -344,7 +272,7 @@ class WholeNodeTests(TestCase):
         settings = Settings((member(0),), Timing(election_timeout=30, heartbeat_interval=10))
         directory = Path(self.mktemp())
         failures: list[Any] = []
-        ports = service.bind_ports(settings, 0)
+        ports = bind_ports(settings, 0)
         node = service.make_node_service(reactor, settings, 0, ports, directory, failures.append)
         node.startService()
         client = Agent(reactor)
@@ -379,7 +307,7 @@ class WholeNodeTests(TestCase):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
         settings = Settings((member(0), member(1)), Timing(request_timeout=60_000))  # the other is not there
-        ports = service.bind_ports(settings, 0)
+        ports = bind_ports(settings, 0)
         node = service.make_node_service(reactor, settings, 0, ports, self.mktemp(), self.fail)
         node.startService()
         where = settings.cluster[0].kvaddr
@@ -404,7 +332,7 @@ class WholeNodeTests(TestCase):
         settings = Settings((member(0), member(1)), Timing(request_timeout=60_000))
         nodes = []
         for id in (0, 1):
-            ports = service.bind_ports(settings, id)
+            ports = bind_ports(settings, id)
             nodes.append(service.make_node_service(reactor, settings, id, ports, Path(self.mktemp()), self.fail))
             nodes[-1].startService()
         for each in settings.cluster:

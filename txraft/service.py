@@ -5,7 +5,6 @@ process goes into the background. Nothing that may not cross a fork is open by t
 read are; the database connections and threads are made when the service starts.
 """
 
-import errno
 import json
 import random
 import resource
@@ -17,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
@@ -30,7 +29,6 @@ from txraft.errors import (
     REMEDY_FOR_LOST_DATA,
     DataLost,
     DirectoryRefused,
-    ListenError,
     StartedBefore,
     StorageError,
     TxraftError,
@@ -43,8 +41,9 @@ from txraft.kv.write_behind import WriteBehind
 from txraft.node.compaction import Keep
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
+from txraft.ports import Ports
 from txraft.rpc import LinkLimits, Network
-from txraft.settings import Address, Settings, SizeLimits
+from txraft.settings import Settings, SizeLimits
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
@@ -61,35 +60,6 @@ RESERVED_FILES = 256
 strangers at the Raft port, of whom hundreds may come in one turn of the reactor (hazard N4)."""
 
 _log = Logger()
-
-
-@frozen
-class Ports:
-    """A node's two sockets, listening. Connections wait in them until the node serves."""
-
-    raft: socket.socket
-    kv: socket.socket
-
-    def close(self) -> None:
-        """Where no node is made that would own them."""
-        self.raft.close()
-        self.kv.close()
-
-
-def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) -> Ports:
-    """Listen, for `make_node_service`. `kvaddr`, where given, is served in place of the configuration's.
-
-    Raises SettingsError or ListenError.
-    """
-    member = settings.member(node_id)
-    if kvaddr is not None:
-        member = evolve(member, kvbind=kvaddr)
-    raft = _bind(member.listens_on, "address", "bind")
-    try:
-        return Ports(raft, _bind(member.kv_listens_on, "kvaddr", "kvbind"))
-    except ListenError:
-        raft.close()
-        raise
 
 
 def make_node_service(
@@ -325,30 +295,6 @@ class _Peers(Service):
         """Hang up."""
         Service.stopService(self)
         return self._peers.stop()
-
-
-def _bind(address: Address, key: str, bind: str) -> socket.socket:
-    """Listen. Raises ListenError with one line."""
-    try:
-        family, kind, protocol, _, where = min(
-            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
-            key=lambda info: info[0] != socket.AF_INET,  # localhost is 127.0.0.1, and also ::1
-        )
-        port = socket.socket(family, kind, protocol)
-        try:
-            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            port.bind(where)
-            port.listen(128)
-            port.setblocking(False)
-        except OSError:
-            port.close()
-            raise
-    except OSError as error:
-        advice = f"give this node another {key}, or listen elsewhere ({bind})"
-        if error.errno == errno.EADDRINUSE:
-            advice = f"end what listens there, or {advice}"
-        raise ListenError(f"cannot listen on {address}: {error.strerror}", advice) from error
-    return port
 
 
 def _within_open_files(limits: SizeLimits) -> SizeLimits:

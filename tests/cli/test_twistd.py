@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txraft.cli import twistd
 from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser
 from txraft.errors import SettingsError, StorageError
-from txraft.service import Ports
+from txraft.ports import Ports
 from txraft.settings import BUILT_IN, Address
 from txraft.storage.directory import DirectoryLock
 

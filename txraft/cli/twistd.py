@@ -22,7 +22,8 @@ from txraft.cli.process import (
 )
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import SettingsError, TxraftError
-from txraft.service import bind_ports, make_node_service
+from txraft.ports import bind_ports
+from txraft.service import make_node_service
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock

@@ -16,7 +16,7 @@ from txraft.cli.cluster import LocalCluster
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import ListenError, SettingsError
 from txraft.file_names import LOG
-from txraft.service import bind_ports
+from txraft.ports import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock

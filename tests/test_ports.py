@@ -1,0 +1,90 @@
+"""Where a node listens, and what it says where it cannot."""
+
+import errno
+import socket
+from contextlib import closing
+from typing import Any
+from unittest.mock import patch
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.ports import reserve_port
+from txraft.errors import ListenError, SettingsError
+from txraft.ports import bind_ports
+from txraft.settings import Address, Member, Settings
+
+
+def member(id: int) -> Member:
+    """Of a cluster on this machine."""
+    return Member(id, Address("127.0.0.1", reserve_port()), Address("127.0.0.1", reserve_port()))
+
+
+class PortTests(SynchronousTestCase):
+    def bind(self, *members: Member, id: int = 0, kvaddr: Address | None = None) -> tuple[Any, Any]:
+        """Where both sockets listen."""
+        ports = bind_ports(Settings(members), id, kvaddr)
+        for each in (ports.raft, ports.kv):
+            self.addCleanup(each.close)
+            self.assertFalse(each.getblocking())
+            self.assertTrue(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return ports.raft.getsockname(), ports.kv.getsockname()
+
+    def test_where_it_is_reached(self) -> None:
+        """Unless bind, kvbind or --kvaddr say otherwise, the last of them above all."""
+        plain, bound = member(0), member(0)
+        self.assertEqual(self.bind(plain), (("127.0.0.1", plain.address.port), ("127.0.0.1", plain.kvaddr.port)))
+        bound = evolve(bound, bind=Address("0.0.0.0", reserve_port()), kvbind=Address("0.0.0.0", reserve_port()))
+        assert bound.bind is not None
+        assert bound.kvbind is not None
+        self.assertEqual(self.bind(bound), (("0.0.0.0", bound.bind.port), ("0.0.0.0", bound.kvbind.port)))
+        given = Address("127.0.0.1", reserve_port())
+        plain = member(0)
+        self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
+
+    def test_two_on_one(self) -> None:
+        """--kvaddr may not be where the other nodes reach this one."""
+        node = member(0)
+        line = str(self.assertRaises(SettingsError, bind_ports, Settings((node,)), 0, node.address))
+        self.assertEqual(line, f"kvaddr: node 0 cannot listen on {node.address} both for nodes and for clients")
+
+    def test_closed(self) -> None:
+        """Both, so that another process may listen there."""
+        node = member(0)
+        ports = bind_ports(Settings((node,)), 0)
+        ports.close()
+        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+
+    def test_localhost_is_that_of_version_4(self) -> None:
+        """It is ::1 too; what dials it tries both."""
+        plain = evolve(member(0), address=Address("localhost", reserve_port()))
+        self.assertEqual(self.bind(plain)[0], ("127.0.0.1", plain.address.port))
+
+    def test_taken(self) -> None:
+        """The line names the address and the key; the other port is free again."""
+        for key, bind in (("address", "bind"), ("kvaddr", "kvbind")):
+            node = member(0)
+            address: Address = getattr(node, key)
+            with closing(socket.create_server((address.host, address.port))):
+                line = str(self.assertRaises(ListenError, bind_ports, Settings((node,)), 0))
+            advice = f"end what listens there, or give this node another {key}, or listen elsewhere ({bind})"
+            self.assertEqual(line, f"cannot listen on {address}: Address already in use; {advice}")
+            self.bind(node)
+
+    def test_nothing_stays_open(self) -> None:
+        """Of a port that cannot be listened on."""
+        with patch("txraft.ports.socket.socket") as made:
+            made.return_value.bind.side_effect = OSError(errno.EADDRINUSE, "Address already in use")
+            self.assertRaises(ListenError, bind_ports, Settings((member(0),)), 0)
+        made.return_value.close.assert_called_once_with()
+
+    def test_not_of_this_machine(self) -> None:
+        """Nothing listens there that could be ended."""
+        for host, reason in (("203.0.113.1", "Cannot assign requested address"), ("a.invalid", "")):
+            node = evolve(member(0), kvaddr=Address(host, 1234))
+            line = str(self.assertRaises(ListenError, bind_ports, Settings((node,)), 0))
+            self.assertTrue(line.startswith(f"cannot listen on {host}:1234: {reason}"), line)
+            self.assertTrue(line.endswith("; give this node another kvaddr, or listen elsewhere (kvbind)"), line)
+
+    def test_not_of_this_cluster(self) -> None:
+        self.assertRaises(SettingsError, bind_ports, Settings((member(0),)), 1)
