@@ -63,6 +63,7 @@ class BackupRouteTests(SynchronousTestCase):
                 "x-content-type-options": "nosniff",
             },
         )
+        self.assertEqual((self.transport.producerState, self.wire.protocol.paused), ("producing", False))
         self.assertEqual(self.wire.get("/get?key=x").code, 404)
 
     def test_stale(self) -> None:

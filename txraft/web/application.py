@@ -73,7 +73,7 @@ def _serve(
 
 def _read_parameters_of_site(question: Question, route: Route, limits: SizeLimits) -> Parameters:
     """Of what changes nothing, and yet is not for pages of other sites to ask: it keeps a disk busy."""
-    check_site(question)
+    check_site(question, "ask for a backup")
     return read_parameters(question, route, limits)
 
 

@@ -254,7 +254,7 @@ class ApiChannel(HeadChannel):
         if self.refused:  # there is nobody to answer
             return
         now, question = self.site.now(), self.requests[0]
-        closing, with_body = self._is_last or not self.persistent, question.method != b"HEAD"
+        closing, with_body = self.is_closing, question.method != b"HEAD"
         self.write(on_the_wire(answer, self.site.date(now), closing=closing, with_body=with_body))
         self._answered(question, now, closing)
 
@@ -264,8 +264,10 @@ class ApiChannel(HeadChannel):
         return self._is_last or not self.persistent
 
     def streamed(self) -> None:
-        """All of a long answer has been written."""
+        """All of a long answer has been written, and taken."""
         self._stream = None
+        self.paused = False  # as `pauseProducing` left it: while the answer was taken, nothing was read
+        self._networkProducer.resumeProducing()
         self._answered(self.requests[0], self.site.now(), self.is_closing)
 
     def _answered(self, question: Question, now: float, closing: bool) -> None:

@@ -227,14 +227,16 @@ def on_the_wire(answer: Answer, date: bytes, *, closing: bool, with_body: bool) 
 
 def head_on_the_wire(answer: StreamedAnswer, date: bytes, *, closing: bool) -> bytes:
     """The bytes before its body."""
-    head = _head(answer.status, answer.content_type, answer.headers)
+    head = _make_head(answer.status, answer.content_type, answer.headers)
     return _WITHOUT % (head, answer.size, date, b"Connection: close\r\n" if closing else b"", b"")
 
 
-@lru_cache(maxsize=64)
-def _head(status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """What an answer shares with others, made once: all routes together have a few dozen."""
+def _make_head(status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     head = b"HTTP/1.1 %d %b\r\n" % (status, http.RESPONSES.get(status, b"Refused"))
     for name, value in ((b"Content-Type", content_type), *ON_EVERY_ANSWER, *headers):
         head += b"%b: %b\r\n" % (name, value)
     return head
+
+
+_head = lru_cache(maxsize=64)(_make_head)
+"""What an answer shares with others, made once: all routes together have a few dozen."""

@@ -61,11 +61,11 @@ def read_parameters(question: Question, route: Route, limits: SizeLimits) -> dic
     return given
 
 
-def check_site(question: Question) -> None:
-    """Raise CrossSite where a page of another origin asks (hazard N7)."""
+def check_site(question: Question, what: str = "change anything") -> None:
+    """Raise CrossSite where a page of another origin asks (hazard N7): it may not do `what`."""
     page = question.head.other_site
     if page is not None:
-        raise CrossSite(f"{page} may not change anything here")
+        raise CrossSite(f"{page} may not {what} here")
 
 
 def check_size(name: str, value: bytes, limits: SizeLimits, is_key: bool) -> None:

@@ -57,6 +57,8 @@ class Stream:
         self._answer.body.close()
 
     def _has_read(self, piece: bytes) -> None:
+        if self._channel.refused:  # also where the site has stopped, and does no long jobs any more
+            return
         if not piece:
             raise EOFError(f"{self._left} bytes are missing")
         self._channel.site.long_jobs.run(len(piece) // COST_OF_PIECES, self._send, piece)
