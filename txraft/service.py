@@ -9,8 +9,8 @@ import json
 import random
 import resource
 import socket
-from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -108,8 +108,9 @@ def _wire(
     snapshot_worker = ThreadWorker(reactor, f"txraft-{node_id}-snapshots")
     transfer_worker = ThreadWorker(reactor, f"txraft-{node_id}-transfer")
     snapshots = SnapshotFiles(directory, transfer_worker)
+    data_path = directory / "kv.sqlite"
     data_on_disk = WriteBehind(
-        directory / "kv.sqlite", storage.identity.cluster_id, data_worker, snapshot_worker, reactor, on_failure
+        data_path, storage.identity.cluster_id, data_worker, snapshot_worker, reactor, on_failure
     )
     store = KeyValueStore(data_on_disk)
     store.load()
@@ -166,7 +167,8 @@ def _wire(
         max_held=limits.uncommitted_entries,
     )
 
-    backups = Backups(data_on_disk.snapshot, lambda: _origin(replica), backup_worker, reactor)
+    # A snapshot for a backup and one for a peer may be asked for at a time: these data make them one after the other.
+    backups = Backups(data_path, data_on_disk.snapshot, lambda: _origin(replica), backup_worker, reactor)
 
     service: MultiService = _WholeNode(node)
     service.addService(
@@ -240,7 +242,7 @@ class _Disk(Service):
         snapshots: SnapshotFiles,
         backups: Backups,
         data_worker: IWorker,
-        workers: Iterable[IWorker],
+        workers: Sequence[IWorker],
         on_failure: Callable[[TxraftError], None],
     ) -> None:
         self._data = data
@@ -257,26 +259,23 @@ class _Disk(Service):
         self._storage.start(self._data_worker, self._on_failure)
         self._data.start()
 
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[None], Any, None]:
-        """Write what is left, close the files, and end the threads."""
+    def stopService(self) -> Deferred[None]:
+        """Write what is left, close the files, and end the threads, whichever of that fails."""
         Service.stopService(self)
-        try:
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        async with AsyncExitStack() as threads:  # what is pushed last comes first
+            for worker in reversed(self._workers):
+                threads.push_async_callback(worker.stop)
             try:
-                try:
-                    try:
-                        yield self._backups.stop()
-                    finally:
-                        yield self._snapshots.close()
-                finally:
-                    yield self._data.stop()
-            finally:
-                yield self._storage.close()
-        except StorageError as error:
-            self._on_failure(error)
-        finally:
-            for worker in self._workers:
-                yield worker.stop()
+                async with AsyncExitStack() as files:
+                    files.push_async_callback(self._storage.close)
+                    files.push_async_callback(self._data.stop)
+                    files.push_async_callback(self._snapshots.close)
+                    files.push_async_callback(self._backups.stop)
+            except StorageError as error:
+                self._on_failure(error)
 
 
 class _Peers(Service):

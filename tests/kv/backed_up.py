@@ -29,12 +29,16 @@ def data_file(path: Path, size: int = 10, cluster_id: str = "ours") -> None:
 
 
 class Snapshots:
-    """Makes them in `directory`."""
+    """Makes them in `directory`, where the data's file is too."""
 
     def __init__(self, directory: Path, size: int = 10) -> None:
         self.directory = directory
+        self.path = directory / "kv.sqlite"
+        self.path.touch()
+        Path(f"{self.path}-wal").touch()
         self.size = size
         self.failure: Exception | None = None
+        self.worker: IWorker = InlineWorker()
         self._numbers = count(1)
 
     def make(self) -> "Deferred[DataSnapshot]":
@@ -43,13 +47,13 @@ class Snapshots:
             raise self.failure
         path = self.directory / f"snapshot-{next(self._numbers)}"
         data_file(path, self.size)
-        return succeed(DataSnapshot(path, INDEX, InlineWorker()))
+        return succeed(DataSnapshot(path, INDEX, self.worker))
 
     def names(self) -> set[str]:
         """Of those that are there."""
-        return {path.name for path in self.directory.iterdir()}
+        return {path.name for path in self.directory.glob("snapshot-*")}
 
 
 def backups_of(snapshots: Snapshots, clock: IReactorTime, worker: IWorker | None = None) -> Backups:
     """Of node 1, in term 7."""
-    return Backups(snapshots.make, lambda: ORIGIN, worker or InlineWorker(), clock)
+    return Backups(snapshots.path, snapshots.make, lambda: ORIGIN, worker or InlineWorker(), clock)

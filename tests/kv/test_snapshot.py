@@ -74,6 +74,17 @@ class SnapshotTests(SynchronousTestCase):
         self.successResultOf(closed)
         self.assertEqual(self.names(), {"kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"})
 
+    def test_two_at_a_time(self) -> None:
+        """One for a backup and one for a peer: each has all that came in before it was asked for."""
+        self.disk.applied(1, 2, {b"k": b"old"})
+        first = self.disk.snapshot()
+        self.disk.applied(2, 3, {b"k": b"new"})
+        second = self.disk.snapshot()
+        self.work()
+        snapshots = [self.successResultOf(first), self.successResultOf(second)]
+        self.assertEqual(len({snapshot.path for snapshot in snapshots}), 2)
+        self.assertEqual(self.values_of(list(snapshots[1].chunks())), (2, {b"k": b"new"}))
+
     def test_is_not_synced(self) -> None:
         """SQLite would sync all of it at once, and a save of the log would wait (hazard S11)."""
         seen: list[tuple[str, int]] = []

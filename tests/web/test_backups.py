@@ -1,7 +1,9 @@
 """/backup: what is sent, to clients that take it, take it slowly, or go away."""
 
+import os
 from pathlib import Path
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import Clock
@@ -10,7 +12,12 @@ from tests.storage.worker import HandWorker
 from tests.web.test_slow_clients import TIMING, SlowTransport
 from tests.web.wire import Response, Wire
 from txraft.errors import NotApplied, SnapshotFailed
+from txraft.kv import kept_backup
+from txraft.kv.backups import MOST
 from txraft.kv.data_snapshot import CHUNK_SIZE
+from txraft.kv.kept_backup import KeptBackup
+from txraft.web import outcomes
+from txraft.web.turns import AT_ONCE
 
 
 class BackupRouteTests(SynchronousTestCase):
@@ -25,7 +32,7 @@ class BackupRouteTests(SynchronousTestCase):
 
     def content(self) -> bytes:
         """Of the file that was made last."""
-        return max(self.snapshots.directory.iterdir()).read_bytes()
+        return max(self.snapshots.directory.glob("snapshot-*")).read_bytes()
 
     def taken(self) -> Response:
         """The answer, after the client has taken all of it."""
@@ -44,8 +51,20 @@ class BackupRouteTests(SynchronousTestCase):
         self.wire.request("GET", target, b"", **headers)
         return self.taken()
 
+    def begin(self) -> KeptBackup:
+        """Ask for one, and see it made. The client has been sent the head, and the first piece is to be read."""
+        self.wire.request("GET", "/backup")
+        while not self.backups._kept:
+            self.worker.work_once()
+        (made,) = self.backups._kept
+        return made
+
+    def reads(self) -> int:
+        """How many pieces the worker has still to read."""
+        return sum(function is kept_backup._read for _, function, _ in self.worker.waiting)
+
     def test_whole(self) -> None:
-        """The file, with its name, its length and its digest; behind it the connection is as it was."""
+        """The file, with its name, its length and its digest; behind it the connection is as it was, and is read."""
         answer = self.ask()
         self.assertEqual((answer.code, answer.body), (200, self.content()))
         self.assertEqual(self.wire.replica.barriers, 1)
@@ -72,10 +91,11 @@ class BackupRouteTests(SynchronousTestCase):
         self.assertEqual(self.wire.replica.barriers, 0)
 
     def test_pipelined(self) -> None:
-        """What is asked behind it is answered behind it."""
+        """What is asked behind it is answered behind it, and then more is read."""
         self.wire.send(b"GET /backup HTTP/1.1\r\nHost: x\r\n\r\nGET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n")
         self.assertEqual(self.taken().body, self.content())
         self.assertEqual(self.wire.response().code, 404)
+        self.assertEqual(self.transport.producerState, "producing")
 
     def test_last(self) -> None:
         """A client that asks to close has all of it first."""
@@ -94,6 +114,13 @@ class BackupRouteTests(SynchronousTestCase):
         self.assertEqual(self.snapshots.names(), {"snapshot-1"})
         answer = self.ask(Range=f"bytes={size}-", If_Range=etag)
         self.assertEqual((answer.code, answer.headers["content-range"]), (416, f"bytes */{size}"))
+
+    def test_heads(self) -> None:
+        """Its head is like no other, and is not kept among those that are."""
+        before = outcomes._head.cache_info()
+        etag = self.ask().headers["etag"]
+        self.ask(Range="bytes=1000-", If_Range=etag)
+        self.assertEqual(outcomes._head.cache_info(), before)
 
     def test_never_mixed(self) -> None:
         """Where it does not say of which file, or of another, or of several parts, it is sent a whole one."""
@@ -119,7 +146,7 @@ class BackupRouteTests(SynchronousTestCase):
         for _ in range(4):
             self.worker.work()
             self.wire.clock.pump([0, 0, 0])
-            self.assertEqual(self.worker.waiting, [])
+            self.assertEqual(self.reads(), 0)
             self.assertLessEqual(len(self.transport.value()), CHUNK_SIZE + 1000)
             self.wire.clock.pump([1] * 29)
             self.assertFalse(self.transport.disconnected)
@@ -128,55 +155,97 @@ class BackupRouteTests(SynchronousTestCase):
 
     def test_not_taken(self) -> None:
         """Who takes nothing is dropped, and the file is read no more (hazard N6)."""
-        self.wire.request("GET", "/backup")
+        made = self.begin()
         self.worker.work()
-        (made,) = self.backups._kept
         self.assertEqual(made.readers, 1)
         self.wire.clock.pump([1] * 31)
         self.assertTrue(self.transport.disconnected)
         self.wire.disconnect()
-        self.assertEqual((made.readers, self.worker.waiting), (0, []))
+        self.assertEqual((made.readers, self.reads()), (0, 0))
+
+    def test_read_slowly(self) -> None:
+        """Who waits for this node's disk is not dropped for that, however long it takes."""
+        self.begin()
+        self.worker.work()
+        self.transport.take()
+        self.assertEqual(self.reads(), 1)
+        self.wire.clock.pump([1] * 100)
+        self.assertFalse(self.transport.disconnected)
+
+    def test_held(self) -> None:
+        """A piece that was not taken counts among what this node keeps for its clients (hazard N2)."""
+        self.begin()
+        self.assertEqual(self.wire.site._answers.total, 0)
+        self.worker.work()
+        self.assertEqual(self.wire.site._answers.total, CHUNK_SIZE)
+        self.transport.take()
+        self.assertEqual(self.wire.site._answers.total, 0)
+
+    def test_waits_for_its_turn(self) -> None:
+        """To send a piece takes long, and so it comes when other long jobs have left the reactor room (hazard N1)."""
+        self.begin()
+        self.transport.take()
+        self.wire.site.long_jobs.run(AT_ONCE, lambda: None)
+        self.worker.work()
+        self.assertEqual(self.transport.value(), b"")
+        self.wire.clock.pump([0, 0, 0])
+        self.assertEqual(len(self.transport.value()), CHUNK_SIZE)
 
     def test_gone(self) -> None:
         """A client that goes while it is made, or while a piece is read, leaves one that nobody reads."""
-        for steps in (0, 1):
+        for steps in range(5):
             wire = Wire(transport=SlowTransport(), clock=self.wire.clock, backups=self.backups)
             wire.request("GET", "/backup")
             for _ in range(steps):
                 self.worker.work_once()
             wire.disconnect()
             self.worker.work()
-            self.assertEqual([each.readers for each in self.backups._kept], [0] * (steps + 1))
+            self.assertEqual([each.readers for each in self.backups._kept], [0] * min(steps + 1, MOST))
 
     def test_cut_off(self) -> None:
         """One that cannot be read any further ends the connection: the client has less than it was promised."""
-        self.wire.request("GET", "/backup")
-        self.worker.work_once()
-        (made,) = self.backups._kept
-        self.backups.drop(made)
+        self.backups.drop(self.begin())
         self.worker.work()
         self.transport.take()
         self.worker.work()
         self.assertTrue(self.transport.disconnected)
 
-    def test_node_stops(self) -> None:
-        """It does not wait for a client that takes a backup."""
-        self.wire.request("GET", "/backup")
+    def test_shortened(self) -> None:
+        """So does a file that is shorter than it was, and nobody goes on to read at its end."""
+        self.begin()
+        os.truncate(self.snapshots.directory / "snapshot-1", CHUNK_SIZE)
         self.worker.work()
+        self.transport.take()
+        self.assertEqual(self.reads(), 1)
+        with capturedLogs() as events:
+            self.worker.work()
+        self.assertTrue(self.transport.disconnected)
+        self.assertIn("bytes are missing", str(formatEvent(events[-1])))
+
+    def test_node_stops(self) -> None:
+        """It does not wait for a client that takes a backup. A piece that comes afterwards leaves nothing behind."""
+        self.begin()
+        self.assertEqual(self.reads(), 1)
         stopped = self.wire.site.stop()
         self.assertTrue(self.transport.disconnected)
         self.wire.disconnect()
         self.successResultOf(stopped)
+        self.backups.stop()
+        self.worker.work()
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
 
     def test_refused(self) -> None:
         """A full disk, no leader, a page of another site, another method: one line each."""
-        self.snapshots.failure = SnapshotFailed("no room on the disk")
+        self.snapshots.failure = SnapshotFailed("no room at /var/lib")
         answer = self.ask()
-        self.assertEqual((answer.code, answer.body), (503, b"no room on the disk"))
+        self.assertEqual((answer.code, b"/var" in answer.body), (503, False))
         self.assertEqual(answer.headers["x-txraft-outcome"], "not-applied")
         self.wire.replica.failure = NotApplied("nobody leads")
         self.assertEqual(self.ask().code, 503)
-        self.assertEqual(self.ask(Origin="http://elsewhere").code, 403)
+        answer = self.ask(Origin="http://elsewhere")
+        self.assertEqual(
+            (answer.code, answer.body), (403, b"a page of 'http://elsewhere' may not ask for a backup here")
+        )
         self.assertEqual(self.wire.ask("POST", "/backup").code, 405)
         self.assertEqual(self.ask("/backup?consistency=some").code, 400)
         self.assertEqual(Wire().get("/backup").code, 400)

@@ -1,130 +1,76 @@
 """The backups that a node has made and still keeps, so that a client who was cut off goes on where it was.
 
 Each is one file, the snapshot itself, under a name that the next start removes. It is told from every other by its
-SHA-256. A worker of its own describes, sums up and reads them, so that neither the log nor the data wait (hazard S11).
+SHA-256. A worker of its own describes, sums up, reads and removes them, in steps that are short, so that neither the
+log nor the data wait, nor one client for what is done for another (hazard S11).
+
+They never take the last of the disk, which the log and the data need. One is made only where another copy of the data
+still fits beside it: a follower's snapshot comes first. While any is kept, the free space is looked at every few
+seconds, and where it is less than KEEP_FREE they go one after the other: those that nobody reads first, then those that
+somebody does, who is cut off.
 """
 
 import hashlib
-import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from io import FileIO
+from math import inf
+from pathlib import Path
 
-from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from txraft.errors import NotApplied, Overloaded, SnapshotFailed, WorkerStopped
 from txraft.interfaces import IWorker
 from txraft.kv.backup import Origin, describe
 from txraft.kv.data_snapshot import CHUNK_SIZE, DataSnapshot
+from txraft.kv.kept_backup import KeptBackup
 
 MOST = 2
 """So many are kept, or being made, at once: each may take as much of the disk as the data."""
-IDLE_SECONDS = 10 * 60.0
-"""One that nobody reads is kept so long."""
-LONGEST_SECONDS = 6 * 3600.0
-"""And none longer than this, even while it is read."""
+KEEP_FREE = 256 << 20
+"""Bytes of the disk. Eight times what a snapshot leaves (`snapshot_writing.RESERVE`): between two looks a disk that
+takes 100 MB a second takes 200 MB."""
+LOOK_SECONDS = 2.0
+STEP = 8 << 20
+"""Bytes that are summed up without a pause: a few hundredths of a second."""
+SILENCE = 60.0
+"""Seconds in which there is one line in the log about backups that cannot be made: anybody can ask for them."""
 
-
-class KeptBackup:
-    """One of them."""
-
-    def __init__(self, owner: "Backups", snapshot: DataSnapshot, file: FileIO, digest: str, size: int) -> None:
-        self.index = snapshot.index
-        """Of the last entry that is in it."""
-        self.digest = digest
-        """SHA-256 of the file, in hex."""
-        self.size = size
-        """Bytes."""
-        self.readers = 0
-        self._owner = owner
-        self._snapshot = snapshot
-        self._file = file
-        self._is_dropped = False
-        self._idle: IDelayedCall | None = None
-        self._longest = owner.clock.callLater(LONGEST_SECONDS, owner.drop, self)
-        self._begin_idling()
-
-    def read_from(self, offset: int) -> "Reading":
-        """Begin to read it. It is kept until the reading is closed, unless that takes too long."""
-        self.readers += 1
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        return Reading(self, offset)
-
-    def read(self, offset: int, size: int) -> "Deferred[bytes]":
-        """Fails with SnapshotFailed."""
-        if self._is_dropped:
-            return fail(SnapshotFailed("the backup was kept as long as one is, and is gone; ask for another"))
-        return self._owner.worker.run(_read, self._file, offset, size)
-
-    def closed(self) -> None:
-        """A reading has ended."""
-        self.readers -= 1
-        if not self.readers and not self._is_dropped:
-            self._begin_idling()
-
-    def drop(self) -> "Deferred[None]":
-        """Give back its room on the disk. Fires also where that fails: the next start does it."""
-        self._is_dropped = True
-        for timer in (self._idle, self._longest):
-            if timer is not None and timer.active():
-                timer.cancel()
-        closed = self._owner.worker.run(self._file.close).addErrback(lambda failure: failure.trap(WorkerStopped))
-        return closed.addCallback(lambda _: self._snapshot.close())
-
-    def _begin_idling(self) -> None:
-        self._idle = self._owner.clock.callLater(IDLE_SECONDS, self._owner.drop, self)
-
-
-class Reading:
-    """Of one client: a backup from some byte on, piece by piece."""
-
-    def __init__(self, backup: KeptBackup, offset: int) -> None:
-        self._backup: KeptBackup | None = backup
-        self._offset = offset
-
-    def read(self) -> "Deferred[bytes]":
-        """The next piece; nothing at the end. One call at a time. Fails with SnapshotFailed."""
-        assert self._backup is not None
-        return self._backup.read(self._offset, CHUNK_SIZE).addCallback(self._has_read)
-
-    def _has_read(self, piece: bytes) -> bytes:
-        self._offset += len(piece)
-        return piece
-
-    def close(self) -> None:
-        """Read no more. May be called twice."""
-        backup, self._backup = self._backup, None
-        if backup is not None:
-            backup.closed()
+_log = Logger()
 
 
 class Backups:
-    """Makes and keeps them. `snapshot` makes one of the data, and `origin` says what it is of."""
+    """Makes and keeps them. `snapshot` makes one of the data, whose file is `path`, and `origin` says what it is of."""
 
     def __init__(
         self,
+        path: Path,
         snapshot: "Callable[[], Deferred[DataSnapshot]]",
         origin: Callable[[], Origin],
         worker: IWorker,
         clock: IReactorTime,
     ) -> None:
-        self.worker = worker
-        self.clock = clock
+        self._path = path
         self._snapshot = snapshot
         self._origin = origin
+        self._worker = worker
+        self._clock = clock
         self._kept: list[KeptBackup] = []
-        """The one that was made first comes first."""
         self._being_made = 0
+        self._watch: Deferred[None] | None = None
+        self._said = -inf
+        """When a line was logged last about one that cannot be made."""
         self._stopping = False
 
     def make(self) -> "Deferred[KeptBackup]":
         """Everything that was applied before this call, and perhaps more.
 
         Fails with Overloaded where as many as may be are read or made, and with SnapshotFailed, where the disk is too
-        full above all; with NotApplied where the node stops."""
+        full above all, whose reason is in the log; with NotApplied where the node stops."""
         return Deferred.fromCoroutine(self._make())
 
     def kept(self, digest: str) -> KeptBackup | None:
@@ -137,65 +83,125 @@ class Backups:
         return backup.drop()
 
     def stop(self) -> "Deferred[None]":
-        """Keep none any longer. Fires when their files are gone."""
+        """Keep none any longer. Fires when their files are gone, and waits for none that is being made."""
         self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
         return gatherResults([self.drop(each) for each in list(self._kept)]).addCallback(lambda _: None)
 
+    # How one is made
+
     async def _make(self) -> KeptBackup:
-        room = self._make_room()
         self._being_made += 1
         try:
-            if room is not None:
-                await room
+            await self._make_room()
+            await self._worker.run(_require_room, self._path)
             snapshot = await self._snapshot()
             try:
-                file, digest, size = await self.worker.run(self._finish, snapshot, self._origin())
+                backup = await self._keep(snapshot)
             except BaseException:
                 await snapshot.close()
                 raise
-        except WorkerStopped as error:
-            raise NotApplied("this node stops; ask another node") from error
+        except (SnapshotFailed, WorkerStopped, sqlite3.Error, OSError) as error:
+            if self._stopping:
+                raise NotApplied("this node stops; ask another node") from error
+            self._say(error)
+            raise SnapshotFailed("this node cannot make a backup, and its log says why; ask another node") from error
         finally:
             self._being_made -= 1
-        backup = KeptBackup(self, snapshot, file, digest, size)
         self._kept.append(backup)
-        if self._stopping:
-            await self.drop(backup)
-            raise NotApplied("this node stops; ask another node")
+        if self._watch is None:
+            self._watch = Deferred.fromCoroutine(self._look_after())
         return backup
 
-    def _make_room(self) -> "Deferred[None] | None":
-        """Raises Overloaded."""
-        if len(self._kept) + self._being_made < MOST:
-            return None
-        unread = next((each for each in self._kept if not each.readers), None)
-        if unread is None:
-            raise Overloaded(
-                f"{MOST} backups are being taken of this node, which is as many as may be; try again later"
-            )
-        return self.drop(unread)
+    async def _make_room(self) -> None:
+        """Drop one, if there are as many as may be: the one whose time would be over first. Raises Overloaded."""
+        if len(self._kept) + self._being_made > MOST:
+            unread = [each for each in self._kept if not each.readers]
+            if not unread:
+                raise Overloaded(
+                    f"{MOST} backups are being taken of this node, which is as many as may be; try again later"
+                )
+            await self.drop(min(unread, key=lambda each: each.goes_at))
 
-    def _finish(self, snapshot: DataSnapshot, origin: Origin) -> tuple[FileIO, str, int]:
-        """Make a backup of the snapshot: its file, open, its SHA-256 and its size. On the worker."""
+    async def _keep(self, snapshot: DataSnapshot) -> KeptBackup:
+        """Make a backup of the snapshot."""
+        file: FileIO = await self._worker.run(_described, snapshot.path, self._origin())
+        digest = hashlib.sha256()
+        more = True
         try:
-            describe(snapshot.path, origin)
-            file = FileIO(snapshot.path)
-            try:
-                digest = hashlib.sha256()
-                while chunk := file.read(CHUNK_SIZE):
-                    digest.update(chunk)
-                    if self._stopping:
-                        raise WorkerStopped("the node stops")
-                return file, digest.hexdigest(), file.tell()
-            except BaseException:
-                file.close()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            raise SnapshotFailed(f"cannot make a backup at {snapshot.path}: {error}") from error
+            while more:
+                more = await self._worker.run(_sum_up, file, digest)
+                if self._stopping:
+                    raise WorkerStopped("the node stops")
+        except BaseException:
+            file.close()
+            raise
+        return KeptBackup(snapshot, file, digest.hexdigest(), file.tell(), self._worker, self._clock, self.drop)
+
+    def _say(self, error: Exception) -> None:
+        if self._clock.seconds() >= self._said + SILENCE:
+            self._said = self._clock.seconds()
+            _log.warn("cannot make a backup: {reason}", reason=str(error))
+
+    # How room is kept on the disk
+
+    async def _look_after(self) -> None:
+        """While any is kept, drop those for which there is no room any more."""
+        try:
+            while self._kept:
+                await deferLater(self._clock, LOOK_SECONDS)
+                while self._kept and (free := await self._worker.run(_free, self._path)) < KEEP_FREE:
+                    await self._drop_first(free)
+        except CancelledError:
+            pass
+        finally:
+            self._watch = None
+
+    async def _drop_first(self, free: int) -> None:
+        if self._kept:
+            backup = min(self._kept, key=lambda each: (each.readers, each.goes_at))
+            _log.warn(
+                "a backup of {size} bytes is not kept, because the disk of {path} has {free} bytes left; make room. A"
+                " client that has not read all of it has to take another",
+                size=backup.size,
+                path=self._path,
+                free=free,
+            )
+            await self.drop(backup)
 
 
-def _read(file: FileIO, offset: int, size: int) -> bytes:
+def _described(path: Path, origin: Origin) -> FileIO:
+    """Make a backup of the snapshot at `path`, and open it. Blocks. Raises sqlite3.Error or OSError."""
+    describe(path, origin)
+    return FileIO(path)
+
+
+def _sum_up(file: FileIO, digest: "hashlib._Hash") -> bool:
+    """Read the next STEP bytes. Gives whether there were any. Blocks. Raises OSError."""
+    end = file.tell() + STEP
+    while file.tell() < end:
+        chunk = file.read(CHUNK_SIZE)
+        if not chunk:
+            return False
+        digest.update(chunk)
+    return True
+
+
+def _require_room(path: Path) -> None:
+    """Raise OSError where two copies of the data leave less than KEEP_FREE bytes of their disk. Blocks."""
+    size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")))
+    free = shutil.disk_usage(path.parent).free
+    if free < 2 * size + KEEP_FREE:
+        raise OSError(
+            f"it may take {size:,} bytes, and a snapshot for another node as many; {KEEP_FREE:,} more have to stay free"
+            f" on the disk of {path.parent}, which has {free:,}; make room"
+        )
+
+
+def _free(path: Path) -> int:
+    """Bytes that the disk of the file at `path` has left; 0 where nobody can tell. Blocks."""
     try:
-        return os.pread(file.fileno(), size, offset)
-    except OSError as error:
-        raise SnapshotFailed(f"cannot read a backup: {error.strerror}") from error
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return 0

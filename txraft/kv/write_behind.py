@@ -119,7 +119,8 @@ class WriteBehind:
         return self._alone.run(self._persist)
 
     def snapshot(self) -> "Deferred[DataSnapshot]":
-        """What came in before this call, and perhaps more, in a file of its own.
+        """What came in before this call, and perhaps more, in a file of its own. May be called while another is under
+        way, which IStateMachine does not ask for: a backup, and one for a peer. They are made one after the other.
 
         Fails with SnapshotFailed, upon which all goes on, also where `restore` or `stop` is called meanwhile; with
         WriteFailed; or with WorkerStopped after `stop`."""

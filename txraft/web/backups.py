@@ -1,7 +1,7 @@
 """`/backup`: what of a backup a client is sent. A client who was cut off says which file it has the beginning of, and
 is sent the rest of that one, or the whole of another: two files never mix (RFC 9110 §13.1.5, §14)."""
 
-from txraft.kv.backups import KeptBackup
+from txraft.kv.kept_backup import KeptBackup
 from txraft.web.outcomes import Answer, StreamedAnswer
 
 SQLITE = b"application/vnd.sqlite3"
