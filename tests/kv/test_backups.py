@@ -241,6 +241,9 @@ class KeptBackupsTests(SynchronousTestCase):
             with patch("txraft.kv.backups.describe", side_effect=error):
                 fails()
             self.assertEqual(reasons[-1], f"cannot make a backup: {error}")
+        with patch("txraft.kv.backups._sum_up", side_effect=OSError("no such block")) as sum_up:
+            fails()
+        self.assertTrue(sum_up.call_args.args[0].closed)
         self.make()
         self.make()
 
@@ -284,6 +287,7 @@ class KeptBackupsTests(SynchronousTestCase):
         self.clock.advance(LOOK_SECONDS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.disk_has(10 * KEEP_FREE)
+        self.make()
         self.make()
         self.disk_has(0)
         self.clock.advance(LOOK_SECONDS)

@@ -218,7 +218,7 @@ class BackupRouteTests(SynchronousTestCase):
         self.transport.take()
         self.assertEqual(self.reads(), 1)
         with capturedLogs() as events:
-            self.worker.work()
+            self.worker.work_once()
         self.assertTrue(self.transport.disconnected)
         self.assertIn("bytes are missing", str(formatEvent(events[-1])))
 

@@ -18,15 +18,18 @@ GET = b"GET /get?key=k HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class SlowTransport(HalfClosing):
-    """Holds what is written until the test lets the client take it, and tells its producer when that is too much."""
+    """Holds what is written until the test lets the client take it. Tells its producer when that is too much, and when
+    that has been taken: only then, as the reactor's own do."""
 
     FULL: ClassVar = 1 << 16
+    is_full = False
     producer: IPushProducer | None
     protocol: ApiChannel
 
     def write(self, data: bytes) -> None:
         super().write(data)
         if self.producer is not None and len(self.value()) > self.FULL:
+            self.is_full = True
             self.producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -36,7 +39,8 @@ class SlowTransport(HalfClosing):
         """The client takes everything."""
         taken = self.value()
         self.clear()
-        if self.producer is not None:
+        if self.producer is not None and self.is_full:
+            self.is_full = False
             self.producer.resumeProducing()
         return taken
 

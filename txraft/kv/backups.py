@@ -160,7 +160,7 @@ class Backups:
 
     async def _drop_first(self, free: int) -> None:
         if self._kept:
-            backup = min(self._kept, key=lambda each: (each.readers, each.goes_at))
+            backup = min(self._kept, key=lambda each: each.goes_at)
             _log.warn(
                 "a backup of {size} bytes is not kept, because the disk of {path} has {free} bytes left; make room. A"
                 " client that has not read all of it has to take another",
