@@ -71,6 +71,8 @@ class StoppedNode:
         start = 0 if self.stored.log_start is None else self.stored.log_start.index
         last = start + len(self.stored.entries)
         assert start <= self.persisted <= last, f"the data are at {self.persisted}, the log goes from {start} to {last}"
+        self.storage.count_start()
+        self._disk.prepare()
         self._disk.start()
         for entry in self.stored.entries[self.persisted - start :]:
             apply_command(self._store, entry.index, entry.data)

@@ -27,6 +27,8 @@ from tests.integration.ports import reserve_port
 from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
+from txraft.core.messages import Entry, EntryKind
+from txraft.core.ready import Save, TermAndVote
 from txraft.errors import (
     DataLost,
     DirectoryRefused,
@@ -141,6 +143,7 @@ class WiringTests(SynchronousTestCase):
         storage.unlock()
         data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
         data.load()
+        data.prepare()
         data.open()
         data.write(delta(9, {}))
         data.close()
@@ -154,6 +157,30 @@ class WiringTests(SynchronousTestCase):
         line = str(refused.exception)
         self.assertIn(f"{directory} has lost data: the state machine has applied entry 9, but the log ends at 0", line)
         self.assertIn("; never start the node from a backup, and emptied only when the others have gone on", line)
+
+    def test_refused(self) -> None:
+        """A start that is refused for what only all the files together show changes none of them: what is in a `-wal`
+        is evidence (hazards S15, S18)."""
+        directory = Path(self.mktemp())
+        voters = frozenset(each.id for each in self.settings.cluster)
+        storage = SQLiteStorage(directory, Identity(4, self.settings.cluster_id, voters), False, InlineWorker())
+        storage.load()
+        self.successResultOf(storage.save([Save(TermAndVote(1, None), (Entry(1, 1, EntryKind.NOOP, b""),))]))
+        data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
+        data.prepare()
+        data.open()
+        data.write(delta(9, {b"k": b"v"}))
+        left = {path: path.read_bytes() for path in directory.iterdir()}
+        data.close()
+        self.successResultOf(storage.close())
+        for path, content in left.items():
+            path.write_bytes(content)
+        self.assertGreater(len(left[directory / "raft.sqlite-wal"]), 0)
+        with self.assertRaises(StorageError):
+            service.make_node_service(a_reactor(), self.settings, 4, self.ports(), directory, self.fail)
+        for path, content in left.items():
+            if path.name not in ("lock", "raft.sqlite-shm", "kv.sqlite-shm"):
+                self.assertEqual(path.read_bytes(), content, path)
 
     def test_lost_what_it_acknowledged(self) -> None:
         """What the core finds to be lost later comes with the directory too, and other errors alone (hazard R7)."""

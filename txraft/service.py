@@ -155,6 +155,9 @@ def _wire(
         )
     except DataLost as error:
         raise _translated(error, directory) from error
+    # Nothing was written until here: a start that is refused leaves the files as evidence.
+    storage.count_start()
+    data_on_disk.prepare()
     replica = Replica(
         node,
         peers,

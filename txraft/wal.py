@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
+from txraft.wal_frames import has_transaction
 
 CHECKPOINT_SIZE = 4 << 20
 """Bytes in a `-wal` at which it is time for a checkpoint."""
@@ -99,12 +100,35 @@ def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Conne
     return connection
 
 
+def is_empty(path: Path) -> bool:
+    """Whether there is no file at `path`, or nothing in it: SQLite removes its `-wal` then, however it is opened. A
+    single byte counts as nothing, as SQLite has it.
+
+    Raises OSError."""
+    return not path.exists() or path.stat().st_size <= 1
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file that `is_empty` is not true of, so that closing it changes neither it nor its `-wal`: one that may
+    write would move what is in the `-wal` into the file, up to where it is damaged, and remove the rest, which is
+    evidence.
+
+    Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
 def connect_to_inspect(path: Path) -> sqlite3.Connection:
     """Open a file to read it, with what is in its `-wal`, so that not a byte of them, or beside them, is changed.
     SQLite does so where it takes no locks, and believes that it is alone: the caller sees to that.
 
-    Raises sqlite3.Error."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&vfs=unix-none", uri=True, isolation_level=None)
+    As its last connection closes, SQLite copies the `-wal` into the file, which fails because that is open for reading
+    alone, and removes it where nothing was to be copied; and it removes it first of all where the file is empty. So
+    where that is so, it is not shown the `-wal` at all.
+
+    Raises sqlite3.Error, and OSError."""
+    is_wal_read = not is_empty(path) and has_transaction(Path(f"{path}-wal"))
+    how = "mode=ro&vfs=unix-none" if is_wal_read else "immutable=1"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # its index of the `-wal` is in memory then, and in no -shm
     return connection
 

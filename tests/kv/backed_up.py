@@ -23,6 +23,7 @@ def data_file(path: Path, size: int = 10, cluster_id: str = "ours") -> None:
     """What entry INDEX left, with a value of `size` bytes."""
     file = DataFile(path, cluster_id)
     file.load()
+    file.prepare()
     file.open()
     file.write(delta(INDEX, {b"k": record_of(bytes(size), 2, None)}))
     file.close()

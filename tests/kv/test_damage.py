@@ -27,6 +27,7 @@ class DamageTests(SynchronousTestCase):
     def write(self, index: int, values: dict[bytes, bytes]) -> None:
         file = DataFile(self.path, "ours")
         file.load()
+        file.prepare()
         file.open()
         file.write(delta(index, values))
         file.close()

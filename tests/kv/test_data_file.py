@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,6 +28,7 @@ class DataFileTests(SynchronousTestCase):
         """A file that was loaded and opened, and will be closed."""
         file = DataFile(self.path, "ours")
         file.load()
+        file.prepare()
         file.open()
         self.addCleanup(file.close)
         return file
@@ -95,10 +97,12 @@ class DataFileTests(SynchronousTestCase):
             self.path.write_bytes(intact)
 
     def test_opened(self) -> None:
-        """Nothing is open after `load`, since the process may fork then; `open` opens everything, and a batch of any
-        size nothing more (hazard S19); `close` leaves the file alone."""
+        """Nothing is open after `load` and `prepare`, since the process may fork then; `open` opens everything, and a
+        batch of any size nothing more (hazard S19); `close` leaves the file alone."""
         file = DataFile(self.path, "ours")
         file.load()
+        self.assertEqual(open_files(self.path.parent), set())
+        file.prepare()
         self.assertEqual(open_files(self.path.parent), set())
         file.open()
         self.addCleanup(file.close)
@@ -156,7 +160,7 @@ class DataFileTests(SynchronousTestCase):
 
     def test_wrong_cluster(self) -> None:
         """The name of the cluster is within the checksum (hazard S4)."""
-        self.load()
+        DataFile(self.path, "ours").prepare()
         for name in ("'oors'", "cast(x'6f750aff73' AS TEXT)"):
             self.execute(f"UPDATE applied SET cluster_id = {name}")
             line = str(self.assertRaises(CorruptLog, self.load))
@@ -176,15 +180,52 @@ class DataFileTests(SynchronousTestCase):
 
     def test_newer_format(self) -> None:
         """The file of another version is left alone."""
-        self.load()
+        DataFile(self.path, "ours").prepare()
         self.execute("PRAGMA user_version = 99")
         error = self.assertRaises(StorageError, self.load)
         self.assertNotIsInstance(error, CorruptLog)
         self.assertIn("format 99", str(error))
 
+    def test_evidence(self) -> None:
+        """A `-wal` that is damaged is there after a start that only looked, whether or not anything in it was found
+        (hazard S15)."""
+        file = self.open()
+        file.write(delta(1, {b"k": b"v"}))
+        path = self.path.with_name("kv.sqlite-wal")
+        whole = path.read_bytes()
+        for place in (18, 40, len(whole) // 2, len(whole) - 9):
+            directory = Path(self.mktemp())
+            directory.mkdir()
+            copy = directory / "kv.sqlite"
+            copy.write_bytes(self.path.read_bytes())
+            damaged = whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
+            copy.with_name(path.name).write_bytes(damaged)
+            self.assertEqual(DataFile(copy, "ours").load().last_applied, 0)
+            self.assertEqual(
+                (copy.read_bytes(), copy.with_name(path.name).read_bytes()), (self.path.read_bytes(), damaged)
+            )
+
+    def test_cut_off_in_prepare(self) -> None:
+        """What was about to become a file with a write-ahead log is one in the end, with its data."""
+        file = self.open()
+        file.write(delta(1, {b"k": b"v"}))
+        file.close()
+        self.execute("PRAGMA journal_mode = DELETE")
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("DELETE FROM data")
+            connection.execute("PRAGMA cache_spill = 1")
+            connection.execute("PRAGMA cache_size = 1")
+            connection.execute("INSERT INTO data VALUES (x'00', 0, zeroblob(1000000))")
+            left = {path: path.read_bytes() for path in self.path.parent.iterdir()}
+        self.assertGreater(len(left[self.path.with_name("kv.sqlite-journal")]), 512)
+        for path, content in left.items():
+            path.write_bytes(content)
+        self.assertEqual(self.load(), (1, {b"k": b"v"}))
+
     def test_no_directory(self) -> None:
         """A path that cannot be opened is one line, not a damaged file."""
-        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite", "ours").load)
+        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite", "ours").prepare)
         self.assertNotIsInstance(error, CorruptLog)
         self.assertIn("cannot use", str(error))
 
@@ -197,7 +238,7 @@ class DataFileTests(SynchronousTestCase):
     def test_full_disk(self) -> None:
         """Its errors do not say so, and what to do is to make room."""
         self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
-        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite", "ours").load)
+        error = self.assertRaises(StorageError, DataFile(self.path / "no" / "kv.sqlite", "ours").prepare)
         self.assertIn("the disk is full: make room on it and start the node again", str(error))
 
     def test_pragmas(self) -> None:

@@ -84,6 +84,7 @@ class FlippedBitTests(SynchronousTestCase):
         path = self.directory / "kv.sqlite"
         file = DataFile(path, "ours")
         file.load()
+        file.prepare()
         file.open()
         for batch in self.batches[:4]:
             file.write(batch)
@@ -144,6 +145,7 @@ class FlippedBitTests(SynchronousTestCase):
         contents = file.load()
         found = contents.last_applied
         self.assertEqual(state_of(contents), self.states[found])
+        file.prepare()
         file.open()
         for batch in self.batches[found:]:
             file.write(batch)

@@ -41,7 +41,7 @@ class PowerCuts:
     def run(self, lives: int) -> None:
         """Raises AssertionError where what is found is not what was written up to the index that is found."""
         path = self._place((b"", b""))
-        DataFile(path, "ours").load()
+        DataFile(path, "ours").prepare()
         image = _read(path)
         for _ in range(lives):
             image = self._live(image)
@@ -51,6 +51,7 @@ class PowerCuts:
         path = self._place(image)
         file = DataFile(path, "ours")
         index = file.load().last_applied
+        file.prepare()
         durable = index
         synced = before = _read(path)
         file.open()

@@ -42,6 +42,7 @@ class RestoreTestCase(SynchronousTestCase):
         self.clock = Clock()
         file = DataFile(self.path, "ours")
         file.load()
+        file.prepare()
         file.open()
         file.write(delta(2, OLD))
         file.close()
@@ -52,6 +53,7 @@ class RestoreTestCase(SynchronousTestCase):
         path = Path(self.mktemp())
         file = DataFile(path, cluster)
         file.load()
+        file.prepare()
         file.open()
         file.write(Delta(index, dict(values), 7))
         target, found = SnapshotMaker(path).make(0)
@@ -70,6 +72,7 @@ class RestoreTestCase(SynchronousTestCase):
         )
         self.store = KeyValueStore(self.disk)
         self.store.load()
+        self.disk.prepare()
         self.disk.start()
         return self.disk
 
@@ -93,8 +96,8 @@ class RestoreTests(RestoreTestCase):
         apply_command(self.store, 10, encode(Set(b"k", b"v")))
         self.assertEqual(self.successResultOf(self.store.persist()), 10)
         self.successResultOf(self.disk.stop())
-        self.assertEqual(self.on_disk(), (10, {**NEW, b"k": record_of(b"v", 8, None)}))
         self.assertEqual(self.names(), ["kv.sqlite"])
+        self.assertEqual(self.on_disk(), (10, {**NEW, b"k": record_of(b"v", 8, None)}))
         self.assertEqual(self.errors, [])
 
     def test_queued_batches(self) -> None:
@@ -207,8 +210,8 @@ class RestoreTests(RestoreTestCase):
                 last = self.store.last_applied
                 self.assertEqual(self.successResultOf(self.disk.persist()), last)
                 self.successResultOf(self.disk.stop())
-                self.assertEqual(self.on_disk(), (last, {**OLD, b"k": self.store.record(b"k")}))
                 self.assertEqual(self.names(), ["kv.sqlite"])
+                self.assertEqual(self.on_disk(), (last, {**OLD, b"k": self.store.record(b"k")}))
         self.assertEqual(self.errors, [])
 
     def test_flipped_bits(self) -> None:

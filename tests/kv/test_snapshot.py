@@ -31,6 +31,7 @@ class SnapshotTests(SynchronousTestCase):
         self.worker, self.snapshot_worker = HandWorker(), HandWorker()
         self.disk = WriteBehind(self.path, "ours", self.worker, self.snapshot_worker, self.clock, self.errors.append)
         self.disk.load()
+        self.disk.prepare()
         self.disk.start()
         self.worker.work()
         self.addCleanup(self.stop)
@@ -246,6 +247,7 @@ class SnapshotTests(SynchronousTestCase):
         path = self.path.with_name("other.sqlite")
         file = DataFile(path, "ours")
         file.load()
+        file.prepare()
         file.open()
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
             reader.execute("BEGIN")

@@ -32,6 +32,7 @@ class WriteBehindTests(SynchronousTestCase):
         self.disk = WriteBehind(self.path, "ours", self.worker, self.snapshot_worker, self.clock, self.errors.append)
         self.store = KeyValueStore(self.disk)
         self.store.load()
+        self.disk.prepare()
         self.disk.start()
         self.worker.work()
         self.addCleanup(self.stop)

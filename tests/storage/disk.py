@@ -35,6 +35,7 @@ class SQLiteTestCase(SynchronousTestCase):
     def start(self, **arguments: Any) -> SQLiteStorage:
         storage = SQLiteStorage(self.directory, IDENTITY, True, InlineWorker(), **arguments)
         storage.load()
+        storage.count_start()
         return storage
 
     def save(self, *saves: Save) -> None:

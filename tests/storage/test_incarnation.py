@@ -27,6 +27,7 @@ class StartTests(SQLiteTestCase):
         """Start, and end as by `kill -9`. Gives what the others would have been told."""
         storage = storage_in(directory or self.directory)
         storage.load()
+        storage.count_start()
         storage.unlock()
         return storage.own
 
@@ -44,6 +45,7 @@ class StartTests(SQLiteTestCase):
         met = self.own()
         storage = storage_in(self.directory)
         storage.load()
+        storage.count_start()
         storage.unlock()
         self.assertEqual(storage.drawn_at(met.starts), met.start)
         self.assertEqual(storage.drawn_at(storage.own.starts), storage.own.start)
@@ -51,6 +53,7 @@ class StartTests(SQLiteTestCase):
         for _ in range(5):
             older = storage_in(copy)
             older.load()
+            older.count_start()
             older.unlock()
             self.assertNotEqual(older.drawn_at(met.starts), met.start)
         self.assertGreater(older.own.starts, met.starts)
@@ -68,10 +71,11 @@ class StartTests(SQLiteTestCase):
         self.assertNotEqual(one.start, another.start)
 
     def test_before_anybody_hears_of_it(self) -> None:
-        """A start is counted on the disk when `load` is over, and nothing is left in the `-wal`, where a bit that flips
-        could hide it."""
+        """A start is counted on the disk when `count_start` is over, and nothing is left in the `-wal`, where a bit
+        that flips could hide it."""
         storage = storage_in(self.directory)
         storage.load()
+        storage.count_start()
         self.assertEqual(Path(f"{self.path}-wal").stat().st_size, 0)
         self.assertEqual(self.own(self.copy()).starts, storage.own.starts + 1)
         self.successResultOf(storage.close())
@@ -88,14 +92,16 @@ class StartTests(SQLiteTestCase):
         self.assertEqual(self.own().starts, starts + 1)
 
     def test_cannot_be_counted(self) -> None:
-        """A start that cannot be written is none, and the directory is free."""
+        """A start that cannot be written is none."""
 
         def full(_: Path) -> sqlite3.Connection:
             raise sqlite3.OperationalError("database or disk is full")
 
         storage = SQLiteStorage(self.directory, IDENTITY, True, InlineWorker(), full)
-        error = self.assertRaises(StorageError, storage.load)
+        storage.load()
+        error = self.assertRaises(StorageError, storage.count_start)
         self.assertIn(f"cannot write {self.path}: database or disk is full; ", str(error))
+        storage.unlock()
         self.load()
 
     def test_damage(self) -> None:

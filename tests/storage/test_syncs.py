@@ -33,7 +33,9 @@ class SyncTests(SynchronousTestCase):
         nobody finds is a forgotten vote (hazard E1). What says what was durable is there before."""
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
-        storage_in(directory).load()
+        storage = storage_in(directory)
+        storage.load()
+        storage.count_start()
         durable, new, file = (
             str(directory / name) for name in ("raft.sqlite-durable", "raft.sqlite.new", "raft.sqlite")
         )

@@ -18,6 +18,7 @@ one row or none. They go through the keys in the order of the b-tree, so that ea
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,9 +41,9 @@ REMEDY = (
 
 
 class DataFile:
-    """The file at `path`, with data of the cluster `cluster_id`. `load` is called once and leaves nothing open, so that
-    the process may fork after it; the other calls, from `open` to `close`, all come from one thread. `remedy` is what
-    to do where the file cannot be used."""
+    """The file at `path`, with data of the cluster `cluster_id`. `load` and then `prepare` are called once and leave
+    nothing open, so that the process may fork after them; the other calls, from `open` to `close`, all come from one
+    thread. `remedy` is what to do where the file cannot be used."""
 
     def __init__(self, path: Path, cluster_id: str, remedy: str = REMEDY) -> None:
         self._path = path
@@ -58,18 +59,29 @@ class DataFile:
         """Bytes in the `-wal`, roughly."""
 
     def load(self) -> Contents:
-        """The data and their applied index; nothing, and 0, where there is no file yet: it is made.
+        """The data and their applied index; nothing, and 0, where there is no file yet. Nothing is written, so that
+        where the start is refused, for this or for another reason, what is damaged is there to be looked into.
 
         Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
         where it cannot be used for another reason."""
         wal.require_files(self._path, remedy=self._remedy)
+        with translated(self._path, self._remedy):
+            if Path(f"{self._path}-journal").exists():  # `prepare` was cut off; a connection that writes takes it back
+                wal.connect(self._path, "NORMAL").close()
+            if wal.is_empty(self._path):
+                return Contents()
+            with closing(wal.connect_to_read(self._path)) as connection:
+                return Contents() if is_new(connection) else self._read(connection)
+
+    def prepare(self) -> None:
+        """After `load`: make the file where there is none. One that cannot be written is found out now, and what is in
+        the `-wal` is copied. Raises StorageError."""
         with translated(self._path, self._remedy), closing(wal.connect(self._path, "NORMAL")) as connection:
-            contents = self._read(connection)
-            # A file that cannot be written is found out now.
-            self._index, self._revision = contents.last_applied, contents.revision
-            self._write_applied(connection, self._index, self._revision)
+            if is_new(connection):
+                self._create(connection)
+            else:
+                self._write_applied(connection, self._index, self._revision)
             wal.checkpoint(connection, "TRUNCATE")
-        return contents
 
     def open(self) -> None:
         """Open everything that `write` needs (hazard S19). Raises StorageError."""
@@ -125,7 +137,7 @@ class DataFile:
         return self._index
 
     def replace_with(self, other: "DataFile") -> None:
-        """`other`, which was loaded, is synced and has no `-wal`, takes this file's place and name, and is open then.
+        """`other`, which was loaded and prepared, takes this file's place and name, and is open then.
 
         A crash leaves the one or the other, whole: the old one has nothing left in its `-wal`, and is seen to have none
         after a power cut either, before the new one gets its name. SQLite would take an old `-wal` for the new file's.
@@ -156,14 +168,13 @@ class DataFile:
     # Reading
 
     def _read(self, connection: sqlite3.Connection) -> Contents:
-        if is_new(connection):
-            self._create(connection)
-        found = read_data(connection, lambda: sqlite3.connect(self._path))
+        found = read_data(connection, partial(wal.connect_to_read, self._path))
         if found.cluster_id != self._cluster_id:
             raise WrongDirectory(
                 f'{self._path} has data of the cluster "{found.cluster_id}", and this node is of "{self._cluster_id}":'
                 f" {self._remedy}"
             )
+        self._index, self._revision = found.contents.last_applied, found.contents.revision
         self._row_count, self._row_checksums = found.row_count, found.row_checksums
         return found.contents
 
@@ -171,7 +182,7 @@ class DataFile:
         connection.execute("BEGIN IMMEDIATE")
         for _, table in SCHEMA:
             connection.execute(table)
-        self._write_applied(connection, 0, 1)
+        self._write_applied(connection, self._index, self._revision)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
 

@@ -80,6 +80,8 @@ def translated(path: Path, remedy: str) -> Iterator[None]:
         if wal.is_damage(error):
             raise corrupt(path, str(error), remedy) from error
         raise StorageError(f"cannot use {path}: {error}; {wal.remedy_for_start(path)}") from error
+    except OSError as error:
+        raise StorageError(f"cannot use {path}: {error.strerror}; {wal.remedy_for_start(path)}") from error
     except UnicodeDecodeError as error:  # SQLite quotes what is damaged, byte for byte
         raise corrupt(path, "its tables are not as they were made", remedy) from error
 

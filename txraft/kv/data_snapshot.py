@@ -135,6 +135,7 @@ def read_aside(path: Path, cluster_id: str, index: int, chunks: Iterable[bytes])
         contents = file.load()
         if contents.last_applied != index:
             raise CorruptLog(f"{aside} is a snapshot of entry {contents.last_applied}, and not of {index}; {REMEDY}")
+        file.prepare()
     except OSError as error:
         _remove(aside)
         reason = error.strerror or error

@@ -76,13 +76,19 @@ class WriteBehind:
         self._stopping = False
 
     def load(self) -> Contents:
-        """The data, from the file. Blocks, and leaves nothing open.
+        """The data, from the file, to which nothing is written yet. Blocks, and leaves nothing open.
 
         Raises StorageError where the file cannot be used."""
         remove_leftovers(self._path)
         contents = self._file.load()
         self._taken = self._written = self._persisted = contents.last_applied
         return contents
+
+    def prepare(self) -> None:
+        """After `load`, and before `start`: as `DataFile.prepare`. Blocks, and leaves nothing open.
+
+        Raises StorageError where the file cannot be written."""
+        self._file.prepare()
 
     def start(self) -> None:
         """Open the file, in the process that will write it. Called once, before `applied`."""

@@ -27,7 +27,6 @@ from txraft.storage.raft_reading import (
     Contents,
     Damage,
     OtherFormat,
-    connect_to_read,
     read_contents,
     read_identity,
     require_durable,
@@ -153,7 +152,7 @@ class RaftFile:
         afterwards. Raises StorageError."""
         self.history = evolve(self.history, starts=self.history.starts + os.urandom(BITS))
         try:
-            with closing(connect_to_read(self._path)) as guard, closing(self._connect(self._path)) as connection:
+            with closing(wal.connect_to_read(self._path)) as guard, closing(self._connect(self._path)) as connection:
                 guard.execute("PRAGMA user_version").fetchall()  # the last to close, so SQLite checkpoints nothing
                 connection.execute(*write_start_of_node(self.identity, self.history))
                 wal.checkpoint(connection, "TRUNCATE")
@@ -165,7 +164,7 @@ class RaftFile:
         try:
             self._connection = self._connect(self._path)
             wal.checkpoint(self._connection, "TRUNCATE")
-            self._guard = connect_to_read(self._path)
+            self._guard = wal.connect_to_read(self._path)
             self._guard.execute("PRAGMA user_version").fetchall()  # a first look takes the lock
             self._durable.open()
             self._opened = wal.inodes(self._path)
@@ -285,7 +284,9 @@ class RaftFile:
         sync_directory(self._path.parent)
 
     def _read(self) -> Contents:
-        with closing(connect_to_read(self._path)) as connection:
+        if wal.is_empty(self._path):
+            raise Damage("it is empty")
+        with closing(wal.connect_to_read(self._path)) as connection:
             identity, history = read_identity(connection)
             if self._given is not None:
                 require_same(self._path.parent, identity, self._given, self._named)

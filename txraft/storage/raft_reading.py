@@ -8,7 +8,6 @@ import sqlite3
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from operator import le
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -49,12 +48,6 @@ class Contents:
     saves: SaveNumbers
     peers: Mapping[NodeId, Incarnation]
     """Which directories the other nodes have, as far as they were met."""
-
-
-def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a file so that closing it changes nothing: SQLite would move what is in the write-ahead log into the file,
-    up to where it is damaged, and remove the rest, which is evidence."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
 def read_identity(connection: sqlite3.Connection) -> tuple[Identity, History]:

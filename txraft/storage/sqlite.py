@@ -59,15 +59,16 @@ class SQLiteStorage:
 
     @property
     def own(self) -> Incarnation:
-        """After `load`, as IPeerMemory."""
+        """After `count_start`, as IPeerMemory."""
         return self._file.history.incarnation
 
     def drawn_at(self, starts: int) -> bytes:
-        """After `load`, as IPeerMemory."""
+        """After `count_start`, as IPeerMemory."""
         return self._file.history.drawn_at(starts)
 
     def load(self) -> Stored:
-        """Take the directory's lock, read and check everything, and count this start. Blocks. No connection is open
+        """Take the directory's lock, and read and check everything. Nothing is changed but in a directory that is new,
+        so that a start may still be refused, and leave what is damaged as it was. Blocks. No connection is open
         afterwards, so the process may fork.
 
         Raises DirectoryLocked, WrongDirectory, CorruptLog, or StorageError where the directory cannot be used; the
@@ -77,12 +78,16 @@ class SQLiteStorage:
         try:
             require_whole(self._directory)
             stored = self._file.load()
-            self._file.count_start()
         except BaseException:
             self._lock.release()
             raise
         self._known, self._durable = dict(self._file.peers), dict(self._file.peers)
         return stored
+
+    def count_start(self) -> None:
+        """After `load`: the node starts, and others may hear of it when this is done. Blocks, and leaves no connection
+        open. Raises StorageError."""
+        self._file.count_start()
 
     def unlock(self) -> None:
         """After `load`, in place of everything else: another may have the directory."""
