@@ -72,11 +72,13 @@ class ForgetTests(SynchronousTestCase):
         """One line, and nothing has changed."""
         running = storage_in(self.data / "1", evolve(IDENTITY, node_id=1))
         running.load()
-        nothing = Path(self.mktemp())
+        nothing, empty = Path(self.mktemp()), Path(self.mktemp())
+        empty.mkdir()
         for data, lost, part in (
             (self.data / "1", 2, "is in use by process"),
             (self.data / "0", 0, "node 0, which can forget any of the nodes 1, 2, and not node 0"),
             (self.data / "0", 7, "and not node 7"),
+            (empty, 2, f"{empty} has no directory of a node: give the --data-dir of another node"),
             (nothing, 2, f"cannot use {nothing}: No such file or directory"),
         ):
             status, output, errors = self.run_main(data, lost)

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -17,7 +20,7 @@ from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.interfaces import Identity, Incarnation, SnapshotFile
-from txraft.kv import Set, encode
+from txraft.kv import Batch, Condition, Conditional, Delete, Get, Once, Set, encode
 from txraft.kv.contents import Delta
 from txraft.kv.data_file import DataFile
 from txraft.kv.records import record_of
@@ -174,6 +177,48 @@ class InspectTests(SynchronousTestCase):
         lock.share()
         self.addCleanup(lock.release)
         self.assertEqual(run(self.directory)[0], 0)
+
+    def test_snapshots_that_are_none(self) -> None:
+        """The line names what is in the way."""
+        self.write_log([])
+        path = self.directory / "snapshots"
+        path.touch()
+        self.assertIn(f"cannot use {path}: {path} is a file; it has to be a directory", run(self.directory)[2])
+
+    def test_no_reader(self) -> None:
+        """Where nobody reads what is printed any more, as with `head`, there is no traceback."""
+        self.write_log([Save(TermAndVote(2, 0), tuple(map(entry, range(1, 900))))])
+        command = [sys.executable, "-m", "txraft", "inspect", str(self.directory), "--json", "--last", "900"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.read(1)
+            process.stdout.close()
+            self.assertEqual((process.stderr.read(), process.wait()), (b"", 128 + signal.SIGPIPE))
+
+    def test_whole_commands(self) -> None:
+        """For a program, they are as `/batch` takes them, and nothing is left out (README, "A majority")."""
+        command = Once.of(b"id", Conditional(Set(b"k", b"v" * 2000), (Condition((7, 9), True),)))
+        given = [encode(command), encode(Batch((Delete(b"\xff"), Get(b"k")), 10)), b"of another machine"]
+        entries = [Entry(index, 2, EntryKind.COMMAND, data) for index, data in enumerate(given, 1)]
+        self.write_log([Save(TermAndVote(2, 0), tuple(entries))])
+        found = json.loads(run(self.directory, "--json")[1])["log"]["last"]
+        for each in found:
+            del each["what"]
+        number = {"term": 2, "kind": "command"}
+        first = {
+            "operations": [{"set": {"key": "k", "val": "v" * 2000}}],
+            "idempotency_key": "id",
+            "conditions": [{"mod_revision_is": [7, 9]}],
+        }
+        self.assertEqual(
+            found,
+            [
+                {"index": 1, **number, **first},
+                {"index": 2, **number, "operations": [{"delete": {"key": {"base64": "/w=="}}}, {"get": {"key": "k"}}]},
+                {"index": 3, **number, "data": "of another machine"},
+            ],
+        )
 
     def test_no_node(self) -> None:
         """What is not a node's directory is said in one line, and where there are some."""

@@ -339,6 +339,7 @@ class RestoreTests(SynchronousTestCase):
         self.backup.unlink()
         file = DataFile(self.backup, "ours")
         file.load()
+        file.prepare()
         file.open()
         file.write(delta(INDEX, {b"%04d" % number: record_of(bytes(1000), 2, None) for number in range(5000)}))
         file.close()

@@ -9,7 +9,9 @@ is the one boundary: a wrong command line is exit status 2, any other `TxraftErr
 of the nodes, and `child` is what such a process runs.
 """
 
+import os
 import signal
+import sys
 from collections.abc import Sequence
 
 
@@ -18,6 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from txraft.cli.options import run  # noqa: PLC0415 - `child` comes by here and must start fast
 
-        return run(arguments)
+        try:
+            return run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # what it was printed to, `head` say, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:  # before anything was started or asked; what is under way answers Ctrl-C itself
         return 128 + signal.SIGINT

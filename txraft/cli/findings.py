@@ -12,6 +12,7 @@ from txraft.core.messages import Entry, EntryKind
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
 from txraft.file_names import DATA, LOG
 from txraft.interfaces import Incarnation
+from txraft.kv.commands_in_json import command_in_json
 from txraft.kv.data_reading import DataRead, count_of_keys, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
@@ -177,9 +178,10 @@ def _incarnation_in_json(incarnation: Incarnation) -> InJson:
 
 
 def _entry_in_json(entry: Entry) -> InJson:
-    is_command = entry.kind is EntryKind.COMMAND
-    what = readable(entry.data) if is_command else "a leader's first entry"
-    return {"index": entry.index, "term": entry.term, "kind": entry.kind.name.lower(), "what": what}
+    found: InJson = {"index": entry.index, "term": entry.term, "kind": entry.kind.name.lower()}
+    if entry.kind is EntryKind.COMMAND:
+        return {**found, "what": readable(entry.data), **command_in_json(entry.data)}
+    return {**found, "what": "a leader's first entry"}
 
 
 def _data_in_json(data: DataRead | None, size: int | None) -> InJson | None:

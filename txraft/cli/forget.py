@@ -71,7 +71,10 @@ def directory_in(data: Path, lost: int) -> Path:
     if found:
         names = ", ".join(map(str, found))
         raise StorageError(f"{data} has the directories of several nodes; give one of them as --data-dir: {names}")
-    raise StorageError(f"{data} has no directory of a node but of node {lost}: give the --data-dir of another node")
+    what = "no directory of a node"
+    if (data / str(lost) / LOG).exists():
+        what += f" but of node {lost}"
+    raise StorageError(f"{data} has {what}: give the --data-dir of another node")
 
 
 def give_to_its_owner(directory: Path) -> None:

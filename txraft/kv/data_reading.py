@@ -137,7 +137,7 @@ def read_applied(connection: sqlite3.Connection) -> Applied:
 def count_of_keys(path: Path) -> int | None:
     """How many there should be in the file at `path`, for a progress bar; None where that cannot be told. Nobody else
     has it open, and nothing is changed."""
-    with suppress(sqlite3.Error, Damage, UnicodeDecodeError), closing(wal.connect_to_inspect(path)) as connection:
+    with suppress(sqlite3.Error, OSError, Damage, ValueError), closing(wal.connect_to_inspect(path)) as connection:
         ((answers,),) = connection.execute("SELECT count(*) FROM answers")
         return read_applied(connection).row_count - int(answers)
     return None

@@ -99,7 +99,7 @@ def inspect_snapshots(
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise unusable(directory, error) from error
+        raise unusable(directory / "snapshots", error) from error
     return tuple(found)
 
 

@@ -14,40 +14,21 @@ written as JSON, when its turn comes (`LaterAnswer`): those who wait for many ba
 
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from multipart import parse_options_header  # type: ignore[import-untyped]  # it has no annotations
 
 from txraft.errors import BadRequest, OutcomeUnknown, TooLarge
-from txraft.kv.commands import (
-    Batch,
-    CompareAndSet,
-    Delete,
-    Get,
-    Operation,
-    OperationResult,
-    Refused,
-    Result,
-    Set,
-    decode_batch_result,
-)
+from txraft.kv.commands import Batch, Operation, OperationResult, Refused, Result, decode_batch_result
+from txraft.kv.commands_in_json import OPERATIONS, text_or_base64
 from txraft.settings import SizeLimits
 from txraft.web.forms import MAX_CONTENT_TYPE, shown
 from txraft.web.outcomes import JSON, Answer, LaterAnswer
 from txraft.web.parameters import Route, check_site, check_size
 from txraft.web.question import Question
-
-OPERATIONS: dict[str, tuple[Callable[..., Operation], tuple[str, ...]]] = {
-    "set": (Set, ("key", "val")),
-    "delete": (Delete, ("key",)),
-    "cas": (CompareAndSet, ("key", "old", "val")),
-    "get": (Get, ("key",)),
-}
-"""What each is called, and what it takes, in the order in which the command has it."""
 
 EXAMPLE = (
     '[{"set": {"key": K, "val": V}}, {"get": {"key": K}}, {"delete": {"key": K}},'
@@ -70,8 +51,6 @@ IN_QUOTES = 'a text in quotes, or {"base64": "..."} for bytes that are not UTF-8
 
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.?[^"\\]*+)*+"?', re.DOTALL)
 """From its first quote to its last, or to the end of the body."""
-_CONTROL_CHARACTERS = bytes(set(range(0x20)) - set(b"\t\r\n"))
-"""That are not answered as text."""
 _NO_TEXT = object()
 """What is made of a number."""
 
@@ -220,13 +199,3 @@ def _quoted(text: str) -> str:
 
 def _shown(result: OperationResult) -> object:
     return text_or_base64(result) if isinstance(result, bytes) else result
-
-
-def text_or_base64(value: bytes) -> str | dict[str, str]:
-    """What stands for a key or a value in JSON."""
-    if len(value.translate(None, _CONTROL_CHARACTERS)) == len(value):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            pass
-    return {"base64": b64encode(value).decode()}

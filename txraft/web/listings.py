@@ -9,8 +9,8 @@ from functools import partial
 from typing import Protocol
 
 from txraft.errors import BadRequest
+from txraft.kv.commands_in_json import text_or_base64
 from txraft.kv.contents import KeyInfo, Listing
-from txraft.web.batches import text_or_base64
 from txraft.web.forms import shown
 from txraft.web.outcomes import JSON, Answer, LaterAnswer
 
