@@ -143,6 +143,17 @@ class BoastfulTally(Tally):
         return index
 
 
+class HastyTally(Tally):
+    """Reads a snapshot where it is handed in."""
+
+    def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
+        return super().restore(index, list(chunks))
+
+
+class HastyTallies(Tallies):
+    kind = HastyTally
+
+
 class BoastfulTallies(Tallies):
     kind = BoastfulTally
 
@@ -242,6 +253,10 @@ class ApplicationTests(SynchronousTestCase):
     def test_persist_that_lies(self) -> None:
         """hazard S18: what is compacted was on disk, it was said, and after a crash it is not."""
         self.assertEqual(self.found(BoastfulTallies, 20), "Durability")
+
+    def test_restore_that_blocks(self) -> None:
+        """hazard S11: a large snapshot is read off the reactor."""
+        self.assertEqual(self.found(HastyTallies, 20), "Reactor")
 
     def test_dump_that_does_not_copy(self) -> None:
         """Commands go on while what a machine in memory dumps is written (hazard S5)."""

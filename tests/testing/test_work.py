@@ -1,13 +1,15 @@
 """The simulated worker: work takes time, comes in order, and is done by a crash or not."""
 
+from collections.abc import Iterator
 from random import Random
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.testing.disk import Disk
+from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process, Schedule
-from txraft.testing.work import SimulatedWorker
+from txraft.testing.work import SimulatedWorker, read_at_work
 
 
 class WorkerTests(SynchronousTestCase):
@@ -90,3 +92,20 @@ class WorkerTests(SynchronousTestCase):
         self.assertNoResult(done)
         self.disk.go_on()
         self.successResultOf(done)
+
+    def test_where_a_snapshot_is_read(self) -> None:
+        """In a job, also in one that a crash comes after; anywhere else heartbeats would wait (hazard S11)."""
+        seen: list[Violation] = []
+
+        def chunks() -> Iterator[bytes]:
+            return read_at_work(self.process, seen.append, [b"one", b"two"])
+
+        done = self.worker.run(list, chunks())
+        self.run_until(1.1)
+        self.assertEqual(self.successResultOf(done), [b"one", b"two"])
+        self.worker.run(b"".join, chunks())
+        self.disk.random.seed(1)
+        self.disk.lose_power()
+        self.assertEqual(seen, [])
+        done.addCallback(lambda _: next(chunks()))
+        self.assertEqual([each.rule for each in seen], ["Reactor"])

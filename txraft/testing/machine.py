@@ -1,6 +1,7 @@
 """One node of the cluster: the real driver and replica, in a process that can be killed, over a disk that stays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -27,7 +28,7 @@ from txraft.testing.schedule import Process, Schedule
 from txraft.testing.snapshot_disk import DiskSnapshots
 from txraft.testing.watched_machine import MachineEvent, WatchedMachine
 from txraft.testing.watcher import Judges, WatchedNode, Watcher
-from txraft.testing.work import SimulatedWorker
+from txraft.testing.work import SimulatedWorker, read_at_work
 
 QUIET = Logger(observer=LogPublisher())
 """A log that goes to nobody: the transcript says the same."""
@@ -158,12 +159,14 @@ class Machine:
         around, disk = self.around, self.disk
         storage = DiskStorage(disk, process, self.may_act, self.may_work)
         stored = storage.load()
-        self.state_machine = machine = self._state_machine(process)
+        watched = partial(read_at_work, process, around.judges.on_violation)
+        self.state_machine = machine = self._state_machine(process, watched)
         if machine.last_applied < disk.synced.held:
             what = f"node {self.id} comes back at {machine.last_applied}, and had {disk.synced.held} on its disk"
             raise Violation("Durability", what)
         disk.synced.held = machine.last_applied  # a crash may come when that is there, and before anybody is told
-        files = SimulatedWorker(disk, process, self.may_work)
+        worker = SimulatedWorker(disk, process, self.may_work)
+        files = DiskSnapshots(disk, worker, self._disk_changed, watched, MemorySnapshotFiles(disk.synced.snapshots))
         node = WatchedNode(
             node_id=self.id,
             configuration=Configuration(voters=around.ids),
@@ -171,7 +174,7 @@ class Machine:
             storage=storage,
             peers=Departures(self),
             state_machine=machine,
-            snapshots=DiskSnapshots(disk, files, self._disk_changed, MemorySnapshotFiles(disk.synced.snapshots)),
+            snapshots=files,
             keep=Keep(around.keeps),
             options=self._options,
             clock=process,
@@ -191,12 +194,12 @@ class Machine:
         disk.on_synced = self._synced
         return node
 
-    def _state_machine(self, process: Process) -> WatchedMachine:
+    def _state_machine(self, process: Process, watched: Callable[[Iterable[bytes]], Iterable[bytes]]) -> WatchedMachine:
         """Any that the application has, with what it has kept on the disk."""
         application, worker = self.around.application, SimulatedWorker(self.disk, process, self.may_work)
         synced = self.disk.synced
         home = Home(self.id, synced.directory or NOWHERE, worker, process, self.around.random, synced.application)
-        return WatchedMachine(application.machine(home), application.state, self._machine_did)
+        return WatchedMachine(application.machine(home), application.state, self._machine_did, watched)
 
     def _start(self) -> None:
         self.node.startService()

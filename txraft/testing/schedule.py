@@ -64,6 +64,8 @@ class Process:
         self.schedule = schedule
         self.alive = True
         self.paused = False
+        self.at_work = False
+        """Whether what runs now is a thread of its own, and not the reactor's."""
         self.rate = 1.0
         self.disturbed = schedule.now
         """Since when its time runs as all time does."""

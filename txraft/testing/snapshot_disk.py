@@ -23,6 +23,8 @@ class DiskSnapshots:
     worker: IWorker
     on_change: Callable[[], None]
     """Called when something may have become whole, or has been removed."""
+    watched: Callable[[Iterable[bytes]], Iterable[bytes]]
+    """Sees to it where the data of a snapshot are read."""
     files: MemorySnapshotFiles
 
     def open(self) -> tuple[Snapshot, ...]:
@@ -51,7 +53,7 @@ class DiskSnapshots:
 
     def chunks(self, snapshot: Snapshot) -> Iterable[bytes]:
         """As ISnapshotFiles."""
-        return self.files.chunks(snapshot)
+        return self.watched(self.files.chunks(snapshot))
 
     def discard(self, snapshot: Snapshot) -> "Deferred[None]":
         """As ISnapshotFiles."""

@@ -48,6 +48,29 @@ class Taken:
 MachineEvent: TypeAlias = Applied | Restored | Persisted | Taken
 
 
+@implementer(ISnapshot)
+@frozen(eq=False)
+class WatchedSnapshot:
+    """Any snapshot."""
+
+    inner: Any
+    _watched: Callable[[Iterable[bytes]], Iterable[bytes]]
+
+    @property
+    def index(self) -> int:
+        """As ISnapshot."""
+        return int(self.inner.index)
+
+    def chunks(self) -> Iterable[bytes]:
+        """As ISnapshot."""
+        return self._watched(self.inner.chunks())
+
+    def close(self) -> "Deferred[None]":
+        """As ISnapshot."""
+        closed: Deferred[None] = self.inner.close()
+        return closed
+
+
 @implementer(IStateMachine)
 @frozen(eq=False)
 class WatchedMachine:
@@ -56,6 +79,8 @@ class WatchedMachine:
     inner: Any
     _state_of: Callable[[Any], Hashable]
     _on_event: Callable[[MachineEvent], None]
+    _watched: Callable[[Iterable[bytes]], Iterable[bytes]]
+    """Sees to it where the data of a snapshot are read."""
 
     @property
     def last_applied(self) -> int:
@@ -93,7 +118,7 @@ class WatchedMachine:
 
     def _taken(self, snapshot: ISnapshot) -> ISnapshot:
         self._on_event(Taken(snapshot.index))
-        return snapshot
+        return WatchedSnapshot(snapshot, self._watched)
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
         """As IStateMachine."""

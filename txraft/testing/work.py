@@ -1,7 +1,8 @@
-"""Work off the reactor: what a thread does takes time, and a crash comes before it, after it, or instead of it."""
+"""Work off the reactor: what a thread does takes time, and a crash comes before it, after it, or instead of it. What
+would block a thread must not be done elsewhere."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from zope.interface import implementer
 
 from txraft.interfaces import IWorker
 from txraft.testing.disk import Disk
+from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
 
 
@@ -54,7 +56,7 @@ class SimulatedWorker:
         self.process.schedule.steps += 1
         self.disk.at_work.remove(self)
         job = self._jobs[0]
-        result = maybeDeferred(job.work)
+        result = self._do(job)
         self._jobs.popleft()
         if self._jobs:
             self._begin()
@@ -63,5 +65,22 @@ class SimulatedWorker:
     def die(self) -> None:
         """The process stops in the middle of it. Nobody is told."""
         if self.disk.random.random() < 0.5:
-            maybeDeferred(self._jobs[0].work).addErrback(lambda _: None)
+            self._do(self._jobs[0]).addErrback(lambda _: None)
         self._jobs.clear()
+
+    def _do(self, job: _Job) -> "Deferred[Any]":
+        self.process.at_work = True
+        try:
+            return maybeDeferred(job.work)
+        finally:
+            self.process.at_work = False
+
+
+def read_at_work(
+    process: Process, on_violation: Callable[[Violation], None], chunks: Iterable[bytes]
+) -> Iterator[bytes]:
+    """`chunks`, which are many and on a disk: where the reactor's thread reads them, heartbeats wait (hazard S11)."""
+    for chunk in chunks:
+        if not process.at_work:
+            on_violation(Violation("Reactor", "the data of a snapshot are read on the reactor's thread"))
+        yield chunk
