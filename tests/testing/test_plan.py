@@ -20,7 +20,7 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual({fault.kind for plan in plans for fault in plan.faults}, set(Kind))
         self.assertEqual(set(WEIGHTS), set(Kind))
         self.assertEqual({plan.nodes for plan in plans}, set(range(1, 8)))
-        for name in ("streams", "files", "tight", "lasting"):
+        for name in ("streams", "files", "tight", "lasting", "slow_disks", "slow_work"):
             shares = Counter(bool(getattr(plan, name)) for plan in plans)
             self.assertGreater(shares[True], 20, name)
             self.assertGreater(shares[False], 20, name)

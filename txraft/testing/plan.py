@@ -131,6 +131,9 @@ class Plan:
     """Whether all disks become slow then, for a while: no reason to change the leader (hazard S12)."""
     lasting: tuple[Fault, ...]
     """Faults of a minority that begin after that, and last until the others have shown that they serve without it."""
+    slow_work: bool
+    """Whether, after the slow disks, all that is done beside the log becomes slow, for a while in which a follower
+    needs a snapshot: no reason either (hazard S11)."""
 
 
 LASTING = (Kind.CRASH, Kind.PAUSE, Kind.ISOLATE, Kind.DEAF, Kind.MUTE, Kind.SLOW_DISK, Kind.HANGING_DISK)
@@ -164,6 +167,7 @@ def plan_of(seed: int) -> Plan:
         faults=_faults(random, nodes, lasts, compacts=keeps < ALL, introduces=streams),
         slow_disks=random.random() < 0.2,
         lasting=_lasting(random, nodes, without_pre_vote),
+        slow_work=keeps < ALL and random.random() < 0.05,
     )
 
 

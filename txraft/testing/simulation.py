@@ -12,7 +12,7 @@ the clients saw, in all parts, must be linearizable.
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from txraft.kv import Set
 from txraft.testing.application import Application
 from txraft.testing.clients import Client, Ledger, Look, Propose, Request, ask_for_any, ask_for_keys
 from txraft.testing.data import KeyValueApplication, key_of, number_of
-from txraft.testing.disk import FAST, Disk, Synced
+from txraft.testing.disk import Disk, Synced
 from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
@@ -41,7 +41,8 @@ from txraft.testing.machine import Machine, Surroundings, Wiring
 from txraft.testing.plan import Kind, Plan
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import Datagrams, Links, Noise
-from txraft.testing.standing import leaderless, leaders_of, states_of
+from txraft.testing.slowness import bear_slow_disks, bear_slow_work
+from txraft.testing.standing import leaderless, states_of
 from txraft.testing.streams import Streams
 from txraft.testing.transcript import Transcript
 from txraft.testing.watcher import Judges
@@ -56,7 +57,6 @@ SETTLES_WITHIN = 16 * ELECTION_TIMEOUT
 clock that went back, and TCP's and the network's waiting to dial again take their part of it."""
 SERVES_WITHIN = 10 * ELECTION_TIMEOUT
 STABLE_FOR = 5 * ELECTION_TIMEOUT
-BEARS_FOR = 10 * ELECTION_TIMEOUT
 LOOK = 0.02
 """Seconds between two looks whether it has settled."""
 
@@ -160,7 +160,7 @@ class Simulation:
         """Run it all, or up to the first violation."""
         phases = (
             self._suffer,
-            self._bear_slow_disks,
+            self._bear_slowness,
             self._serve_without_a_minority,
             self._recover,
             self._hold_still,
@@ -229,25 +229,26 @@ class Simulation:
             self.schedule.after(self.plan.lasts / 2, self.nemesis.forge_a_term)
         self._until(self.plan.lasts)
 
-    def _bear_slow_disks(self) -> None:
-        """Every write takes longer than an election timeout, on every disk: nobody does better than the leader, and it
-        stays (hazard S12). The clients go on."""
-        if not self.plan.slow_disks:
-            return
+    def _bear_slowness(self) -> None:
+        """Disks are slow, and there is no reason to change the leader (hazards S11 and S12)."""
+        if self.plan.slow_disks:
+            self._bear(bear_slow_disks)
+        if self.plan.slow_work:
+            self._bear(bear_slow_work)
+
+    def _bear(self, steps_of: Callable[[Sequence[Machine], float, Random], Iterator[float]]) -> None:
         self._heal()
         everyone = list(self.machines.values())
         # What is late may be an earlier leader's word to campaign.
         self._until(self._healed_at + Noise().late_by)
         self._require(SETTLES_WITHIN, lambda: leaderless(everyone) or self._transfers_go_on())
-        slow = ELECTION_TIMEOUT * self.random.choice((1, 2, 4))
-        for machine in everyone:
-            machine.disk.delay = slow, slow + ELECTION_TIMEOUT / 2
-        before = leaders_of(everyone)
-        self._until(self.schedule.now + BEARS_FOR)
-        if self.violation is None and leaders_of(everyone) != before:
-            self.violated(Violation("Stability", f"all disks are slow, and the leader changes: {self._states()}"))
-        for machine in everyone:
-            machine.disk.delay = FAST
+        if self.violation is not None:
+            return
+        try:
+            for seconds in steps_of(everyone, ELECTION_TIMEOUT, self.random):
+                self._until(self.schedule.now + seconds)
+        except Violation as violation:
+            self.violated(violation)
 
     def _serve_without_a_minority(self) -> None:
         """A minority is dead, cut off one way or both, or has a disk that is slow or hangs: the others agree on a

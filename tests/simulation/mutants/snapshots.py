@@ -164,6 +164,25 @@ MUTANTS = (
         only=COMPACTS,
     ),
     Mutant(
+        "stands-still-while-a-snapshot-is-made",
+        "S11",
+        "txraft.node.driver",
+        "if self._flush_call is None and self.running:",
+        "if self._flush_call is None and self.running and not self._snapshots.sending._making:",
+        what="a node does nothing else while it makes a snapshot",
+        only={"slow_work": True, **COMPACTS},
+    ),
+    Mutant(
+        "saves-wait-for-the-data",
+        "S11",
+        "txraft.node.driver",
+        "self._saving.put(ready.save, ready.messages_after_save)",
+        "put, persist = self._saving.put, self._snapshots._compaction._persist\n"
+        "            persist().addCallback(lambda _: put(ready.save, ready.messages_after_save))",
+        what="the log and the data are written on one thread",
+        only={"slow_work": True, **COMPACTS},
+    ),
+    Mutant(
         "compacts-what-is-not-durable",
         "S18",
         "txraft.node.compaction",
