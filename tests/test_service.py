@@ -40,6 +40,7 @@ from txraft.errors import (
     WriteFailed,
 )
 from txraft.interfaces import Identity
+from txraft.kv import Set, encode
 from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
@@ -93,6 +94,8 @@ class WiringTests(SynchronousTestCase):
         )
         self.assertFalse(directory.exists())
         ports.close()
+        line = str(self.assertRaises(SettingsError, service.bind_ports, self.settings, "4"))
+        self.assertEqual(line, "the id of a node is a number, and '4' is a str")
 
     def test_of_an_embedder(self) -> None:
         """To wire a node changes nothing of the reactor that it is given."""
@@ -184,19 +187,24 @@ class WiringTests(SynchronousTestCase):
 
     def test_lost_what_it_acknowledged(self) -> None:
         """What the core finds to be lost later comes with the directory too, and other errors alone (hazard R7)."""
-        directory, errors = Path(self.mktemp()), list[TxraftError]()
-        with patch("txraft.service.Node", wraps=Node) as node:
-            disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, self.ports(), directory, errors.append)
-        self.addCleanup(lambda: self.successResultOf(disk.stopService()))
-        failed, other = node.call_args.kwargs["on_failure"], WriteFailed("cannot write")
-        failed(DataLost("entry 8 is committed, but this server's log ends at 0"))
-        failed(other)
-        failed(DirectoryRefused("this directory is another"))
-        line = str(errors[0])
+        directory, other = Path(self.mktemp()), WriteFailed("cannot write")
+        line = str(self.failed_with(DataLost("entry 8 is committed, but this server's log ends at 0"), directory))
         self.assertIn(f"{directory} has lost data: entry 8 is committed, but this server's log ends at 0; never", line)
-        self.assertIs(errors[1], other)
-        line = str(errors[2])  # hazard S6
+        self.assertIs(self.failed_with(other, directory), other)
+        line = str(self.failed_with(DirectoryRefused("this directory is another"), directory))  # hazard S6
         self.assertEqual(line, f"{directory} is refused by the other nodes: this directory is another")
+
+    def failed_with(self, error: TxraftError, directory: Path) -> TxraftError:
+        """What the owner of a node is told, once, when the node and then something else fail."""
+        ports, errors = self.ports(), list[TxraftError]()
+        with patch("txraft.service.Node", wraps=Node) as node:
+            disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
+        node.call_args.kwargs["on_failure"](error)
+        node.call_args.kwargs["on_failure"](WriteFailed("something else"))
+        self.successResultOf(disk.stopService())
+        ports.close()
+        (told,) = errors
+        return told
 
     def test_dials_where_the_others_are(self) -> None:
         """At their Raft addresses, and not for ever; that nobody listens there is seen at once."""
@@ -352,6 +360,26 @@ class WholeNodeTests(TestCase):
             self.assertIn(b"Connection: close", client.received)
 
     @inlineCallbacks
+    def test_failed(self) -> Generator[Deferred[Any], Any, None]:
+        """A node that cannot go on says so to everybody, until it is stopped: what it has is not what there is."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        settings, failures = Settings((member(0),), Timing()), list[TxraftError]()
+        ports = service.bind_ports(settings, 0)
+        node = service.make_node_service(reactor, settings, 0, ports, self.mktemp(), failures.append)
+        node.startService()
+        yield node.replica.propose(encode(Set(b"a", b"1")))
+        node._node.refused(WriteFailed("cannot write"))
+        self.assertEqual([str(failure) for failure in failures], ["cannot write"])
+        for path in ("/status", "/get?key=a&consistency=stale", "/set?key=a&val=2", "/nothing"):
+            url = f"http://{settings.cluster[0].kvaddr}{path}"
+            answer = yield treq.get(url, agent=Agent(reactor), persistent=False)
+            line = "this node has failed, and serves nothing; its log says why"
+            self.assertEqual((answer.code, (yield answer.text())), (503, line), path)
+        yield node.stopService()
+        yield deferLater(reactor, 0)  # for what the clients still have to close
+
+    @inlineCallbacks
     def test_two_that_talk(self) -> Generator[Deferred[Any], Any, None]:
         """They decide together, and when both have stopped, nothing of them is left on the reactor: trial looks."""
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
@@ -375,7 +403,7 @@ class StopTests(SynchronousTestCase):
 
     def test_leadership_cannot_be_handed_over(self) -> None:
         """Everything is let go all the same."""
-        whole, part = service._WholeNode(Mock(hand_over=lambda: fail(InvariantViolated("broken")))), Service()
+        whole, part = service.NodeService(Mock(hand_over=lambda: fail(InvariantViolated("broken"))), Mock()), Service()
         part.setServiceParent(whole)
         whole.startService()
         self.successResultOf(whole.stopService())

@@ -33,7 +33,7 @@ from txraft.errors import (
     StorageError,
     TxraftError,
 )
-from txraft.interfaces import Identity, IWorker
+from txraft.interfaces import Identity, IReplica, IWorker
 from txraft.kv.backup import Origin
 from txraft.kv.backups import Backups
 from txraft.kv.store import KeyValueStore
@@ -62,6 +62,34 @@ strangers at the Raft port, of whom hundreds may come in one turn of the reactor
 _log = Logger()
 
 
+class NodeService(MultiService):
+    """All of a node. A stop begins with handing leadership over, which takes everything else in working order."""
+
+    def __init__(self, node: Node, replica: IReplica) -> None:
+        MultiService.__init__(self)
+        self.replica = replica
+        """What a program asks of the node that it embeds: everything that the HTTP API does, and `status`. Its commands
+        are those of `txraft.kv`."""
+        self._node = node
+        self._started = False
+
+    def startService(self) -> None:
+        """Start everything, once: a stop closes the ports and the files for good. Raises StartedBefore."""
+        if self._started:
+            raise StartedBefore("this node was started before; make another one, of the same directory")
+        self._started = True
+        MultiService.startService(self)
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """Hand over, if there is leadership to hand over, then stop everything, also where that failed."""
+        try:
+            yield self._node.hand_over()
+        except Exception:
+            _log.failure("this node could not hand leadership over; it stops, and the others elect a leader")
+        yield MultiService.stopService(self)
+
+
 def make_node_service(
     reactor: Any,
     settings: Settings,
@@ -69,9 +97,13 @@ def make_node_service(
     ports: Ports,
     directory: str | PathLike[str],
     on_failure: Callable[[TxraftError], None],
-) -> MultiService:
-    """Wire one node, which owns `ports` and `directory` and can be started once. `on_failure` is called when the node
-    cannot go on, perhaps more than once.
+) -> NodeService:
+    """Wire one node, which owns `ports` and `directory` and can be started once. Its `replica` takes what a program
+    asks of it.
+
+    `on_failure` is called when the node cannot go on, once, with the reason in a line. From then on
+    every HTTP request is answered 503. It is for the caller to say why, and to stop the service, which closes ports and
+    files. To go on, another one is made, of the same directory, once what was wrong is mended.
 
     Nothing of the process is changed, and the reactor is taken as it is.
 
@@ -85,9 +117,27 @@ def make_node_service(
     with ExitStack() as undo:
         undo.callback(ports.close)
         undo.callback(storage.unlock)
-        service = _wire(reactor, settings, node_id, ports, directory, storage, worker, on_failure)
+        service = _wire(reactor, settings, node_id, ports, directory, storage, worker, _OnFailure(on_failure))
         undo.pop_all()
     return service
+
+
+class _OnFailure:
+    """Tells the owner of a node, once, that it cannot go on, and clients from then on."""
+
+    def __init__(self, on_failure: Callable[[TxraftError], None]) -> None:
+        self.api: ApiSite | None = None
+        self._on_failure = on_failure
+        self._called = False
+
+    def __call__(self, error: TxraftError) -> None:
+        """Something has failed."""
+        if self._called:
+            return
+        self._called = True
+        if self.api is not None:
+            self.api.refuse_everything()
+        self._on_failure(error)
 
 
 def _wire(
@@ -98,8 +148,8 @@ def _wire(
     directory: Path,
     storage: SQLiteStorage,
     worker: IWorker,
-    on_failure: Callable[[TxraftError], None],
-) -> MultiService:
+    on_failure: _OnFailure,
+) -> NodeService:
     """Read what is on disk, and put the parts together."""
     timing, limits = settings.timing, settings.limits
 
@@ -173,8 +223,9 @@ def _wire(
     # A snapshot for a backup and one for a peer may be asked for at a time: these data make them one after the other.
     backups = Backups(data_path, data_on_disk.snapshot, lambda: _origin(replica), backup_worker, reactor)
 
-    service: MultiService = _WholeNode(node)
-    service.addService(
+    service = NodeService(node, replica)
+    parts: MultiService = service
+    parts.addService(
         _Disk(
             data_on_disk,
             storage,
@@ -185,11 +236,12 @@ def _wire(
             on_failure,
         )
     )
-    service.addService(node)
-    service.addService(_Peers(peers, node))
-    service.addService(_Port(reactor, ports.raft, peers.server_factory()))
+    parts.addService(node)
+    parts.addService(_Peers(peers, node))
+    parts.addService(_Port(reactor, ports.raft, peers.server_factory()))
     api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts, backups)
-    service.addService(_ClientPort(reactor, ports.kv, api))
+    on_failure.api = api
+    parts.addService(_ClientPort(reactor, ports.kv, api))
     return service
 
 
@@ -208,31 +260,6 @@ def _translated(error: TxraftError, directory: Path) -> TxraftError:
     if isinstance(error, DirectoryRefused):
         return DirectoryRefused(f"{directory} is refused by the other nodes: {error}")
     return error
-
-
-class _WholeNode(MultiService):
-    """All of a node. A stop begins with handing leadership over, which takes everything else in working order."""
-
-    def __init__(self, node: Node) -> None:
-        MultiService.__init__(self)
-        self._node = node
-        self._started = False
-
-    def startService(self) -> None:
-        """Start everything, once: a stop closes the ports and the files for good. Raises StartedBefore."""
-        if self._started:
-            raise StartedBefore("this node was started before; make another one, of the same directory")
-        self._started = True
-        MultiService.startService(self)
-
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Hand over, if there is leadership to hand over, then stop everything, also where that failed."""
-        try:
-            yield self._node.hand_over()
-        except Exception:
-            _log.failure("this node could not hand leadership over; it stops, and the others elect a leader")
-        yield MultiService.stopService(self)
 
 
 class _Disk(Service):

@@ -314,6 +314,8 @@ class Settings:
 
     def member(self, id: int) -> Member:
         """The member with this id. Raises SettingsError where there is none."""
+        if not isinstance(id, int):
+            raise SettingsError(f"the id of a node is a number, and {id!r} is a {type(id).__name__}")
         for member in self.cluster:
             if member.id == id:
                 return member

@@ -136,7 +136,9 @@ class DirectoryTests(SQLiteTestCase):
         first = storage_in(self.directory)
         first.load()
         line = str(self.assertRaises(DirectoryLocked, storage_in(self.directory).load))
-        self.assertIn(f"{self.directory} is in use by process ", line)
+        self.assertIn(
+            f"{self.directory} is in use by process {os.getpid()}, which is this one: stop the node that", line
+        )
         self.assertNotIn("another --data-dir", line)  # an empty one would make the node forget what it promised
         self.successResultOf(first.close())
         self.assertEqual(self.load(), self.stored)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from txraft.cli.process import (
@@ -130,7 +130,9 @@ def makeService(options: Options) -> IService:
         ending = Ending(reactor, STOP_WITHIN + cluster.timing.election_seconds)
         ports = bind_ports(cluster, options["id"], kvaddr)  # some are only root's to bind
         with acting_as(*options.user):
-            service = make_node_service(reactor, cluster, options["id"], ports, options.directory, ending.fail)
+            service: MultiService = make_node_service(
+                reactor, cluster, options["id"], ports, options.directory, ending.fail
+            )
         if options.user != (None, None):
             files = FilesOfUser(*options.user, options.files)
             files.warn()

@@ -81,10 +81,12 @@ class DirectoryLock:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            holder = _name_of(file.read())
+            holder, advice = _name_of(file.read()), "end it"
             file.close()
+            if holder == f"process {os.getpid()}":
+                holder, advice = f"{holder}, which is this one", "stop the node that it runs there"
             raise DirectoryLocked(
-                f"{self._directory} is in use by {holder}: end it, or, where that is a node of another cluster, give"
+                f"{self._directory} is in use by {holder}: {advice}, or, where that is a node of another cluster, give"
                 " each cluster a --data-dir of its own"
             ) from error
         self._file = file

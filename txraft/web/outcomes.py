@@ -16,6 +16,7 @@
 | NotApplied | 503, Retry-After | not-applied |
 | OutcomeUnknown | 503, Retry-After | unknown |
 | SnapshotFailed | 503, Retry-After | not-applied |
+| anything, once the node has failed | 503, Retry-After | not-applied |
 | CommandFailed | 500 | |
 | anything else | 500 | unknown, where the request changes something |
 """
@@ -134,6 +135,8 @@ COMPARE_AND_SET = {
 ON_EVERY_ANSWER = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
 
 NOTHING_DONE = ((b"X-Txraft-Outcome", b"not-applied"), (b"Retry-After", b"1"))
+
+NODE_HAS_FAILED = Answer(503, b"this node has failed, and serves nothing; its log says why", NOTHING_DONE)
 
 _WITHOUT = b"%bContent-Length: %d\r\nDate: %b\r\n%b\r\n%b"
 _WITH_ETAG = b'%bContent-Length: %d\r\nETag: "%d"\r\nDate: %b\r\n%b\r\n%b'

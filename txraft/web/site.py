@@ -21,7 +21,7 @@ from txraft.kv.backups import Backups
 from txraft.settings import SizeLimits, Timing
 from txraft.web.application import Endpoint, Values, WebApplication
 from txraft.web.channel import ApiChannel
-from txraft.web.outcomes import Answer, no_such_method, no_such_path, of_failure
+from txraft.web.outcomes import NODE_HAS_FAILED, Answer, no_such_method, no_such_path, of_failure
 from txraft.web.parameters import Route, body_limit
 from txraft.web.question import Question
 from txraft.web.turns import LongJobs, Pipelines
@@ -96,6 +96,7 @@ class ApiSite(ServerFactory):
         self._watch = LoopingCall(self._expire)
         self._watch.clock = reactor
         self._on_last_closed: Callable[[], None] | None = None
+        self._refuses = False
 
     # Connections
 
@@ -205,12 +206,18 @@ class ApiSite(ServerFactory):
     def serve(self, question: Question) -> None:
         """Answer a question, now or later."""
         route = self._routes.get(question.path)
-        if route is None:
+        if self._refuses:
+            self._turn_down(question, NODE_HAS_FAILED)
+        elif route is None:
             self._turn_down(question, no_such_path(self._routes))
         elif question.method not in route.methods:
             self._turn_down(question, no_such_method(route.methods))
         else:
             self.long_jobs.run(question.length * route.cost, self._ask, question, route)
+
+    def refuse_everything(self) -> None:
+        """The node has failed: what it has would look like what there is."""
+        self._refuses = True
 
     def _ask(self, question: Question, route: Route) -> None:
         """Bring it to its route. Nothing comes back but an answer.
