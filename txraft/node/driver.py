@@ -317,7 +317,7 @@ class Node(Service):
     def _failed(self, failure: Failure) -> None:
         """The disk or the state machine has failed."""
         assert failure.value is not None
-        self._fail(failure.value)
+        self._fail(failure.value, failure)
 
     # Outputs
 
@@ -374,12 +374,15 @@ class Node(Service):
 
     # The end
 
-    def _fail(self, error: BaseException) -> None:
-        """Stop rather than go on wrong."""
+    def _fail(self, error: BaseException, failure: Failure | None = None) -> None:
+        """Stop rather than go on wrong. `failure` knows where the error came from, if it came from afar."""
         if not self.running:
             return
-        if not isinstance(error, TxraftError):
-            self.log.failure("node {node} met a bug", failure=Failure(error), node=self.node_id)
-            error = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
+        if isinstance(error, TxraftError):
+            reason = error
+        else:
+            self.log.failure("node {node} met a bug", failure=failure or Failure(error), node=self.node_id)
+            reason = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
+            reason.__cause__ = error
         self.stopService()
-        self._on_failure(error)
+        self._on_failure(reason)

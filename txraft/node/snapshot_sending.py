@@ -26,7 +26,15 @@ from twisted.python.failure import Failure
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
 from txraft.core.raft import Raft
-from txraft.errors import BadSnapshot, Compacted, SnapshotFailed, Undecided, Unreachable, WorkerStopped
+from txraft.errors import (
+    BadSnapshot,
+    Compacted,
+    InvariantViolated,
+    SnapshotFailed,
+    Undecided,
+    Unreachable,
+    WorkerStopped,
+)
 from txraft.interfaces import IPeers, ISnapshotFiles, IStateMachine, SnapshotFile
 from txraft.node.chunks import until
 from txraft.node.pending_requests import Waiting
@@ -210,6 +218,11 @@ class SnapshotSending:
         try:
             if snapshot.index < self._raft.log.snapshot_index:
                 raise Compacted(OVERTAKEN)
+            if snapshot.index > (given := self._raft.view().last_applied):
+                raise InvariantViolated(
+                    f"the state machine's snapshot is of entry {snapshot.index}, and {given} is the last that it was"
+                    " given; this is a bug in the state machine"
+                )
             stands_for = self._raft.snapshot_at(snapshot.index)
             return await self._files.make(stands_for, until(lambda: self._stopped, snapshot.chunks()))
         finally:
