@@ -18,7 +18,6 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.kv.applying import apply_command
-from tests.quick_disk import quick_directory
 from tests.storage.contract import after, snapshot
 from tests.storage.disk import storage_in
 from tests.storage.worker import InlineWorker
@@ -30,6 +29,7 @@ from txraft.kv.commands import Command, Delete, Set, encode
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import FLUSH_SECONDS, WriteBehind
 from txraft.storage.sqlite import SQLiteStorage
+from txraft.testing.quick_disk import quick_directory
 
 
 def done(deferred: "Deferred[Any]") -> None:

@@ -94,7 +94,7 @@ class WiringTests(SynchronousTestCase):
         )
         self.assertFalse(directory.exists())
         ports.close()
-        line = str(self.assertRaises(SettingsError, service.bind_ports, self.settings, "4"))
+        line = str(self.assertRaises(SettingsError, bind_ports, self.settings, "4"))
         self.assertEqual(line, "the id of a node is a number, and '4' is a str")
 
     def test_of_an_embedder(self) -> None:
@@ -365,7 +365,7 @@ class WholeNodeTests(TestCase):
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
         settings, failures = Settings((member(0),), Timing()), list[TxraftError]()
-        ports = service.bind_ports(settings, 0)
+        ports = bind_ports(settings, 0)
         node = service.make_node_service(reactor, settings, 0, ports, self.mktemp(), failures.append)
         node.startService()
         yield node.replica.propose(encode(Set(b"a", b"1")))

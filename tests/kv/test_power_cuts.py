@@ -11,10 +11,10 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.kv.applying import delta, index_and_records
-from tests.quick_disk import quick_directory
 from tests.storage.power import WAL_HEADER, mixture
 from txraft import wal
 from txraft.kv.data_file import DataFile
+from txraft.testing.quick_disk import quick_directory
 
 Values = dict[bytes, bytes]
 Files = tuple[bytes, bytes]

@@ -12,10 +12,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.memory_machine.counters import outcome, results_of, started
-from tests.quick_disk import quick_directory
 from tests.storage.worker import HandWorker, InlineWorker
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import SnapshotFailed
+from txraft.testing.quick_disk import quick_directory
 
 NAMES = st.sampled_from([b"a", b"b", b"c" * 300])
 COMMANDS = st.one_of(st.none(), NAMES, NAMES.map(lambda name: b"-" + name))

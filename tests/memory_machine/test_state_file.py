@@ -14,7 +14,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.descriptors import open_files
 from tests.memory_machine.counters import Counters, count, outcome, started
-from tests.quick_disk import quick_directory
 from tests.storage.names import Names, watch
 from tests.storage.steps import is_killed
 from tests.storage.worker import InlineWorker
@@ -22,6 +21,7 @@ from txraft.errors import CorruptLog, SnapshotFailed, StorageError, WriteFailed,
 from txraft.memory_machine import MemoryMachine, adapter
 from txraft.memory_machine.state_file import REMEDY
 from txraft.snapshot_writing import RESERVE
+from txraft.testing.quick_disk import quick_directory
 
 
 class FileCase(SynchronousTestCase):

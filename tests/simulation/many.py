@@ -9,7 +9,8 @@ from contextlib import suppress
 from attrs import define, field
 
 from txraft.testing.plan import plan_of
-from txraft.testing.simulation import Report, run_of
+from txraft.testing.report import Report
+from txraft.testing.simulation import run_of
 
 
 @define

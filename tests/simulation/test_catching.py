@@ -17,8 +17,9 @@ from txraft.node.replica import Replica
 from txraft.storage.raft_file import RaftFile
 from txraft.testing.disk import DiskStorage
 from txraft.testing.plan import plan_of
+from txraft.testing.report import Report
 from txraft.testing.shrink import shrink
-from txraft.testing.simulation import Report, run_of
+from txraft.testing.simulation import run_of
 
 
 class CatchingTests(SynchronousTestCase):
@@ -80,8 +81,18 @@ class CatchingTests(SynchronousTestCase):
 
         self.patch(Replica, "propose", raise_)
         violation = str(self.first_failure(1).violation)
-        self.assertEqual(violation.split(":", maxsplit=1)[0], "No bug")
+        self.assertEqual(violation.split(":", maxsplit=1)[0], "Exception")
         self.assertIn("raise KeyError", violation)
+
+    def test_control_c(self) -> None:
+        """It ends the run, and says which one."""
+
+        def raise_(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(Replica, "propose", raise_)
+        error = self.assertRaises(KeyboardInterrupt, self.first_failure, 1)
+        self.assertEqual(error.__notes__, ["in the simulation of seed 1"])
 
     def test_file_that_differs(self) -> None:
         """A log file that does not have what was written to it. A plan in which no node starts again cannot see it."""

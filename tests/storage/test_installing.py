@@ -8,7 +8,6 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.quick_disk import quick_directory
 from tests.storage.contract import compaction, entries, entry, install, save_of, snapshot
 from tests.storage.disk import storage_in
 from tests.storage.names import Names, watch
@@ -18,6 +17,7 @@ from tests.storage.worker import InlineWorker
 from tests.test_flips import done
 from txraft.interfaces import Stored
 from txraft.storage.snapshot_files import SnapshotFiles
+from txraft.testing.quick_disk import quick_directory
 from txraft.wal import sync_directory
 
 

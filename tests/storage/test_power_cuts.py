@@ -12,13 +12,13 @@ import pytest
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.quick_disk import quick_directory
 from tests.storage.contract import NOTHING, after, any_save
 from tests.storage.disk import IDENTITY
 from tests.storage.power import Disk, Files, files_in, write_files
 from txraft.core.ready import Save
 from txraft.interfaces import Stored
 from txraft.storage.raft_file import RaftFile, connect
+from txraft.testing.quick_disk import quick_directory
 
 
 @define(eq=False)

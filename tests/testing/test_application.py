@@ -1,7 +1,6 @@
 """A state machine of one's own, simulated: what is right passes, and what is wrong is found."""
 
 import json
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from random import Random
 
@@ -16,7 +15,8 @@ from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.memory_machine import MemoryMachine
 from txraft.testing.application import Application, Home
 from txraft.testing.plan import plan_of
-from txraft.testing.simulation import Report, run_of
+from txraft.testing.report import Report
+from txraft.testing.simulation import run_of
 
 
 @implementer(ISnapshot)
@@ -220,10 +220,6 @@ class CarelessTallies(PlainTallies):
 
 
 class ApplicationTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        """It is only processes that crash: files need no fsync."""
-        self.patch(os, "fsync", lambda _: None)
-
     def runs(self, application: Callable[[], Application], seeds: int) -> Iterator[Report]:
         """Runs in which logs are compacted."""
         for seed in range(1, seeds + 1):

@@ -19,6 +19,9 @@ from txraft.core.roles import Role
 FAR = 1 << 21
 """Terms. No more of them are left out at once."""
 
+MANY = 20
+"""Commands. Of so many one succeeds, or they are not what the state machine takes."""
+
 
 class Violation(Exception):
     """A rule that must always hold does not; `rule` names it."""
@@ -226,6 +229,21 @@ class Invariants:
             raise Violation(
                 "Not applied", f"operation {number} was answered so; entry {self.committed_at[number]} is its"
             )
+
+    @property
+    def failed(self) -> list[str]:
+        """What each command that failed came to, in the order of the log."""
+        results = [self.results.get(entry.index) for entry in self.committed if entry.kind is EntryKind.COMMAND]
+        return [result for result in results if isinstance(result, str)]
+
+    def none_succeeds(self) -> Violation | None:
+        """What is wrong where all commands fail; None where they do not."""
+        commands = [entry for entry in self.committed if entry.kind is EntryKind.COMMAND]
+        if len(commands) >= MANY and len(failed := self.failed) == len(commands):
+            return Violation(
+                "Commands", f"not one of {len(failed)} commands succeeds; the last comes to {failed[-1]!r}"
+            )
+        return None
 
     # One node
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from attrs import define, field
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import LogEvent, Logger, LogPublisher
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
@@ -26,6 +26,7 @@ from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Observed, Violation
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.snapshot_disk import DiskSnapshots
+from txraft.testing.transcript import traceback_of
 from txraft.testing.watched_machine import MachineEvent, WatchedMachine
 from txraft.testing.watcher import Judges, WatchedNode, Watcher
 from txraft.testing.work import SimulatedWorker, read_at_work
@@ -116,9 +117,13 @@ class Machine:
     state_machine: WatchedMachine = field(init=False)
     watcher: Watcher = field(init=False)
     """Of its process."""
+    home: Home = field(init=False)
+    """Of its state machine."""
     wiring: Wiring = field(init=False)
     """What joins its process to the network."""
     _options: RaftOptions = field(init=False)
+    _bug: str = ""
+    """The traceback of what its node has met."""
 
     def __attrs_post_init__(self) -> None:
         self._options = self.around.options_of(self.id)
@@ -182,8 +187,9 @@ class Machine:
             on_failure=self._failed,
         )
         sending = node._snapshots.sending
-        for part in (node, node._snapshots, sending, node._snapshots.receiving):
+        for part in (node._snapshots, sending, node._snapshots.receiving):
             part.log = QUIET
+        node.log = Logger(observer=cast(Any, self._hear))
         sending.pause = sending.longest_pause = PAUSE
         if around.tight:
             node.to_apply.at_once = LITTLE_AT_ONCE
@@ -198,8 +204,8 @@ class Machine:
         """Any that the application has, with what it has kept on the disk."""
         application, worker = self.around.application, SimulatedWorker(self.disk, process, self.may_work)
         synced = self.disk.synced
-        home = Home(self.id, synced.directory or NOWHERE, worker, process, self.around.random, synced.application)
-        return WatchedMachine(application.machine(home), application.state, self._machine_did, watched)
+        self.home = Home(self.id, synced.directory or NOWHERE, worker, process, self.around.random, synced.application)
+        return WatchedMachine(application.machine(self.home), application.state, self._machine_did, watched)
 
     def _start(self) -> None:
         self.node.startService()
@@ -366,12 +372,21 @@ class Machine:
     def _after_step(self) -> None:
         self.watcher.turn_ended()
 
+    def _hear(self, event: LogEvent) -> None:
+        """The node says something. What it does is in the transcript, without that."""
+        if "log_failure" in event:
+            self._bug = traceback_of(event["log_failure"])
+            self.say(self._bug)
+
     def _failed(self, error: TxraftError) -> None:
         refused_rightly = isinstance(error, DirectoryRefused) and self.disk.original is not None
         if refused_rightly or (isinstance(error, StorageError) and self.disk.failures):
             self.crash(str(error))
+        elif isinstance(error.__cause__, Violation):
+            self.around.judges.on_violation(error.__cause__)
         else:
-            self.around.judges.on_violation(Violation("The node goes on", f"node {self.id} stops: {error}"))
+            what = "\n".join(filter(None, (f"node {self.id} stops: {error}", self._bug)))
+            self.around.judges.on_violation(Violation("The node goes on", what))
 
 
 def state_of(machine: Machine) -> str:

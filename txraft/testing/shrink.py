@@ -6,8 +6,9 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from txraft.testing.plan import ALL, Fault, Plan
+from txraft.testing.report import Report
 from txraft.testing.simulated_network import Noise
-from txraft.testing.simulation import Report, run_of
+from txraft.testing.simulation import run_of
 
 
 @frozen

@@ -7,19 +7,17 @@ What is replicated is the key-value store, or what `txraft.testing.application` 
 First the faults of the plan, while clients work: safety. Then a minority only is out of order, and within a bounded
 time the others must serve. Then everything is healed, and within a bounded time there must be one leader whom all
 follow, all logs and states must be equal, and every node must serve: liveness. In some runs a disk is lost then. What
-the clients saw, in all parts, must be linearizable.
+the clients saw, in all parts, must be linearizable. In the end no log may be longer than it has to be.
 """
 
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 from twisted.python.failure import Failure
 
 from txraft.core.messages import NodeId
@@ -35,10 +33,13 @@ from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
 from txraft.testing.invariants import Invariants, Violation
+from txraft.testing.keeping import keep
 from txraft.testing.linearizability import check
 from txraft.testing.lost_disk import lose_a_disk
 from txraft.testing.machine import Machine, Surroundings, Wiring
 from txraft.testing.plan import Kind, Plan
+from txraft.testing.quick_disk import quick_directory
+from txraft.testing.report import Report
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import Datagrams, Links, Noise
 from txraft.testing.slowness import bear_slow_disks, bear_slow_work
@@ -61,30 +62,18 @@ LOOK = 0.02
 """Seconds between two looks whether it has settled."""
 
 
-@frozen
-class Report:
-    """What came of a run."""
-
-    plan: Plan
-    violation: Violation | None
-    steps: int
-    operations: int
-    done: int
-    """Operations that were answered with a result."""
-    faults: "Counter[str]"
-    lines: list[str]
-    """The transcript, where one was wanted."""
-
-
 def run_of(plan: Plan, transcript: bool = False, application: Callable[[], Application] | None = None) -> Report:
     """Run a plan, with the key-value store or another application. An exception that gets out is a rule that does not
-    hold."""
-    with TemporaryDirectory() if plan.files or application else nullcontext() as directory:
+    hold, also one that would end a process or a task: only Control-C does."""
+    with quick_directory() if plan.files or application else nullcontext() as directory:
         simulation = Simulation(plan, transcript, Path(directory) if directory else None, application)
         try:
             simulation.run()
-        except Exception:
-            simulation.violated(Violation("No bug", traceback.format_exc()))
+        except KeyboardInterrupt as error:
+            error.add_note(f"in the simulation of seed {plan.seed}")
+            raise
+        except BaseException:
+            simulation.violated(Violation("Exception", f"one gets out:\n{traceback.format_exc()}"))
         finally:
             simulation.close()
     return Report(
@@ -93,6 +82,8 @@ def run_of(plan: Plan, transcript: bool = False, application: Callable[[], Appli
         simulation.schedule.steps,
         simulation.ledger.operations,
         simulation.ledger.done,
+        len(simulation.invariants.failed),
+        simulation.judges.not_kept,
         simulation.nemesis.counts,
         simulation.transcript.lines,
     )
@@ -123,11 +114,12 @@ class Simulation:
         own = application() if application is not None else None
         self._draw = partial(ask_for_any, own) if own is not None else partial(ask_for_keys, plan.keys)
         self._is_key_value = own is None
+        self.judges = Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated)
         around = Surroundings(
             application=own if own is not None else KeyValueApplication(),
             schedule=schedule,
             random=random,
-            judges=Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated),
+            judges=self.judges,
             options_of=self._options_of,
             tight=plan.tight,
             keeps=plan.keeps,
@@ -167,6 +159,7 @@ class Simulation:
             self._serve,
             self._lose_a_disk,
             self._compare,
+            self._keep,
         )
         for phase in phases:
             if self.violation is None:
@@ -306,8 +299,7 @@ class Simulation:
         others = list(self.machines.values())
         lost = others.pop(self.plan.seed // 8 % len(others))
         steps = lose_a_disk(lost, others, lambda: self._ask(others[:1], persistent=True), self._unsettled)
-        while self.violation is None and (step := next(steps, None)):
-            self._require(SETTLES_WITHIN, step)
+        self._take(steps)
 
     def _hold_still(self) -> None:
         """What was late is there by now; nobody campaigns, nor hands over, for no reason."""
@@ -316,7 +308,8 @@ class Simulation:
         before = [machine.node.view for machine in self.machines.values()]
         self._until(self.schedule.now + STABLE_FOR)
         if self.violation is None and before != [machine.node.view for machine in self.machines.values()]:
-            self.violated(Violation("Stability", f"in {STABLE_FOR:g} s in which nothing happened: {self._states()}"))
+            states = states_of(self.machines.values())
+            self.violated(Violation("Stability", f"in {STABLE_FOR:g} s in which nothing happened: {states}"))
 
     def _until(self, time: float) -> None:
         if self.violation is None:
@@ -333,6 +326,11 @@ class Simulation:
                 self.violated(Violation("Liveness", f"{within:g} s without new faults, and {why}"))
             self._until(self.schedule.now + LOOK)
 
+    def _take(self, steps: "Iterator[Callable[[], str]]") -> None:
+        """One after the other, each when there is no more reason to wait for the one before."""
+        while self.violation is None and (step := next(steps, None)):
+            self._require(SETTLES_WITHIN, step)
+
     def _unsettled(self) -> str:
         """Why the cluster is not one, with one leader."""
         machines = list(self.machines.values())
@@ -347,7 +345,7 @@ class Simulation:
         for machine, view in zip(machines, views, strict=True):
             reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
             if reached != {lead.last_index}:
-                return f"node {machine.id} has not caught up: {self._states()}"
+                return f"node {machine.id} has not caught up: {states_of(machines)}"
         return ""
 
     def _transfers_go_on(self) -> str:
@@ -379,7 +377,7 @@ class Simulation:
         """Which of these clients' requests has not been answered, or not with a result."""
         for client in asking:
             if client.under_way is not None:
-                return f"operation {client.under_way.number} has no answer: {self._states()}"
+                return f"operation {client.under_way.number} has no answer: {states_of(self.machines.values())}"
             if client.failed:
                 self.violated(Violation("Liveness", f"a node that is well does not serve: {client.failed[0]}"))
         return ""
@@ -392,9 +390,11 @@ class Simulation:
         for answer in self.nemesis.answers():
             if isinstance(answer, Failure) and answer.check(Undecided) is None:
                 self.violated(Violation("Answers", f"a transfer came to {answer.getTraceback()}"))
-        verdict = check(self.ledger.history.operations())
-        if not verdict.ok:
+        if not (verdict := check(self.ledger.history.operations())).ok:
             self.violated(Violation("Linearizability", str(verdict)))
+        if (violation := self.invariants.none_succeeds()) is not None:
+            self.violated(violation)
 
-    def _states(self) -> str:
-        return states_of(self.machines.values())
+    def _keep(self) -> None:
+        """Logs are cut off, and every state machine but the store's, which has tests, gives what one can be made of."""
+        self._take(keep(list(self.machines.values()), self.violated, makes_others=not self._is_key_value))

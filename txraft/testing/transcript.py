@@ -1,6 +1,9 @@
 """What happened in a run, a line an event, for a person to read: the same bytes from the same seed."""
 
+import traceback
+
 from attrs import define, field
+from twisted.python.failure import Failure
 
 from txraft.core.invariants import View
 from txraft.core.messages import (
@@ -27,6 +30,13 @@ class Transcript:
     def add(self, who: str, what: str) -> None:
         """Add a line."""
         self.lines.append(f"{self.schedule.now:10.6f}  {who:>4}  {what}")
+
+
+def traceback_of(failure: Failure) -> str:
+    """Of the exception, and before it of the one that it was raised from."""
+    cause = failure.value.__cause__ if failure.value is not None else None
+    before = "" if cause is None else "".join(traceback.format_exception(cause)) + "\nand from that:\n\n"
+    return before + failure.getTraceback().rstrip()
 
 
 def in_words(message: Message) -> str:  # noqa: PLR0911 - one for each kind of message

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed
+from txraft.errors import CommandFailed, SnapshotFailed
 from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.testing.data import without_number
+from txraft.testing.invariants import Violation
+from txraft.testing.transcript import traceback_of
 
 
 @frozen
@@ -28,6 +31,8 @@ class Restored:
     """A snapshot took the place of everything."""
 
     index: int
+    last_applied: int
+    """As the machine has it by then."""
     state: Hashable
 
 
@@ -45,7 +50,15 @@ class Taken:
     index: int
 
 
-MachineEvent: TypeAlias = Applied | Restored | Persisted | Taken
+@frozen
+class NotKept:
+    """`persist` or `snapshot` has failed with SnapshotFailed, which it may."""
+
+    call: str
+    traceback: str
+
+
+MachineEvent: TypeAlias = Applied | Restored | Persisted | Taken | NotKept
 
 
 @implementer(ISnapshot)
@@ -81,6 +94,8 @@ class WatchedMachine:
     _on_event: Callable[[MachineEvent], None]
     _watched: Callable[[Iterable[bytes]], Iterable[bytes]]
     """Sees to it where the data of a snapshot are read."""
+    under_way: set[str] = field(init=False, factory=set)
+    """Which of its calls have not been answered."""
 
     @property
     def last_applied(self) -> int:
@@ -88,14 +103,21 @@ class WatchedMachine:
         return int(self.inner.last_applied)
 
     def state(self) -> Hashable:
-        """All that it holds."""
-        return self._state_of(self.inner)
+        """All that it holds. Raises Violation where that may yet change: it is compared with what others hold later."""
+        state = self._state_of(self.inner)
+        try:
+            hash(state)
+        except TypeError as error:
+            what = (
+                f"`Application.state` gives a {type(state).__name__}, of which Python says: {error}; give a tuple, say"
+            )
+            raise Violation("State", what) from error
+        return state
 
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine."""
         bare = [_bare(entry) for entry in entries]
-        applied: Deferred[list[bytes | CommandFailed]] = self.inner.apply(bare)
-        return applied.addCallback(self._applied, entries)
+        return self._call("apply", bare).addCallback(self._applied, entries)
 
     def _applied(self, results: list[bytes | CommandFailed], entries: Sequence[Entry]) -> list[bytes | CommandFailed]:
         said = [str(result) if isinstance(result, CommandFailed) else result for result in results]
@@ -104,8 +126,7 @@ class WatchedMachine:
 
     def persist(self) -> "Deferred[int]":
         """As IStateMachine."""
-        persisted: Deferred[int] = self.inner.persist()
-        return persisted.addCallback(self._persisted)
+        return self._call("persist").addCallbacks(self._persisted, self._not_kept, errbackArgs=("persist",))
 
     def _persisted(self, index: int) -> int:
         self._on_event(Persisted(index))
@@ -113,8 +134,7 @@ class WatchedMachine:
 
     def snapshot(self) -> "Deferred[ISnapshot]":
         """As IStateMachine."""
-        taken: Deferred[ISnapshot] = self.inner.snapshot()
-        return taken.addCallback(self._taken)
+        return self._call("snapshot").addCallbacks(self._taken, self._not_kept, errbackArgs=("snapshot",))
 
     def _taken(self, snapshot: ISnapshot) -> ISnapshot:
         self._on_event(Taken(snapshot.index))
@@ -122,11 +142,26 @@ class WatchedMachine:
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
         """As IStateMachine."""
-        restored: Deferred[None] = self.inner.restore(index, chunks)
-        return restored.addCallback(self._restored, index)
+        return self._call("restore", index, chunks).addCallback(self._restored, index)
 
     def _restored(self, _: object, index: int) -> None:
-        self._on_event(Restored(index, self.state()))
+        self._on_event(Restored(index, self.last_applied, self.state()))
+
+    def _call(self, name: str, *args: object) -> "Deferred[Any]":
+        answer = getattr(self.inner, name)(*args)
+        if not isinstance(answer, Deferred):
+            raise TypeError(f"the state machine's `{name}` gives a {type(answer).__name__}, not a Deferred")
+        self.under_way.add(name)
+        return answer.addBoth(self._answered, name)
+
+    def _answered(self, result: object, name: str) -> object:
+        self.under_way.discard(name)
+        return result
+
+    def _not_kept(self, failure: Failure, call: str) -> Failure:
+        if failure.check(SnapshotFailed):
+            self._on_event(NotKept(call, traceback_of(failure)))
+        return failure
 
 
 def _bare(entry: Entry) -> Entry:

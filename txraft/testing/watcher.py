@@ -19,7 +19,7 @@ from txraft.testing.invariants import Invariants, Observed, Violation
 from txraft.testing.schedule import Process
 from txraft.testing.transcript import Transcript, in_words, what_changed
 from txraft.testing.transfers import Transfers
-from txraft.testing.watched_machine import Applied, MachineEvent, Persisted, Restored, Taken
+from txraft.testing.watched_machine import Applied, MachineEvent, NotKept, Persisted, Restored, Taken
 
 _P = ParamSpec("_P")
 
@@ -32,6 +32,8 @@ class Judges:
     durability: Durability
     transcript: Transcript
     on_violation: Callable[[Violation], None]
+    not_kept: int = 0
+    """How often a state machine's `persist` or `snapshot` has failed."""
 
 
 class WatchedNode(Node):
@@ -72,6 +74,8 @@ class Watcher:
     evidence: Evidence
     seen: Observed
     process: Process
+    persisted: int | None = field(init=False, default=None)
+    """Up to which entry the state machine has said, in this process, that its disk has everything."""
     _transfers: Transfers = field(init=False)
     _events: list[MachineEvent] = field(init=False, factory=list)
     """What its state machine has done in this turn."""
@@ -202,13 +206,17 @@ class Watcher:
                 invariants.applied(seen, entries)
                 invariants.results_are(seen, entries[0].index, results)
                 invariants.state_is(seen, state)
-            case Restored(index, state):
+            case Restored(index, last_applied, state):
                 self.say(f"state machine: restored at {index}")
+                if last_applied != index:
+                    what = f"has restored a snapshot of {index}, and its `last_applied` is {last_applied}"
+                    raise Violation("Restore", f"the state machine of node {seen.node_id} {what}")
                 invariants.restored(seen, index)
                 invariants.state_is(seen, state)
                 self.nobody_waits_for_ever()
             case Persisted(index):
                 self.say(f"state machine: everything up to {index} is on disk")
+                self.persisted = index
                 if index > seen.applied:
                     raise Violation("Compaction", f"node {seen.node_id} has {index} on disk, of {seen.applied} applied")
             case Taken(index):
@@ -218,6 +226,9 @@ class Watcher:
                         f"takes a snapshot of {index}, and has {self.disk.synced.held} on disk, {seen.applied} applied"
                     )
                     raise Violation("Compaction", f"node {seen.node_id} {what}")
+            case NotKept(call, traceback):
+                self.judges.not_kept += 1
+                self.say(f"state machine: `{call}` fails:\n{traceback}")
 
     def nobody_waits_for_ever(self) -> None:
         """A snapshot has jumped over entries: those who wait for one of them have been told so (hazard C7)."""
