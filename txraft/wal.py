@@ -78,14 +78,16 @@ def kind_of(path: Path) -> str:
     return "a file" if os.path.isfile(path) else "neither a file nor a directory"
 
 
-def connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
+def connect(path: Path, synchronous: Literal["FULL", "NORMAL"], shrinks: bool = False) -> sqlite3.Connection:
     """Open a file, its `-wal` and its `-shm`: no other is ever opened for it (hazard S19). No transaction begins by
-    itself. A commit is durable when it returns (FULL), or after the next checkpoint (NORMAL).
+    itself. A commit is durable when it returns (FULL), or after the next checkpoint (NORMAL). One that
+    is made with `shrinks` is for `shrink`; small commits write a fifteenth more then.
 
     Raises sqlite3.Error."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file, and only before anything is in it
+        if shrinks:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone stops at the drive's cache
@@ -141,7 +143,8 @@ def checkpoint(connection: sqlite3.Connection, mode: Literal["PASSIVE", "TRUNCAT
 
 
 def shrink(connection: sqlite3.Connection) -> None:
-    """Cut off the file at its end, by at most SHRINK_PAGES, where more than a quarter of it is free.
+    """Cut off the file at its end, by at most SHRINK_PAGES, where more than a quarter of it is free. Does nothing where
+    it was not made so.
 
     Raises sqlite3.Error."""
     ((free,),) = connection.execute("PRAGMA freelist_count")

@@ -70,9 +70,9 @@ class FlippedBitTests(SynchronousTestCase):
         self.directory.mkdir()
         connect = wal.connect
 
-        def connect_quickly(path: Path, _: object) -> sqlite3.Connection:
+        def connect_quickly(path: Path, _: object, shrinks: bool = False) -> sqlite3.Connection:
             """It is not the machine that loses its power."""
-            connection = connect(path, "NORMAL")
+            connection = connect(path, "NORMAL", shrinks)
             connection.execute("PRAGMA synchronous = OFF")
             return connection
 

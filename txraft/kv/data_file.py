@@ -76,7 +76,10 @@ class DataFile:
     def prepare(self) -> None:
         """After `load`: make the file where there is none. One that cannot be written is found out now, and what is in
         the `-wal` is copied. Raises StorageError."""
-        with translated(self._path, self._remedy), closing(wal.connect(self._path, "NORMAL")) as connection:
+        with (
+            translated(self._path, self._remedy),
+            closing(wal.connect(self._path, "NORMAL", shrinks=True)) as connection,
+        ):
             if is_new(connection):
                 self._create(connection)
             else:
