@@ -100,7 +100,7 @@ class CalleeTests(SynchronousTestCase):
             (line,) = warnings(events)
             self.assertIn("refused a stranger at 127.0.0.1:8080", line)
             self.assertIn(word, line)
-            self.assertLess(len(line), 200)
+            self.assertLess(len(line), 260)
         self.assertEqual(self.handler.received, [])
 
     def test_hello_of_another_version(self) -> None:

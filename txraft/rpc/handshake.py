@@ -26,8 +26,8 @@ class Refusal(enum.Enum):
     CLUSTER = (
         "this is another cluster; a node that is to join it with a new directory needs an empty one, and, as `name` in"
         " its configuration, the `cluster` of the others' /status",
-        "belongs to cluster '{hello.cluster_id}', and this node to '{here.cluster_id}': to join this one with a new"
-        " directory, it needs an empty one, and this as `name` in its configuration",
+        "belongs to cluster '{hello.cluster_id}', and this node to '{here.cluster_id}': to join this one anew,"
+        " it needs an empty directory, and this as `name` in its configuration",
     )
     VOTERS = (
         "the voters here are others: start both nodes with the members that the cluster was first started with",

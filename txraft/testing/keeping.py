@@ -19,8 +19,9 @@ from txraft.testing.machine import Machine
 from txraft.testing.transcript import traceback_of
 from txraft.testing.watched_machine import WatchedMachine
 
-BITE: Final = 4
-"""Entries that may be left because a log is cut in bites: an eighth of what it keeps, which is little in a run."""
+BITE: Final = 16
+"""Entries that may be left because a log is cut in bites: an eighth of what it keeps, or what the state machine was
+given at once, which is little in a run."""
 
 
 def _not_compacted(machine: Machine) -> str:
