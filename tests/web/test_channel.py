@@ -46,6 +46,13 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(wire.clock.getDelayedCalls(), [])
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_reason(self) -> None:
+        """The status line of what Twisted has no words for, too."""
+        wire = Wire(limits=SMALL)
+        wire.send(b"GET /status HTTP/1.1\r\nX: " + b"x" * MAX_LINE)
+        self.assertTrue(wire.transport.value().startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"))
+        wire.disconnect()
+
     def test_long_url(self) -> None:
         """414, and what to do instead, whether or not the line has ended."""
         url = b"GET /set?key=k&val=" + b"v" * MAX_LINE

@@ -23,13 +23,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web import http
 
 from txraft.errors import (
     BadRequest,
@@ -235,7 +235,7 @@ def head_on_the_wire(answer: StreamedAnswer, date: bytes, *, closing: bool) -> b
 
 
 def _make_head(status: int, content_type: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    head = b"HTTP/1.1 %d %b\r\n" % (status, http.RESPONSES.get(status, b"Refused"))
+    head = b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
     for name, value in ((b"Content-Type", content_type), *ON_EVERY_ANSWER, *headers):
         head += b"%b: %b\r\n" % (name, value)
     return head
