@@ -86,11 +86,11 @@ async def far_behind(cluster: ProcessCluster) -> tuple[Writers, NodeProcess, Nod
 
 
 async def fall_behind(writers: Writers, leader: NodeProcess) -> int:
-    """Write far more than is kept. Gives where the leader's log begins then."""
+    """Write far more than is kept. Gives where the leader's log begins then: for a follower that was being sent a
+    snapshot it stays for a while."""
     await writers.acknowledge(6 * KEPT["keep_entries"])
     status = await leader.status()
     assert status is not None
-    assert status["last_log_index"] - status["first_log_index"] < 5 * KEPT["keep_entries"]
     first: int = status["first_log_index"]
     return first
 
