@@ -5,16 +5,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from time import time
 from typing import Any
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli.serving import QuietHandler, serving
 from tests.kv.backed_up import ORIGIN, data_file
 from txraft.cli import download, main, progress
 from txraft.cli.asking import connect
@@ -45,7 +45,7 @@ class Node:
     def serving(self) -> Iterator[Address]:
         node = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 node.may_answer.wait()
                 asked = self.headers["Range"]
@@ -71,17 +71,8 @@ class Node:
                 self.end_headers()
                 self.wfile.write(node.content[offset : node.cuts.pop(0) if node.cuts else None])
 
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = Thread(target=server.serve_forever, args=(0.01,))
-            thread.start()
-            try:
-                yield Address("127.0.0.1", server.server_port)
-            finally:
-                server.shutdown()
-                thread.join()
+        with serving(Handler) as address:
+            yield address
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:

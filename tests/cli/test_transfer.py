@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from pathlib import Path
 from threading import Thread
@@ -15,6 +14,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import txraft.cli.transfer
+from tests.cli.serving import QuietHandler, serving
 from txraft.cli import main
 from txraft.cli.asking import CONNECT_TIMEOUT
 from txraft.cli.transfer import Transfer, transfer
@@ -37,7 +37,7 @@ THE_REQUEST = ("/transfer", "application/x-www-form-urlencoded", b"to=2")
 def node(status: int = 200, said: bytes = DONE, header: tuple[str, str] = ("X-A", "b")) -> Iterator[Address]:
     """Something that answers every request so; see `asked`."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             asked.append((self.path, self.headers["Content-Type"], body))
@@ -46,17 +46,8 @@ def node(status: int = 200, said: bytes = DONE, header: tuple[str, str] = ("X-A"
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield Address("127.0.0.1", server.server_port)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as address:
+        yield address
 
 
 @contextmanager
