@@ -160,7 +160,7 @@ class Server:
 
     def reconnect(self, peer: NodeId) -> None:
         """A new connection to a peer opens."""
-        self.raft.peer_connected(peer)
+        self.raft.peer_connected(peer, self._now())
         self.take()
 
     def time_out(self) -> None:

@@ -81,7 +81,7 @@ class Figure8Tests(SynchronousTestCase):
         """(e): S1 replicates an entry of its own term to a majority too. That commits both, and S5 cannot win."""
         cluster = self.up_to_c()
         for follower in (2, 3):
-            cluster[1].raft.peer_connected(follower)
+            cluster[1].raft.peer_connected(follower, cluster.now)
             cluster[1].take()
             replicate(cluster, 1, follower, up_to=3)
         self.assertEqual((cluster[1].view.commit_index, cluster[1].applied), (3, cluster[1].disk_log))
@@ -341,7 +341,7 @@ class LostDataTests(SynchronousTestCase):
 
     def answer(self, success: bool) -> None:
         """S2 connects, is probed, and says whether it has entry 2."""
-        self.leader.raft.peer_connected(2)
+        self.leader.raft.peer_connected(2, self.cluster.now)
         self.leader.outgoing.clear()
         self.leader.take()
         request = only_request(self.leader, 2)
@@ -363,7 +363,7 @@ class LostDataTests(SynchronousTestCase):
         follower = self.cluster[2]
         follower.disk_log = []
         follower.start()
-        self.leader.raft.peer_connected(2)
+        self.leader.raft.peer_connected(2, self.cluster.now)
         self.leader.take()
         self.cluster.settle(writing=[2])
         self.assertTrue(self.leader.raft.followers[2].has_lost_data)
@@ -382,7 +382,7 @@ class LostDataTests(SynchronousTestCase):
             follower = cluster[2]
             follower.disk_log = list(entries_of(1, 1, 1))
             follower.start()
-            leader.raft.peer_connected(2)
+            leader.raft.peer_connected(2, cluster.now)
             leader.take()
             if probed_first:
                 cluster.settle()

@@ -259,6 +259,12 @@ class CandidateTests(SynchronousTestCase):
         self.assertEqual(len(cluster.leaders()), 1)
 
 
+def early(cluster: Cluster, server: Server) -> float:
+    """How long until it campaigns, in election timeouts."""
+    assert server.raft.election_deadline is not None
+    return (server.raft.election_deadline - cluster.now) / server.options.election_timeout
+
+
 class LeaderLostTests(SynchronousTestCase):
     """The connection to the leader has closed: its process may be gone."""
 
@@ -266,11 +272,6 @@ class LeaderLostTests(SynchronousTestCase):
         self.cluster = Cluster(5)
         self.cluster.elect(1)
         self.cluster.beat()
-
-    def early(self, server: Server) -> float:
-        """How long until it campaigns, in election timeouts."""
-        assert server.raft.election_deadline is not None
-        return (server.raft.election_deadline - self.cluster.now) / server.options.election_timeout
 
     def lose(self, server: Server, peer: NodeId = 1) -> None:
         server.raft.peer_lost(peer, self.cluster.now)
@@ -281,11 +282,9 @@ class LeaderLostTests(SynchronousTestCase):
         self.cluster.isolate(1)
         for server in self.cluster:
             self.lose(server)
-        shares = [self.early(self.cluster[node_id]) * 4 / EARLY for node_id in (2, 3, 4, 5)]
+        shares = [early(self.cluster, self.cluster[node_id]) * 4 / EARLY for node_id in (2, 3, 4, 5)]
         self.assertEqual([int(share) for share in shares], [0, 1, 2, 3])
-        self.cluster.advance(self.early(self.cluster[2]) * RaftOptions().election_timeout)
-        self.cluster[2].raft.election_timeout(self.cluster.now)
-        self.cluster[2].take()
+        self.cluster[2].time_out()
         self.cluster.settle()
         self.assertIs(self.cluster[2].view.role, Role.LEADER)
 
@@ -337,13 +336,85 @@ class LeaderLostTests(SynchronousTestCase):
         self.cluster.elect(1)
         self.cluster.beat()
         self.lose(self.cluster[2])
-        self.assertGreater(self.early(self.cluster[2]), 0.9)
+        self.assertGreater(early(self.cluster, self.cluster[2]), 0.9)
 
     def test_not_later(self) -> None:
         """An election that is due earlier is not put off."""
         self.cluster[5].raft._elections.deadline = self.cluster.now
         self.lose(self.cluster[5])
-        self.assertEqual(self.early(self.cluster[5]), 0.0)
+        self.assertEqual(early(self.cluster, self.cluster[5]), 0.0)
+
+
+class PeerConnectedTests(SynchronousTestCase):
+    """A server that knows of no leader reaches another: a cluster that starts, or whose network is there again."""
+
+    def test_soon(self) -> None:
+        """Each campaigns soon, in a share of time of its own, and so the first one wins."""
+        cluster = Cluster(5)
+        for server in cluster:
+            server.reconnect(server.id % 5 + 1)
+        self.assertEqual([int(early(cluster, server) * 5 / EARLY) for server in cluster], [0, 1, 2, 3, 4])
+        cluster[1].time_out()
+        cluster.settle()
+        self.assertIs(cluster[1].view.role, Role.LEADER)
+
+    def test_too_few_to_win(self) -> None:
+        """It asks again at each connection, for those that it has asked before are too few, or have not heard it."""
+        cluster = Cluster(5)
+        cluster.isolate(1, 2)
+        cluster[1].reconnect(2)
+        cluster[1].time_out()
+        cluster.settle()
+        self.assertIs(cluster[1].view.role, Role.PRE_CANDIDATE)
+        self.assertGreater(early(cluster, cluster[1]), 0.9)
+        cluster.heal()
+        cluster[1].reconnect(3)
+        self.assertLess(early(cluster, cluster[1]), EARLY / 5)
+
+    def test_there_is_a_leader(self) -> None:
+        """The others refuse, and it leads on (hazard E8)."""
+        cluster = Cluster(3)
+        cluster.elect(1)
+        cluster.beat()
+        cluster[2].start()
+        cluster[2].reconnect(3)
+        self.assertLess(early(cluster, cluster[2]), EARLY)
+        cluster[2].time_out()
+        cluster.settle()
+        self.assertEqual((cluster[1].view.role, cluster[1].view.current_term), (Role.LEADER, 1))
+        cluster.beat()
+        self.assertEqual((cluster[2].view.role, cluster[2].view.leader_id), (Role.FOLLOWER, 1))
+
+    def test_knows_more(self) -> None:
+        """Neither who follows a leader nor a candidate, whose vote others are thinking over, asks anything."""
+        cluster = Cluster(3)
+        cluster.elect(1)
+        cluster.beat()
+        candidate, _ = candidate_of(3)
+        for server in (cluster[2], candidate):
+            before = server.raft.election_deadline
+            server.reconnect(3)
+            self.assertEqual(server.raft.election_deadline, before)
+
+    def test_no_voter(self) -> None:
+        """Who has no vote looks for nobody (hazard E10)."""
+        configuration = Configuration(voters=(1, 3), learners=(2,))
+        cluster = Cluster(configuration=configuration)
+        cluster[2].reconnect(3)
+        self.assertGreater(early(cluster, cluster[2]), 0.9)
+
+    def test_without_pre_vote(self) -> None:
+        """Nobody would be asked whether a leader is heard: the election timer decides (hazard E8)."""
+        cluster = Cluster(3, options=WITHOUT_PRE_VOTE)
+        cluster[2].reconnect(3)
+        self.assertGreater(early(cluster, cluster[2]), 0.9)
+
+    def test_not_later(self) -> None:
+        """An election that is due earlier is not put off."""
+        cluster = Cluster(3)
+        cluster[3].raft._elections.deadline = cluster.now
+        cluster[3].reconnect(1)
+        self.assertEqual(early(cluster, cluster[3]), 0.0)
 
 
 class NewLeaderTests(SynchronousTestCase):

@@ -251,7 +251,7 @@ class ImpossibleAnswerTests(SynchronousTestCase):
         cluster = Cluster(3)
         leader = cluster.elect(1)
         leader.receive(2, AppendEntriesReply(leader.view.current_term, 99, True, leader.view.last_index + 1, 0))
-        leader.raft.peer_connected(2)
+        leader.raft.peer_connected(2, cluster.now)
         entry = leader.propose(b"a")
         cluster.isolate(3)
         cluster.settle()

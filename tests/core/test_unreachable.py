@@ -129,7 +129,7 @@ class UnreachableTests(SynchronousTestCase):
         leader = cluster.elect(1)
         last = self.propose(cluster, 5)[-1].entries[-1].index
         cluster.isolate(3)
-        leader.raft.peer_connected(3)
+        leader.raft.peer_connected(3, cluster.now)
         lost: list[LostData] = []
         sent = 0
         for _ in range(1250):  # 125 s
@@ -153,7 +153,7 @@ class UnreachableTests(SynchronousTestCase):
         cluster = self.cluster()
         leader = cluster[1]
         self.propose(cluster, 5)
-        leader.raft.peer_connected(3)
+        leader.raft.peer_connected(3, cluster.now)
         leader.take()
         leader.compact()
         leader.outgoing.clear()
@@ -204,7 +204,7 @@ class UnreachableTests(SynchronousTestCase):
         cluster = self.cluster()
         self.propose(cluster, 50)
         cluster.heal()
-        cluster[1].raft.peer_connected(3)
+        cluster[1].raft.peer_connected(3, cluster.now)
         cluster[1].take()
         cluster.settle()
         self.assertEqual(cluster[3].disk_log, cluster[1].disk_log)
@@ -220,7 +220,7 @@ class UnreachableTests(SynchronousTestCase):
         cluster[3].receive(1, only_request(leader, 3))
         cluster[3].write()
         leader.outgoing.clear()
-        leader.raft.peer_connected(3)
+        leader.raft.peer_connected(3, cluster.now)
         leader.take()
         cluster.settle()
         self.assertEqual(len(self.propose(cluster, 20)), 20)

@@ -168,6 +168,7 @@ class CatchingUpTests(SnapshotTestCase):
         for _ in range(40):  # it gets what follows bit by bit
             propose(leader, 1)
             world.run(0.01)
+        world.run(0.1)
         self.assertEqual(leader.journal.all_snapshots, 1)
         self.assert_all_equal(world)
 

@@ -4,6 +4,8 @@ A campaign first asks, in a PreVote round, whether it would win, and raises the 
 drawn anew for each: replies of an earlier one, also of one before a restart, do not count (hazard E3).
 """
 
+from collections.abc import Set
+
 from txraft.core.lateness import Lateness
 from txraft.core.messages import NodeId, RequestVote, RequestVoteReply, refusal
 from txraft.core.quorum import VoteResult, has_quorum, vote_result
@@ -11,7 +13,7 @@ from txraft.core.roles import Role
 from txraft.core.state import State
 
 EARLY = 0.1
-"""Of the election timeout: when to look for a new leader once the connection to the old one has closed."""
+"""Of the election timeout: within which to look for a leader where there is likely to be none."""
 
 
 class Elections:
@@ -38,20 +40,31 @@ class Elections:
 
     def leader_lost(self, leader: NodeId, now: float) -> None:
         """The connection to a peer has closed, and nobody listens where it was. If that was the leader, everybody else
-        has just seen the same: ask them soon. Those that hear the leader refuse, as ever, and where no PreVote would
-        ask them first, the election timer decides (hazard E8).
-
-        Each voter has a share of EARLY to itself, so that two rarely ask at once, and split the votes.
+        has just seen the same: ask them soon.
         """
         state = self._state
-        if state.role is not Role.FOLLOWER or state.leader_id != leader or not state.options.pre_vote:
-            return
-        self._leader_heard_at = float("-inf")
-        if not state.configuration.is_voter(state.node_id):
-            return
-        others = sorted(state.configuration.members - {leader})
-        share = (others.index(state.node_id) + state.random.random()) / len(others)
-        self.deadline = min(self.deadline, now + share * EARLY * state.options.election_timeout)
+        if state.role is Role.FOLLOWER and state.leader_id == leader and state.options.pre_vote:
+            self._leader_heard_at = float("-inf")
+            self._ask_soon(now, state.configuration.members - {leader})
+
+    def peer_connected(self, now: float) -> None:
+        """A connection to a peer has opened. Who knows of no leader, as after a start, asks soon whether there is none:
+        a leader on the other side says so at once, and a cluster that starts need not wait for the election timer.
+        """
+        state = self._state
+        if state.role in (Role.FOLLOWER, Role.PRE_CANDIDATE) and state.leader_id is None and state.options.pre_vote:
+            self._ask_soon(now, state.configuration.members)
+
+    def _ask_soon(self, now: float, servers: Set[NodeId]) -> None:
+        """Campaign before the election timer says so. Those that hear a leader refuse, as ever, and where no PreVote
+        would ask them first, the timer decides (hazard E8).
+
+        Each of the servers has a share of EARLY to itself, so that two rarely ask at once, and split the votes.
+        """
+        state = self._state
+        if state.configuration.is_voter(state.node_id):
+            share = (sorted(servers).index(state.node_id) + state.random.random()) / len(servers)
+            self.deadline = min(self.deadline, now + share * EARLY * state.options.election_timeout)
 
     def step_down(self, term: int, now: float) -> None:
         """Become a follower in `term`, which is the current one or a later one. The vote of the current one stands

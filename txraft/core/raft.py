@@ -157,8 +157,9 @@ class Raft:
         if self._leader is not None:
             self._leader.replication.snapshot_ended(peer, None, now)
 
-    def peer_connected(self, peer: NodeId) -> None:
+    def peer_connected(self, peer: NodeId, now: float) -> None:
         """A new connection to a peer has opened; what was sent on an older one may be lost."""
+        self._elections.peer_connected(now)
         if self._leader is not None:
             self._leader.replication.peer_connected(peer)
 

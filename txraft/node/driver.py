@@ -251,7 +251,7 @@ class Node(Service):
 
     def peer_connected(self, peer: NodeId) -> None:
         """Entries and requests to `peer` go by a new connection; those on the one before may be lost (hazard R22)."""
-        self._tell(self._raft.peer_connected, peer)
+        self._tell(self._raft.peer_connected, peer, self._clock.seconds())
         self._changes.happened()
 
     def peer_lost(self, peer: NodeId) -> None:
