@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.descriptors import open_files
 from tests.lacking import do_without
 from txraft.cli import process
-from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, spare_the_log_from_collection
+from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, sparing_what_stays
 from txraft.errors import SettingsError, WriteFailed
 
 MINUTE = 60.0
@@ -278,11 +278,20 @@ class CollectionTests(SynchronousTestCase):
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         self.addCleanup(gc.unfreeze)
         frozen = gc.get_freeze_count()
-        spare_the_log_from_collection()
+        with sparing_what_stays():
+            self.assertFalse(gc.isenabled())
+        self.assertTrue(gc.isenabled())
         self.assertGreater(gc.get_freeze_count(), frozen + 1000)
         young, middle, old = gc.get_threshold()
         self.assertLess(young * (middle + 1), 50_000)  # looked through at once
         self.assertGreater(young * (middle + 1) * old, 100_000_000)
+
+    def test_a_start_that_is_refused(self) -> None:
+        """The process that is left is as it was."""
+        before = gc.get_freeze_count(), gc.get_threshold()
+        with self.assertRaises(SettingsError), sparing_what_stays():
+            raise SettingsError("it is not ours")
+        self.assertEqual((gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()), (True, *before))
 
 
 NOBODY = 65534

@@ -1,7 +1,8 @@
 """`twistd txraft` and `twist txraft`: their options, and the node that is made of them."""
 
 import os
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from twisted.python.usage import Options as AnyOptions
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft import service
 from txraft.cli import twistd
 from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser
 from txraft.errors import SettingsError, StorageError
@@ -174,11 +176,17 @@ class MakeServiceTests(SynchronousTestCase):
         self.reactor = reactor
         self.happened: list[Any] = []
         self.ports: Any = object()
-        for name in ("run_on_monotonic_time", "spare_the_log_from_collection"):
-            self.patch(twistd, name, lambda *arguments, name=name: self.happened.append((name, *arguments)))
+        self.patch(twistd, "run_on_monotonic_time", lambda it: self.happened.append(("run_on_monotonic_time", it)))
+        self.patch(twistd, "sparing_what_stays", self.sparing)
         self.patch(Ending, "prepare", lambda ending: self.happened.append(ending))  # noqa: PLW0108 - so that it is a method
         self.patch(twistd, "bind_ports", self.bind_ports)
-        self.patch(twistd, "make_node_service", self.make_node_service)
+        self.patch(service, "make_node_service", self.make_node_service)
+
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        before = len(self.happened)
+        yield
+        self.happened.append(("spared", len(self.happened) - before))
 
     def bind_ports(self, *arguments: object) -> Ports:
         self.happened.append(("bind_ports", *arguments))
@@ -190,7 +198,7 @@ class MakeServiceTests(SynchronousTestCase):
         return MultiService()
 
     def test_built_in(self) -> None:
-        """In this order: the clock before anything is scheduled, and the collector when all that stays is there."""
+        """In this order: the clock before anything is scheduled, and all of it without garbage collection."""
         options = parsed("--pidfile=", "txraft", "--id", "1").subOptions
         twistd.makeService(options)
         clock, bound, made, ending, collector = self.happened
@@ -200,7 +208,7 @@ class MakeServiceTests(SynchronousTestCase):
             made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail)
         )
         self.assertEqual((ending.reactor, ending.patience), (self.reactor, STOP_WITHIN + 0.4))
-        self.assertEqual(collector, ("spare_the_log_from_collection",))
+        self.assertEqual(collector, ("spared", 4))
 
     def test_configuration_and_kvaddr(self) -> None:
         path = Path(self.mktemp())
@@ -224,7 +232,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """One line, and the process is left alone from there on."""
-        self.patch(twistd, "make_node_service", lambda *_: (_ for _ in ()).throw(WiredError("it is not ours")))
+        self.patch(service, "make_node_service", lambda *_: (_ for _ in ()).throw(WiredError("it is not ours")))
         for arguments, line in [
             ([], "txraft: it is not ours"),
             (["--config", "nowhere"], "txraft: nowhere: cannot be read: No such file or directory"),

@@ -18,12 +18,11 @@ from txraft.cli.process import (
     FilesOfUser,
     acting_as,
     run_on_monotonic_time,
-    spare_the_log_from_collection,
+    sparing_what_stays,
 )
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import SettingsError, TxraftError
 from txraft.ports import bind_ports
-from txraft.service import make_node_service
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
@@ -121,7 +120,14 @@ class Options(VersionedOptions):
 
 def makeService(options: Options) -> IService:
     """One node as a service, ready to start. The process is twistd's, so its reactor is ours to set up."""
+    with sparing_what_stays():
+        return _make_service(options)
+
+
+def _make_service(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+    from txraft.service import make_node_service  # noqa: PLC0415 - many modules, which --help needs not, and which stay
 
     run_on_monotonic_time(reactor)
     try:
@@ -140,7 +146,6 @@ def makeService(options: Options) -> IService:
     except TxraftError as error:
         _refuse(str(error))
     ending.prepare()
-    spare_the_log_from_collection()
     return service
 
 

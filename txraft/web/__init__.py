@@ -1,4 +1,4 @@
-"""The HTTP API, a Klein application: what `curl` and programs talk to, on any node.
+"""The HTTP API: what `curl` and programs talk to, on any node.
 
 A request passes through, from the wire inwards:
 
@@ -7,7 +7,7 @@ A request passes through, from the wire inwards:
 - `fast_path`: the exception. A request whose head is, byte for byte, that of an earlier one of its connection is read
   here, with one comparison in place of Twisted's parser. Nobody can tell by the answer.
 - `question`: a request that has come whole, by either way, and what its headers say.
-- `application`: one Klein route a path. `Route` says which parameters it takes and whether it changes anything.
+- `application`: one endpoint a path. `Route` says which parameters it takes and whether it changes anything.
 - `forms` and `parameters`: query string and form to parameters, all bytes; what is missing, unknown, given twice or too
   large is answered here and reaches no node.
 - `batches`: the JSON of `/batch` to one command, and what came of it to JSON.

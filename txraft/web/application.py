@@ -3,10 +3,9 @@ or later."""
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import attrs
-from klein import Klein
 from twisted.internet.defer import Deferred
 
 from txraft.errors import BadRequest, IdempotencyKeyUsed
@@ -54,18 +53,18 @@ class Values(Keys, Protocol):
         ...
 
 
-def _serve(
-    app: Klein, routes: dict[bytes, Route], route: Route, read: Reader[Given]
-) -> "Callable[[Handler[Given]], Endpoint]":
+Routes: TypeAlias = "dict[bytes, tuple[Route, Endpoint]]"
+"""By path."""
+
+
+def _serve(routes: Routes, route: Route, read: Reader[Given]) -> "Callable[[Handler[Given]], Endpoint]":
     """Make a handler the endpoint of its route. `read` gives what the handler is given."""
 
     def decorate(handler: "Handler[Given]") -> Endpoint:
         def endpoint(self: "WebApplication", question: Question) -> Response:
             return handler(self, read(question, route, self.limits), question.head)
 
-        methods = [method.decode() for method in route.methods]
-        app.route(route.path, methods=methods, endpoint=route.path)(cast(Any, endpoint))  # Klein knows no Answer
-        routes[route.path.encode()] = route
+        routes[route.path.encode()] = route, endpoint
         return endpoint
 
     return decorate
@@ -80,9 +79,8 @@ def _read_parameters_of_site(question: Question, route: Route, limits: SizeLimit
 class WebApplication:
     """The API of one node."""
 
-    app = Klein()
-    routes: ClassVar[dict[bytes, Route]] = {}
-    """All routes by path, for `txraft.web.site`."""
+    routes: ClassVar[Routes] = {}
+    """For `txraft.web.site`."""
 
     def __init__(self, replica: IReplica, values: Values, limits: SizeLimits, backups: Backups | None = None) -> None:
         self.limits = limits
@@ -91,36 +89,36 @@ class WebApplication:
         self._values = values
         self._version = version()  # once: it is read from a file
 
-    @_serve(app, routes, Route("/set", required=(b"key", b"val"), changes=True), read_parameters)
+    @_serve(routes, Route("/set", required=(b"key", b"val"), changes=True), read_parameters)
     def set(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Give a key a value."""
         return self._change(Set(given[b"key"], given[b"val"]), head, outcomes.SET)
 
-    @_serve(app, routes, Route("/delete", required=(b"key",), changes=True), read_parameters)
+    @_serve(routes, Route("/delete", required=(b"key",), changes=True), read_parameters)
     def delete(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Remove a key."""
         return self._change(Delete(given[b"key"]), head, outcomes.DELETE)
 
-    @_serve(app, routes, Route("/cas", required=(b"key", b"old", b"val"), changes=True), read_parameters)
+    @_serve(routes, Route("/cas", required=(b"key", b"old", b"val"), changes=True), read_parameters)
     def compare_and_set(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Give a key a value if it has the one that the caller thinks it has."""
         change = CompareAndSet(given[b"key"], given[b"old"], given[b"val"])
         return self._change(change, head, outcomes.COMPARE_AND_SET)
 
-    @_serve(app, routes, Route("/get", required=(b"key",), optional=(b"consistency",)), read_parameters)
+    @_serve(routes, Route("/get", required=(b"key",), optional=(b"consistency",)), read_parameters)
     def get(self, given: Parameters, head: Head) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
         """The value of a key."""
         key = given[b"key"]
         return self._read(given, lambda _: outcomes.of_record(self._values.record(key), head))
 
-    @_serve(app, routes, Route("/keys", optional=(b"prefix", b"after", b"limit", b"consistency")), read_parameters)
+    @_serve(routes, Route("/keys", optional=(b"prefix", b"after", b"limit", b"consistency")), read_parameters)
     def keys(self, given: Parameters, _: Head) -> "Answer | LaterAnswer | Deferred[Answer | LaterAnswer]":
         """The keys that begin so, in order, with their revisions."""
         prefix, after = given.get(b"prefix", b""), given.get(b"after")
         limit = read_limit(given[b"limit"]) if b"limit" in given else MAX_KEYS
         return self._read(given, lambda _: of_listing(self._values, prefix, after, limit))
 
-    @_serve(app, routes, Route("/backup", optional=(b"consistency",), methods=GET), _read_parameters_of_site)
+    @_serve(routes, Route("/backup", optional=(b"consistency",), methods=GET), _read_parameters_of_site)
     def backup(self, given: Parameters, head: Head) -> "Answer | StreamedAnswer | Deferred[Answer | StreamedAnswer]":
         """All the data, as a file."""
         if (backups := self._backups) is None:
@@ -129,14 +127,14 @@ class WebApplication:
             return of_backup(kept, head.rest[1])
         return self._read(given, lambda _: backups.make().addCallback(of_backup))
 
-    @_serve(app, routes, Route("/batch", changes=True, cost=6, methods=POST), read_batch)
+    @_serve(routes, Route("/batch", changes=True, cost=6, methods=POST), read_batch)
     def batch(self, batch: Batch, head: Head) -> "Deferred[LaterAnswer]":
         """Do several things, or none of them, as one change."""
         if head.conditions:
             raise BadRequest("/batch takes neither If-Match nor If-None-Match; it has cas")
         return self._propose(batch, head).addCallback(of_batch_result, batch)
 
-    @_serve(app, routes, Route("/transfer", required=(b"to",), changes=True, methods=POST), read_parameters)
+    @_serve(routes, Route("/transfer", required=(b"to",), changes=True, methods=POST), read_parameters)
     def transfer(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Make another node lead."""
         to = given[b"to"]
@@ -146,7 +144,7 @@ class WebApplication:
             raise BadRequest("/transfer takes no If-Match, If-None-Match or Idempotency-Key")
         return self._replica.transfer_leadership(int(to)).addCallback(lambda _: outcomes.TRANSFERRED)
 
-    @_serve(app, routes, Route("/status"), read_parameters)
+    @_serve(routes, Route("/status"), read_parameters)
     def status(self, _: Parameters, __: Head) -> Answer:
         """Where this node stands."""
         status = {"version": self._version, **attrs.asdict(self._replica.status())}

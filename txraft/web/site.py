@@ -4,9 +4,7 @@
 # (Most of Twisted's HTTP classes have no annotations.)
 
 from collections.abc import Callable, Collection
-from inspect import unwrap
 from math import inf
-from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -79,10 +77,6 @@ class ApiSite(ServerFactory):
         self._call_later = reactor.callLater
         self._application = application
         self._routes = application.routes
-        self._endpoints = {
-            path: cast(Endpoint, unwrap(endpoint)) for path, endpoint in application.app.endpoints.items()
-        }
-        """By path, and without what Klein wraps around them, which is for endpoints that are coroutines."""
         self._allowed_hosts = {host.encode() for host in allowed_hosts}
         self._max_connections = limits.connections
         self._max_held = max(MAX_HELD, 4 * self.body_limit)
@@ -205,31 +199,30 @@ class ApiSite(ServerFactory):
 
     def serve(self, question: Question) -> None:
         """Answer a question, now or later."""
-        route = self._routes.get(question.path)
+        route, endpoint = self._routes.get(question.path, (None, None))
         if self._refuses:
             self._turn_down(question, NODE_HAS_FAILED)
-        elif route is None:
+        elif route is None or endpoint is None:
             self._turn_down(question, no_such_path(self._routes))
         elif question.method not in route.methods:
             self._turn_down(question, no_such_method(route.methods))
         else:
-            self.long_jobs.run(question.length * route.cost, self._ask, question, route)
+            self.long_jobs.run(question.length * route.cost, self._ask, question, route, endpoint)
 
     def refuse_everything(self) -> None:
         """The node has failed: what it has would look like what there is."""
         self._refuses = True
 
-    def _ask(self, question: Question, route: Route) -> None:
+    def _ask(self, question: Question, route: Route, endpoint: Endpoint) -> None:
         """Bring it to its route. Nothing comes back but an answer.
 
-        The application's routes have no variable parts, so a dict finds them. Klein's own resource takes longer for
-        that than all of the rest of a request takes. It would also cancel what the endpoint waits for when the client
-        goes, but what was proposed goes its way, and a barrier may be shared."""
+        What the endpoint waits for is not cancelled when the client goes: what was proposed goes its way, and a barrier
+        may be shared."""
         channel = question.channel
         if channel.refused:
             return
         try:
-            answer = self._endpoints[route.path](self._application, question)
+            answer = endpoint(self._application, question)
         except Exception:
             answer = of_failure(Failure(), route.changes)
         if question.body:
