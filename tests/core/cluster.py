@@ -165,8 +165,15 @@ class Server:
 
     def time_out(self) -> None:
         """The election timer fires, when it is due."""
-        self.raft._elections.deadline = self._now()
+        elections = self.raft._elections
+        elections.deadline = elections._timer = self._now()
         self.raft.election_timeout(self._now())
+        self.take()
+
+    def ask_early(self) -> None:
+        """What it was to ask before the election timer fires is due."""
+        assert self._now() <= self.raft._elections.deadline < self.raft._elections._timer
+        self.raft.election_timeout(self.raft._elections.deadline)
         self.take()
 
     def beat(self) -> None:

@@ -181,6 +181,7 @@ class HangingDiskTests(SynchronousTestCase):
             old.outgoing = [each for each in old.outgoing if not isinstance(each.message, TimeoutNow)]
             cluster.settle(writing=(2, 3))
         self.assertEqual((old.view.role, old.view.current_term), (Role.FOLLOWER, 1))
+        cluster.isolate(1)
         cluster.run(5)
         self.assertIn(cluster.leaders(), ([cluster[2]], [cluster[3]]))
 

@@ -21,11 +21,13 @@ class Elections:
 
     def __init__(self, state: State, now: float) -> None:
         self._state = state
-        self.deadline = now
-        """When the election timer fires. A leader does not look at it."""
+        self.deadline = self._timer = now
+        """When the election timer fires, or there is something to ask earlier. A leader does not look at it."""
         self._lateness = Lateness(state.options)
-        self._leader_heard_at = float("-inf")
+        self._leader_heard_at = self._voted_at = float("-inf")
         self._round = 0
+        self._request: RequestVote | None = None
+        """What a campaign asks."""
         self._leadership_transfer = False
         self._votes: dict[NodeId, bool] = {}
         if not has_quorum(state.configuration.voter_sets, {state.node_id}):  # who is alone waits for nobody
@@ -50,14 +52,18 @@ class Elections:
     def peer_connected(self, now: float) -> None:
         """A connection to a peer has opened. Who knows of no leader, as after a start, asks soon whether there is none:
         a leader on the other side says so at once, and a cluster that starts need not wait for the election timer.
+
+        Who campaigns asks on in the same round, and in the same time: connections that open again and again neither
+        cut it short nor draw it out. Who has just voted leaves it to the candidate.
         """
         state = self._state
-        if state.role in (Role.FOLLOWER, Role.PRE_CANDIDATE) and state.leader_id is None and state.options.pre_vote:
+        has_voted = now - self._voted_at < state.options.election_timeout
+        if state.role is not Role.LEADER and state.leader_id is None and state.options.pre_vote and not has_voted:
             self._ask_soon(now, state.configuration.members)
 
     def _ask_soon(self, now: float, servers: Set[NodeId]) -> None:
-        """Campaign before the election timer says so. Those that hear a leader refuse, as ever, and where no PreVote
-        would ask them first, the timer decides (hazard E8).
+        """Ask before the election timer says so. Those that hear a leader refuse, as ever, and where no PreVote would
+        ask them first, the timer decides (hazard E8).
 
         Each of the servers has a share of EARLY to itself, so that two rarely ask at once, and split the votes.
         """
@@ -92,14 +98,17 @@ class Elections:
 
     def _restart_timer(self, now: float) -> None:
         # Above the base always, or the timeout could equal the time for which voters stick to a leader (hazard E7).
-        self.deadline = now + self._state.options.election_timeout * (2 - self._state.random.random())
+        self.deadline = self._timer = now + self._state.options.election_timeout * (2 - self._state.random.random())
 
     def time_out(self, now: float) -> None:
-        """The election timer fired: campaign, or look again soon where it fired late (hazard E13)."""
+        """`deadline` has passed: campaign, or look again soon where that was noticed late (hazard E13)."""
         if self._lateness.passes_over(now - self.deadline):
             self.deadline = now + self._lateness.allowance
-        else:
+        elif self._state.role is Role.FOLLOWER or now >= self._timer:
             self.campaign(now)
+        else:
+            self.deadline = self._timer
+            self._ask()
 
     def campaign(self, now: float, leadership_transfer: bool = False) -> None:
         """Campaign, if this server votes and does not lead already (hazard E11); with `leadership_transfer`, because
@@ -114,10 +123,12 @@ class Elections:
             return
         self._leadership_transfer = leadership_transfer
         if state.options.pre_vote and not leadership_transfer:
-            self._ask(pre_vote=True)
+            state.change_role(Role.PRE_CANDIDATE)
+            state.leader_id = None
+            self._begin_round(pre_vote=True)
             self._count(now)
         else:
-            self._stand()
+            self._stand(now)
 
     def on_request(self, candidate: NodeId, request: RequestVote, now: float) -> None:
         """Someone asks for a vote. Whoever is asked votes, member or not (hazard E10)."""
@@ -130,6 +141,7 @@ class Elections:
                 state.answer(candidate, refusal(request, state.current_term))
         elif up_to_date and state.voted_for in (None, candidate):
             state.vote_for(candidate)
+            self._voted_at = now
             self._restart_timer(now)
             state.answer(candidate, RequestVoteReply(request.term, request.round, False, vote_granted=True))
         else:
@@ -152,22 +164,20 @@ class Elections:
         self._votes[state.node_id] = True
         return self._count(now)
 
-    def _stand(self) -> None:
+    def _stand(self, now: float) -> None:
         """Become a candidate (§5.2). Its own vote counts when it is durable."""
         state = self._state
+        self._restart_timer(now)
         state.change_role(Role.CANDIDATE)
         state.change_term(state.current_term + 1)
         state.vote_for(state.node_id)
-        self._ask(pre_vote=False)
+        self._begin_round(pre_vote=False)
 
-    def _ask(self, pre_vote: bool) -> None:
+    def _begin_round(self, pre_vote: bool) -> None:
         state = self._state
-        if pre_vote:
-            state.change_role(Role.PRE_CANDIDATE)
-            state.leader_id = None
         self._round = state.random.getrandbits(62)
         self._votes = {state.node_id: True} if pre_vote else {}
-        request = RequestVote(
+        self._request = RequestVote(
             term=state.current_term + 1 if pre_vote else state.current_term,
             last_log_index=state.log.last_index,
             last_log_term=state.log.last_term,
@@ -175,11 +185,17 @@ class Elections:
             pre_vote=pre_vote,
             leadership_transfer=self._leadership_transfer,
         )
-        for voter in sorted(frozenset().union(*state.configuration.voter_sets) - {state.node_id}):
-            if pre_vote:
-                state.send(voter, request)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask the voters that have not answered."""
+        state = self._state
+        assert self._request is not None
+        for voter in sorted(frozenset().union(*state.configuration.voter_sets) - {state.node_id} - self._votes.keys()):
+            if self._request.pre_vote:
+                state.send(voter, self._request)
             else:
-                state.send_after_save(voter, request)
+                state.send_after_save(voter, self._request)
 
     def _count(self, now: float) -> bool:
         """Go on as the votes say. Whether the election is won."""
@@ -190,5 +206,5 @@ class Elections:
         elif result is VoteResult.WON and state.role is Role.CANDIDATE:
             return True
         elif result is VoteResult.WON:
-            self._stand()
+            self._stand(now)
         return False
