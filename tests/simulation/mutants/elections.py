@@ -31,8 +31,8 @@ MUTANTS = (
         "candidacy-before-save",
         "E1",
         "txraft.core.elections",
-        "                state.send_after_save(voter, request)",
-        "                state.send(voter, request)",
+        "                state.send_after_save(voter, self._request)",
+        "                state.send(voter, self._request)",
         what="a candidate asks in a term that its disk has not",
     ),
     Mutant(
