@@ -102,14 +102,15 @@ class WorkerStopped(TxraftError):
 
 
 class UnknownCommand(TxraftError):
-    """The log has a command of a later version. To pass it over, as a node once did, makes its data differ from the
-    others'; so the node ends."""
+    """A command is of a later version, as `what` says. To pass over one that is in the log, as a node once did, makes
+    its data differ from the others'; so the node ends."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"the log has a command of {what}, which this txraft does not know: other nodes run a later one; install it"
-            " here, too, and start this node again"
+            f"the log has a command of {what}, which this txraft does not know; if other nodes run a later one, install"
+            " it here, too, and start this node again"
         )
+        self.what = what
 
 
 class Compacted(TxraftError):

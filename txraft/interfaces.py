@@ -113,6 +113,11 @@ class IStateMachine(Interface):
         " again from the log."
     )
 
+    def check(command: bytes) -> None:
+        """Called on the node that leads, with what another node passes on, before that comes into the log. Raises
+        UnknownCommand where this version does not know the command: each node of this version would end on it. A
+        machine that has a result for any bytes, today and in all its versions to come, does nothing here."""
+
     def apply(entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """Apply entries of the log, which follow on the last call's; the next call comes when this one has fired. Fires
         with a result for each: for a command what it gives, and for others, which are Raft's own and change nothing,
@@ -311,8 +316,9 @@ class IPeerHandler(Interface):
         """Another node knows that the directory of this one has forgotten what it promised. The node ends with `error`
         (hazard S6)."""
 
-    def propose(command: bytes) -> "Deferred[bytes]":
-        """Another node passes a command on. As `IPeers.propose`, and never passed on further."""
+    def passed_on(command: bytes) -> "Deferred[bytes]":
+        """Another node passes a command on. As `IPeers.propose`, and never passed on further. Fails with NotApplied
+        where the state machine does not know the command (`IStateMachine.check`)."""
 
     def read_index() -> "Deferred[int]":
         """Another node asks for a read index. As `IPeers.read_barrier`, and never passed on further."""

@@ -123,7 +123,7 @@ class CommandsTests(SynchronousTestCase):
             self.assertRaises(UnknownCommand, decode, msgpack.packb(fields))
         line = str(self.assertRaises(UnknownCommand, decode, b"\x92\x01\x63"))
         self.assertIn(
-            "the log has a command of kind 99, which this txraft does not know: other nodes run a later", line
+            "the log has a command of kind 99, which this txraft does not know; if other nodes run a later", line
         )
 
     def test_digests(self) -> None:

@@ -152,6 +152,7 @@ class StoreTests(SynchronousTestCase):
     def test_nonsense(self) -> None:
         """Bytes that are no command change nothing but the applied index, and say so."""
         self.apply(Set(b"k", b"v"))
+        self.store.check(b"nonsense")
         self.assertEqual(apply_command(self.store, 7, b"nonsense"), Result.INVALID.value)
         self.assertEqual(self.store.get(b"k"), b"v")
         self.assertEqual(self.store.last_applied, 7)
@@ -163,6 +164,7 @@ class StoreTests(SynchronousTestCase):
         for command in (b"\x93\x02\x02\xc4\x01k", b"\x93\x01\x63\xc4\x01k"):
             error = self.assertRaises(UnknownCommand, apply_command, self.store, 2, command)
             self.assertIn("which this txraft does not know", str(error))
+            self.assertRaises(UnknownCommand, self.store.check, command)
             self.assertEqual((self.store.last_applied, self.store.revision), (1, 2))
 
     def test_every_release_agrees(self) -> None:

@@ -8,7 +8,7 @@ from tests.node.world import WorldTestCase
 from txraft.core.messages import AppendEntriesReply, Heartbeat, HeartbeatReply, Message, NodeId
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
+from txraft.errors import NotApplied, NotLeader, OutcomeUnknown, Overloaded
 from txraft.rpc import LinkLimits
 
 
@@ -267,6 +267,36 @@ class ProposalTests(WorldTestCase):
         world.run(2)
         for machine in world:
             self.assertLessEqual(machine.journal.commands.count(b"once"), 1)
+
+    def test_unknown_to_the_leader(self) -> None:
+        """A command of a later version, which a later node passes on, does not come into the log: every node that does
+        not know it would end on it, for good."""
+        world, leader = self.begun()
+        follower = world.followers()[0]
+        for machine in world:
+            machine.journal.unknown = b"later" if machine is not follower else b""
+        last = leader.node.view.last_index
+        later = follower.replica.propose(b"later")
+        world.settle()
+        refused = self.failureResultOf(later, NotApplied)
+        self.assertEqual(
+            refused.getErrorMessage(),
+            f"node {leader.id}, which leads, does not know a command of a later kind; do all nodes run the same version"
+            " of txraft?",
+        )
+        world.run(1)
+        self.assertEqual([machine.node.view.last_index for machine in world], [last] * 3)
+        now = follower.replica.propose(b"now")
+        world.run(0.1)
+        self.assertEqual(self.successResultOf(now), b"NOW")
+
+    def test_unknown_to_a_follower(self) -> None:
+        """A node that does not lead says that, and nothing of the command: another one leads, which may know it."""
+        world, leader = self.begun()
+        follower = world.followers()[0]
+        follower.journal.unknown = b"later"
+        refused = self.failureResultOf(follower.node.passed_on(b"later"), NotLeader)
+        self.assertEqual(refused.value.leader_id, leader.id)
 
     def test_refused_by_a_former_leader_and_tried_again(self) -> None:
         """A node that took nothing in says so, and the change is given to the leader there is."""

@@ -25,7 +25,7 @@ from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import CommandFailed, TxraftError
+from txraft.errors import CommandFailed, TxraftError, UnknownCommand
 from txraft.interfaces import Identity, ISnapshot, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
 from txraft.node.compaction import Keep
 from txraft.node.driver import Node
@@ -91,9 +91,16 @@ class Journal:
         self.fail_with: Exception | None = None
         self.fails_on = b""
         """The one command on which it fails by itself."""
+        self.unknown = b""
+        """The one command that is of a later version."""
         self.answer: bytes | None = None
         """Instead of capitals."""
         self.held: list[tuple[Deferred[list[bytes | CommandFailed]], Sequence[Entry]]] | None = None
+
+    def check(self, command: bytes) -> None:
+        """As IStateMachine: a later version knows this one."""
+        if command and command == self.unknown:
+            raise UnknownCommand("a later kind")
 
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """Remember them."""
@@ -111,6 +118,7 @@ class Journal:
         self.last_applied = entry.index
         if entry.kind is not EntryKind.COMMAND:
             return b""
+        self.check(entry.data)
         self.commands.append(entry.data)
         if entry.data and entry.data == self.fails_on:
             return CommandFailed("no")

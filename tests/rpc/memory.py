@@ -69,7 +69,7 @@ class Recorder:
         """Remember it."""
         self.events.append(f"refused: {error}")
 
-    def propose(self, command: bytes) -> Deferred[bytes]:
+    def passed_on(self, command: bytes) -> Deferred[bytes]:
         """Remember the command, and answer."""
         self.proposals.append(command)
         return self.on_propose()

@@ -49,6 +49,9 @@ class Tally:
         if self._file.exists():
             self.last_applied, self.counts = json.loads(self._file.read_bytes())
 
+    def check(self, command: bytes) -> None:
+        """As IStateMachine: it knows any."""
+
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine."""
         return succeed([self._count(entry) for entry in entries])

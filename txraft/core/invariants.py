@@ -32,14 +32,12 @@ class View:
     @property
     def standing(self) -> tuple[object, ...]:
         """All but the log: what changes rarely, and what others wait for or read in the log."""
-        return (
-            self.role,
-            self.current_term,
-            self.voted_for,
-            self.leader_id,
-            self.transfer_target,
-            self.is_overtaken,
-        )
+        return self.role, self.voted_for, self.is_overtaken, *self.leadership
+
+    @property
+    def leadership(self) -> tuple[object, ...]:
+        """Who leads, in which term, and who is to lead."""
+        return self.current_term, self.leader_id, self.transfer_target
 
 
 def check(view: View) -> None:

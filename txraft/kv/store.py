@@ -99,6 +99,10 @@ class KeyValueStore:
 
     # Applying
 
+    def check(self, command: bytes) -> None:
+        """As IStateMachine."""
+        decode(command)
+
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine. Answers at once, unless the disk is far behind.
 

@@ -100,6 +100,9 @@ class MemoryMachine:
             self._has_kept(kept)
             self.last_applied = kept.index
 
+    def check(self, command: bytes) -> None:
+        """As IStateMachine. A plain machine takes any bytes: it has a result for them, or what it raises is one."""
+
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine. Answers at once."""
         apply = self._machine.apply

@@ -34,12 +34,12 @@ from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferUnderWay, TxraftError, Undecided
+from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferUnderWay, TxraftError, Undecided, UnknownCommand
 from txraft.interfaces import IPeerHandler, IPeers, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
 from txraft.node.compaction import Keep
 from txraft.node.handing_over import HandingOver
 from txraft.node.pending_requests import Changes, HeldProposals, PendingReads, Proposals
-from txraft.node.reporting import report_change, report_lost_data
+from txraft.node.reporting import report_bug, report_change, report_lost_data, report_start
 from txraft.node.save_queue import SaveQueue
 from txraft.node.snapshots import Snapshots, is_restored_from
 from txraft.node.timers import Timers
@@ -79,6 +79,7 @@ class Node(Service):
         """
         self.node_id = node_id
         self._peers = peers
+        self._state_machine = state_machine
         self._options = options
         self._clock = clock
         self._on_failure = on_failure
@@ -126,13 +127,7 @@ class Node(Service):
     def startService(self) -> None:
         """Start the timers."""
         Service.startService(self)
-        self.log.info(
-            "node {node} starts as a follower in term {term}, with entries {first} to {last}",
-            node=self.node_id,
-            term=self._view.current_term,
-            first=self._view.first_index,
-            last=self._view.last_index,
-        )
+        report_start(self.log, self._view)
         self._timers.set(self._raft.election_deadline)
         self._snapshots.start()
 
@@ -236,6 +231,17 @@ class Node(Service):
         elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(sender, message.snapshot):
             return
         self._tell(self._raft.receive, sender, message, self._clock.seconds())
+
+    def passed_on(self, command: bytes) -> "Deferred[bytes]":
+        """As IPeerHandler. What comes into the log is applied by all, so an unknown command is refused before."""
+        try:
+            self._state_machine.check(command)
+        except UnknownCommand as error:
+            leader = self._view.leader_id
+            what = f"node {leader}, which leads, does not know a command of {error.what}"
+            refusal = NotApplied(f"{what}; do all nodes run the same version of txraft?")
+            return fail(refusal if leader == self.node_id else NotLeader(leader))
+        return self.propose(command)
 
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler."""
@@ -362,11 +368,7 @@ class Node(Service):
 
     def _report(self, before: invariants.View, after: invariants.View) -> None:
         """Say what changed to those who wait for a change, and in the log."""
-        if (before.current_term, before.leader_id, before.transfer_target) != (
-            after.current_term,
-            after.leader_id,
-            after.transfer_target,
-        ):
+        if before.leadership != after.leadership:
             self._changes.happened()
         if before.role is Role.LEADER and after.role is not Role.LEADER:
             self._snapshots.sending.give_up()
@@ -381,8 +383,6 @@ class Node(Service):
         if isinstance(error, TxraftError):
             reason = error
         else:
-            self.log.failure("node {node} met a bug", failure=failure or Failure(error), node=self.node_id)
-            reason = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
-            reason.__cause__ = error
+            reason = report_bug(self.log, self.node_id, failure or Failure(error))
         self.stopService()
         self._on_failure(reason)

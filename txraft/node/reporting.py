@@ -1,11 +1,24 @@
 """What a node says of itself in its log: who votes, who leads, what it becomes."""
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txraft.core.invariants import View
+from txraft.core.messages import NodeId
 from txraft.core.ready import LostData
 from txraft.core.roles import Role
-from txraft.errors import REMEDY_FOR_LOST_DATA
+from txraft.errors import REMEDY_FOR_LOST_DATA, TxraftError
+
+
+def report_start(log: Logger, view: View) -> None:
+    """Log where a node stands when it starts."""
+    log.info(
+        "node {node} starts as a follower in term {term}, with entries {first} to {last}",
+        node=view.node_id,
+        term=view.current_term,
+        first=view.first_index,
+        last=view.last_index,
+    )
 
 
 def report_change(log: Logger, before: View, after: View) -> None:
@@ -49,3 +62,12 @@ def report_lost_data(log: Logger, lost: LostData) -> None:
         index=lost.index,
         remedy=REMEDY_FOR_LOST_DATA,
     )
+
+
+def report_bug(log: Logger, node_id: NodeId, failure: Failure) -> TxraftError:
+    """Log where a node met a bug, with the traceback; gives the line with which the node ends."""
+    log.failure("node {node} met a bug", failure=failure, node=node_id)
+    error = failure.value
+    reason = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
+    reason.__cause__ = error
+    return reason

@@ -42,7 +42,7 @@ from txraft.rpc.snapshot_transfer import SnapshotReceiver
 _log = Logger()
 
 _HANDLED_BY: Final[dict[type[amp.Command], tuple[str, str]]] = {
-    amp_commands.Propose: ("propose", "result"),
+    amp_commands.Propose: ("passed_on", "result"),
     amp_commands.ReadBarrier: ("read_index", "read_index"),
     amp_commands.Transfer: ("transfer_leadership", "leader_id"),
 }

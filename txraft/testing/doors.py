@@ -45,9 +45,9 @@ class Arrivals:
         """As IPeerHandler."""
         self._machine.node.refused(error)
 
-    def propose(self, command: bytes) -> "Deferred[bytes]":
+    def passed_on(self, command: bytes) -> "Deferred[bytes]":
         """As IPeerHandler."""
-        return self._machine.node.propose(command)
+        return self._machine.node.passed_on(command)
 
     def read_index(self) -> "Deferred[int]":
         """As IPeerHandler."""

@@ -236,7 +236,7 @@ class Datagrams:
 
     def propose(self, to: NodeId, command: bytes) -> "Deferred[bytes]":
         """As IPeers."""
-        return self._ask(to, OutcomeUnknown, lambda handler: handler.propose(command))
+        return self._ask(to, OutcomeUnknown, lambda handler: handler.passed_on(command))
 
     def read_barrier(self, to: NodeId) -> "Deferred[int]":
         """As IPeers."""

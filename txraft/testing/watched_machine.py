@@ -114,6 +114,10 @@ class WatchedMachine:
             raise Violation("State", what) from error
         return state
 
+    def check(self, command: bytes) -> None:
+        """As IStateMachine."""
+        self.inner.check(without_number(command))
+
     def apply(self, entries: Sequence[Entry]) -> "Deferred[list[bytes | CommandFailed]]":
         """As IStateMachine."""
         bare = [_bare(entry) for entry in entries]
