@@ -292,9 +292,9 @@ def met_answer(verdict: Verdict = Verdict.WELCOME) -> bytes:
     return bytes(box.serialize())
 
 
-def dial(network: Network) -> tuple[IProtocol, QuickTransport]:
+def dial(network: Network, address: IPv4Address = ADDRESS) -> tuple[IProtocol, QuickTransport]:
     """A bare connection to `network`: its protocol, and the transport that shows what it writes."""
-    protocol, transport = network.server_factory().buildProtocol(ADDRESS), QuickTransport()
+    protocol, transport = network.server_factory().buildProtocol(address), QuickTransport()
     assert protocol is not None
     protocol.makeConnection(transport)
     return protocol, transport

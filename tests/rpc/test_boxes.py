@@ -89,28 +89,6 @@ class StrangerTests(SynchronousTestCase):
         (line,) = warnings(events)
         self.assertIn("node 1, which sent nonsense: a box of more than", line)
 
-    def test_many_strangers(self) -> None:
-        """Strangers who say nothing are hung up on when more of them come, the oldest first, with one line; peers get
-        in meanwhile."""
-        limit = self.cluster.networks[0].limits.max_strangers
-        with capturedLogs() as events:
-            strangers = [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
-            peer, transport = dial(self.cluster.networks[0])
-            peer.dataReceived(handshake())
-            strangers += [dial(self.cluster.networks[0]) for _ in range(10 * limit)]
-        open_ = [not transport.disconnected for _, transport in strangers]
-        self.assertEqual(open_, [False] * 19 * limit + [True] * limit)
-        self.assertFalse(transport.disconnected)
-        self.assertEqual(len(warnings(events)), 1)
-
-    def test_strangers_who_come_and_go(self) -> None:
-        """Those who have gone do not count."""
-        _, transport = dial(self.cluster.networks[0])
-        for _ in range(1000):
-            protocol, _ = dial(self.cluster.networks[0])
-            protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertFalse(transport.disconnected)
-
 
 class LargestTests(SynchronousTestCase):
     """The largest boxes that nodes send."""

@@ -237,10 +237,10 @@ class Node(Service):
         try:
             self._state_machine.check(command)
         except UnknownCommand as error:
-            leader = self._view.leader_id
-            what = f"node {leader}, which leads, does not know a command of {error.what}"
-            refusal = NotApplied(f"{what}; do all nodes run the same version of txraft?")
-            return fail(refusal if leader == self.node_id else NotLeader(leader))
+            if self._view.role is not Role.LEADER:
+                return fail(NotLeader(self._view.leader_id))
+            what = f"node {self.node_id}, which leads, does not know a command of {error.what}"
+            return fail(NotApplied(f"{what}; do all nodes run the same version of txraft?"))
         return self.propose(command)
 
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":

@@ -36,12 +36,13 @@ transport takes everything in, as behind some proxies, gives no answer to `Ping`
 **Bad input ends the connection**, with one line in the log, before it reaches the handler: a box that cannot be read,
 a gap between entries (hazard R12), an unknown command, anything before `Hello`.
 
-**Strangers cost little.** Until `Hello` is answered, a connection holds a few KiB (`boxes`, hazard N3), lasts a few
-seconds, and is hung up on when too many others come; a caller that is refused learns nothing of this node. A peer may
-send the longest command in one box, and no more; what its messages unpack to, its questions and what it does not read
-are bounded. Nothing of a connection outlives it. Lines that others cause are shortened, escaped, and limited by kind
-and time (`limited_log`, hazard N5). A node is known by names and numbers alone. A stranger who knows those of a cluster
-and can reach its ports can pass for one of its nodes, so these ports belong in a network of their own.
+**Strangers cost little.** Until its handshake is over, a connection holds a few KiB (`boxes`, hazard N3) and lasts some
+seconds. Where too many have not said who they are, some are hung up on, and nodes get in nevertheless (`strangers`). A
+caller that is refused learns nothing of this node. A peer may send the longest command in one box, and no more; what
+its messages unpack to, its questions and what it does not read are bounded. Nothing of a connection outlives it. Lines
+that others cause are shortened, escaped, and limited by kind and time (`limited_log`, hazard N5). A node is known by
+names and numbers alone. A stranger who knows those of a cluster and can reach its ports can pass for one of its nodes,
+so these ports belong in a network of their own.
 """
 
 from txraft.rpc.link_limits import LinkLimits

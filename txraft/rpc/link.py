@@ -61,6 +61,9 @@ class Owner(Protocol):
     def link_made(self, link: "Link") -> None:
         """A connection opened; the handshake is still to come."""
 
+    def link_greeted(self, link: "Link", peer: NodeId) -> None:
+        """The caller's Hello was right, and says that it is `peer`; its directory is still to be judged."""
+
     def link_up(self, link: "Link", peer: NodeId) -> None:
         """The handshake succeeded."""
 

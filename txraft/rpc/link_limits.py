@@ -26,8 +26,8 @@ class LinkLimits:
     close: float = 1.0
     """A connection that is being closed may take this long to send what is still waiting."""
     max_strangers: int = 64
-    """Connections that have not completed their handshake; of more, the oldest is aborted. One of a peer is among them
-    for a round trip only."""
+    """Connections whose caller has not said who it is; of more, one is aborted (`txraft.rpc.strangers`). One of a peer
+    is among them for a moment only."""
     max_questions: int = 10_000
     """To one peer, or of one peer, that may wait for their answers; more are refused as not applied (hazard C9)."""
     answer: float = 10.0

@@ -25,6 +25,7 @@ from txraft.rpc.link import Link
 from txraft.rpc.link_limits import LinkLimits
 from txraft.rpc.sides import Callee, Caller
 from txraft.rpc.snapshot_transfer import SnapshotSender
+from txraft.rpc.strangers import Strangers
 
 _log = Logger()
 
@@ -60,13 +61,13 @@ class Network:
     """Peers that were reached last time and turned out to be of no use: no handshake, or nonsense after it."""
     _missed: set[NodeId] = field(init=False, factory=set)
     """Peers whose last connection has closed, and that no attempt has reached or failed to reach since."""
-    _strangers: dict[Link, None] = field(init=False, factory=dict)
-    """Connections that were dialled by others and have not completed their handshake, the oldest first."""
+    _strangers: Strangers = field(init=False)
     _warnings: LimitedLog = field(init=False)
     _comings: LimitedLog = field(init=False)
     """Connections that open and close. After the burst, one line a minute and peer says what was last."""
 
     def __attrs_post_init__(self) -> None:
+        self._strangers = Strangers(self.limits.max_strangers)
         self._warnings = LimitedLog(_log, self.reactor, burst=1, interval=self.limits.repeat_after)
         self._comings = LimitedLog(_log, self.reactor, burst=10, interval=60)
 
@@ -158,23 +159,24 @@ class Network:
     # Owner of the links
 
     def link_made(self, link: Link) -> None:
-        """As Owner.link_made. Where too many have not said who they are, the oldest goes: a peer says it at once, so it
-        gets in however many strangers call."""
+        """As Owner.link_made. A peer gets in however many strangers call (`txraft.rpc.strangers`)."""
         self._links.add(link)
         link.lost.addCallback(lambda _: self._forget(link))
         if isinstance(link, Callee):
-            self._strangers[link] = None
-            if len(self._strangers) > self.limits.max_strangers:
-                oldest = next(iter(self._strangers))
-                del self._strangers[oldest]
-                self.complain(
-                    oldest, "many", f"more than {self.limits.max_strangers} strangers call: hung up on the oldest"
-                )
-                oldest.abort()
+            surplus = self._strangers.called(link, link.host)
+            if surplus is not None:
+                self.complain(surplus, "many", f"more than {self.limits.max_strangers} strangers call: hung up on one")
+                surplus.abort()
+
+    def link_greeted(self, link: Link, peer: NodeId) -> None:
+        """As Owner.link_greeted."""
+        older = self._strangers.greeted(link, peer)
+        if older is not None:
+            older.abort()
 
     def _forget(self, link: Link) -> None:
         self._links.discard(link)
-        self._strangers.pop(link, None)
+        self._strangers.forget(link)
 
     def link_up(self, link: Link, peer: NodeId) -> None:
         """As Owner.link_up. A newer connection replaces the older, and one of an earlier start of the peer is none of
@@ -191,7 +193,7 @@ class Network:
         self._missed.discard(peer)
         if older is not None:
             older.abort()
-        self._strangers.pop(link, None)
+        self._strangers.forget(link)
         if isinstance(link, Caller):
             self._unwelcome.discard(peer)
             for kind in ("refused", "late", "lost"):  # so that the next time is news

@@ -91,9 +91,10 @@ class Callee(Link):
     """The side that was dialled."""
 
     def __init__(self, owner: Owner, address: str) -> None:
-        """`address` is where the other side calls from."""
+        """`address` is where the other side calls from, with the port."""
         super().__init__(owner)
         self._address = address
+        self.host = address.rpartition(":")[0]
         self._greeted = False
         self._caller: Greeting | None = None
         """What the caller said, until it says Met."""
@@ -111,6 +112,7 @@ class Callee(Link):
         identity = self.owner.identity
         refusal = check(identity, hello)
         if refusal is None:
+            self.owner.link_greeted(self, hello.from_id)
             return succeed(self._ask_back(hello))
         kind = refusal, hello.from_id if hello.from_id in identity.voters else None
         self.owner.reject(self, kind, f"refused {self.name}, which {refusal.describe(identity, hello)}")
