@@ -158,7 +158,9 @@ class RefusalTests(BatchTestCase):
     def test_not_sent_as_json(self) -> None:
         """Which curl does unless it is told; and pages of other sites cannot send it unasked (hazard N7)."""
         for content_type in ("application/x-www-form-urlencoded", "text/plain", "", "application/json-seq"):
-            self.assert_refused(self.post(b"[]", content_type), 400, "send JSON, with Content-Type: application/json")
+            said = f"is of type '{content_type}'" if content_type else "has no Content-Type"
+            line = f"^the body {said}; send JSON, with Content-Type: application/json"
+            self.assert_refused(self.post(b"[]", content_type), 400, line)
         self.assertEqual(self.post(b'[{"get": {"key": "a"}}]', "Application/JSON; charset=utf-8").code, 200)
 
     def test_waits_for_its_turn(self) -> None:

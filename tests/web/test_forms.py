@@ -80,7 +80,7 @@ class FormTests(SynchronousTestCase):
         form = b"multipart/form-data; boundary=XX"
         for content_type, body, line in (
             (b"application/json", b"{}", "'application/json'"),
-            (b"", b"x", "send a form"),
+            (b"", b"x", "the body has no Content-Type; send a form"),
             (b"multipart/form-data", whole, "no boundary"),
             (b"multipart/form-data; boundary=YY", whole, "cannot be read"),
             (form, whole[:-8], "cannot be read"),

@@ -25,7 +25,7 @@ from txraft.errors import BadRequest, OutcomeUnknown, TooLarge
 from txraft.kv.commands import Batch, Operation, OperationResult, Refused, Result, decode_batch_result
 from txraft.kv.commands_in_json import OPERATIONS, text_or_base64
 from txraft.settings import SizeLimits
-from txraft.web.forms import MAX_CONTENT_TYPE, shown
+from txraft.web.forms import MAX_CONTENT_TYPE, shown, type_of_body
 from txraft.web.outcomes import JSON, Answer, LaterAnswer
 from txraft.web.parameters import Route, check_site, check_size
 from txraft.web.question import Question
@@ -70,8 +70,8 @@ def read_batch(question: Question, route: Route, limits: SizeLimits) -> Batch:
     content_type = question.head.content_type
     if parse_options_header(content_type[:MAX_CONTENT_TYPE].decode("latin-1"))[0] != "application/json":
         raise BadRequest(
-            f"the body is of type {shown(content_type)}; send JSON, with Content-Type: application/json, as in"
-            f" curl --json '{EXAMPLE}'"
+            f"{type_of_body(content_type)}; send JSON, with Content-Type: application/json, as in curl --json"
+            f" '{EXAMPLE}'"
         )
     return parse_batch(question.body, limits)
 

@@ -2,7 +2,8 @@
 makes it safe to send again.
 
 A key's ETag is its `mod_revision` in quotes. `If-Match: "7", "9"` holds where it is one of these, and `If-Match: *`
-where there is such a key; `If-None-Match` holds where it is none of them, or where there is no such key.
+where there is such a key; `If-None-Match` holds where it is none of them, or where there is no such key. A proxy that
+compresses an answer makes its ETag a weak one, `W/"7"`. That is no `If-Match` for any key (RFC 9110 §13.1.1).
 """
 
 import re
@@ -18,8 +19,6 @@ MAX_IDEMPOTENCY_KEY = 255
 """In bytes. What came of 100,000 requests is kept, and their keys with it."""
 
 _ETAG = re.compile(rb'(W/)?"([1-9][0-9]{0,18})"')
-"""W/ is what a proxy makes of one, to say that it has changed the answer's encoding."""
-
 _STRONG = re.compile(rb'"([0-9a-f]{1,64})"')
 _TO_THE_END = re.compile(rb"bytes=([0-9]{1,18})-")
 
@@ -41,14 +40,16 @@ def _condition(headers: Headers, name: str, is_one: bool) -> Condition | None:
     text = b",".join(lines).strip()
     if text == b"*":
         return Condition((NO_REVISION,), not is_one)
-    revisions = []
-    for tag in filter(None, map(bytes.strip, text.split(b","))):
-        match = _ETAG.fullmatch(tag)
-        if match is None or (match[1] and is_one):
-            raise BadRequest(f'{name} is *, or ETags that /get gave, as in "7", "9"; not {shown(tag)}')
-        revisions.append(int(match[2]))
-    if not revisions:
+    tags = [tag for tag in map(bytes.strip, text.split(b",")) if tag]
+    if not tags:
         raise BadRequest(f"{name} is empty; leave it out, or send an ETag that /get gave")
+    revisions = []
+    for tag in tags:
+        match = _ETAG.fullmatch(tag)
+        if match is None:
+            raise BadRequest(f'{name} is *, or ETags that /get gave, as in "7", "9"; not {shown(tag)}')
+        if not (match[1] and is_one):
+            revisions.append(int(match[2]))
     return Condition(tuple(revisions), is_one)
 
 

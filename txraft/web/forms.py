@@ -62,6 +62,11 @@ def _unquote(text: bytes) -> bytes:
     return a2b_qp(text.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
+def type_of_body(content_type: bytes) -> str:
+    """What a body is said to be, for the beginning of a line of text."""
+    return f"the body is of type {shown(content_type)}" if content_type else "the body has no Content-Type"
+
+
 def parse_form(content_type: bytes, body: bytes) -> Fields:
     """The fields of a body of this Content-Type. Raises BadRequest."""
     if len(content_type) > MAX_CONTENT_TYPE:
@@ -73,8 +78,7 @@ def parse_form(content_type: bytes, body: bytes) -> Fields:
         case "multipart/form-data":
             return _parse_multipart(options.get("boundary", "").encode("latin-1"), body)
     raise BadRequest(
-        f"the body is of type {shown(content_type)}; "
-        "send a form, as application/x-www-form-urlencoded or multipart/form-data"
+        f"{type_of_body(content_type)}; send a form, as application/x-www-form-urlencoded or multipart/form-data"
     )
 
 

@@ -22,10 +22,6 @@ MAX_HEADER_NAME = 100
 
 NO_BEGINNING = re.compile(rb"[^\t\r\n -~]")
 """What no request begins with, but TLS does, whose client would wait for an answer without ever ending a line."""
-_NOT_HTTP = (
-    f"this is not a valid HTTP/1.1 request, or it has more than {MAX_HEADER_COUNT} headers,"
-    f" or more than {MAX_HEADERS} bytes of them"
-)
 NO_REQUEST_LINE = (
     "the first line of a request is METHOD URL HTTP/1.1; in the URL, a space is written %20, and so is every byte"
     " outside ASCII, as in %C3%A9"
@@ -51,8 +47,13 @@ class HeadChannel(http.HTTPChannel, ABC):
             self.refuse(414, f"the URL is longer than {MAX_LINE} bytes; send it as POST form fields")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        # Twisted's name for what it does with anything that is not HTTP; its own answer is a bare status line.
-        self.refuse(400, _NOT_HTTP)
+        # Twisted's name for what it does with any head that it does not take; its own answer is a bare status line.
+        if self._receivedHeaderCount > MAX_HEADER_COUNT:
+            self.refuse(431, f"there are more than {MAX_HEADER_COUNT} headers")
+        elif self._receivedHeaderSize > MAX_HEADERS:
+            self.refuse(431, f"the URL and the headers have more than {MAX_HEADERS} bytes together")
+        else:
+            self.refuse(400, "this is not a valid HTTP/1.1 request")
 
     def lineReceived(self, line: bytes) -> None:
         """The request line, a header, or the empty line behind them."""
