@@ -31,6 +31,7 @@ from txraft.errors import (
 )
 from txraft.interfaces import Identity, Incarnation, IPeerHandler, IPeerMemory
 from txraft.rpc import amp_commands, message_boxes
+from txraft.rpc.answering import Answering
 from txraft.rpc.boxes import MALFORMED, BoxProtocol
 from txraft.rpc.directories import Verdict, judge
 from txraft.rpc.handshake import Greeting
@@ -108,10 +109,7 @@ class Link(BoxProtocol):
         self._watch: IDelayedCall | None = None
         self._heard = True
         """Whether anything has come since the last Ping."""
-        self._answering: dict[Deferred[Any], float] = {}
-        """Questions of the peer that wait for their answers, oldest first, and when they came."""
-        self._letting_go: IDelayedCall | None = None
-        """Set while there are any."""
+        self._answering = Answering(owner.reactor, owner.limits.max_questions, owner.limits.answer)
         self._receiver: SnapshotReceiver | None = None
         """Set when the link is up."""
         self._about_snapshot: set[Deferred[Any]] = set()
@@ -225,23 +223,20 @@ class Link(BoxProtocol):
             _log.failure("a message from node {peer} made the node fail", peer=self.peer)
 
     def _answer(self, command: type[amp.Command], arguments: dict[str, Any]) -> Deferred[amp.AmpBox]:
-        if len(self._answering) >= self.owner.limits.max_questions:
+        if self._answering.is_full:
             refusal = Overloaded("too many questions of this node wait for their answers; try again later")
             return fail(amp_commands.on_the_wire(refusal))
         method, key = _HANDLED_BY[command]
         answer: Deferred[Any] = maybeDeferred(getattr(self.owner.handler, method), **arguments)
-        limits, reactor = self.owner.limits, self.owner.reactor
-        self._answering[answer] = reactor.seconds()
-        if self._letting_go is None:
-            self._letting_go = reactor.callLater(limits.answer, self._let_go)
+        self._answering.add(answer)
 
         def answered(result: Any) -> amp.AmpBox:
-            self._answering.pop(answer, None)
+            self._answering.remove(answer)
             box: amp.AmpBox = command.makeResponse({key: result}, self)
             return box
 
         def failed(failure: Failure) -> Failure:
-            self._answering.pop(answer, None)
+            self._answering.remove(answer)
             return _on_the_wire(failure, self.peer)
 
         return answer.addCallback(answered).addErrback(failed)
@@ -262,17 +257,6 @@ class Link(BoxProtocol):
             return amp.Box() if lost else result
 
         return answer.addBoth(over)
-
-    def _let_go(self) -> None:
-        """Let go of the questions whose time is over, and come again when that of the next one is (hazard C9)."""
-        limits, reactor = self.owner.limits, self.owner.reactor
-        self._letting_go = None
-        for answer, came_at in tuple(self._answering.items()):
-            left = came_at + limits.answer - reactor.seconds()
-            if left > 0:
-                self._letting_go = reactor.callLater(left, self._let_go)
-                break
-            answer.cancel()
 
     # Opening and closing
 
@@ -374,10 +358,8 @@ class Link(BoxProtocol):
         del self._send_queue  # it refers to this object
         super().connectionLost(reason)
         reason.cleanFailure()  # Twisted keeps it for ever, and its traceback would keep this object
-        if self._letting_go is not None:
-            self._letting_go.cancel()
-            self._letting_go = None
-        for answer in (*self._answering, *self._about_snapshot):  # nobody waits for it any more
+        self._answering.stop()
+        for answer in tuple(self._about_snapshot):  # nobody waits for it any more
             answer.cancel()
         self.lost.callback(None)
 
