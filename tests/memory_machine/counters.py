@@ -66,6 +66,4 @@ def outcome(deferred: "Deferred[Any]") -> Any:
 def started(directory: Path, worker: IWorker, cluster_id: str = "ours") -> tuple[Counters, MemoryMachine]:
     """What a process has that starts in `directory`."""
     counters = Counters()
-    machine = MemoryMachine(counters, directory, cluster_id, worker)
-    machine.load()
-    return counters, machine
+    return counters, MemoryMachine(counters, directory, cluster_id, worker)

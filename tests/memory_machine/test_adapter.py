@@ -101,7 +101,6 @@ class ApplyTests(MachineCase):
         self.assertEqual(results[:3], [b"1", b"2", b"wash"])
         self.assertEqual(outcome(machine.persist()), 4)
         again = MemoryMachine(names["Jobs"](), self.directory, "ours", InlineWorker())
-        again.load()
         results = count(again, b"take", b"take")
         self.assertEqual([*map(str, results)], ["b'dry'", "the command failed: IndexError: pop from empty list"])
 
@@ -136,7 +135,7 @@ class PersistTests(MachineCase):
             patch.object(self.counters, "load", side_effect=loaded.extend),
         ):
             outcome(machine.persist())
-            MemoryMachine(self.counters, self.directory, "ours", InlineWorker()).load()
+            MemoryMachine(self.counters, self.directory, "ours", InlineWorker())
         self.assertEqual(loaded, dumped)
 
     def test_empty(self) -> None:
@@ -355,8 +354,9 @@ class SnapshotTests(MachineCase):
             line = str(self.failureResultOf(restored, StorageError).value)
             path = self.directory / "other" / "state"
             self.assertIn(f"{path} is whole, and the state machine's `load` raised ValueError: new format; start", line)
-            again = MemoryMachine(self.other, self.directory / "other", "ours", InlineWorker())
-            self.assertEqual(str(self.assertRaises(StorageError, again.load)), line)
+            with self.assertRaises(StorageError) as raised:
+                MemoryMachine(self.other, self.directory / "other", "ours", InlineWorker())
+            self.assertEqual(str(raised.exception), line)
         self.other, self.other_machine = started(self.directory / "other", InlineWorker())
         self.assertEqual((self.other_machine.last_applied, self.other.counts), (3, {b"a": 2, b"b": 1}))
         self.assertIsInstance(self.other, Counters)

@@ -45,11 +45,10 @@ class StartTests(FileCase):
         """The start says why in one line, changes nothing, and never loads any of it."""
         content = self.path.read_bytes()
         counters = Counters()
-        machine = MemoryMachine(counters, self.directory, cluster_id, InlineWorker())
-        line = str(self.assertRaises(kind, machine.load))
+        line = str(self.assertRaises(kind, MemoryMachine, counters, self.directory, cluster_id, InlineWorker()))
         self.assertTrue(line.isprintable(), line)
         self.assertIn(reason, line)
-        self.assertEqual((machine.last_applied, counters.counts), (0, {}))
+        self.assertEqual(counters.counts, {})
         self.assertEqual(self.path.read_bytes(), content)
 
     def test_flipped_bits(self) -> None:
@@ -275,7 +274,6 @@ class PowerTests(SynchronousTestCase):
                 (directory / name).write_bytes(content)
             counters = Counters()
             machine = MemoryMachine(counters, directory, "ours", InlineWorker())
-            machine.load()
             self.assertGreaterEqual(machine.last_applied, self.durable)
             self.assertEqual(counters.counts, self.expected[machine.last_applied])
             self.found.append(machine.last_applied)

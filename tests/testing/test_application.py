@@ -204,7 +204,6 @@ class PlainTallies:
         """As Application."""
         tally = self.kind()
         machine = MemoryMachine(tally, home.directory, "simulated", home.worker)
-        machine.load()
         self._tallies[machine] = tally
         return machine
 

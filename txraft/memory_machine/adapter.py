@@ -70,7 +70,12 @@ class PlainMachine(Protocol):
 @implementer(IStateMachine)
 class MemoryMachine:
     """Replicates `machine`, which is kept in `directory`, the node's own, as part of the cluster `cluster_id`. Files
-    are written and read on `worker`, which its owner stops once `close` has fired."""
+    are written and read on `worker`, which its owner stops once `close` has fired.
+
+    To make one loads `machine` from its file, if there is one. That blocks, so it is done before the reactor runs.
+
+    Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError where
+    it cannot be used for another reason; and where `machine.load` raises."""
 
     log = Logger()
 
@@ -88,12 +93,6 @@ class MemoryMachine:
         self._restores = 0
         """That are under way, or wait for it."""
         self._closed = False
-
-    def load(self) -> None:
-        """Load the machine from its file, if there is one. Called once, before the first `apply`; blocks.
-
-        Raises CorruptLog where the file is damaged, WrongDirectory where it is of another cluster, and StorageError
-        where it cannot be used for another reason; and where `machine.load` raises."""
         kept = self._file.load()
         if kept is not None:
             self._load_machine()

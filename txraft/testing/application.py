@@ -15,6 +15,8 @@
 
 In these runs logs keep little, so that they are compacted and snapshots are restored; half of the plans that
 `run_of(plan_of(seed), application=Counters)` takes keep their logs whole. By hand, a run is made smaller by
+A machine in memory is `MemoryMachine(Jobs(), home.directory, "simulated", home.worker)`, and has nothing to let go of.
+
 `shrink(report, run=partial(run_of, application=Counters))`. Some hundred seeds find most; a bug that needs two faults
 at once may need thousands. The files are in memory where the system has /dev/shm, so fsync costs nothing.
 
