@@ -190,17 +190,39 @@ LONGEST_REASON = 1000
 """Characters of what a command failed with: it goes over the wire and into logs."""
 
 
+def in_a_line(error: BaseException) -> str:
+    """Class and text of anybody's exception, in one line, without what differs from process to process."""
+    try:
+        text = str(error)
+    except Exception:  # it is somebody else's class
+        text = ""
+    # Where in memory an object is, as Python's own `repr` says it.
+    before, *others = " ".join(text.split()).split(" at 0x")
+    line = before + "".join(other.lstrip("0123456789abcdefABCDEF") for other in others)
+    return ": ".join(filter(None, (type(error).__name__, line)))
+
+
 class CommandFailed(TxraftError):
     """The state machine failed on a command, on every node alike: that is the command's result, and the cluster goes on
-    (hazard C10). What it changed before it failed is the state machine's to say."""
+    (hazard C10). What it changed before it failed is the state machine's to say.
+
+    Its text is one line that can be encoded, so that it is the same where it has come over the wire."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(" ".join(what.split())[:LONGEST_REASON])
+        encodable = what.encode(errors="backslashreplace").decode()
+        super().__init__(" ".join(encodable.split())[:LONGEST_REASON].rstrip())
 
     @classmethod
-    def of(cls, error: Exception) -> "CommandFailed":
+    def of(cls, error: BaseException) -> "CommandFailed":
         """What is to be said where a command raised `error`."""
-        return cls(f"the command failed: {type(error).__name__}: {error}")
+        return cls(f"the command failed: {in_a_line(error)}")
+
+
+class ResultNotBytes(CommandFailed):
+    """A command has been applied, and what the state machine gave for it is no result. That is on every node alike."""
+
+    def __init__(self, result: object) -> None:
+        super().__init__(f"the command failed: its result is {type(result).__name__}, not bytes")
 
 
 # HTTP requests that are wrong in themselves; none of them had any effect

@@ -12,7 +12,7 @@ import txraft.memory_machine
 from tests.memory_machine.counters import Counters, command, count, outcome, results_of, started
 from tests.storage.worker import HandWorker, InlineWorker
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, SnapshotFailed, StorageError
+from txraft.errors import CommandFailed, ResultNotBytes, SnapshotFailed, StorageError
 from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.memory_machine import MemoryMachine, adapter
 from txraft.memory_machine.adapter import ENTRY_SIZE
@@ -76,12 +76,14 @@ class ApplyTests(MachineCase):
         self.assertEqual(self.line_of(Mute()), "the command failed: Mute")
         self.assertEqual(self.line_of(SystemExit(3)), "the command failed: SystemExit: 3")
         self.assertEqual(self.line_of(asyncio.CancelledError()), "the command failed: CancelledError")
+        self.assertEqual(self.line_of(ValueError("\udcff x")), r"the command failed: ValueError: \udcff x")
 
     def test_no_bytes(self) -> None:
         """hazard C10: `apply` forgets to return something."""
         with patch.object(self.counters, "apply", return_value=None):
             machine = MemoryMachine(self.counters, self.directory, "ours", InlineWorker())
             (result,) = results_of(machine, [command(1, b"a")])
+        self.assertIsInstance(result, ResultNotBytes)
         self.assertEqual(str(result), "the command failed: its result is NoneType, not bytes")
 
     def test_no_memory(self) -> None:

@@ -16,7 +16,16 @@ from tests.rpc.memory import VOTERS, Cluster, dial, warnings
 from txraft.core import messages
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
-from txraft.errors import CommandFailed, NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Unreachable
+from txraft.errors import (
+    LONGEST_REASON,
+    CommandFailed,
+    NoSuchVoter,
+    NotApplied,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    Unreachable,
+)
 from txraft.interfaces import Identity, IPeers
 from txraft.rpc import LinkLimits
 from txraft.rpc.handshake import Refusal, greeting
@@ -212,7 +221,7 @@ class QuestionsTests(SynchronousTestCase):
             (NotLeader(2), NotLeader, NotLeader),
             (NotLeader(None), NotLeader, NotLeader),
             (OutcomeUnknown("who knows"), OutcomeUnknown, NotApplied),
-            (CommandFailed("it\nfailed " + "é" * 99_999), CommandFailed, NotApplied),
+            (CommandFailed("no"), CommandFailed, NotApplied),
             (RuntimeError("a bug"), OutcomeUnknown, NotApplied),
         ):
             self.handler.on_propose = self.handler.on_read = partial(fail, error)
@@ -226,6 +235,15 @@ class QuestionsTests(SynchronousTestCase):
                 self.assertEqual([other.leader_id for other in arrived], [error.leader_id] * 2)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
         self.assertEqual(self.cluster.handlers[0].events, ["connected 1"])
+
+    def test_command_failed(self) -> None:
+        """hazard C10: its text is the same on the node that asked, whatever is in it."""
+        for text in ("it\nfailed " + "é" * 99_999, "\udcff x", "x" * (LONGEST_REASON - 1) + " y", "\x1f\0\x85"):
+            error = CommandFailed(text)
+            self.handler.on_propose = partial(fail, error)
+            asked = self.network.propose(1, b"")
+            self.cluster.settle()
+            self.assertEqual(str(self.failureResultOf(asked, CommandFailed).value), str(error))
 
     def test_handler_raises(self) -> None:
         """A handler that raises, or answers with what is no answer, is logged and the outcome unknown."""

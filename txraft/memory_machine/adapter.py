@@ -1,6 +1,5 @@
 """An IStateMachine out of three plain methods."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,7 +10,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, SnapshotFailed, StorageError
+from txraft.errors import CommandFailed, ResultNotBytes, SnapshotFailed, StorageError, in_a_line
 from txraft.interfaces import ISnapshot, IStateMachine, IWorker
 from txraft.memory_machine.snapshot import StateSnapshot
 from txraft.memory_machine.state_file import Kept, StateFile
@@ -22,9 +21,6 @@ ENTRY_SIZE = 100
 RETRY_SIZE = 1 << 20
 """Bytes of entries after which a file is written again where that failed: each time, all of the machine is dumped. Or
 an eighth of the last file's, where that is more."""
-
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-"""Where in memory an object is, as Python's own `repr` says it."""
 
 
 class PlainMachine(Protocol):
@@ -113,11 +109,11 @@ class MemoryMachine:
                 try:
                     result = apply(entry.data)
                     if not isinstance(result, bytes):
-                        result = CommandFailed(f"the command failed: its result is {type(result).__name__}, not bytes")
+                        result = ResultNotBytes(result)
                 except (MemoryError, KeyboardInterrupt):
                     raise
                 except BaseException as error:  # SystemExit and CancelledError are as good as any other
-                    result = _failed(error)
+                    result = CommandFailed.of(error)
             results.append(result)
             size += len(entry.data)
         self._size_to_come -= size + ENTRY_SIZE * len(entries)
@@ -199,8 +195,8 @@ class MemoryMachine:
                 yield chunk
         except Exception as error:
             raise SnapshotFailed(
-                f"the state machine cannot be kept, as its `dump` raised {_text(error)}; until that is mended, the log"
-                " grows"
+                f"the state machine cannot be kept, as its `dump` raised {in_a_line(error)}; until that is mended, the"
+                " log grows"
             ) from error
 
     def _load_machine(self) -> None:
@@ -210,8 +206,8 @@ class MemoryMachine:
             raise
         except Exception as error:
             raise StorageError(
-                f"{self._file.path} is whole, and the state machine's `load` raised {_text(error)}; start the program"
-                " that wrote it, or one that can read it"
+                f"{self._file.path} is whole, and the state machine's `load` raised {in_a_line(error)}; start the"
+                " program that wrote it, or one that can read it"
             ) from error
 
     def _replace(self, index: int, blocks: Iterable[bytes]) -> Kept:
@@ -226,17 +222,3 @@ class MemoryMachine:
     def _has_kept(self, kept: Kept, size_since: int = 0) -> None:
         self._durable = kept.index
         self._size_to_come = kept.size - size_since
-
-
-def _failed(error: BaseException) -> CommandFailed:
-    """What a command's `apply` raised, the same on every node."""
-    return CommandFailed(f"the command failed: {_text(error)}")
-
-
-def _text(error: BaseException) -> str:
-    """Class and text, in one line, without what differs from process to process."""
-    try:
-        text = str(error)
-    except Exception:  # it is somebody else's class
-        text = ""
-    return ": ".join(filter(None, (type(error).__name__, ADDRESS.sub("", " ".join(text.split())))))
