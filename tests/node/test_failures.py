@@ -83,6 +83,22 @@ class FailureTests(WorldTestCase):
         self.assertIs(self.outcome(done), OutcomeUnknown)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_no_memory(self) -> None:
+        """The command is committed, and others may apply it: its proposer is told no less. The error has no text."""
+        world, leader = self.begun()
+        leader.journal.fail_with = MemoryError()
+        done = leader.replica.propose(b"a")
+        world.settle()
+        self.assertEqual(
+            [str(error) for error in leader.failures],
+            ["MemoryError; this is a bug in txraft or in the state machine"],
+        )
+        self.assertEqual(
+            str(self.failureResultOf(done, OutcomeUnknown).value),
+            "the node stopped before it could answer; the change may have been made, or may yet be",
+        )
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
+
     def test_what_cannot_be_carried_out(self) -> None:
         """What the core has given out and the driver could not do is lost; the node does not go on without it."""
         world = self.world()

@@ -106,7 +106,7 @@ class Proposals:
     def stop(self) -> None:
         """The node stops; what becomes of the proposals is decided by the others."""
         for key in self._waiting:
-            self._waiting.fail(key, OutcomeUnknown("the node stopped before the change was committed"))
+            self._waiting.fail(key, OutcomeUnknown(f"{STOPPED}; the change may have been made, or may yet be"))
 
 
 class HeldProposals:

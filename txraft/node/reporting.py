@@ -7,7 +7,7 @@ from txraft.core.invariants import View
 from txraft.core.messages import NodeId
 from txraft.core.ready import LostData
 from txraft.core.roles import Role
-from txraft.errors import REMEDY_FOR_LOST_DATA, TxraftError
+from txraft.errors import REMEDY_FOR_LOST_DATA, TxraftError, in_a_line
 
 
 def report_start(log: Logger, view: View) -> None:
@@ -68,6 +68,7 @@ def report_bug(log: Logger, node_id: NodeId, failure: Failure) -> TxraftError:
     """Log where a node met a bug, with the traceback; gives the line with which the node ends."""
     log.failure("node {node} met a bug", failure=failure, node=node_id)
     error = failure.value
-    reason = TxraftError(f"{type(error).__name__}: {error}; this is a bug in txraft or in the state machine")
+    assert error is not None
+    reason = TxraftError(f"{in_a_line(error)}; this is a bug in txraft or in the state machine")
     reason.__cause__ = error
     return reason
