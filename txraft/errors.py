@@ -45,6 +45,13 @@ class DataLost(InvariantViolated):
     makes a StorageError of it."""
 
 
+class ContractBroken(InvariantViolated):
+    """The state machine does not do what `txraft.interfaces.IStateMachine` says. `what` follows on its name."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the state machine's {what}; this is a bug in the state machine")
+
+
 # Storage
 
 

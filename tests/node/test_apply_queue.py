@@ -11,7 +11,7 @@ from tests.clock import Clock
 from tests.node.world import Journal, Page, WorldTestCase
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, CorruptLog, OutcomeUnknown, SnapshotFailed
+from txraft.errors import CommandFailed, ContractBroken, CorruptLog, OutcomeUnknown, SnapshotFailed
 from txraft.node.apply_queue import ApplyQueue, Results
 
 
@@ -180,8 +180,7 @@ class ApplyQueueTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failures(self) -> None:
-        """What is no answer to a call is the end: an exception, a failure, another number of results, and what is no
-        result."""
+        """What is no answer to a call is the end: an exception, and a failure."""
 
         def broken(_: Sequence[Entry]) -> "Deferred[Results]":
             raise ValueError("no")
@@ -194,8 +193,6 @@ class ApplyQueueTests(SynchronousTestCase):
             broken,
             exiting,
             lambda _: fail(ValueError("no")),
-            lambda _: succeed([]),
-            lambda _: succeed([None]),
             lambda _: late,
         ]
         for apply in calls:
@@ -204,10 +201,34 @@ class ApplyQueueTests(SynchronousTestCase):
             self.put(b"a", b"b")
             if not late.called and not self.failures:
                 late.callback([])
-            kinds = (ValueError, TypeError, SystemExit)
+            kinds = (ValueError, ContractBroken, SystemExit)
             self.assertEqual([failure.type in kinds for failure in self.failures], [True])
             self.assertEqual((self.told, self.indexes), ([], [0]))
         self.assertTrue(late.called)
+
+    def test_contract(self) -> None:
+        """One line says what is wrong with what `apply` and `restore` give."""
+        answers: list[tuple[Any, str]] = [
+            ([b""], "`apply` gives list, not a Deferred"),
+            (succeed(None), "`apply` fires with NoneType, not a list"),
+            (succeed([]), "`apply` gives 0 results for 1 entries, and each needs one"),
+            (succeed([b"", b""]), "`apply` gives 2 results for 1 entries, and each needs one"),
+            (succeed([None]), "result is NoneType, neither bytes nor a CommandFailed"),
+        ]
+        for answer, what in answers:
+            self.setUp()
+            self.patch(self.journal, "apply", lambda _, answer=answer: answer)
+            self.put(b"a", b"b")
+            self.assert_broken(what)
+        self.setUp()
+        self.patch(self.journal, "restore", lambda *_: None)
+        self.queue.install(Snapshot(5, 1, Configuration(frozenset({1}))), ())
+        self.assert_broken("`restore` gives NoneType, not a Deferred")
+
+    def assert_broken(self, what: str) -> None:
+        lines = [(failure.type, failure.getErrorMessage()) for failure in self.failures]
+        self.assertEqual(lines, [(ContractBroken, f"the state machine's {what}; this is a bug in the state machine")])
+        self.assertEqual((self.told, self.indexes), ([], [0]))
 
 
 class WholeNodesTests(WorldTestCase):

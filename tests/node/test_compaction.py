@@ -1,12 +1,14 @@
 """When the log is cut, how far, and in which bites."""
 
+from typing import Any, cast
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import SnapshotFailed, WriteFailed
+from txraft.errors import ContractBroken, SnapshotFailed, WriteFailed
 from txraft.node import compaction
 from txraft.node.compaction import BITE_ENTRIES, BITE_SIZE, MOST_HELD, Compaction, Keep
 
@@ -39,6 +41,16 @@ class CompactionTests(SynchronousTestCase):
         """The disk finishes the bite that was cut last."""
         self.compaction.saved(self.cuts[-1])
         return self.cuts[-1]
+
+    def test_contract(self) -> None:
+        """One line says what is wrong with what `persist` gives."""
+        for persisted, what in ((succeed(None), "fires with NoneType, not an index"), (5, "gives int, not a Deferred")):
+            self.setUp()
+            self.persisted = cast(Any, persisted)
+            self.apply(1101)
+            lines = [(failure.type, failure.getErrorMessage()) for failure in self.failures]
+            line = f"the state machine's `persist` {what}; this is a bug in the state machine"
+            self.assertEqual(lines, [(ContractBroken, line)])
 
     def test_what_is_kept(self) -> None:
         """Nothing is cut until there is a quarter more than what is kept; then all but that, in bites, each after the

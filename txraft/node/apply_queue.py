@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry
-from txraft.errors import CommandFailed
+from txraft.errors import CommandFailed, ContractBroken
 from txraft.interfaces import IStateMachine
 from txraft.node.chunks import until
+from txraft.node.contract import deferred_of, require_results
 
 Results: TypeAlias = list[bytes | CommandFailed]
 
@@ -107,7 +108,7 @@ class ApplyQueue:
         while self._queue and left > 0 and room > 0:
             batch, size = self._take(min(left, self._in_a_call), room)
             try:
-                applied = self._state_machine.apply(batch)
+                applied = deferred_of("apply", self._state_machine.apply(batch))
                 if not applied.called or applied.paused or isinstance(applied.result, Failure):
                     self._applying = True
                     applied.addCallback(self._answered, batch, size).addErrback(self._on_failure)
@@ -129,7 +130,7 @@ class ApplyQueue:
             self._on_install(install.snapshot)
             if self._stopped:  # by somebody who was told
                 return
-            restored = self._state_machine.restore(install.snapshot.index, install.chunks)
+            restored = deferred_of("restore", self._state_machine.restore(install.snapshot.index, install.chunks))
             restored.addCallback(self._restored, install).addErrback(self._on_failure)
         except BaseException:
             self._on_failure(Failure())
@@ -162,6 +163,7 @@ class ApplyQueue:
     def _tell(self, results: Results, batch: list[Entry], size: int) -> int:
         """The entries of a call, `size` bytes, are applied. Gives back their bytes with those of the results."""
         size_of_entries = size
+        require_results(results, batch)
         for entry, result in zip(batch, results, strict=True):
             if isinstance(result, bytes):
                 size += len(result)
@@ -169,7 +171,7 @@ class ApplyQueue:
             elif isinstance(result, CommandFailed):
                 outcome = Failure(result)
             else:
-                raise TypeError(f"the state machine's result is {type(result).__name__}, neither bytes nor an error")
+                raise ContractBroken(f"result is {type(result).__name__}, neither bytes nor a CommandFailed")
             if self._stopped:  # by somebody who was told
                 return size
             self._on_applied(entry, outcome)

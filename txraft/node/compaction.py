@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import Entry
 from txraft.errors import SnapshotFailed
+from txraft.node.contract import deferred_of, index_of
 from txraft.values import value_class
 
 BITE_ENTRIES: Final = 500
@@ -123,7 +124,7 @@ class Compaction:
         return True
 
     async def _cut(self) -> None:
-        durable = await self._persist()
+        durable = index_of(await deferred_of("persist", self._persist()))
         while (bite := self._next(durable)) is not None:
             saving: Deferred[None] = Deferred()
             self._saving = saving

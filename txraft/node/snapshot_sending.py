@@ -29,7 +29,7 @@ from txraft.core.raft import Raft
 from txraft.errors import (
     BadSnapshot,
     Compacted,
-    InvariantViolated,
+    ContractBroken,
     SnapshotFailed,
     Undecided,
     Unreachable,
@@ -37,6 +37,7 @@ from txraft.errors import (
 )
 from txraft.interfaces import IPeers, ISnapshotFiles, IStateMachine, SnapshotFile
 from txraft.node.chunks import until
+from txraft.node.contract import deferred_of, snapshot_of
 from txraft.node.pending_requests import Waiting
 
 HELD_FOR: Final = 60.0
@@ -214,14 +215,13 @@ class SnapshotSending:
         if self._made is not None:  # it takes the room that the new one may need
             self._made = None
             await self._files.discard_made()
-        snapshot = await self._state_machine.snapshot()
+        snapshot = snapshot_of(await deferred_of("snapshot", self._state_machine.snapshot()))
         try:
             if snapshot.index < self._raft.log.snapshot_index:
                 raise Compacted(OVERTAKEN)
             if snapshot.index > (given := self._raft.view().last_applied):
-                raise InvariantViolated(
-                    f"the state machine's snapshot is of entry {snapshot.index}, and {given} is the last that it was"
-                    " given; this is a bug in the state machine"
+                raise ContractBroken(
+                    f"snapshot is of entry {snapshot.index}, and {given} is the last that it was given"
                 )
             stands_for = self._raft.snapshot_at(snapshot.index)
             return await self._files.make(stands_for, until(lambda: self._stopped, snapshot.chunks()))

@@ -186,7 +186,7 @@ MUTANTS = (
         "compacts-what-is-not-durable",
         "S18",
         "txraft.node.compaction",
-        "        durable = await self._persist()\n",
+        '        durable = index_of(await deferred_of("persist", self._persist()))\n',
         "        await self._persist()\n        durable = self._last\n",
         what="the log is cut where the data are applied, and not where they are on disk",
     ),
