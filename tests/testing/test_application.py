@@ -1,6 +1,7 @@
 """A state machine of one's own, simulated: what is right passes, and what is wrong is found."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from random import Random
 
@@ -139,6 +140,38 @@ class LocalTallies(Tallies):
     kind = LocalTally
 
 
+class LazyTally(Tally):
+    """Commits now and then, and holds the database's lock in between."""
+
+    def __init__(self, home: Home) -> None:
+        self._database = database = sqlite3.connect(home.directory / "tally.sqlite", timeout=0, isolation_level=None)
+        home.at_death.callback(database.close)
+        database.execute("CREATE TABLE IF NOT EXISTS tally (data)")
+        super().__init__(home)
+        for (data,) in database.execute("SELECT data FROM tally"):
+            self.last_applied, self.counts = json.loads(data)
+
+    def _count(self, entry: Entry) -> bytes | CommandFailed:
+        result = super()._count(entry)
+        self._write()
+        return result
+
+    def _write(self) -> None:
+        if not self._database.in_transaction:
+            self._database.execute("BEGIN IMMEDIATE")
+        self._database.execute("DELETE FROM tally")
+        self._database.execute("INSERT INTO tally VALUES (?)", (self._encode(),))
+
+    def _persist(self, _: bytes, index: int) -> int:
+        self._write()
+        self._database.execute("COMMIT")
+        return index
+
+
+class LazyTallies(Tallies):
+    kind = LazyTally
+
+
 class BoastfulTally(Tally):
     """Says that it has written what it has not."""
 
@@ -235,7 +268,7 @@ class ApplicationTests(SynchronousTestCase):
 
     def test_passes(self) -> None:
         """What does as it should passes, and clients are served."""
-        for application, seeds in ((Tallies, 10), (PlainTallies, 5)):
+        for application, seeds in ((Tallies, 10), (PlainTallies, 5), (LazyTallies, 5)):
             for report in self.runs(application, seeds):
                 self.assertIsNone(report.violation, f"seed {report.plan.seed}: {report.violation}")
                 self.assertGreater(report.done, 10)

@@ -313,7 +313,15 @@ def ask_for_keys(keys: int, client: Client) -> Request:
 
 def ask_for_any(application: Application, client: Client) -> Request:
     """What a client of any application asks for."""
-    return Look() if client.random.random() < 0.4 else Propose(application.command(client.random))
+    return Look() if client.random.random() < 0.4 else proposal_of(application, client.random)
+
+
+def proposal_of(application: Application, random: Random) -> Propose:
+    """A command that the application draws. Raises Violation where it is none."""
+    command = application.command(random)
+    if not isinstance(command, bytes):
+        raise Violation("Commands", f"`Application.command` gives {type(command).__name__}, not bytes: {command!r}")
+    return Propose(command)
 
 
 def _undone(result: object) -> bool:

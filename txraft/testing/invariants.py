@@ -7,6 +7,7 @@ A rule that does not hold raises `Violation`; whoever calls from within the driv
 instead (`txraft.testing.simulation`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence, Set
 
 from attrs import define, field
@@ -21,6 +22,9 @@ FAR = 1 << 21
 
 MANY = 20
 """Commands. Of so many one succeeds, or they are not what the state machine takes."""
+
+SHOWN = 5
+"""Reasons for that, at most."""
 
 
 class Violation(Exception):
@@ -240,9 +244,11 @@ class Invariants:
         """What is wrong where all commands fail; None where they do not."""
         commands = [entry for entry in self.committed if entry.kind is EntryKind.COMMAND]
         if len(commands) >= MANY and len(failed := self.failed) == len(commands):
-            return Violation(
-                "Commands", f"not one of {len(failed)} commands succeeds; the last comes to {failed[-1]!r}"
-            )
+            reasons = Counter(failed)
+            shown = [f"{count} come to {reason!r}" for reason, count in reasons.most_common(SHOWN)]
+            others = [f"{len(reasons) - SHOWN} other reasons"] if len(reasons) > SHOWN else []
+            what = f"not one of {len(failed)} commands succeeds: {'; '.join(shown + others)}"
+            return Violation("Commands", what)
         return None
 
     # One node

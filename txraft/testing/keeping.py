@@ -4,6 +4,7 @@ Otherwise it would grow without end, and nothing else would show: a run is short
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import count
 from typing import Final
 
@@ -12,12 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from txraft.core.messages import NodeId
+from txraft.errors import ContractBroken
 from txraft.interfaces import ISnapshot
 from txraft.testing.application import Home
 from txraft.testing.invariants import Violation
 from txraft.testing.machine import Machine
 from txraft.testing.transcript import traceback_of
-from txraft.testing.watched_machine import WatchedMachine
+from txraft.testing.watched_machine import WatchedMachine, made_by
 
 BITE: Final = 16
 """Entries that may be left because a log is cut in bites: an eighth of what it keeps, or what the state machine was
@@ -95,13 +97,13 @@ class _Keeping:
 
     async def _restore(self, index: int, chunks: Sequence[bytes]) -> None:
         """Let a new node's state machine have it."""
-        around = self._machine.around
-        home = _beside(self._machine.home, self._new_id)
-        other = WatchedMachine(around.application.machine(home), around.application.state, lambda _: None, iter)
-        await other.restore(index, iter(chunks))
-        if other.last_applied != index:
-            raise Violation("Restore", f"`last_applied` is {other.last_applied} after a snapshot of {index}")
-        known, found = around.judges.invariants.states.get(index), other.state()
+        around, home = self._machine.around, _beside(self._machine.home, self._new_id)
+        with home.at_death:
+            other = WatchedMachine(made_by(around.application, home), around.application.state, lambda _: None, iter)
+            await other.restore(index, iter(chunks))
+            if other.last_applied != index:
+                raise Violation("Restore", f"`last_applied` is {other.last_applied} after a snapshot of {index}")
+            known, found = around.judges.invariants.states.get(index), other.state()
         if known not in (None, found):
             raise Violation("Restore", f"at {index}, the state is {known}, and that of a new node with it {found}")
 
@@ -109,6 +111,8 @@ class _Keeping:
         who = f"node {self._machine.id}"
         if isinstance(failure.value, Violation):
             self._on_violation(failure.value)
+        elif isinstance(failure.value, ContractBroken):
+            self._on_violation(Violation("Contract", f"{who}: {failure.value}"))
         else:
             self._on_violation(Violation("Compaction", f"{who}: {self._doing} fails:\n{traceback_of(failure)}"))
         self._doing = ""
@@ -125,4 +129,4 @@ def _read(snapshot: ISnapshot) -> list[bytes]:
 def _beside(home: Home, new_id: NodeId) -> Home:
     directory = home.directory.with_name(f"new-{new_id}")
     directory.mkdir()
-    return evolve(home, node_id=new_id, directory=directory, kept={})
+    return evolve(home, node_id=new_id, directory=directory, kept={}, at_death=ExitStack())

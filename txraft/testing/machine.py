@@ -1,38 +1,37 @@
 """One node of the cluster: the real driver and replica, in a process that can be killed, over a disk that stays."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from attrs import define, field
-from twisted.logger import LogEvent, Logger, LogPublisher
+from twisted.logger import LogEvent, Logger
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import RaftOptions
 from txraft.errors import DirectoryRefused, StorageError, TxraftError
-from txraft.interfaces import IPeerHandler, IPeers
+from txraft.interfaces import IPeerHandler
 from txraft.node.compaction import Keep
 from txraft.node.replica import Replica
 from txraft.storage.memory_snapshots import MemorySnapshotFiles
-from txraft.testing.application import Application, Home
+from txraft.testing.application import Home
 from txraft.testing.disk import FAST, Disk, DiskStorage, Synced
 from txraft.testing.disk_peers import DiskPeers
 from txraft.testing.doors import Arrivals, Departures
 from txraft.testing.evidence import Evidence
 from txraft.testing.invariants import Observed, Violation
-from txraft.testing.schedule import Process, Schedule
+from txraft.testing.schedule import Process
 from txraft.testing.snapshot_disk import DiskSnapshots
-from txraft.testing.transcript import traceback_of
-from txraft.testing.watched_machine import MachineEvent, WatchedMachine
-from txraft.testing.watcher import Judges, WatchedNode, Watcher
+from txraft.testing.surroundings import Surroundings, Wiring
+from txraft.testing.transcript import QUIET, traceback_of
+from txraft.testing.watched_machine import MachineEvent, WatchedMachine, made_by
+from txraft.testing.watcher import WatchedNode, Watcher
 from txraft.testing.work import SimulatedWorker, read_at_work
-
-QUIET = Logger(observer=LogPublisher())
-"""A log that goes to nobody: the transcript says the same."""
 
 MAX_HELD_SIZE = 50 << 10
 """Bytes of changes that may wait for an answer on one node: about as many as there can be clients."""
@@ -43,47 +42,6 @@ PAUSE = 0.3
 """Seconds between two attempts to send a snapshot."""
 LITTLE_AT_ONCE = 2
 """Entries applied in a turn, where a plan is tight."""
-
-
-class Wiring(Protocol):
-    """What joins a process to the network: `Datagrams` or `Streams`."""
-
-    @property
-    def peers(self) -> IPeers:
-        """Its peers."""
-
-    def start(self, handler: IPeerHandler) -> None:
-        """Dial, and listen."""
-
-    def crashed(self) -> None:
-        """The process is dead."""
-
-    def knows_who_lives(self) -> bool:
-        """Whether every connection leads to a process that lives."""
-
-    def break_connection(self, peer: NodeId) -> None:
-        """Break what this process has dialled to `peer`."""
-
-
-@define(eq=False)
-class Surroundings:
-    """What all machines of a simulation share."""
-
-    application: Application
-    schedule: Schedule
-    random: Random
-    judges: Judges
-    options_of: Callable[[NodeId], RaftOptions]
-    tight: bool
-    keeps: int
-    request_timeout: float
-    wire: "Callable[[Machine, Process], Wiring]"
-    ids: range
-
-    @property
-    def majority(self) -> int:
-        """How many nodes are more than half of them. Not the program's own, which is what is judged by it."""
-        return len(self.ids) // 2 + 1
 
 
 @define(eq=False)
@@ -122,6 +80,10 @@ class Machine:
     wiring: Wiring = field(init=False)
     """What joins its process to the network."""
     _options: RaftOptions = field(init=False)
+    _at_death: ExitStack = field(init=False, factory=ExitStack)
+    """What is to be done when the process is dead, for its state machine."""
+    _dead: ExitStack = field(init=False, factory=ExitStack)
+    """The same of the process before it."""
     _bug: str = ""
     """The traceback of what its node has met."""
 
@@ -135,6 +97,7 @@ class Machine:
         around = self.around
         if self.process is not None:
             return
+        self._dead.close()
         self.dies_after, self.stopping = None, False
         self.disk.failures = 0
         self.process = process = Process(around.schedule, around.random, self._after_step)
@@ -202,10 +165,13 @@ class Machine:
 
     def _state_machine(self, process: Process, watched: Callable[[Iterable[bytes]], Iterable[bytes]]) -> WatchedMachine:
         """Any that the application has, with what it has kept on the disk."""
-        application, worker = self.around.application, SimulatedWorker(self.disk, process, self.may_work)
-        synced = self.disk.synced
-        self.home = Home(self.id, synced.directory or NOWHERE, worker, process, self.around.random, synced.application)
-        return WatchedMachine(application.machine(self.home), application.state, self._machine_did, watched)
+        around, synced, worker = self.around, self.disk.synced, SimulatedWorker(self.disk, process, self.may_work)
+        directory = synced.directory or NOWHERE
+        self.home = Home(
+            self.id, directory, worker, process, around.random, synced.application, at_death=self._at_death
+        )
+        machine = made_by(around.application, self.home)
+        return WatchedMachine(machine, around.application.state, self._machine_did, watched)
 
     def _start(self) -> None:
         self.node.startService()
@@ -269,7 +235,15 @@ class Machine:
         self.process.kill()
         self.process = None
         self.disk.lose_power()
+        self._dead = self._at_death.pop_all()
+        self.around.schedule.after(0, self._dead.close)  # when nothing of the process is on the stack any more
         self.wiring.crashed()
+
+    def close(self) -> None:
+        """Let go of the files, and of what the process has open."""
+        self._dead.close()
+        self._at_death.close()
+        self.disk.close()
 
     def may_act(self) -> bool:
         """Something is about to leave the process. Where the process is to die first, it does."""

@@ -26,7 +26,7 @@ from txraft.core.state import RaftOptions
 from txraft.errors import Undecided
 from txraft.kv import Set
 from txraft.testing.application import Application
-from txraft.testing.clients import Client, Ledger, Look, Propose, Request, ask_for_any, ask_for_keys
+from txraft.testing.clients import Client, Ledger, Look, Request, ask_for_any, ask_for_keys, proposal_of
 from txraft.testing.data import KeyValueApplication, key_of, number_of
 from txraft.testing.disk import Disk, Synced
 from txraft.testing.durability import Durability
@@ -36,15 +36,16 @@ from txraft.testing.invariants import Invariants, Violation
 from txraft.testing.keeping import keep
 from txraft.testing.linearizability import check
 from txraft.testing.lost_disk import lose_a_disk
-from txraft.testing.machine import Machine, Surroundings, Wiring
+from txraft.testing.machine import Machine
 from txraft.testing.plan import Kind, Plan
 from txraft.testing.quick_disk import quick_directory
 from txraft.testing.report import Report
 from txraft.testing.schedule import Process, Schedule
 from txraft.testing.simulated_network import Datagrams, Links, Noise
 from txraft.testing.slowness import bear_slow_disks, bear_slow_work
-from txraft.testing.standing import leaderless, states_of
+from txraft.testing.standing import behind, leaderless, states_of
 from txraft.testing.streams import Streams
+from txraft.testing.surroundings import Surroundings, Wiring
 from txraft.testing.transcript import Transcript
 from txraft.testing.watcher import Judges
 
@@ -72,6 +73,8 @@ def run_of(plan: Plan, transcript: bool = False, application: Callable[[], Appli
         except KeyboardInterrupt as error:
             error.add_note(f"in the simulation of seed {plan.seed}")
             raise
+        except Violation as violation:
+            simulation.violated(violation)
         except BaseException:
             simulation.violated(Violation("Exception", f"one gets out:\n{traceback.format_exc()}"))
         finally:
@@ -172,9 +175,9 @@ class Simulation:
             self._say("", f"VIOLATED: {violation}")
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files, and of what the state machines have open."""
         for machine in self.machines.values():
-            machine.disk.close()
+            machine.close()
 
     # Wiring
 
@@ -333,20 +336,10 @@ class Simulation:
 
     def _unsettled(self) -> str:
         """Why the cluster is not one, with one leader."""
-        machines = list(self.machines.values())
-        views = [machine.node.view for machine in machines]
         if any(client.under_way is not None for client in self.clients):
             return "a request is still under way"
-        if why := self._transfers_go_on():
-            return why
-        if why := leaderless(machines):
-            return why
-        lead = next(view for view in views if view.role is Role.LEADER)
-        for machine, view in zip(machines, views, strict=True):
-            reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
-            if reached != {lead.last_index}:
-                return f"node {machine.id} has not caught up: {states_of(machines)}"
-        return ""
+        machines = list(self.machines.values())
+        return self._transfers_go_on() or leaderless(machines) or behind(machines)
 
     def _transfers_go_on(self) -> str:
         """Why the leader may yet change."""
@@ -368,7 +361,7 @@ class Simulation:
         """A change and a read."""
         application = machine.around.application
         if not self._is_key_value:
-            return Propose(application.command(self.random)), Look()
+            return proposal_of(application, self.random), Look()
         key = key_of(machine.id % self.plan.keys)
         value = b"last %d" % self.ledger.operations + b"." * (self.ledger.large if large else 0)
         return Set(key, value), Get(key)

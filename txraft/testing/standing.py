@@ -30,3 +30,14 @@ def leaderless(machines: Sequence[Machine]) -> str:
         if (view.leader_id, view.current_term) != (lead.node_id, lead.current_term):
             return f"node {machine.id} does not follow node {lead.node_id}: {states_of(machines)}"
     return ""
+
+
+def behind(machines: Sequence[Machine]) -> str:
+    """Which of them does not have, committed and applied, all that the one leader has; empty where all do."""
+    views = [machine.node.view for machine in machines]
+    lead = next(view for view in views if view.role is Role.LEADER)
+    for machine, view in zip(machines, views, strict=True):
+        reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
+        if reached != {lead.last_index}:
+            return f"node {machine.id} has not caught up: {states_of(machines)}"
+    return ""

@@ -3,6 +3,7 @@
 import traceback
 
 from attrs import define, field
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
 from txraft.core.invariants import View
@@ -17,6 +18,9 @@ from txraft.core.messages import (
     RequestVoteReply,
 )
 from txraft.testing.schedule import Schedule
+
+QUIET = Logger(observer=LogPublisher())
+"""A log that goes to nobody: the transcript says the same."""
 
 
 @define(eq=False)

@@ -9,11 +9,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, SnapshotFailed
+from txraft.errors import CommandFailed, ResultNotBytes, SnapshotFailed
 from txraft.interfaces import ISnapshot, IStateMachine
+from txraft.memory_machine import MemoryMachine
+from txraft.node.contract import deferred_of, index_of, lacking, require_results, snapshot_of
+from txraft.testing.application import Application, Home
 from txraft.testing.data import without_number
 from txraft.testing.invariants import Violation
-from txraft.testing.transcript import traceback_of
+from txraft.testing.transcript import QUIET, traceback_of
 
 
 @frozen
@@ -59,6 +62,19 @@ class NotKept:
 
 
 MachineEvent: TypeAlias = Applied | Restored | Persisted | Taken | NotKept
+
+
+def made_by(application: Application, home: Home) -> Any:
+    """The state machine of a process that starts. Raises Violation where it is none."""
+    machine = application.machine(home)
+    if lacks := lacking(IStateMachine, machine):
+        is_plain = all(hasattr(machine, name) for name in ("apply", "dump", "load"))
+        advice = "; wrap it in `txraft.memory_machine.MemoryMachine`" if is_plain else ""
+        what = f"gives {type(machine).__name__}, not an IStateMachine: it has no {lacks}{advice}"
+        raise Violation("State machine", f"`Application.machine` {what}")
+    if isinstance(machine, MemoryMachine):
+        machine.log = QUIET
+    return machine
 
 
 @implementer(ISnapshot)
@@ -124,6 +140,10 @@ class WatchedMachine:
         return self._call("apply", bare).addCallback(self._applied, entries)
 
     def _applied(self, results: list[bytes | CommandFailed], entries: Sequence[Entry]) -> list[bytes | CommandFailed]:
+        require_results(results, entries)
+        for entry, result in zip(entries, results, strict=True):
+            if isinstance(result, ResultNotBytes):
+                raise Violation("Commands", f"{_bare(entry).data!r} comes to {str(result)!r}; `apply` is wrong there")
         said = [str(result) if isinstance(result, CommandFailed) else result for result in results]
         self._on_event(Applied(entries, said, self.state()))
         return results
@@ -133,7 +153,7 @@ class WatchedMachine:
         return self._call("persist").addCallbacks(self._persisted, self._not_kept, errbackArgs=("persist",))
 
     def _persisted(self, index: int) -> int:
-        self._on_event(Persisted(index))
+        self._on_event(Persisted(index_of(index)))
         return index
 
     def snapshot(self) -> "Deferred[ISnapshot]":
@@ -141,7 +161,7 @@ class WatchedMachine:
         return self._call("snapshot").addCallbacks(self._taken, self._not_kept, errbackArgs=("snapshot",))
 
     def _taken(self, snapshot: ISnapshot) -> ISnapshot:
-        self._on_event(Taken(snapshot.index))
+        self._on_event(Taken(snapshot_of(snapshot).index))
         return WatchedSnapshot(snapshot, self._watched)
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
@@ -152,9 +172,7 @@ class WatchedMachine:
         self._on_event(Restored(index, self.last_applied, self.state()))
 
     def _call(self, name: str, *args: object) -> "Deferred[Any]":
-        answer = getattr(self.inner, name)(*args)
-        if not isinstance(answer, Deferred):
-            raise TypeError(f"the state machine's `{name}` gives a {type(answer).__name__}, not a Deferred")
+        answer = deferred_of(name, getattr(self.inner, name)(*args))
         self.under_way.add(name)
         return answer.addBoth(self._answered, name)
 
