@@ -22,21 +22,25 @@ def require_room(directory: Path, size: int) -> None:
     """Raises OSError, with numbers, where `size` bytes more would leave too little room on the disk of `directory`."""
     free = shutil.disk_usage(directory).free
     if free < size + RESERVE:
-        need = f"it takes {size:,} bytes, and {RESERVE:,} have to stay free; the disk has {free:,}"
+        need = f"it takes {size:,} bytes more, and {RESERVE:,} have to stay free; the disk has {free:,}"
         raise OSError(errno.ENOSPC, need)
 
 
 class SnapshotWriting:
     """A new file at `path`, which begins with `header`; what was there is gone. Every call blocks, and raises OSError,
-    upon which the file is to be dropped: after a failed sync nobody knows what the disk has (hazard S1)."""
+    upon which the file is to be dropped: after a failed sync nobody knows what the disk has (hazard S1).
 
-    def __init__(self, path: Path, header: bytes = b"") -> None:
+    Where it is known how many bytes are `expected`, there has to be room for all that are still to come: whoever makes
+    as much room as the error says has made enough."""
+
+    def __init__(self, path: Path, header: bytes = b"", expected: int | None = None) -> None:
         self.path = path
         self.size = 0
         """Bytes, without the header."""
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._hash = hashlib.sha256()
         self._not_synced = 0
+        self._expected = expected
         self._put(header)
 
     @property
@@ -47,7 +51,8 @@ class SnapshotWriting:
     def write(self, data: bytes) -> None:
         """Append `data`."""
         if self._not_synced >= SYNC_SIZE:
-            require_room(self.path.parent, SYNC_SIZE)
+            left = SYNC_SIZE if self._expected is None else max(0, self._expected - self.size)
+            require_room(self.path.parent, left)
             self.sync()
         self._put(data)
         self._hash.update(data)

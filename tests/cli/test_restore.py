@@ -1,13 +1,16 @@
 """`txraft restore`: what nodes of a new cluster begin with, and what a crash in the middle leaves."""
 
 import os
+import shutil
 import sqlite3
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing, redirect_stderr, redirect_stdout
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +20,7 @@ from tests.kv.backed_up import INDEX, ORIGIN, data_file
 from tests.lacking import do_without
 from tests.storage.disk import storage_in
 from tests.storage.recording import record
+from tests.storage.steps import is_killed
 from txraft.cli import main
 from txraft.cli.process import acting_as
 from txraft.core.configuration import Configuration, Snapshot
@@ -26,6 +30,7 @@ from txraft.interfaces import Identity, Stored
 from txraft.kv.backup import describe, require_backup
 from txraft.kv.data_file import DataFile
 from txraft.kv.records import record_of
+from txraft.snapshot_writing import RESERVE
 from txraft.storage.raft_file import RaftFile
 
 NOBODY = 65534
@@ -195,11 +200,55 @@ class RestoreTests(SynchronousTestCase):
                 self.assertEqual((status, out), (1, ""))
                 lines.append(err)
             for line in lines:
-                self.assertIn(f"{directory} is only half made: `txraft restore` was cut off; run that again", line)
+                self.assertIn(f"{directory} is only half made: `txraft restore` was cut off, or failed; run that", line)
             self.assertEqual({**self.files_of(data=data), "lock": b""}, {**left, "lock": b""})
             self.assertEqual(self.restore(data=data)[0], 0, step)
             self.log_of(data=data)
             self.start(data=data)
+
+    def test_killed(self) -> None:
+        """Wherever the process is killed, where there is no directory and where there is an empty one: a start on what
+        it left is refused, and the same command is not. What is not refused is whole, or nothing was done."""
+        directory = self.directory / "data" / "0"
+        for was_there in (False, True):
+            for steps in count():
+                shutil.rmtree(directory.parent, ignore_errors=True)
+                if was_there:
+                    directory.mkdir(parents=True)
+                if not is_killed(self, steps, lambda: self.assertEqual(self.restore()[0], 0)):
+                    break
+                left = {path.name for path in directory.parent.glob("*/*")} - {"lock"}
+                if "raft.sqlite" in left and "restoring" not in left:
+                    self.assertEqual(run("inspect", directory)[0], 0)
+                    continue
+                if left or (not was_there and list(directory.parent.glob("*"))):
+                    self.assertIn("is only half made", str(self.assertRaises(StorageError, self.start)))
+                    if is_killed(self, 5, lambda: self.assertEqual(self.restore()[0], 0)):
+                        self.assertIn("is only half made", str(self.assertRaises(StorageError, self.start)))
+                status, _, err = self.restore()
+                self.assertEqual((status, err), (0, ""), f"killed after {steps} steps")
+                self.start()
+            self.assertEqual([path.name for path in directory.parent.iterdir()], ["0"])
+            self.assertGreater(steps, 15)
+
+    def test_room(self) -> None:
+        """Where there is none for all of the file, the line says how large it is, nothing is copied, and whoever makes
+        as much room as it says has made enough."""
+        self.make_backup(20 << 20)
+        size = self.backup.stat().st_size
+        copy = self.directory / "data" / "0" / "kv.sqlite"
+        free = size + RESERVE
+
+        def left(_: object) -> SimpleNamespace:
+            return SimpleNamespace(free=free - (copy.stat().st_size if copy.exists() else 0))
+
+        self.patch(shutil, "disk_usage", left)
+        free -= 1
+        status, _, err = self.restore()
+        self.assertEqual((status, err.count("\n"), copy.exists()), (1, 1, False))
+        self.assertIn(f"it takes {size:,} bytes more, and {RESERVE:,} have to stay free; the disk has {free:,}", err)
+        free += 1
+        self.assertEqual(self.restore()[0], 0)
 
     def test_begun_again(self) -> None:
         """It has nothing of what an earlier attempt left, with another file too."""
@@ -218,13 +267,17 @@ class RestoreTests(SynchronousTestCase):
         """A power cut leaves what a crash does (hazards S3, S18): the mark is there before anything else, the data and
         their names are before the log, the log is before the mark goes, and all of it is when the command ends."""
         directory = (self.directory / "data" / "0").absolute()
+        aside = f"{directory}.restoring"
         mark, data, log = (str(directory / name) for name in ("restoring", "kv.sqlite", "raft.sqlite"))
         self.directory = self.directory.absolute()
         events = record(self)
         self.assertEqual(self.restore()[0], 0)
         self.assertEqual(
-            [event for event in events if event[1] not in (str(directory.parent), str(directory.parent.parent))],
+            [event for event in events if event[1] != str(directory.parent.parent)],
             [
+                ("sync", aside),
+                ("rename", aside, str(directory)),
+                ("sync", str(directory.parent)),
                 ("sync", str(directory)),
                 ("sync", data),
                 ("sync", data),  # what it says of the cluster
@@ -304,7 +357,7 @@ class RestoreTests(SynchronousTestCase):
 
     def test_damaged(self) -> None:
         """A backup that is not whole is refused with a line, whether that is seen before its data are read or then; a
-        whole one can be restored there afterwards."""
+        whole one can be restored there afterwards. No copy of it stays."""
         whole = self.backup.read_bytes()
         for change in ("UPDATE backup SET made = 7", "DELETE FROM applied", "UPDATE data SET record = x'00'"):
             with closing(sqlite3.connect(self.backup, isolation_level=None)) as connection:
@@ -313,6 +366,8 @@ class RestoreTests(SynchronousTestCase):
             self.assertEqual((status, err.count("\n")), (1, 1), err)
             self.assertIn("is damaged", err)
             self.assertEqual((self.directory / "data").exists(), "data" in change)
+            if "data" in change:
+                self.assertEqual(self.files_of().keys(), {"lock", "restoring"})
             self.backup.write_bytes(whole)
         self.backup.write_bytes(whole[: len(whole) // 2])
         self.assertIn("is damaged", self.restore()[2])

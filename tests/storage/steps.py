@@ -8,11 +8,11 @@ from unittest import TestCase
 
 
 class Steps:
-    """Kills this process in place of a call of `os` that changes something, after `count` of them."""
+    """Kills this process in place of a call of `os` that may change something, after `count` of them."""
 
     def __init__(self, count: int) -> None:
         self.left = count
-        for name in ("fsync", "rename", "unlink", "write"):
+        for name in ("fsync", "mkdir", "open", "rename", "rmdir", "unlink", "write"):
             setattr(os, name, self._counting(getattr(os, name)))
 
     def _counting(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -49,7 +49,7 @@ class Restore(SubcommandOn):
         data = directory / DATA
         with restoring(directory):
             with progress("copying", size, "B") as report:
-                checksum = copy_backup(source, data, report)
+                checksum = copy_backup(source, size, data, report)
             cluster_id = settings.restored_cluster_id(checksum.hex())
             with progress("checking", count_of_keys(data), " keys") as report:
                 backup = make_data(data, cluster_id, report)

@@ -12,16 +12,18 @@ from txraft.kv.backup import REMEDY, Backup, read_origin
 from txraft.kv.data_reading import read_applied, read_data, translated
 from txraft.kv.data_snapshot import CHUNK_SIZE
 from txraft.kv.tables import applied_row
-from txraft.snapshot_writing import SnapshotWriting
+from txraft.snapshot_writing import SnapshotWriting, require_room
 
 
-def copy_backup(backup: Path, path: Path, report: Callable[[int], None] = lambda _: None) -> bytes:
-    """Copy the file at `backup` to `path`, durably but for its name. Gives the SHA-256 of what was copied: the file may
-    be replaced by another while, or after, it is read. `report` is called with the bytes that are there.
+def copy_backup(backup: Path, size: int, path: Path, report: Callable[[int], None] = lambda _: None) -> bytes:
+    """Copy the file at `backup`, of `size` bytes, to `path`, durably but for its name. Gives the SHA-256 of what was
+    copied: the file may be replaced by another while, or after, it is read. `report` is called with the bytes that are
+    there.
 
-    Raises StorageError."""
+    Raises StorageError, before anything is copied where there is no room for all of it."""
     try:
-        with backup.open("rb") as source, closing(SnapshotWriting(path)) as copy:
+        require_room(path.parent, size)
+        with backup.open("rb") as source, closing(SnapshotWriting(path, expected=size)) as copy:
             while piece := source.read(CHUNK_SIZE):
                 copy.write(piece)
                 report(copy.size)

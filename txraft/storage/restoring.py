@@ -1,14 +1,15 @@
 """Makes the directory of a new node, of a cluster that begins with data that are there already. Every call blocks.
 
 The order, so that a crash anywhere leaves what no start takes for whole, and what is begun again: (1) a mark says that
-the directory is being made; (2) the data, the caller's to make, have their name; (3) the log begins after them, in a
-file that is whole when it has its name; (4) the mark goes. While it is there nothing but this has the directory: a
-start is refused (`require_whole`), so whatever lies beside it is of no use to anybody.
+the directory is being made, and a directory that is new has it from the first moment: it gets its name with the mark in
+it; (2) the data, the caller's to make, have their name; (3) the log begins after them, in a file that is whole when it
+has its name; (4) the mark goes. While it is there nothing but this has the directory: a start is refused
+(`require_whole`), so whatever lies beside it is of no use to anybody.
 """
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from txraft.core.configuration import Configuration, Snapshot
@@ -26,15 +27,24 @@ FIRST_TERM = 1
 
 @contextmanager
 def restoring(directory: Path) -> Iterator[None]:
-    """While `directory` is being made: it is this process's, and empty at first, apart from the mark.
+    """While `directory` is being made: it is this process's, and empty at first, apart from the mark. Where that fails,
+    the mark alone is left.
 
     Raises DirectoryLocked, and StorageError where there is anything in it that an earlier attempt has not left."""
-    make_directory(directory)
-    lock = DirectoryLock(directory)
-    lock.acquire()
+    try:
+        _make_with_mark(directory)
+        lock = DirectoryLock(directory)
+        lock.acquire()
+    except OSError as error:
+        raise unusable(directory, error) from error
     try:
         _begin(directory)
-        yield
+        try:
+            yield
+        except Exception:
+            with suppress(OSError):
+                _clear(directory)  # it is of no use, and may be large
+            raise
         (directory / MARK).unlink()
         sync_directory(directory)
     except OSError as error:
@@ -55,22 +65,58 @@ def begin_log(directory: Path, identity: Identity, index: int) -> None:
 
 
 def require_whole(directory: Path) -> None:
-    """Raises StorageError where `restoring` was cut off in `directory`."""
-    if os.path.lexists(directory / MARK):
-        raise StorageError(
-            f"{directory} is only half made: `txraft restore` was cut off; run that again, with the same file, or"
-            " remove the directory where no backup was to be restored"
-        )
+    """Raises StorageError where `restoring` was cut off in `directory`, or failed."""
+    aside = _aside(directory)
+    for sign, made in ((directory / MARK, directory), (aside, aside)):
+        if os.path.lexists(sign):
+            raise StorageError(
+                f"{directory} is only half made: `txraft restore` was cut off, or failed; run that again, with the file"
+                f" that the other nodes are made of, or remove {made} where no backup was to be restored"
+            )
 
 
-def _begin(directory: Path) -> None:
+def _aside(directory: Path) -> Path:
+    """Where `directory` is made before it has its name."""
+    return Path(f"{directory.absolute()}.{MARK}")
+
+
+def _make_with_mark(directory: Path) -> None:
+    """Where there is no `directory`, make it, and its parents, so that it is never there without the mark."""
+    if os.path.lexists(directory):
+        return
+    make_directory(directory.parent)
+    aside = _aside(directory)
+    aside.mkdir(mode=0o700, exist_ok=True)
+    _require_empty(aside)
+    (aside / MARK).touch()
+    sync_directory(aside)
+    aside.rename(directory)
+    sync_directory(directory.parent)
+
+
+def _require_empty(directory: Path) -> None:
+    """Raises StorageError where it has anything that is not of an earlier attempt."""
     there = {path.name for path in directory.iterdir()} - {"lock"}
     if there and MARK not in there:
         raise StorageError(
             f"{directory} is not empty, and nothing in it was changed: a backup becomes a new node in an empty"
             " directory; give another --data-dir"
         )
+
+
+def _begin(directory: Path) -> None:
+    _require_empty(directory)
     (directory / MARK).touch()
     sync_directory(directory)
-    for name in there - {MARK}:
-        (directory / name).unlink()
+    _clear(directory)
+    aside = _aside(directory)
+    if aside.is_dir():  # of one that was cut off, after which somebody has made the directory
+        (aside / MARK).unlink(missing_ok=True)
+        aside.rmdir()
+
+
+def _clear(directory: Path) -> None:
+    """Remove everything but the mark, and the lock, which is taken."""
+    for path in directory.iterdir():
+        if path.name not in (MARK, "lock"):
+            path.unlink()

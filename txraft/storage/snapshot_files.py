@@ -152,7 +152,8 @@ class SnapshotFiles:
         if self._receiving is None or self._receiving.file != file:
             self._drop()
             require_room(self._directory, 2 * file.size)  # it is written once more when it is restored
-            self._receiving = _Open(file, SnapshotWriting(self._directory / "receiving", header_of(file)))
+            writing = SnapshotWriting(self._directory / "receiving", header_of(file), file.size)
+            self._receiving = _Open(file, writing)
         return self._receiving.writing.size
 
     def _append(self, file: SnapshotFile, offset: int, data: bytes) -> None:
