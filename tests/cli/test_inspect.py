@@ -19,6 +19,7 @@ from txraft.cli import main
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
+from txraft.errors import CorruptLog
 from txraft.interfaces import Identity, Incarnation, SnapshotFile
 from txraft.kv import Batch, Condition, Conditional, Delete, Get, Once, Set, encode
 from txraft.kv.contents import Delta
@@ -231,6 +232,23 @@ class InspectTests(SynchronousTestCase):
         self.assertIn(f"inspect {self.directory}\n", run(outer)[2])
         self.assertEqual(run()[0], 2)
         self.assertEqual(run(outer, "--last", "x")[0], 2)
+
+    def test_log_is_lost(self) -> None:
+        """Where the log is missing, or empty, it says what a start says: nothing invites to start the node anew (hazard
+        S6). What else there is, is shown."""
+        self.write_log([Save(TermAndVote(2, 0), (entry(1),))])
+        path = self.directory / "raft.sqlite"
+        path.write_bytes(b"")
+        for is_there, has_data in ((True, False), (False, False), (False, True)):
+            if not is_there:
+                path.unlink(missing_ok=True)
+            if has_data:
+                self.write_data(1)
+            line = str(self.assertRaises(CorruptLog, RaftFile(path, IDENTITY, named=True).load))
+            status, out, err = run(self.directory)
+            self.assertEqual((status, err), (1, f"txraft: {line}\n"))
+            self.assertEqual("kv.sqlite  up to entry 1" in out, has_data)
+            self.assertEqual(run(self.directory.parent)[2].count(f"inspect {self.directory}"), 1)
 
     def test_damaged_wals(self) -> None:
         """Nothing that is looked into is changed, wherever it is damaged: SQLite removes a `-wal` from which it can

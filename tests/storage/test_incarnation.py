@@ -240,6 +240,12 @@ class ForgetTests(SQLiteTestCase):
             self.assertFalse(directory.exists())
             directory.mkdir()
 
+    def test_lost(self) -> None:
+        """One whose log is missing is that of a node."""
+        (self.directory / "kv.sqlite").touch()
+        self.path.unlink()
+        self.assertIn("is damaged: it is missing, while the files beside it", self.refused(CorruptLog, 1))
+
     def test_damaged(self) -> None:
         """A directory that no node would start on is left as it is, and free."""
         self.execute("UPDATE log SET term = 9 WHERE idx = 1")

@@ -16,7 +16,7 @@ from txraft.kv.commands_in_json import command_in_json
 from txraft.kv.data_reading import DataRead, count_of_keys, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
-from txraft.storage.inspection import InspectedLog, InspectedSnapshot, inspect_log, inspect_snapshots
+from txraft.storage.inspection import InspectedLog, InspectedSnapshot, has_node, inspect_log, inspect_snapshots
 from txraft.storage.restoring import require_whole
 
 DATA_REMEDY = (
@@ -76,9 +76,9 @@ def look_into(directory: Path) -> Findings:
 
 
 def _require_node(directory: Path) -> None:
-    if (directory / LOG).exists():
+    if has_node(directory):
         return
-    nodes = sorted(path.parent for path in directory.glob(f"*/{LOG}"))
+    nodes = sorted(filter(has_node, directory.glob("*")))
     if nodes:
         raise StorageError(
             f"{directory} is not a node's directory, but has some: inspect {' or '.join(map(str, nodes))}"

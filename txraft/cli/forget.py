@@ -10,9 +10,9 @@ from twisted.python.usage import UsageError
 from txraft.cli.process import give_away
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import StorageError
-from txraft.file_names import LOG
 from txraft.storage.directory import unusable
 from txraft.storage.forgetting import forget
+from txraft.storage.inspection import has_node
 
 
 class Forget(Subcommand):
@@ -61,9 +61,9 @@ def directory_in(data: Path, lost: int) -> Path:
 
     Raises StorageError where there is none, or several."""
     try:
-        if (data / LOG).exists():
+        if has_node(data):
             return data
-        found = sorted(path for path in data.iterdir() if path.name != str(lost) and (path / LOG).exists())
+        found = sorted(path for path in data.iterdir() if path.name != str(lost) and has_node(path))
     except OSError as error:
         raise unusable(data, error) from error
     if len(found) == 1:
@@ -72,7 +72,7 @@ def directory_in(data: Path, lost: int) -> Path:
         names = ", ".join(map(str, found))
         raise StorageError(f"{data} has the directories of several nodes; give one of them as --data-dir: {names}")
     what = "no directory of a node"
-    if (data / str(lost) / LOG).exists():
+    if has_node(data / str(lost)):
         what += f" but of node {lost}"
     raise StorageError(f"{data} has {what}: give the --data-dir of another node")
 

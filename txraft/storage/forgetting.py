@@ -7,6 +7,7 @@ from txraft.core.messages import NodeId
 from txraft.errors import StorageError
 from txraft.file_names import LOG
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.inspection import has_node
 from txraft.storage.raft_file import RaftFile
 from txraft.storage.restoring import require_whole
 
@@ -18,7 +19,7 @@ def forget(directory: Path, peer: NodeId) -> tuple[NodeId, bool]:
     read or written, or the node never met `peer` and could not: it is none of the others."""
     require_whole(directory)
     path = directory / LOG
-    if not path.is_file():
+    if not has_node(directory):
         raise StorageError(f"{directory} is not the directory of a node: it has no {LOG}; give that of a node")
     lock = DirectoryLock(directory)
     lock.acquire()

@@ -12,12 +12,20 @@ from attrs import frozen
 from txraft import wal
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
-from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
+from txraft.errors import StorageError
 from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.directory import unusable
 from txraft.storage.durable import DurableRecord
-from txraft.storage.raft_reading import Damage, OtherFormat, read_contents, read_identity, require_durable
+from txraft.storage.raft_reading import (
+    OtherFormat,
+    corrupt,
+    is_new,
+    read_contents,
+    read_identity,
+    require_durable,
+    require_there,
+)
 from txraft.storage.raft_rows import FORMAT
 from txraft.storage.snapshot_files import RECEIVED, snapshot_in
 from txraft.storage.snapshot_reading import read_chunks
@@ -46,6 +54,15 @@ class InspectedSnapshot:
     """None where it is not whole, or was made for others: the next start removes it."""
 
 
+def has_node(directory: Path) -> bool:
+    """Whether a node has been started on `directory`, also where it has lost its log. Raises StorageError."""
+    path = directory / LOG
+    try:
+        return directory.is_dir() and not is_new(path, DurableRecord(Path(f"{path}-durable")))
+    except OSError as error:
+        raise unusable(directory, error) from error
+
+
 def inspect_log(directory: Path) -> InspectedLog:
     """All of it, checked as a start checks it. Nobody else has the directory. Raises StorageError."""
     path = directory / LOG
@@ -54,6 +71,7 @@ def inspect_log(directory: Path) -> InspectedLog:
         raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
     durable = DurableRecord(Path(f"{path}-durable"))
     try:
+        require_there(path)
         with closing(wal.connect_to_inspect(path)) as connection:
             identity, history = read_identity(connection)
             contents = read_contents(connection)
@@ -66,12 +84,10 @@ def inspect_log(directory: Path) -> InspectedLog:
         raise unusable(directory, error) from error
     except sqlite3.Error as error:
         if wal.is_damage(error):
-            raise _corrupt(path, error) from error
+            raise corrupt(path, error) from error
         raise StorageError(f"cannot read {path}: {error}; {wal.remedy_for_start(path)}") from error
-    except Damage as error:
-        raise _corrupt(path, error) from error
-    except Exception as error:  # a bit that flipped has made something else of a value
-        raise _corrupt(path, error) from error
+    except Exception as error:  # Damage, or a bit that flipped has made something else of a value
+        raise corrupt(path, error) from error
     return InspectedLog(identity, history.incarnation, contents.peers, contents.stored)
 
 
@@ -101,7 +117,3 @@ def inspect_snapshots(
     except OSError as error:
         raise unusable(directory / "snapshots", error) from error
     return tuple(found)
-
-
-def _corrupt(path: Path, error: Exception) -> CorruptLog:
-    return CorruptLog(f"{path} is damaged: {wal.printable(str(error))}; see to the disk, and {REMEDY_FOR_LOST_DATA}")

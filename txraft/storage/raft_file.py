@@ -17,19 +17,20 @@ from txraft import wal
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import NodeId
 from txraft.core.ready import Save, TermAndVote
-from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError, TxraftError, WriteFailed
-from txraft.file_names import DATA
+from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.identity import BITS, History, require_same
 from txraft.storage.merging import require_no_gap, require_stored
 from txraft.storage.raft_reading import (
     Contents,
-    Damage,
     OtherFormat,
+    corrupt,
+    is_new,
     read_contents,
     read_identity,
     require_durable,
+    require_there,
 )
 from txraft.storage.raft_rows import (
     FORMAT,
@@ -113,8 +114,7 @@ class RaftFile:
         if os.path.lexists(journal := f"{self._path}-journal"):
             raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
         try:
-            if self._given is not None and not self._path.exists():
-                self._require_alone()
+            if self._given is not None and is_new(self._path, self._durable):
                 self._create(self._given, None, TermAndVote(0, None))
             contents = self._read()
         except TxraftError:
@@ -125,12 +125,12 @@ class RaftFile:
             ) from error
         except sqlite3.Error as error:
             if wal.is_damage(error):
-                raise self._corrupt(error) from error
+                raise corrupt(self._path, error) from error
             raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
         except OSError as error:
             raise StorageError(f"cannot use {self._path}: {error.strerror}; see to the disk and its room") from error
         except Exception as error:  # a bit that flipped has made something else of a value
-            raise self._corrupt(error) from error
+            raise corrupt(self._path, error) from error
         stored, self.peers = contents.stored, contents.peers
         start = 0 if stored.log_start is None else stored.log_start.index
         self._saves = contents.saves
@@ -253,13 +253,6 @@ class RaftFile:
             path = self._durable.path
             raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
 
-    def _require_alone(self) -> None:
-        """Raises Damage where a file that is made later than this one is there already."""
-        directory = self._path.parent
-        beside = [Path(f"{self._path}-wal"), *directory.glob(f"{DATA}*"), *directory.glob("snapshots")]
-        if any(path.exists() for path in beside) or (self._durable.read() or SaveNumbers()).last > 0:
-            raise Damage("it is missing, while the files beside it are there")
-
     def _create(self, identity: Identity, start: Snapshot | None, vote: TermAndVote) -> None:
         """Make the file under another name, whole, then give it its own. What is durable in it is said first.
 
@@ -284,8 +277,7 @@ class RaftFile:
         sync_directory(self._path.parent)
 
     def _read(self) -> Contents:
-        if wal.is_empty(self._path):
-            raise Damage("it is empty")
+        require_there(self._path)
         with closing(wal.connect_to_read(self._path)) as connection:
             identity, history = read_identity(connection)
             if self._given is not None:
@@ -329,11 +321,6 @@ class RaftFile:
             return self._log.seed
         ((checksum,),) = connection.execute("SELECT checksum FROM log WHERE idx = ?", (index,))
         return int(checksum)
-
-    def _corrupt(self, error: Exception) -> CorruptLog:
-        return CorruptLog(
-            f"{self._path} is damaged: {wal.printable(str(error))}; see to the disk, and {REMEDY_FOR_LOST_DATA}"
-        )
 
     def _cannot_write(self, error: Exception) -> WriteFailed:
         return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")

@@ -8,15 +8,19 @@ import sqlite3
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from operator import le
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from txraft import wal
 from txraft.core.configuration import Snapshot
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import TermAndVote
+from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog
+from txraft.file_names import DATA
 from txraft.interfaces import Identity, Incarnation, Stored
-from txraft.storage.durable import SaveNumbers
+from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.identity import History, checksum_of_peer, identity_of
 from txraft.storage.raft_rows import FORMAT, TABLES, checksum_of_start, checksum_of_vote, checksums_of_entries
 from txraft.storage.snapshot_columns import snapshot_of
@@ -29,7 +33,7 @@ _KINDS = {int(kind): kind for kind in EntryKind}
 
 
 class Damage(Exception):
-    """What is wrong with the file; `RaftFile` makes a CorruptLog of it."""
+    """What is wrong with the file; `corrupt` makes an error of it."""
 
 
 class OtherFormat(Exception):
@@ -48,6 +52,27 @@ class Contents:
     saves: SaveNumbers
     peers: Mapping[NodeId, Incarnation]
     """Which directories the other nodes have, as far as they were met."""
+
+
+def corrupt(path: Path, error: Exception) -> CorruptLog:
+    """The line for a file with which something is wrong."""
+    return CorruptLog(f"{path} is damaged: {wal.printable(str(error))}; see to the disk, and {REMEDY_FOR_LOST_DATA}")
+
+
+def is_new(path: Path, durable: DurableRecord) -> bool:
+    """Whether no node has been started on the directory of `path`: neither it is there, nor a file that is made later.
+
+    Raises OSError."""
+    beside = (path, Path(f"{path}-wal"), *path.parent.glob(f"{DATA}*"), path.parent / "snapshots")
+    return not any(each.exists() for each in beside) and (durable.read() or SaveNumbers()).last == 0
+
+
+def require_there(path: Path) -> None:
+    """Raises Damage where the file of a directory that is not new is missing, or empty. Raises OSError."""
+    if not path.exists():
+        raise Damage("it is missing, while the files beside it are there")
+    if wal.is_empty(path):
+        raise Damage("it is empty")
 
 
 def read_identity(connection: sqlite3.Connection) -> tuple[Identity, History]:
