@@ -1,7 +1,12 @@
 """The command line: help, version, and one line for what is wrong."""
 
+import os
+import resource
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -75,6 +80,30 @@ class MainTests(SynchronousTestCase):
     def test_ctrl_c_is_no_traceback(self) -> None:
         with patch.object(Up, "run", side_effect=KeyboardInterrupt):
             self.assertEqual(self.run_main("up"), (130, "", ""))
+
+    def test_a_full_stdout_is_one_line(self) -> None:
+        """Whether it is told at once or at the end: what was to be printed is not all there, and the status says so."""
+        for unbuffered in ("", "1"):
+            for arguments in (["--help"], ["up", "--version"]):
+                with Path(self.mktemp()).open("wb") as out:
+                    finished = subprocess.run(
+                        [sys.executable, "-m", "txraft", *arguments],
+                        stdout=out,
+                        stderr=subprocess.PIPE,
+                        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+                        check=False,
+                    )
+                line = b"txraft: cannot print: File too large; what was printed is not whole\n"
+                self.assertEqual((finished.returncode, finished.stderr), (1, line))
+
+    def test_an_error_of_a_file_is_not_taken_for_that(self) -> None:
+        with patch.object(Up, "run", side_effect=FileNotFoundError(2, "No such file or directory", "x")):
+            self.assertRaises(FileNotFoundError, self.run_main, "up")
+
+    def test_a_closed_stdout(self) -> None:
+        with patch("sys.stdout", None):
+            self.assertRaises(SystemExit, main, ["--help"])
 
     def test_the_status_of_the_command_is_the_status(self) -> None:
         with patch.object(Up, "run", return_value=7):

@@ -3,9 +3,12 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from signal import Signals
 from typing import Any, cast
+from unittest.mock import patch
 
 from treq.testing import RequestTraversalAgent
 from twisted.internet.error import ReactorNotRunning
@@ -93,6 +96,30 @@ class RunTests(SynchronousTestCase):
 
         self.assertEqual(run_until_ended(self.cluster, FakeReactor(script)), 1)
 
+    def test_nobody_reads_what_is_printed(self) -> None:
+        """The nodes end, and why is told once, by the command."""
+
+        class Closed(StringIO):
+            writes = 0
+
+            def write(self, _: str) -> int:
+                self.writes += 1
+                raise BrokenPipeError(32, "Broken pipe")
+
+        def script(reactor: FakeReactor) -> None:
+            with redirect_stdout(Closed()) as out:
+                for line in (b"a\n", b"b\n"):
+                    self.processes.spawned[0].protocol.childDataReceived(1, line)
+            self.assertEqual((out.writes, reactor.stops), (1, 1))
+            self.end_all()
+
+        reactor = FakeReactor(script)
+        printer = up.Printer(reactor)
+        self.cluster.say = printer.say
+        with redirect_stdout(StringIO()):
+            run_until_ended(self.cluster, reactor)
+        self.assertIsInstance(printer.failure, BrokenPipeError)
+
 
 class OptionsTests(SynchronousTestCase):
     """Up to the point at which the processes start."""
@@ -122,6 +149,14 @@ class OptionsTests(SynchronousTestCase):
         """Its nodes need no file, and none is written."""
         self.assertEqual(self.run_up(), (BUILT_IN, ("--data-dir", str(self.data))))
         self.assertFalse(self.data.exists())
+
+    def test_what_could_not_be_printed(self) -> None:
+        """It is raised when the nodes have ended."""
+        options = Up()
+        options.parseOptions(["--data-dir", str(self.data)])
+        self.patch(up, "run_until_ended", lambda cluster, _: cluster.say("a line"))
+        with patch("builtins.print", side_effect=BrokenPipeError):
+            self.assertRaises(BrokenPipeError, options.run)
 
     def test_config(self) -> None:
         path = Path(self.mktemp())

@@ -23,9 +23,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return run(arguments)
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # which it is where it was closed
+                sys.stdout.flush()
     except BrokenPipeError:  # what it was printed to, `head` say, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+        _print_no_more()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is not None:  # a file's, which the command should have answered
+            raise
+        _print_no_more()
+        print(f"txraft: cannot print: {error.strerror}; what was printed is not whole", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # before anything was started or asked; what is under way answers Ctrl-C itself
         return 128 + signal.SIGINT
+
+
+def _print_no_more() -> None:
+    """The interpreter flushes once more at its end, which has to work then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

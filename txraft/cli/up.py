@@ -3,7 +3,6 @@
 import json
 import signal
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,15 +67,19 @@ class Up(Subcommand):
         self._check_data(settings)
         if path is not None and self["config"] is None:
             self._write(settings)
+        printer = Printer(reactor)
         cluster = LocalCluster(
             settings=settings,
             arguments=("--data-dir", self["data-dir"], *([] if path is None else ["--config", path])),
             processes=reactor,
             clock=reactor,
             agent=Agent(reactor, connectTimeout=1),
-            say=partial(print, flush=True),
+            say=printer.say,
         )
-        return run_until_ended(cluster, reactor)
+        status = run_until_ended(cluster, reactor)
+        if printer.failure is not None:
+            raise printer.failure
+        return status
 
     def _settings(self) -> tuple[Settings, str | None]:
         """The cluster's, and the file that its nodes read; None for the built-in one. Raises SettingsError."""
@@ -157,21 +160,42 @@ def _toml(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+class Printer:
+    """Prints lines. Where that fails, since stdout is full or nobody reads it any more, `reactor` is ended: the nodes
+    would run on unseen."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.failure: OSError | None = None
+        """Why nothing more is printed."""
+
+    def say(self, line: str) -> None:
+        """Print a line, at once."""
+        if self.failure is None:
+            try:
+                print(line, flush=True)
+            except OSError as error:
+                self.failure = error
+                stop(self._reactor)
+
+
+def stop(reactor: Any) -> None:
+    """End it, where it is not being stopped already."""
+    with suppress(ReactorNotRunning):
+        reactor.stop()
+
+
 def run_until_ended(cluster: LocalCluster, reactor: Any) -> int:
     """Run the reactor until SIGINT or SIGTERM, or until no node is left. Gives the exit status."""
 
     def start() -> None:
         reactor.addSystemEventTrigger("before", "shutdown", shut_down)
-        cluster.start().addCallback(lambda _: ended())
+        cluster.start().addCallback(lambda _: stop(reactor))
 
     def shut_down() -> "Deferred[None]":
         for number in (signal.SIGINT, signal.SIGTERM):  # who presses Ctrl-C twice does not want to wait
             signal.signal(number, lambda *_: reactor.callFromThread(cluster.kill))
         return cluster.stop()
-
-    def ended() -> None:
-        with suppress(ReactorNotRunning):  # it is being stopped already
-            reactor.stop()
 
     reactor.callWhenRunning(start)
     reactor.run()
