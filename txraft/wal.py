@@ -61,12 +61,16 @@ class Moved(OSError):
 
 
 def require_files(path: Path, *others: Path, remedy: str) -> None:
-    """Raises StorageError where something that is not a file has the name of a file that SQLite keeps at `path`, or of
-    one of `others`: SQLite would say no more than "disk I/O error", or make a file where a link leads. A link to a file
-    is good."""
+    """As `require_file`, of the files that SQLite keeps at `path`, and of `others`: SQLite would say no more than "disk
+    I/O error", or make a file where a link leads."""
     for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), *others):
-        if os.path.lexists(name) and not os.path.isfile(name):
-            raise StorageError(f"cannot use {name}: it is {kind_of(name)}, and has to be a file; {remedy}")
+        require_file(name, remedy)
+
+
+def require_file(path: Path, remedy: str) -> None:
+    """Raises StorageError where something that is not a file is at `path`. A link to a file is good."""
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise StorageError(f"cannot use {path}: it is {kind_of(path)}, and has to be a file; {remedy}")
 
 
 def kind_of(path: Path) -> str:

@@ -21,7 +21,7 @@ from tests.clock import Clock
 from txraft.cli import up
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.up import Up, run_until_ended
-from txraft.errors import DirectoryLocked, ListenError, SettingsError
+from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError
 from txraft.settings import BUILT_IN, Address, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
@@ -252,6 +252,22 @@ class OptionsTests(SynchronousTestCase):
         self.assertRaises(ListenError, self.run_up, "--base-port", "9100")
         self.assertEqual(load(str(self.data / "cluster.toml")), BUILT_IN)
         self.assertEqual(sorted(path.name for path in self.data.iterdir()), ["0", "1", "2", "cluster.toml"])
+
+    def test_something_else_has_the_name_of_the_file(self) -> None:
+        """It stays, also where it is a link to nowhere; a link to a file stays too, and the file is written."""
+        self.data.mkdir()
+        path = self.data / "cluster.toml"
+        for make in (os.mkfifo, lambda path: path.symlink_to("nowhere")):
+            make(path)
+            before = path.lstat()
+            self.assertIn("has to be a file", str(self.assertRaises(StorageError, self.run_up, "--nodes", "2")))
+            self.assertEqual(path.lstat().st_ino, before.st_ino)
+            path.unlink()
+        (self.data / "mine.toml").touch()
+        path.symlink_to("mine.toml")
+        self.run_up("--nodes", "2")
+        self.assertTrue(path.is_symlink())
+        self.assertEqual(len(load(self.data / "mine.toml").cluster), 2)
 
     def test_nodes_that_run(self) -> None:
         """They are named, and the file that says where they are stays as it is."""

@@ -47,8 +47,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "service",
         "settings",
         "settings_file",
+        "snapshot_writing",
         "storage",
         "version",
+        "wal",
     },
     "__main__": {"cli"},
     "__init__": set(),  # or to import the core would be to import all of Twisted

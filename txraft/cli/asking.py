@@ -3,8 +3,13 @@
 They use http.client: urllib would ask for localhost through the proxy that `http_proxy` names, and follow redirects.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 
+from txraft.cli.up import CONFIGURATION
+from txraft.errors import Unreachable
 from txraft.settings import Address
 
 CONNECT_TIMEOUT = 5.0
@@ -20,6 +25,20 @@ def connect(address: Address) -> HTTPConnection:
     connection = HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT)
     connection.connect()
     return connection
+
+
+@contextmanager
+def suggesting_config(is_built_in: bool) -> Iterator[None]:
+    """Where no node of the built-in cluster can be reached, name the other one that `txraft up` has described here.
+
+    Raises Unreachable."""
+    try:
+        yield
+    except Unreachable as error:
+        path = os.path.join("data", CONFIGURATION)
+        if is_built_in and os.path.exists(path):
+            raise Unreachable(f"{error}; `txraft up` has written where its nodes are: add --config {path}") from error
+        raise
 
 
 def line_of(what: object) -> str:

@@ -1,16 +1,20 @@
 """`txraft backup`: all the data of a running cluster, in a file. Without a reactor: there is nothing else to do."""
 
+import errno
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.python.usage import UsageError
 
+from txraft.cli.asking import suggesting_config
 from txraft.cli.download import download
-from txraft.cli.part import part_of
+from txraft.cli.part import Part, part_of
 from txraft.cli.progress import progress
 from txraft.cli.subcommand import SubcommandOn
 from txraft.errors import BackupFailed, CorruptLog
-from txraft.kv.backup import Backup, read_backup
+from txraft.kv.backup import Backup, read_backup, require_place
 from txraft.kv.data_reading import count_of_keys
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
@@ -27,9 +31,10 @@ class BackupOptions(SubcommandOn):
     ]
     longdesc = (
         "Takes a backup of a running cluster: everything that was acknowledged before. It comes to a file beside FILE,"
-        " which takes that name when every checksum in it has been checked. Where it is cut off, run the same again"
-        " within some minutes: it goes on, with the data of the first time, while the node still has them, and"
-        " otherwise begins anew. FILE opens with sqlite3, and `txraft restore` makes a cluster of it."
+        " which takes that name when every checksum in it has been checked; a FILE that is a link to a file stands for"
+        " that. Where it is cut off, run the same again within some minutes: it goes on, with the data of the first"
+        " time, while the node still has them, and otherwise begins anew. FILE opens with sqlite3, and `txraft restore`"
+        " makes a cluster of it."
     )
 
     def postOptions(self) -> None:
@@ -38,47 +43,67 @@ class BackupOptions(SubcommandOn):
             raise UsageError("give --node or --config, not both")
 
     def run(self) -> int:
-        target = Path(self["FILE"])
+        target = file_named(self["FILE"])
         if self["node"] is not None:
             addresses = [Address.parse(self["node"])]
         else:
             settings = BUILT_IN if self["config"] is None else load(self["config"])
             addresses = [member.kvaddr for member in settings.cluster]
         try:
-            backup = take(target, self["force"], addresses)
-            print(f"{target}: {described(backup)}, {target.stat().st_size:,} bytes")
+            with suggesting_config(is_built_in=(self["node"], self["config"]) == (None, None)):
+                backup = take(target, self["force"], addresses)
+            size = target.stat().st_size
         except OSError as error:
-            raise BackupFailed(
-                f"cannot write {target}, or beside it: {error.strerror or error}; see to the disk and its room"
-            ) from error
+            raise not_written(target, error) from error
+        print(f"{target}: {described(backup)}, {size:,} bytes")
         return 0
 
 
+def file_named(name: str) -> Path:
+    """The path of a FILE. Raises BackupFailed where only a directory can have that name: a Path leaves its end out."""
+    if os.path.basename(name) in ("", ".", ".."):
+        raise BackupFailed(f"{name} is the name of a directory: give that of a file")
+    return Path(name)
+
+
 def take(target: Path, force: bool, addresses: Sequence[Address]) -> Backup:
-    """Have a backup at `target`. Raises BackupFailed, StorageError, and OSError where this disk does not take it."""
-    if target.is_dir():
-        raise BackupFailed(f"{target} is a directory: give the name of a file")
+    """Have a backup at `target`. Raises BackupFailed, Unreachable, StorageError, and OSError where this disk does not
+    take it."""
+    require_place(target)
     if target.exists() and not force:
         raise BackupFailed(f"{target} is there already, and stays: give another name, or --force")
-    if not target.absolute().parent.is_dir():
-        raise BackupFailed(f"{target.absolute().parent} is not a directory: make it first")
-    with part_of(target) as part:
-        if not part.is_whole:
-            download(part, addresses)
-        part.require_right()
+    place = target.resolve() if target.is_symlink() else target
+    if not place.absolute().parent.is_dir():
+        raise BackupFailed(f"{place.absolute().parent} is not a directory: make it first")
+    with part_of(place) as part:
         try:
-            backup = checked(part.path)
-        except CorruptLog:
-            part.drop()  # every byte came: to fetch them again would not help
+            if not part.is_whole:
+                download(part, addresses)
+            part.require_right()
+            backup = checked(part)
+            part.become(place)
+        except OSError as error:
+            raise not_written(target, error, part.advice) from error
+        except KeyboardInterrupt:
+            print(f"txraft: stopped{part.advice}", file=sys.stderr)
             raise
-        part.become(target)
     return backup
 
 
-def checked(path: Path) -> Backup:
-    """All of the backup at `path`. Raises StorageError."""
-    with progress("checking", count_of_keys(path), " keys") as report:
-        return read_backup(path, report)
+def not_written(target: Path, error: OSError, advice: str = "") -> BackupFailed:
+    """The line for what this disk does not take."""
+    remedy = "give a shorter name" if error.errno == errno.ENAMETOOLONG else "see to the disk and its room"
+    return BackupFailed(f"cannot write {target}, or beside it: {error.strerror or error}; {remedy}{advice}")
+
+
+def checked(part: Part) -> Backup:
+    """All of the backup, which has come whole. Raises StorageError."""
+    try:
+        with progress("checking", count_of_keys(part.path), " keys") as report:
+            return read_backup(part.path, report)
+    except CorruptLog:
+        part.drop()  # every byte came: to fetch them again would not help
+        raise
 
 
 def described(backup: Backup) -> str:

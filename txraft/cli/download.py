@@ -12,9 +12,10 @@ from time import sleep
 from txraft.cli.asking import READ_OF_LINE, connect, line_of
 from txraft.cli.part import Part, Whole
 from txraft.cli.progress import progress, waiting
-from txraft.errors import BackupFailed
+from txraft.errors import BackupFailed, Unreachable
 from txraft.kv.data_snapshot import CHUNK_SIZE
 from txraft.settings import Address
+from txraft.snapshot_writing import require_room
 
 MAKE_TIMEOUT = 1800.0
 """Seconds in which a node must have made the file."""
@@ -24,6 +25,9 @@ TRIES = 5
 """Of one node, since it last sent something."""
 PAUSE = 1.0
 """Seconds between two tries."""
+
+OTHER_PORT = "; see that this is the address of its HTTP API, and not of its Raft"
+"""What to do about one that takes connections, and answers nothing that is HTTP."""
 
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]+|\*)/([0-9]{1,18})")
@@ -37,29 +41,40 @@ class _NotReached(_Cut):
     """The node is not there; where it was a moment ago, it may be again."""
 
 
+class _NoAnswer(_Cut):
+    """The node said nothing."""
+
+
 class _TurnedDown(Exception):
     """The node will not; another may be asked."""
+
+
+class _Absent(_TurnedDown):
+    """It never was there."""
 
 
 def download(part: Part, addresses: Sequence[Address]) -> None:
     """Get what is missing, from the first node that has it. Blocks.
 
-    Raises BackupFailed where no node gives one, and OSError where this disk takes none. What has come stays."""
+    Raises BackupFailed where no node gives one, Unreachable where none is there, and OSError where this disk takes
+    none. What has come stays."""
     has_it = part.whole.node if part.whole else ""
     said = []
+    are_absent = True
     for address in sorted(addresses, key=lambda each: str(each) != has_it):
         try:
             _download_from(address, part)
             return
         except _TurnedDown as error:
             said.append(f"{address} {error}")
-    again = "; what has come is kept: run this again" if part.size else ""
-    raise BackupFailed(("; ".join(said) or "there are no nodes to ask") + again)
+            are_absent &= isinstance(error, _Absent)
+    why = ("; ".join(said) or "there are no nodes to ask") + part.advice
+    raise Unreachable(why) if are_absent else BackupFailed(why)
 
 
 def _download_from(address: Address, part: Part) -> None:
     tries = 0
-    is_there = False
+    is_there = says_nothing = False
     while True:
         had = part.size
         try:
@@ -68,10 +83,11 @@ def _download_from(address: Address, part: Part) -> None:
         except _Cut as error:
             is_there |= not isinstance(error, _NotReached)
             if not is_there:
-                raise _TurnedDown(str(error)) from error
+                raise _Absent(str(error)) from error
+            says_nothing = isinstance(error, _NoAnswer) and (says_nothing or tries == 0)
             tries = 1 if part.size > had else tries + 1
             if tries >= TRIES:
-                raise _TurnedDown(f"{error}, {TRIES} times") from None
+                raise _TurnedDown(f"{error}, {TRIES} times{OTHER_PORT if says_nothing else ''}") from None
             sleep(PAUSE)
 
 
@@ -92,7 +108,7 @@ def _ask(address: Address, part: Part) -> None:
                 response = connection.getresponse()
             sock.settimeout(READ_TIMEOUT)
         except (OSError, HTTPException) as error:
-            raise _Cut(f"did not answer: {line_of(error) or type(error).__name__}") from error
+            raise _NoAnswer(f"did not answer: {line_of(error) or type(error).__name__}") from error
         _take(response, part, address)
     finally:
         connection.close()
@@ -120,6 +136,7 @@ def _take(response: HTTPResponse, part: Part, address: Address) -> None:
 def _write(response: HTTPResponse, part: Part) -> None:
     assert part.whole is not None
     offset, total = part.size, part.whole.size
+    require_room(part.path.parent, total - offset)
     with part.path.open("ab") as file, progress("receiving", total, "B") as report:
         while offset < total:
             try:

@@ -22,7 +22,7 @@ from attrs import asdict, frozen
 
 from txraft.cli.progress import progress
 from txraft.errors import BackupFailed
-from txraft.kv.backup import put_in_place
+from txraft.kv.backup import put_in_place, require_place
 from txraft.kv.data_snapshot import CHUNK_SIZE
 
 RECENT = 3600.0
@@ -63,6 +63,11 @@ class Part:
             return False
         return 0 <= time() - self.path.stat().st_mtime < RECENT
 
+    @property
+    def advice(self) -> str:
+        """What to do about what has come, behind a reason; nothing where nothing has."""
+        return "; what has come is kept: run this again" if self.size else ""
+
     def begin(self, whole: Whole) -> None:
         """Let go of what has come: it is to be another."""
         self.path.open("wb").close()  # first: what is there is never taken for the beginning of this one
@@ -102,8 +107,11 @@ class Part:
 def part_of(target: Path) -> Iterator[Part]:
     """The one that becomes `target`; it stays where this is left before it has.
 
-    Raises BackupFailed where another process has it, and OSError."""
+    Raises BackupFailed where another process has it, StorageError where anything but a file has its name, and
+    OSError."""
     path, notes_path = (target.with_name(f"{target.name}.txraft-{end}") for end in ("part", "part-of"))
+    require_place(path)
+    require_place(notes_path)
     with _locked(notes_path) as notes:
         part = Part(path, notes)
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.backup import described
+from txraft.cli.backup import described, file_named
 from txraft.cli.progress import progress
 from txraft.cli.subcommand import SubcommandOn
 from txraft.file_names import DATA
@@ -44,7 +44,7 @@ class Restore(SubcommandOn):
         settings = BUILT_IN if self["config"] is None else load(self["config"])
         settings.member(self["id"])
         voters = frozenset(member.id for member in settings.cluster)
-        source, directory = Path(self["FILE"]), Path(self["data-dir"]) / str(self["id"])
+        source, directory = file_named(self["FILE"]), Path(self["data-dir"]) / str(self["id"])
         size = require_backup(source)  # what is none makes no directory
         data = directory / DATA
         with restoring(directory):

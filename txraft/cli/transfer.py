@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.asking import READ_OF_LINE, connect, line_of
+from txraft.cli.asking import READ_OF_LINE, connect, line_of, suggesting_config
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import OutcomeUnknown, TransferFailed, Unreachable
 from txraft.settings import BUILT_IN, Address
@@ -39,7 +39,8 @@ class Transfer(Subcommand):
     def run(self) -> int:
         settings = BUILT_IN if self["config"] is None else load(self["config"])
         patience = settings.timing.request_seconds + MARGIN
-        transfer(self["to"], [member.kvaddr for member in settings.cluster], patience)
+        with suggesting_config(is_built_in=self["config"] is None):
+            transfer(self["to"], [member.kvaddr for member in settings.cluster], patience)
         print(f"node {self['to']} leads")
         return 0
 

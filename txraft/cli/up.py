@@ -19,6 +19,7 @@ from txraft.ports import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
+from txraft.wal import require_file
 
 RAFT_PORTS: Final = 8080
 KV_PORTS: Final = 27004
@@ -113,13 +114,16 @@ class Up(Subcommand):
                 lock.release()
 
     def _write(self, settings: Settings) -> None:
-        """Write the configuration down, all of it or nothing. Raises SettingsError."""
+        """Write the configuration down, all of it or nothing. Raises SettingsError, and StorageError where something
+        else than a file has its name."""
         path = self._configuration
+        require_file(path, "remove it, or give another --data-dir")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_suffix(".new")
+            place = path.resolve()  # it may be a link
+            new = place.with_suffix(".new")
             new.write_text(_toml(settings), encoding="utf-8")
-            new.replace(path)
+            new.replace(place)
         except OSError as error:
             raise SettingsError(f"cannot write {path}: {error.strerror}; give another --data-dir") from error
 

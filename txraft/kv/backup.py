@@ -113,8 +113,14 @@ def require_backup(path: Path) -> int:
     return status.st_size
 
 
+def require_place(target: Path) -> None:
+    """Raises StorageError where something is at `target` that is not a file: a backup takes the place of no device."""
+    wal.require_file(target, "give the name of another file")
+
+
 def put_in_place(part: Path, target: Path) -> None:
     """Give the backup at `part`, which is beside `target`, its name, durably. Blocks. Raises StorageError."""
+    require_place(target)
     try:
         with part.open("rb") as file:
             os.fsync(file.fileno())
