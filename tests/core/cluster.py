@@ -263,6 +263,14 @@ class Cluster:
                 return True
         return False
 
+    def cross(self) -> None:
+        """Deliver all messages that are on their way, before any that they lead to."""
+        under_way = [(server.id, envelope) for server in self for envelope in server.outgoing]
+        for server in self:
+            server.outgoing.clear()
+        for sender, envelope in under_way:
+            self[envelope.to].receive(sender, envelope.message)
+
     def send_snapshot(self) -> bool:
         """The first snapshot that a server is to send has arrived, or has failed on a cut link. False if none is."""
         for server in self:

@@ -401,15 +401,56 @@ class PeerConnectedTests(SynchronousTestCase):
         self.assertGreater(candidate.raft._elections._timer - cluster.now, candidate.options.election_timeout)
 
     def test_has_voted(self) -> None:
-        """It leaves the election to the candidate, whose votes may be on their way."""
+        """It leaves the election to the candidate, whose votes may be on their way; until a later term."""
         cluster = Cluster(3)
         voter = cluster[2]
         voter.receive(1, RequestVote(1, 0, 0, round=7, pre_vote=False))
-        for seconds, waits in ((0.0, True), (voter.options.election_timeout, False)):
-            cluster.advance(seconds)
-            before = voter.raft.election_deadline
-            voter.reconnect(3)
-            self.assertEqual(voter.raft.election_deadline == before, waits)
+        before = voter.raft.election_deadline
+        voter.reconnect(3)
+        self.assertEqual(voter.raft.election_deadline, before)
+        voter.receive(1, RequestVoteReply(2, 7, False, vote_granted=False))
+        voter.reconnect(3)
+        self.assertLess(early(cluster, voter), EARLY)
+
+    def test_split(self) -> None:
+        """Messages take longer than the shares, so that all ask, win and stand at once, and none is elected. Then their
+        timers decide, whatever connects: they do not go on in step."""
+        cluster = Cluster(3)
+        for server in cluster:
+            server.reconnect(server.id % 3 + 1)
+        for server in cluster:
+            server.ask_early()
+        for _ in range(2):
+            cluster.cross()
+        for server in cluster:
+            server.write_all()
+        for server in cluster:
+            server.reconnect(server.id % 3 + 1)
+        for _ in range(2):
+            cluster.cross()
+        self.assertEqual(
+            [(each.view.role, each.view.voted_for) for each in cluster], [(Role.FOLLOWER, n) for n in (1, 2, 3)]
+        )
+        for server in cluster:
+            server.reconnect(server.id % 3 + 1)
+            self.assertEqual(server.raft.election_deadline, server.raft._elections._timer)
+        cluster.run(5)
+        self.assertEqual(len(cluster.leaders()), 1)
+
+    def test_disk_hangs(self) -> None:
+        """A candidate whose vote is not written does not ask on: it could not win (hazard S12)."""
+        candidate = Cluster(3, options=RaftOptions(election_timeout=0.4))[1]
+        candidate.time_out()
+        [(_, request), _] = candidate.sent(RequestVote)
+        candidate.receive(2, RequestVoteReply(1, request.round, True, vote_granted=True))
+        candidate.outgoing.clear()
+        self.assertIs(candidate.view.role, Role.CANDIDATE)
+        now = candidate._now() + 0.4
+        candidate.raft.peer_connected(3, now)
+        candidate.raft.election_timeout(candidate.raft._elections.deadline)
+        candidate.take()
+        candidate.write_all()
+        self.assertEqual([to for to, _ in candidate.sent(RequestVote)], [2, 3])
 
     def test_there_is_a_leader(self) -> None:
         """The others refuse, and it leads on (hazard E8)."""
@@ -423,6 +464,20 @@ class PeerConnectedTests(SynchronousTestCase):
         self.assertEqual((cluster[1].view.role, cluster[1].view.current_term), (Role.LEADER, 1))
         cluster.beat()
         self.assertEqual((cluster[2].view.role, cluster[2].view.leader_id), (Role.FOLLOWER, 1))
+        cluster[2].time_out()
+        cluster.settle()
+        cluster[2].reconnect(3)
+        self.assertLess(early(cluster, cluster[2]), EARLY)
+
+    def test_leads(self) -> None:
+        """Whatever a leader was to ask when it still campaigned, it asks no more (hazard E11)."""
+        cluster = Cluster(3)
+        leader = cluster.elect(1)
+        leader.reconnect(3)
+        leader.raft.election_timeout(cluster.now)
+        leader.take()
+        leader.write_all()
+        self.assertEqual(leader.sent(RequestVote), [])
 
     def test_follows(self) -> None:
         """Who knows of a leader asks nobody."""

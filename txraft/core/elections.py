@@ -24,7 +24,9 @@ class Elections:
         self.deadline = self._timer = now
         """When the election timer fires, or there is something to ask earlier. A leader does not look at it."""
         self._lateness = Lateness(state.options)
-        self._leader_heard_at = self._voted_at = float("-inf")
+        self._leader_heard_at = float("-inf")
+        self._may_ask_early = True
+        """Not where it has done so, or has voted, since it heard a leader or came to its term: the timer decides."""
         self._round = 0
         self._request: RequestVote | None = None
         """What a campaign asks."""
@@ -37,6 +39,7 @@ class Elections:
         """The leader of the current term was heard: follow it."""
         self._state.follow(leader)
         self._leader_heard_at = now
+        self._may_ask_early = True
         self._lateness.reset()
         self._restart_timer(now)
 
@@ -53,19 +56,22 @@ class Elections:
         """A connection to a peer has opened. Who knows of no leader, as after a start, asks soon whether there is none:
         a leader on the other side says so at once, and a cluster that starts need not wait for the election timer.
 
-        Who campaigns asks on in the same round, and in the same time: connections that open again and again neither
-        cut it short nor draw it out. Who has just voted leaves it to the candidate.
+        Who campaigns asks on in the same round, and in the same time. Who has voted leaves it to the candidate, and who
+        has asked early without success to the timers, which are random: connections that open again and again do not
+        make all ask at once.
         """
         state = self._state
-        has_voted = now - self._voted_at < state.options.election_timeout
-        if state.role is not Role.LEADER and state.leader_id is None and state.options.pre_vote and not has_voted:
+        is_campaigning = state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE)
+        may_campaign = state.role is Role.FOLLOWER and state.leader_id is None and self._may_ask_early
+        if state.options.pre_vote and (is_campaigning or may_campaign):
             self._ask_soon(now, state.configuration.members)
 
     def _ask_soon(self, now: float, servers: Set[NodeId]) -> None:
         """Ask before the election timer says so. Those that hear a leader refuse, as ever, and where no PreVote would
         ask them first, the timer decides (hazard E8).
 
-        Each of the servers has a share of EARLY to itself, so that two rarely ask at once, and split the votes.
+        Each of the servers has a share of EARLY to itself, so that two rarely ask at once, and split the votes, where
+        messages take less than that.
         """
         state = self._state
         if state.configuration.is_voter(state.node_id):
@@ -80,8 +86,11 @@ class Elections:
         if state.role is Role.LEADER:
             state.leader_id = None
             self._restart_timer(now)
+        elif state.role is not Role.FOLLOWER:
+            self.deadline = self._timer
         state.change_role(Role.FOLLOWER)
         if term > state.current_term:
+            self._may_ask_early = True
             state.change_term(term)
 
     def sticks_to_leader(self, request: RequestVote, now: float) -> bool:
@@ -102,13 +111,16 @@ class Elections:
 
     def time_out(self, now: float) -> None:
         """`deadline` has passed: campaign, or look again soon where that was noticed late (hazard E13)."""
+        state, is_early = self._state, now < self._timer
         if self._lateness.passes_over(now - self.deadline):
             self.deadline = now + self._lateness.allowance
-        elif self._state.role is Role.FOLLOWER or now >= self._timer:
+        elif state.role is Role.FOLLOWER or not is_early:
+            self._may_ask_early &= not is_early
             self.campaign(now)
         else:
             self.deadline = self._timer
-            self._ask()
+            if state.role is not Role.LEADER and not state.disk_hangs(now):
+                self._ask()
 
     def campaign(self, now: float, leadership_transfer: bool = False) -> None:
         """Campaign, if this server votes and does not lead already (hazard E11); with `leadership_transfer`, because
@@ -141,7 +153,7 @@ class Elections:
                 state.answer(candidate, refusal(request, state.current_term))
         elif up_to_date and state.voted_for in (None, candidate):
             state.vote_for(candidate)
-            self._voted_at = now
+            self._may_ask_early = False
             self._restart_timer(now)
             state.answer(candidate, RequestVoteReply(request.term, request.round, False, vote_granted=True))
         else:
