@@ -30,8 +30,8 @@ class SnapshotWriting:
     """A new file at `path`, which begins with `header`; what was there is gone. Every call blocks, and raises OSError,
     upon which the file is to be dropped: after a failed sync nobody knows what the disk has (hazard S1).
 
-    Where it is known how many bytes are `expected`, there has to be room for all that are still to come: whoever makes
-    as much room as the error says has made enough."""
+    Where it is known how many bytes are `expected`, there has to be room for all that are still to come, and the error
+    says for how many."""
 
     def __init__(self, path: Path, header: bytes = b"", expected: int | None = None) -> None:
         self.path = path

@@ -12,7 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.storage.disk import IDENTITY, storage_in
 from txraft.cli import main
 from txraft.cli.forget import give_to_its_owner
+from txraft.errors import StorageError
 from txraft.interfaces import Incarnation
+from txraft.storage import inspection
+from txraft.storage.inspection import has_node
 
 PEER = Incarnation(b"itsfiles", 3, b"itsstart")
 
@@ -60,6 +63,26 @@ class ForgetTests(SynchronousTestCase):
         (self.data / "elsewhere").rename(self.data.with_name("elsewhere"))
         self.assertEqual(self.run_main(self.data)[0], 0)
         self.assertIsNone(self.known(0))
+
+    def test_beside_others(self) -> None:
+        """What else is beside it, as backups may be in a directory of that name, is no sign of a node that has lost its
+        log; nor is what may not be read."""
+        (self.data / "1").rename(self.data.with_name("elsewhere"))
+        for other in ("snapshots", "lost+found"):
+            (self.data / other).mkdir()
+
+        def read(directory: Path) -> bool:
+            if directory.name == "lost+found":
+                raise StorageError(f"cannot use {directory}: Permission denied")
+            return has_node(directory)
+
+        self.patch(inspection, "has_node", read)
+        self.assertEqual(self.run_main(self.data)[::2], (0, ""))
+        with redirect_stderr(StringIO()) as errors:
+            self.assertEqual(main(["inspect", str(self.data)]), 1)
+        self.assertIn(
+            f"{self.data} is not a node's directory, but has some: inspect {self.data / '0'}", errors.getvalue()
+        )
 
     def test_several_nodes(self) -> None:
         """One of them has to be named."""

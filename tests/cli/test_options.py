@@ -97,9 +97,11 @@ class MainTests(SynchronousTestCase):
                 line = b"txraft: cannot print: File too large; what was printed is not whole\n"
                 self.assertEqual((finished.returncode, finished.stderr), (1, line))
 
-    def test_an_error_of_a_file_is_not_taken_for_that(self) -> None:
-        with patch.object(Up, "run", side_effect=FileNotFoundError(2, "No such file or directory", "x")):
-            self.assertRaises(FileNotFoundError, self.run_main, "up")
+    def test_other_errors_are_not_taken_for_that(self) -> None:
+        """Those of files, and of what is no file."""
+        for error in (FileNotFoundError(2, "No such file or directory", "x"), OSError(24, "Too many open files")):
+            with patch.object(Up, "run", side_effect=error):
+                self.assertRaises(OSError, self.run_main, "up")
 
     def test_a_closed_stdout(self) -> None:
         with patch("sys.stdout", None):

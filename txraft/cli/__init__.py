@@ -9,10 +9,14 @@ is the one boundary: a wrong command line is exit status 2, any other `TxraftErr
 of the nodes, and `child` is what such a process runs.
 """
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What is wrong where a file cannot be written to."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_no_more()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is not None:  # a file's, which the command should have answered
+        if error.filename is not None or error.errno not in _FULL:  # which the command should have answered
             raise
         _print_no_more()
         print(f"txraft: cannot print: {error.strerror}; what was printed is not whole", file=sys.stderr)
@@ -40,4 +44,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_no_more() -> None:
     """The interpreter flushes once more at its end, which has to work then."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

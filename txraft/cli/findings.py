@@ -16,7 +16,15 @@ from txraft.kv.commands_in_json import command_in_json
 from txraft.kv.data_reading import DataRead, count_of_keys, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
-from txraft.storage.inspection import InspectedLog, InspectedSnapshot, has_node, inspect_log, inspect_snapshots
+from txraft.storage.inspection import (
+    InspectedLog,
+    InspectedSnapshot,
+    has_log,
+    has_node,
+    inspect_log,
+    inspect_snapshots,
+    nodes_in,
+)
 from txraft.storage.restoring import require_whole
 
 DATA_REMEDY = (
@@ -76,15 +84,16 @@ def look_into(directory: Path) -> Findings:
 
 
 def _require_node(directory: Path) -> None:
-    if has_node(directory):
+    if has_log(directory):
         return
-    nodes = sorted(filter(has_node, directory.glob("*")))
-    if nodes:
+    if not directory.is_dir():
+        raise StorageError(f"{directory} is not a directory")
+    if nodes := nodes_in(directory):
         raise StorageError(
             f"{directory} is not a node's directory, but has some: inspect {' or '.join(map(str, nodes))}"
         )
-    what = f"has no {LOG}, so no node was ever started on it" if directory.is_dir() else "is not a directory"
-    raise StorageError(f"{directory} {what}")
+    if not has_node(directory):
+        raise StorageError(f"{directory} has no {LOG}, so no node was ever started on it")
 
 
 def _compare(findings: Findings) -> None:

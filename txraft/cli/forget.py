@@ -10,9 +10,8 @@ from twisted.python.usage import UsageError
 from txraft.cli.process import give_away
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import StorageError
-from txraft.storage.directory import unusable
 from txraft.storage.forgetting import forget
-from txraft.storage.inspection import has_node
+from txraft.storage.inspection import has_log, has_node, nodes_in
 
 
 class Forget(Subcommand):
@@ -60,19 +59,19 @@ def directory_in(data: Path, lost: int) -> Path:
     """The directory of the node that is to forget node `lost`: `data`, or the only other node's in it.
 
     Raises StorageError where there is none, or several."""
-    try:
-        if has_node(data):
-            return data
-        found = sorted(path for path in data.iterdir() if path.name != str(lost) and has_node(path))
-    except OSError as error:
-        raise unusable(data, error) from error
+    if has_log(data):
+        return data
+    nodes = nodes_in(data)
+    found = [path for path in nodes if path.name != str(lost)]
+    if not nodes and has_node(data):
+        return data
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(map(str, found))
         raise StorageError(f"{data} has the directories of several nodes; give one of them as --data-dir: {names}")
     what = "no directory of a node"
-    if has_node(data / str(lost)):
+    if nodes:
         what += f" but of node {lost}"
     raise StorageError(f"{data} has {what}: give the --data-dir of another node")
 

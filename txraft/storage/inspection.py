@@ -4,7 +4,7 @@ stopped, and may need it as evidence."""
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -61,6 +61,28 @@ def has_node(directory: Path) -> bool:
         return directory.is_dir() and not is_new(path, DurableRecord(Path(f"{path}-durable")))
     except OSError as error:
         raise unusable(directory, error) from error
+
+
+def has_log(directory: Path) -> bool:
+    """Whether it is the directory of a node that has its log. Raises StorageError."""
+    try:
+        return (directory / LOG).exists()
+    except OSError as error:
+        raise unusable(directory, error) from error
+
+
+def nodes_in(directory: Path) -> list[Path]:
+    """The directories in `directory`, as far as they may be read, on which a node has been started. Raises
+    StorageError."""
+    found = []
+    try:
+        for path in sorted(directory.iterdir()):
+            with suppress(StorageError):  # lost+found, say
+                if has_node(path):
+                    found.append(path)
+    except OSError as error:
+        raise unusable(directory, error) from error
+    return found
 
 
 def inspect_log(directory: Path) -> InspectedLog:
