@@ -290,5 +290,6 @@ class ApplicationTests(SynchronousTestCase):
         self.assertEqual(self.found(HastyTallies, 20), "Reactor")
 
     def test_dump_that_does_not_copy(self) -> None:
-        """Commands go on while what a machine in memory dumps is written (hazard S5)."""
+        """Commands go on while what a machine in memory dumps is written (hazard S5). Such a snapshot is seen where it
+        is checked, or where a node has it."""
         self.assertIn(self.found(CarelessTallies, 20), ("Restore", "State Machine Safety"))
