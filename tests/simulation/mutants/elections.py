@@ -48,7 +48,7 @@ MUTANTS = (
         "vote-cleared-in-its-term",
         "E2",
         "txraft.core.elections",
-        "        if term > state.current_term:\n            state.change_term(term)",
+        "        if term > state.current_term:\n            self._may_ask_early = True\n            state.change_term(term)",
         "        if term > state.current_term:\n"
         "            state.change_term(term)\n"
         "        else:\n"
