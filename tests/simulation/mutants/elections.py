@@ -48,8 +48,8 @@ MUTANTS = (
         "vote-cleared-in-its-term",
         "E2",
         "txraft.core.elections",
-        "        if term > state.current_term:\n            self._may_ask_early = True\n            state.change_term(term)",
-        "        if term > state.current_term:\n"
+        "            self._may_ask_early = True\n            state.change_term(term)",
+        "            self._may_ask_early = True\n"
         "            state.change_term(term)\n"
         "        else:\n"
         "            state._keep(type(state.durable)(state.current_term, None))",
