@@ -2,16 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from io import StringIO
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli import running
 from tests.cli.serving import QuietHandler, serving
 from tests.kv.backed_up import ORIGIN, data_file
-from txraft.cli import download, main
+from txraft.cli import download
 from txraft.kv.backup import describe
 from txraft.settings import Address
 
@@ -67,11 +68,8 @@ class Node:
             yield address
 
 
-def run(*arguments: str | Path) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        status = main(["backup", *map(str, arguments)])
-    return status, out.getvalue(), err.getvalue()
+run = partial(running.run, "backup")
+"""What `txraft backup` gives."""
 
 
 class BackupTestCase(SynchronousTestCase):

@@ -1,26 +1,17 @@
 """A backup, and the command that makes nodes of it."""
 
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli.running import run
 from tests.kv.backed_up import ORIGIN, data_file
 from tests.storage.disk import storage_in
-from txraft.cli import main
 from txraft.interfaces import Identity, Stored
 from txraft.kv.backup import describe
 from txraft.storage.raft_file import RaftFile
 
 VOTERS = frozenset({0, 1, 2})
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        status = main(list(map(str, arguments)))
-    return status, out.getvalue(), err.getvalue()
 
 
 class RestoreTestCase(SynchronousTestCase):

@@ -7,15 +7,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.cli import main
+from tests.cli import running
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
@@ -39,11 +39,8 @@ def entry(index: int, term: int = 2) -> Entry:
     return Entry(index, term, EntryKind.COMMAND, encode(Set(b"k%d" % index, b"v")))
 
 
-def run(*arguments: str | Path) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-        status = main(["inspect", *map(str, arguments)])
-    return status, out.getvalue(), err.getvalue()
+run = partial(running.run, "inspect")
+"""What `txraft inspect` gives."""
 
 
 class InspectTests(SynchronousTestCase):

@@ -9,7 +9,8 @@ from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
-from tests.cli.restoring import VOTERS, RestoreTestCase, run
+from tests.cli.restoring import VOTERS, RestoreTestCase
+from tests.cli.running import run
 from tests.kv.applying import delta
 from tests.kv.backed_up import INDEX, ORIGIN, data_file
 from tests.lacking import do_without

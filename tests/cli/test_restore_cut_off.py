@@ -5,7 +5,8 @@ from itertools import count
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from tests.cli.restoring import RestoreTestCase, run
+from tests.cli.restoring import RestoreTestCase
+from tests.cli.running import run
 from tests.storage.recording import record
 from tests.storage.steps import is_killed
 from txraft.errors import DirectoryLocked, StorageError
