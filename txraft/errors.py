@@ -167,6 +167,15 @@ class NoSuchVoter(TxraftError):
     """Leadership cannot be handed to a server that has no vote in the cluster."""
 
 
+class ChangeRefused(TxraftError):
+    """The membership cannot be changed so. It is as it was."""
+
+
+class ChangeUnderWay(ChangeRefused):
+    """Another change of the membership has not ended, or the leader has not committed anything in its term yet (hazard
+    M1): the same change may be asked for again soon."""
+
+
 class Unreachable(NotApplied):
     """There is no connection to the node that leads, so nothing was sent; or, of a read, no answer has come back."""
 

@@ -29,6 +29,8 @@ class EntryKind(enum.IntEnum):
     """Appended by a new leader, so that it has an entry of its own term to commit (§5.4.2, §8)."""
     COMMAND = 1
     """For the state machine."""
+    CONFIGURATION = 2
+    """A membership, which is in force from when the entry is in the log (§6): `Configuration.to_bytes`."""
 
 
 @value_class

@@ -198,7 +198,7 @@ def _snapshot(values: Any, last_term: int) -> Snapshot:
         raise MalformedMessage(f"a snapshot of entry {index}")
     if not 0 <= term <= last_term:
         raise MalformedMessage(f"a snapshot of term {term}, from a server of term {last_term}")
-    configuration = Configuration(*map(_servers, (voters, outgoing, learners)))
+    configuration = Configuration(_servers(voters), _servers(outgoing), _servers(learners))
     if not configuration.voters:
         raise MalformedMessage("a configuration without voters")
     if configuration.voters & configuration.learners:
