@@ -67,8 +67,7 @@ class Server:
         start = self.disk_start or Snapshot(0, 0, self.configuration)
         self.raft = Raft(
             node_id=self.id,
-            configuration=start.configuration,
-            log=RaftLog(self.disk_log, start.index, start.term),
+            log=RaftLog(self.disk_log, start),
             term_and_vote=self.disk_term_and_vote,
             last_applied=start.index,
             options=self.options,

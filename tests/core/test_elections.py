@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.cluster import Cluster, Server, request_vote
 from txraft.core.configuration import Configuration
 from txraft.core.elections import EARLY
+from txraft.core.membership import Membership
 from txraft.core.messages import (
     AppendEntries,
     EntryKind,
@@ -318,7 +319,7 @@ class LeaderLostTests(SynchronousTestCase):
         """Who has no vote looks for nobody, member or not (hazard E10)."""
         for configuration in (Configuration(voters=(1, 3, 4, 5), learners=(2,)), Configuration(voters=(1, 3, 4, 5))):
             follower = self.cluster[2].raft
-            follower._state.configuration = configuration
+            follower._state.log.membership = Membership(configuration, 0)
             before = follower.election_deadline
             self.lose(self.cluster[2])
             self.assertEqual(follower.election_deadline, before)

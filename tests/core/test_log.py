@@ -7,14 +7,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import entries_of
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import MEMORY_OVERHEAD, MESSAGE_OVERHEAD, RaftLog, size_of
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import Compacted, InvariantViolated
 
+START = Snapshot(3, 2, Configuration(voters={1}))
+
 
 def compacted_log() -> RaftLog:
     """Entries 4 and 5 of terms 3 and 5; 1 to 3, the last of term 2, are compacted."""
-    return RaftLog(entries_of(1, 2, 2, 3, 5)[3:], snapshot_index=3, snapshot_term=2)
+    return RaftLog(entries_of(1, 2, 2, 3, 5)[3:], START)
 
 
 class ReadingTests(SynchronousTestCase):
@@ -38,7 +41,7 @@ class ReadingTests(SynchronousTestCase):
         """The first entry that is kept follows on the snapshot; a log without entries ends where its snapshot does."""
         log = compacted_log()
         self.assertEqual((log.first_index, log.last_index, log.last_term), (4, 5, 5))
-        bare = RaftLog(snapshot_index=3, snapshot_term=2)
+        bare = RaftLog(start=START)
         self.assertEqual((bare.first_index, bare.last_index, bare.last_term, bare.durable_index), (4, 3, 2, 3))
 
     def test_term_at(self) -> None:
@@ -151,7 +154,7 @@ class ChangingTests(SynchronousTestCase):
         """hazard R12: also the first entry after a snapshot has its place and its least term."""
         for wrong in [entries_of(2, 2)[:1], entries_of(2, 2, 2, 2, 2)[4:], entries_of(1, 1, 1, 1)[3:]]:
             with self.assertRaises(InvariantViolated):
-                RaftLog(wrong, snapshot_index=3, snapshot_term=2)
+                RaftLog(wrong, START)
 
     def test_truncated_entries_are_gone_from_the_disk_too(self) -> None:
         """§5.3: what is truncated was there and is there no more; durable_index does not cover its replacement."""
@@ -183,7 +186,7 @@ class RestoringTests(SynchronousTestCase):
         """hazard S7: the log ends where the snapshot does, also where it was longer, and goes on from there."""
         for terms in [(1, 1), (1, 2, 2, 2, 2)]:
             log = RaftLog(entries_of(*terms))
-            log.restore(4, 3)
+            log.restore(Snapshot(4, 3, Configuration(voters={1})))
             self.assertEqual((log.snapshot_index, log.snapshot_term, log.first_index), (4, 3, 5))
             self.assertEqual((log.last_index, log.last_term, log.term_at(4)), (4, 3, 3))
             self.assertRaises(Compacted, log.entry, 4)
@@ -195,7 +198,7 @@ class RestoringTests(SynchronousTestCase):
         have come since."""
         for entries in [(), entries_of(1, 1, 1, 3, 3, 3)[4:]]:
             log = RaftLog(entries_of(1, 2))
-            log.restore(4, 3)
+            log.restore(Snapshot(4, 3, Configuration(voters={1})))
             log.append(entries)
             self.assertEqual(log.durable_index, 0)
             self.assertEqual(log.take_unsaved(), entries)
@@ -209,7 +212,7 @@ class RestoringTests(SynchronousTestCase):
         log = RaftLog()
         log.append(entries_of(1, 1, 2, 2, 2, 2))
         log.take_unsaved()
-        log.restore(4, 3)
+        log.restore(Snapshot(4, 3, Configuration(voters={1})))
         log.take_unsaved()
         log.append(entries_of(1, 1, 1, 3, 3, 3)[4:])
         log.take_unsaved()
@@ -333,7 +336,7 @@ class Twin:
         self.snapshot += 1 + number % (len(self.entries) - self.snapshot + 3)
         self.term += 1
         self.entries = [Entry(index, self.term, EntryKind.COMMAND, b"") for index in range(1, self.snapshot + 1)]
-        self.log.restore(self.snapshot, self.term)
+        self.log.restore(Snapshot(self.snapshot, self.term, Configuration(voters={1})))
         self.restored = True
 
     def save(self, _: int) -> None:

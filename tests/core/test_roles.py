@@ -5,7 +5,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import RaftLog
 from txraft.core.ready import TermAndVote
 from txraft.core.roles import LEGAL_CHANGES, Role
@@ -33,10 +33,9 @@ def state_in(role: Role) -> State:
     """Any server's state, in a role."""
     return State(
         node_id=1,
-        configuration=Configuration(voters=(1, 2, 3)),
         options=RaftOptions(),
         random=random.Random(1),
-        log=RaftLog(),
+        log=RaftLog(start=Snapshot(0, 0, Configuration(voters=(1, 2, 3)))),
         durable=TermAndVote(0, None),
         role=role,
     )

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.clock import STARTS_AT
 from tests.core.cluster import entries_of
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import RaftLog
 from txraft.core.raft import Raft
 from txraft.core.ready import TermAndVote
@@ -16,11 +16,10 @@ from txraft.errors import DataLost
 
 def started(last_applied: int) -> Raft:
     """Server 1 of three, whose log has entries 4 to 6."""
-    log = RaftLog(entries_of(1, 1, 1, 1, 1, 1))
+    log = RaftLog(entries_of(1, 1, 1, 1, 1, 1), Snapshot(0, 0, Configuration(voters=(1, 2, 3))))
     log.compact(3)
     return Raft(
         node_id=1,
-        configuration=Configuration(voters=(1, 2, 3)),
         log=log,
         term_and_vote=TermAndVote(1, None),
         last_applied=last_applied,

@@ -5,7 +5,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import entries_of
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntriesReply, Heartbeat, HeartbeatReply, Reply, RequestVoteReply
 from txraft.core.ready import Ready, Save, TermAndVote
@@ -20,10 +20,9 @@ def state_of(*terms: int, current_term: int = 3) -> State:
     """Server 1 of three, with a log of these terms on its disk."""
     return State(
         node_id=1,
-        configuration=Configuration(voters=(1, 2, 3)),
         options=RaftOptions(),
         random=random.Random(1),
-        log=RaftLog(entries_of(*terms)),
+        log=RaftLog(entries_of(*terms), Snapshot(0, 0, Configuration(voters=(1, 2, 3)))),
         durable=TermAndVote(current_term, None),
     )
 

@@ -61,6 +61,7 @@ PURE = {
     "bisect",
     "collections",
     "enum",
+    "json",
     "functools",
     "heapq",
     "itertools",

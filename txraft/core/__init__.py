@@ -29,7 +29,8 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `configuration`  who is a member, who votes
 - `messages`       what servers say to each other
 - `ready`          what a server wants done
-- `log`            the entries, what is durable, what is compacted
+- `membership`     the configurations in the log, and the one in force
+- `log`            the entries, what is durable, what is compacted; with them the membership moves
 - `roles`          follower, pre-candidate, candidate, leader, and the table of legal changes between them
 - `backlog`        what waits, and how much may
 - `progress`       what a leader knows of one follower

@@ -4,6 +4,8 @@
          │ compacted │ ── on this server's disk ──│ ── not yet ──│
 
 Indexes start at 1; index 0, of term 0, is before the first entry. `snapshot_index` is 0 while nothing is compacted.
+
+The membership moves with the log (`membership`): there is one door for both.
 """
 
 import bisect
@@ -12,7 +14,9 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define
 
-from txraft.core.messages import Entry
+from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.membership import Membership
+from txraft.core.messages import Entry, EntryKind
 from txraft.errors import Compacted, InvariantViolated
 
 MESSAGE_OVERHEAD = 32
@@ -20,6 +24,10 @@ MESSAGE_OVERHEAD = 32
 MEMORY_OVERHEAD = 160
 """Bytes of memory that an entry takes beside its data: with tracemalloc, in CPython 3.11, 145 in the log of the leader
 that made it, of which 72 are the Entry, 41 the head of its data and 32 its index."""
+
+
+BEGINNING = Snapshot(0, 0, Configuration(voters=()))
+"""Where a log starts that has nothing before it, not even members."""
 
 
 def size_of(entry: Entry) -> int:
@@ -40,13 +48,15 @@ class _Write:
 class RaftLog:
     """One server's log. What it is made with is durable; what is appended becomes so by `mark_durable`."""
 
-    def __init__(self, entries: Iterable[Entry] = (), snapshot_index: int = 0, snapshot_term: int = 0) -> None:
-        self.snapshot_index = snapshot_index
-        self.snapshot_term = snapshot_term
-        self.first_index = snapshot_index + 1
+    def __init__(self, entries: Iterable[Entry] = (), start: Snapshot = BEGINNING) -> None:
+        """`start` is what the log begins after."""
+        self.snapshot_index = start.index
+        self.snapshot_term = start.term
+        self.membership = Membership(start.configuration, start.index)
+        self.first_index = start.index + 1
         """Index of the first entry that is kept, or would be."""
-        self.last_index = snapshot_index
-        self.last_term = snapshot_term
+        self.last_index = start.index
+        self.last_term = start.term
         self._entries: list[Entry] = []
         self.append(tuple(entries))
         self.durable_index = self.last_index
@@ -108,8 +118,14 @@ class RaftLog:
             return min(index, self.snapshot_index - 1)
         return min(index, self.snapshot_index + as_old)
 
+    def snapshot_at(self, index: int) -> Snapshot:
+        """What a snapshot of everything up to `index`, which is not above last_index, stands for (hazard M6). Raises
+        Compacted below snapshot_index."""
+        return Snapshot(index, self.term_at(index), self.membership.at(index))
+
     def append(self, entries: Sequence[Entry]) -> None:
-        """Append entries that follow on last_index without a gap (hazard R12), of terms that do not go back."""
+        """Append entries that follow on last_index without a gap (hazard R12), of terms that do not go back. A
+        configuration among them is in force from now on (§6)."""
         index, term = self.last_index, self.last_term
         for entry in entries:
             if entry.index != index + 1 or entry.term < term:
@@ -117,12 +133,15 @@ class RaftLog:
                     f"entry {entry.index} of term {entry.term} cannot follow entry {index} of term {term}"
                 )
             index, term = entry.index, entry.term
+            if entry.kind is EntryKind.CONFIGURATION:
+                self.membership.append(index, Configuration.from_bytes(entry.data))
         self._entries.extend(entries)
         self.last_index, self.last_term = index, term
 
     def truncate_from(self, index: int) -> None:
         """Remove the entry at `index`, which is held, and all that follow. The caller knows they are not committed."""
         del self._entries[index - self.first_index :]
+        self.membership.truncate_from(index)
         self.last_index, self.last_term = index - 1, self.term_at(index - 1)
         self.durable_index = min(self.durable_index, index - 1)
         self.given_out_index = min(self.given_out_index, index - 1)
@@ -131,19 +150,21 @@ class RaftLog:
 
     def compact(self, index: int) -> None:
         """Forget everything up to `index`, which is held, applied and durable."""
+        self.membership.compact(index)
         self.snapshot_term = self.term_at(index)
         del self._entries[: index - self.snapshot_index]
         self.snapshot_index = index
         self.first_index = index + 1
 
-    def restore(self, snapshot_index: int, snapshot_term: int) -> None:
-        """Forget everything, and go on from the entry (snapshot_index, snapshot_term), which is not held and is above
-        snapshot_index as it was (hazard S7). That the log starts there is to be written, as entries are.
+    def restore(self, snapshot: Snapshot) -> None:
+        """Forget everything, and go on from the snapshot's last entry, which is not held and is above snapshot_index as
+        it was (hazard S7), with its membership (hazard M6). That the log starts there is to be written, as entries are.
         """
         self._entries.clear()
-        self.snapshot_index = self.last_index = snapshot_index
-        self.snapshot_term = self.last_term = snapshot_term
-        self.first_index = snapshot_index + 1
+        self.membership = Membership(snapshot.configuration, snapshot.index)
+        self.snapshot_index = self.last_index = snapshot.index
+        self.snapshot_term = self.last_term = snapshot.term
+        self.first_index = snapshot.index + 1
         self.durable_index = self.given_out_index = 0
         for write in self._writes:
             write.kept = 0

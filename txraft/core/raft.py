@@ -41,7 +41,6 @@ class Raft:
         self,
         *,
         node_id: NodeId,
-        configuration: Configuration,
         log: RaftLog,
         term_and_vote: TermAndVote,
         last_applied: int,
@@ -67,7 +66,6 @@ class Raft:
             )
         self._state = State(
             node_id=node_id,
-            configuration=configuration,
             options=options,
             random=random,
             log=log,
@@ -207,7 +205,7 @@ class Raft:
     def snapshot_at(self, index: int) -> Snapshot:
         """What a snapshot of everything up to `index`, which is applied, stands for. Raises Compacted below the log's
         start."""
-        return self._state.snapshot_at(index)
+        return self._state.log.snapshot_at(index)
 
     @property
     def log(self) -> RaftLog:

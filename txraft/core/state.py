@@ -57,7 +57,6 @@ class State:
     """One server's state. Shared by the modules of the core, each of which changes its own part of it."""
 
     node_id: NodeId
-    configuration: Configuration
     options: RaftOptions
     random: Random
     """Only for election timeouts and for naming campaigns."""
@@ -100,6 +99,11 @@ class State:
         self._given_out = self.durable
         self._keep(self.durable)
 
+    @property
+    def configuration(self) -> Configuration:
+        """The membership in force: the last one in the log, committed or not (§6)."""
+        return self.log.membership.configuration
+
     # Term, vote and role
 
     def change_term(self, term: int) -> None:
@@ -140,23 +144,18 @@ class State:
 
     # The log's start
 
-    def snapshot_at(self, index: int) -> Snapshot:
-        """What a snapshot of everything up to `index` stands for. Raises Compacted below the log's start."""
-        return Snapshot(index, self.log.term_at(index), self.configuration)
-
     def compact(self, index: int) -> None:
         """Forget the log up to `index`, which is applied. Does nothing where that is done."""
         if index > self.last_applied:
             raise InvariantViolated(f"the log is to be compacted to {index}, but only {self.last_applied} is applied")
         if index > self.log.snapshot_index:
-            self._log_start = self.snapshot_at(index)
+            self._log_start = self.log.snapshot_at(index)
             self.log.compact(index)
 
     def install(self, snapshot: Snapshot) -> None:
-        """Let a snapshot, which is on the disk, take the place of the log, which has not got the snapshot's last entry;
-        and its membership the place of the one in force (hazard M6)."""
-        self.log.restore(snapshot.index, snapshot.term)
-        self.configuration = snapshot.configuration
+        """Let a snapshot, which is on the disk, take the place of the log, which has not got the snapshot's last
+        entry."""
+        self.log.restore(snapshot)
         self.commit_to(snapshot.index)
         self.last_applied = snapshot.index
         self._log_start, self._replaces_log = snapshot, True

@@ -87,8 +87,7 @@ class Node(Service):
         restores = is_restored_from(start, received, state_machine.last_applied)
         self._raft = Raft(
             node_id=node_id,
-            configuration=start.configuration,
-            log=RaftLog(stored.entries, start.index, start.term),
+            log=RaftLog(stored.entries, start),
             term_and_vote=stored.term_and_vote,
             last_applied=start.index if restores else state_machine.last_applied,
             options=options,

@@ -37,8 +37,8 @@ MUTANTS = (
         "term-of-the-start-lost-at-restart",
         "R13",
         "txraft.node.driver",
-        "log=RaftLog(stored.entries, start.index, start.term),",
-        "log=RaftLog(stored.entries, start.index, 0),",
+        "log=RaftLog(stored.entries, start),",
+        "log=RaftLog(stored.entries, Snapshot(start.index, 0, start.configuration)),",
         what="a restart forgets the term of the last entry that is compacted",
     ),
     Mutant(
