@@ -27,6 +27,7 @@ The rooms, from the bottom up; each knows only those above it in this list:
 
 - `quorum`         majorities, of one set of voters or of two
 - `configuration`  who is a member, who votes
+- `changes`        from one configuration to the next, joint ones too (§6, thesis §4.3)
 - `messages`       what servers say to each other
 - `ready`          what a server wants done
 - `membership`     the configurations in the log, and the one in force
