@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from tests.clock import STARTS_AT
+from txraft.core.changes import Change
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.invariants import View, check, check_step
 from txraft.core.log import RaftLog
@@ -192,6 +193,17 @@ class Server:
         self.take()
         return entry
 
+    def change_members(self, *changes: Change) -> Entry:
+        """An operator's change of the membership. Raises NotLeader, ChangeRefused or TransferUnderWay."""
+        entry = self.raft.change_members(changes, self._now())
+        self.take()
+        return entry
+
+    def transfer(self, target: NodeId) -> None:
+        """An operator's transfer of leadership. Raises what `Raft.transfer_leadership` raises."""
+        self.raft.transfer_leadership(target, self._now())
+        self.take()
+
     def read(self, read_id: int) -> None:
         """A client's read. Raises NotLeader."""
         self.raft.read(read_id)
@@ -216,6 +228,7 @@ class Cluster:
         members = configuration or Configuration(voters=range(1, servers + 1))
         of_all = options if isinstance(options, RaftOptions) else RaftOptions()
         of_one = options if isinstance(options, dict) else {}
+        self._founders, self._options, self._seed = members, of_all, seed
         self._cut: set[tuple[NodeId, NodeId]] = set()
         self.servers = {
             node_id: Server(
@@ -229,6 +242,12 @@ class Cluster:
             )
             for node_id in sorted(members.members)
         }
+
+    def start_empty(self, node_id: NodeId) -> Server:
+        """Start a server that is to join. It knows who founded the cluster, and nothing else."""
+        server = Server(node_id, self._founders, self._options, self._seed * 1000 + node_id, lambda: self.now)
+        self.servers[node_id] = server
+        return server
 
     def __getitem__(self, node_id: NodeId) -> Server:
         return self.servers[node_id]
@@ -257,7 +276,7 @@ class Cluster:
         for server in self:
             if server.outgoing:
                 envelope = server.outgoing.pop(0)
-                if (server.id, envelope.to) not in self._cut:
+                if (server.id, envelope.to) not in self._cut and envelope.to in self.servers:
                     self[envelope.to].receive(server.id, envelope.message)
                 return True
         return False
@@ -268,14 +287,15 @@ class Cluster:
         for server in self:
             server.outgoing.clear()
         for sender, envelope in under_way:
-            self[envelope.to].receive(sender, envelope.message)
+            if envelope.to in self.servers:
+                self[envelope.to].receive(sender, envelope.message)
 
     def send_snapshot(self) -> bool:
         """The first snapshot that a server is to send has arrived, or has failed on a cut link. False if none is."""
         for server in self:
             if server.to_send:
                 peer, raft = server.to_send.pop(0), server.raft
-                if {(server.id, peer), (peer, server.id)} & self._cut:
+                if {(server.id, peer), (peer, server.id)} & self._cut or peer not in self.servers:
                     raft.snapshot_failed(peer, self.now)
                 else:
                     raft.snapshot_delivered(peer, raft.snapshot_at(server.view.last_applied), self.now)

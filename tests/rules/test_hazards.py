@@ -1,4 +1,4 @@
-"""The table of hazards, `hazards.md`: each row has a test whose docstring names it, as in `(hazard R4)`, or waits."""
+"""The table of hazards, `hazards.md`: each row has a test whose docstring names it, as in `(hazard R4)`."""
 
 import ast
 import re
@@ -11,13 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 TABLE = Path(__file__).parent / "hazards.md"
 TESTS = Path(__file__).parent.parent
 SOURCES = (TESTS, TESTS.parent / "txraft")
-
-FIXED_MEMBERS = "membership cannot be changed yet"
-
-WAITING = {
-    **dict.fromkeys(["M1", "M2", "M3", "M4", "M5", "M8", "M9"], FIXED_MEMBERS),
-}
-"""Rows that cannot be tested yet, and why."""
 
 NAMED = re.compile(r"[Hh]azards? ((?:[A-Z]\d+(?:, | and )?)+)")
 
@@ -52,18 +45,13 @@ def tested() -> frozenset[str]:
 
 class HazardTests(SynchronousTestCase):
     def test_every_row_has_a_test(self) -> None:
-        """Shows the rows that have none and do not wait."""
-        self.assertEqual([row for row in rows() if row not in {*tested(), *WAITING}], [])
-
-    def test_what_waits_still_waits(self) -> None:
-        """Shows the rows that have a test by now, and are to be taken out of WAITING."""
-        self.assertEqual(sorted(tested() & WAITING.keys()), [])
+        """Shows the rows that have none."""
+        self.assertEqual([row for row in rows() if row not in tested()], [])
 
     def test_only_rows_are_named(self) -> None:
-        """Shows what WAITING and the sources, comments included, name and the table does not have."""
+        """Shows what the sources, comments included, name and the table does not have."""
         paths = [path for folder in SOURCES for path in folder.rglob("*.py")]
         named = {row: path for path in paths for row in hazards_in(path.read_text())}
-        named |= dict.fromkeys(WAITING, Path(__file__))
         self.assertEqual({row: path for row, path in named.items() if row not in rows()}, {})
 
     def test_each_row_is_whole(self) -> None:

@@ -65,7 +65,6 @@ PURE = {
     "functools",
     "heapq",
     "itertools",
-    "json",
     "math",
     "operator",
     "random",

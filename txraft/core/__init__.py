@@ -43,6 +43,7 @@ The rooms, from the bottom up; each knows only those above it in this list:
 - `replication`    a leader's log on its way to the followers, and commitment (§5.3, §5.4.2)
 - `reads`          ReadIndex: linearizable reads without a log entry (thesis §6.4)
 - `transfer`       handing leadership over (thesis §3.10)
+- `reconfiguration` changes of the membership, as the leader makes them (§6)
 - `leader`         what a server has only while it leads: heartbeats, CheckQuorum, and the three above it
 - `raft`           the door: inputs in, `Ready` out
 - `invariants`     what must always hold

@@ -5,11 +5,15 @@ A `Leader` is made at an election won and thrown away when the server steps down
 handing over when its own disk hangs.
 """
 
+from collections.abc import Sequence, Set
+
+from txraft.core.changes import Change
 from txraft.core.lateness import Lateness
 from txraft.core.messages import AppendEntriesReply, Entry, HeartbeatReply, NodeId
 from txraft.core.progress import ProgressState
 from txraft.core.quorum import has_quorum
 from txraft.core.reads import Reads
+from txraft.core.reconfiguration import Reconfiguration
 from txraft.core.replication import Replication
 from txraft.core.state import State, Write
 from txraft.core.transfer import Transfer
@@ -24,6 +28,7 @@ class Leader:
         self._state = state
         self.replication = Replication(state, now)
         self.reads = Reads(state)
+        self.reconfiguration = Reconfiguration(state, self.replication)
         self.transfer: Transfer | None = None
         self.is_overtaken = False
         """Whether this server's disk hangs in a write that a majority of the others has had for an election timeout."""
@@ -47,6 +52,9 @@ class Leader:
             self.is_overtaken = self._others_have_what_it_writes(now)
             if not self._is_in_contact(now) or not self._go_on_handing_over(now):
                 return False
+        if self.transfer is None:
+            self.reconfiguration.promote(self._in_contact(now), now)
+        self.replication.let_go(now)
         self.replication.send_heartbeats(self.reads.round)
         return True
 
@@ -65,6 +73,12 @@ class Leader:
             raise TransferUnderWay(self.transfer.target)
         return self.replication.propose(data)
 
+    def change_members(self, changes: Sequence[Change], now: float) -> Entry:
+        """Append what the membership becomes. Raises ChangeUnderWay, ChangeRefused or TransferUnderWay."""
+        if self.transfer is not None:
+            raise TransferUnderWay(self.transfer.target)
+        return self.reconfiguration.change(changes, self._in_contact(now), now)
+
     def transfer_leadership(self, target: NodeId, now: float) -> None:
         """Hand leadership to `target` (thesis §3.10).
 
@@ -74,7 +88,7 @@ class Leader:
             raise TransferUnderWay(self.transfer.target)
         if target == self._state.node_id:
             return
-        if not self._state.configuration.is_voter(target):
+        if target not in self._state.configuration.voters:
             voters = ", ".join(map(str, sorted(self._state.configuration.voters)))
             raise NoSuchVoter(f"node {target} cannot lead; the voters are {voters}")
         if not self._has_heard(target, now):
@@ -95,13 +109,15 @@ class Leader:
         heard = [
             peer
             for peer in progress
-            if configuration.is_voter(peer) and self._has_heard(peer, now)
+            if peer in configuration.voters and self._has_heard(peer, now)
             if not progress[peer].has_lost_data and progress[peer].state is not ProgressState.SNAPSHOT
         ]
         return max(heard, key=lambda peer: progress[peer].match_index, default=None)
 
     def send(self, now: float) -> None:
         """Send everything that the inputs so far have made due."""
+        if self.transfer is None and self.reconfiguration.is_due:
+            self._finish_the_change(now)
         if self.reads.start_round():
             self.replication.send_heartbeats(self.reads.round)
         self.replication.send_entries(now)
@@ -113,6 +129,12 @@ class Leader:
     def _has_heard(self, peer: NodeId, now: float) -> bool:
         """Whether a member has answered within an election timeout, or this server has led for less than that."""
         return now - self.replication.progress[peer].last_contact < self._state.options.election_timeout
+
+    def _in_contact(self, now: float) -> Set[NodeId]:
+        """Who has answered this leader, and within an election timeout, and itself (hazard M9)."""
+        progress = self.replication.progress
+        answered = {peer for peer in progress if progress[peer].has_answered and self._has_heard(peer, now)}
+        return answered | {self._state.node_id}
 
     def _is_in_contact(self, now: float) -> bool:
         """CheckQuorum (thesis §6.2; hazard E8): whether a majority has answered within an election timeout."""
@@ -137,14 +159,23 @@ class Leader:
         took = seen_at - write.given_out_at
         return now - seen_at >= took + self._state.options.election_timeout
 
+    def _finish_the_change(self, now: float) -> None:
+        """A change of the members is committed, and something follows on it."""
+        if self.reconfiguration.is_to_leave_joint:
+            self.reconfiguration.leave_joint(now)
+        elif (successor := self.successor(now)) is not None:
+            self._hand_over(successor, now)
+
     def _go_on_handing_over(self, now: float) -> bool:
-        """Begin a transfer where there must be one, repeat or end the one there is. Whether this server leads on."""
+        """Begin a transfer where there must be one, repeat or end the one there is. Whether this server leads on: one
+        that has no vote any more does not where nobody takes over (hazard M4)."""
+        is_retired = self.reconfiguration.is_retired
         if self.transfer is None:
-            if self.is_overtaken and (successor := self.successor(now)) is not None:
+            if (self.is_overtaken or is_retired) and (successor := self.successor(now)) is not None:
                 self._hand_over(successor, now)
         elif not self.transfer.has_failed(now):
             self.transfer.ask_again()
-        elif self.is_overtaken:
+        elif self.is_overtaken or is_retired:
             return False
         else:
             self.transfer = None

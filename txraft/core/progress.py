@@ -61,7 +61,8 @@ class Progress:
     next_index: int
     """The next entry to send."""
     last_contact: float
-    """When it last answered anything in this term, in seconds."""
+    """When it last answered anything in this term, in seconds; when this leader began to feed it, where it has not."""
+    has_answered: bool = False
     match_index: int = 0
     """Everything up to here was acknowledged: it is durable there and the same as the leader's."""
     has_lost_data: bool = False

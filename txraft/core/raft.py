@@ -1,9 +1,10 @@
 """One server: inputs in, `Ready` out. What each input means is in the modules that it is handed to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from txraft.core import follower
+from txraft.core.changes import Change
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.elections import Elections
 from txraft.core.invariants import View
@@ -104,6 +105,15 @@ class Raft:
         Raises NotLeader, Overloaded, CommandTooLong or TransferUnderWay; then it never takes effect.
         """
         return self._lead_or_refuse().propose(data)
+
+    def change_members(self, changes: Sequence[Change], now: float) -> Entry:
+        """Change the membership, as the leader (§6). It is in force when the entry given back is in the log, and done
+        when that is committed, and a joint configuration left. A voter that is to be added joins as a learner first,
+        and is promoted by itself (hazard M8).
+
+        Raises NotLeader; ChangeUnderWay (hazard M1); ChangeRefused, also where too few of the voters that there would
+        be are in contact (hazard M9); or TransferUnderWay. Then nothing has changed."""
+        return self._lead_or_refuse().change_members(changes, now)
 
     def transfer_leadership(self, target: NodeId, now: float) -> None:
         """Hand leadership to `target`, another voter (thesis §3.10). Until it leads, or the first heartbeat after an

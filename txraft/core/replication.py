@@ -1,7 +1,9 @@
 """A leader's log: how its entries reach the followers, and when they are committed (§5.3, §5.4.2)."""
 
+from attrs import define
+
 from txraft.core.backlog import Backlog
-from txraft.core.configuration import Snapshot
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import (
     MAX_COMMAND_SIZE,
@@ -24,6 +26,20 @@ LEFT_ALONE = 60.0
 There is nothing that a leader could do for it, and each time is a line in the log (hazard R23)."""
 
 
+LEAVES_WITHIN = 10
+"""Election timeouts after which a server that was removed, and does not say that it knows, is not fed any more."""
+
+
+@define
+class _Leaving:
+    """A server that is no member any more."""
+
+    index: int
+    """Of the entry that says so."""
+    told_at: float | None = None
+    """Since when heartbeats tell it that this is committed, in seconds."""
+
+
 class Replication:
     """The log of one term's leader, on its way to the followers."""
 
@@ -32,10 +48,10 @@ class Replication:
         self._last_request_id = 0
         options = state.options
         self._uncommitted = Backlog(options.max_uncommitted_size, options.max_uncommitted_entries, MEMORY_OVERHEAD)
-        self.progress = {
-            peer: Progress(next_index=state.log.last_index + 1, last_contact=now)
-            for peer in sorted(state.configuration.members - {state.node_id})
-        }
+        self.progress: dict[NodeId, Progress] = {}
+        self._leaving: dict[NodeId, _Leaving] = {}
+        """Who is fed though no member any more."""
+        self._feed_members(now)
         self._append(EntryKind.NOOP, b"")
 
     # The leader's log
@@ -50,6 +66,35 @@ class Replication:
             waiting = self._uncommitted
             raise Overloaded(f"{waiting.count} changes, {waiting.size} bytes, wait to be committed; try again later")
         return self._append(EntryKind.COMMAND, data)
+
+    def append_configuration(self, configuration: Configuration, now: float) -> Entry:
+        """Append a membership, which is in force from now on (§6)."""
+        entry = self._append(EntryKind.CONFIGURATION, configuration.to_bytes())
+        self._feed_members(now)
+        return entry
+
+    def _feed_members(self, now: float) -> None:
+        """Begin to feed who has come. Who has gone is fed until it knows (`let_go`)."""
+        state = self._state
+        members = state.configuration.members - {state.node_id}
+        for peer in sorted(members - self.progress.keys()):
+            self.progress[peer] = Progress(next_index=state.log.last_index + 1, last_contact=now)
+        for peer in self.progress.keys() - members - self._leaving.keys():
+            self._leaving[peer] = _Leaving(state.log.last_index)
+
+    def let_go(self, now: float) -> None:
+        """Stop to feed those that are no members any more, once that is committed, and they have been told or are
+        silent for long. To be called before heartbeats are sent, which tell them."""
+        for peer, leaving in list(self._leaving.items()):
+            progress = self.progress[peer]
+            if self._state.commit_index < leaving.index:
+                continue
+            if leaving.told_at is None:
+                leaving.told_at = now
+                continue
+            is_told = progress.match_index >= leaving.index and progress.last_contact >= leaving.told_at
+            if is_told or now - leaving.told_at >= LEAVES_WITHIN * self._state.options.election_timeout:
+                del self._leaving[peer], self.progress[peer]
 
     def _append(self, kind: EntryKind, data: bytes) -> Entry:
         state = self._state
@@ -202,6 +247,7 @@ class Replication:
         progress = self.progress.get(peer)
         if progress is not None:
             progress.last_contact = now
+            progress.has_answered = True
         return progress
 
     def peer_connected(self, peer: NodeId) -> None:

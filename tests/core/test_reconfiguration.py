@@ -1,0 +1,479 @@
+"""Changes of the membership, as the leader makes them (§6, thesis chapter 4)."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.cluster import Cluster, Server, only_request, request_vote
+from txraft.core.changes import Change, ChangeKind
+from txraft.core.configuration import Configuration
+from txraft.core.messages import AppendEntriesReply, EntryKind, NodeId, RequestVoteReply, TimeoutNow
+from txraft.core.roles import Role
+from txraft.errors import ChangeRefused, ChangeUnderWay, NotLeader, TransferUnderWay
+
+
+def add(server: NodeId, replaces: NodeId | None = None) -> Change:
+    """A server that joins, and is to vote."""
+    return Change(ChangeKind.ADD_LEARNER, server, joins=True, replaces=replaces)
+
+
+def learner(server: NodeId) -> Change:
+    """A server without a vote."""
+    return Change(ChangeKind.ADD_LEARNER, server)
+
+
+def remove(server: NodeId) -> Change:
+    """A server that goes."""
+    return Change(ChangeKind.REMOVE, server)
+
+
+def configurations(server: Server) -> list[Configuration]:
+    """All that a server's log has, in their order."""
+    log = server.raft.log
+    entries = log.between(log.first_index, log.last_index)
+    return [Configuration.from_bytes(each.data) for each in entries if each.kind is EntryKind.CONFIGURATION]
+
+
+class Three(SynchronousTestCase):
+    """Server 1 leads three."""
+
+    def setUp(self) -> None:
+        self.cluster = Cluster()
+        self.leader = self.cluster.elect(1)
+        self.cluster.beat()
+
+    def change(self, *changes: Change) -> None:
+        """Ask the leader for a change, and let it come to its end."""
+        self.leader.change_members(*changes)
+        self.cluster.settle()
+
+    def members(self, *servers: NodeId) -> set[Configuration]:
+        """What is in force on each of the servers."""
+        return {self.cluster[server].raft.configuration for server in servers}
+
+
+class ChangeTests(Three):
+    """What holds of every change."""
+
+    def test_in_force_when_appended(self) -> None:
+        """§6: before it is committed, on the leader and on each follower that has it."""
+        entry = self.leader.change_members(remove(3))
+        two = Configuration(voters={1, 2}, removed={3})
+        self.assertEqual(self.members(1), {two})
+        self.cluster.deliver_one()
+        self.assertEqual(self.members(2), {two})
+        self.assertLess(self.leader.view.commit_index, entry.index)
+
+    def test_no_change_while_another_is_not_committed(self) -> None:
+        """Thesis §4.1: one at a time."""
+        self.leader.change_members(remove(3))
+        self.assertRaises(ChangeUnderWay, self.leader.change_members, remove(2))
+        self.cluster.settle()
+        self.leader.change_members(learner(4))
+
+    def test_no_change_before_an_entry_of_the_own_term_is_committed(self) -> None:
+        """hazard M1."""
+        leader = self.cluster.win(2)
+        line = str(self.assertRaises(ChangeUnderWay, leader.change_members, remove(3)))
+        self.assertIn("elected just now", line)
+        self.cluster.settle()
+        leader.change_members(remove(3))
+
+    def test_what_is_refused_changes_nothing(self) -> None:
+        """Neither the log nor the membership in force; and it may be asked for in another way."""
+        last = self.leader.view.last_index
+        for changes in ([remove(1), remove(2), remove(3)], [remove(9)], [], [Change(ChangeKind.UPDATE, 9, ("a",))]):
+            self.assertRaises(ChangeRefused, self.leader.change_members, *changes)
+        self.assertRaises(NotLeader, self.cluster[2].change_members, remove(3))
+        self.assertEqual((self.leader.view.last_index, configurations(self.leader)), (last, []))
+
+    def test_an_id_is_never_used_twice(self) -> None:
+        """hazard M7: not by the server that had it, nor by another."""
+        self.change(remove(3))
+        for again in (add(3), learner(3)):
+            self.assertIn("removed", str(self.assertRaises(ChangeRefused, self.leader.change_members, again)))
+
+    def test_not_without_a_majority_of_those_who_remain(self) -> None:
+        """hazard M9: to remove those that answer leaves those that do not."""
+        cluster = Cluster(5)
+        leader = cluster.elect(1)
+        cluster.isolate(4, 5)
+        for _ in range(6):
+            cluster.beat()
+        line = str(self.assertRaises(ChangeRefused, leader.change_members, remove(2), remove(3)))
+        self.assertIn("silent are 4, 5", line)
+        self.assertRaises(ChangeRefused, leader.change_members, remove(2))  # 1, 3, 4, 5: 4 of them must answer
+        leader.change_members(remove(5))
+
+    def test_silence_since_the_election_counts(self) -> None:
+        """hazard M9: a leader that was elected just now has not heard from those that are dead."""
+        cluster = Cluster()
+        cluster.isolate(3)
+        leader = cluster.elect(1)
+        self.assertRaises(ChangeRefused, leader.change_members, remove(2))
+
+    def test_a_truncation_takes_the_change_back(self) -> None:
+        """hazard M5: a leader is cut off with a change that nobody has seen."""
+        self.cluster.isolate(1)
+        self.leader.change_members(remove(2))
+        self.cluster.elect(3)
+        self.cluster.heal()
+        for _ in range(3):
+            self.cluster.beat()
+        self.assertEqual(self.members(1, 2, 3), {Configuration(voters={1, 2, 3})})
+
+    def test_a_restart_finds_it(self) -> None:
+        """It is in force again as soon as the log is read."""
+        self.change(remove(3))
+        follower = self.cluster[2]
+        follower.start()
+        self.assertEqual(follower.raft.configuration, Configuration(voters={1, 2}, removed={3}))
+
+    def test_a_campaign_counts_by_what_is_in_the_log(self) -> None:
+        """hazard M2: also what is not known to be committed, after a transfer of leadership too."""
+        self.cluster.isolate(3)
+        self.leader.change_members(remove(3))
+        while self.cluster.deliver_one():
+            pass
+        self.cluster[2].write_all()  # it has the change, and does not know that it is committed
+        follower = self.cluster[2]
+        follower.outgoing.clear()
+        follower.receive(1, TimeoutNow(follower.view.current_term))
+        follower.write_all()
+        self.assertEqual({envelope.to for envelope in follower.outgoing}, {1})
+
+    def test_no_change_while_leadership_is_handed_over(self) -> None:
+        """Thesis §3.10: nothing comes into the log."""
+        self.cluster.isolate(2)
+        self.leader.transfer(2)
+        self.assertRaises(TransferUnderWay, self.leader.change_members, remove(3))
+
+
+class JointTests(Three):
+    """Several voters come or go at once (thesis §4.3)."""
+
+    def test_joint_first(self) -> None:
+        """§6: while it is joint, nothing is committed without a majority of the old voters and one of the new."""
+        cluster = Cluster(5)
+        leader = cluster.elect(1)
+        cluster.beat()
+        cluster.isolate(3, 4, 5)
+        entry = leader.change_members(remove(4), remove(5))
+        cluster.settle()
+        self.assertEqual(leader.raft.configuration.outgoing, frozenset(range(1, 6)))
+        self.assertLess(leader.view.commit_index, entry.index)
+        cluster.heal()
+        cluster.beat()
+        cluster.beat()
+        self.assertEqual(leader.raft.configuration, Configuration(voters={1, 2, 3}, removed={4, 5}))
+
+    def test_left_once(self) -> None:
+        """hazard M3: by the leader itself, when it is committed, and not again."""
+        self.change(remove(2), remove(3))
+        for _ in range(3):
+            self.cluster.beat()
+        joint, after = configurations(self.leader)
+        self.assertEqual((joint.is_joint, joint.auto_leave, after), (True, True, Configuration({1}, removed={2, 3})))
+
+    def test_left_by_the_next_leader(self) -> None:
+        """hazard M3: the one that began it is gone; the next one ends it, once."""
+        cluster = Cluster(5)
+        leader = cluster.elect(1)
+        cluster.beat()
+        leader.change_members(remove(4), remove(5))
+        while cluster.deliver_one():
+            pass
+        cluster.isolate(1)
+        for server in cluster:
+            server.write_all()
+        second = cluster.elect(2)
+        cluster.heal()
+        for _ in range(4):
+            cluster.beat()
+        self.assertEqual(len(configurations(second)), 2)
+        self.assertEqual(
+            {cluster[each].raft.configuration for each in (1, 2, 3)}, {Configuration({1, 2, 3}, removed={4, 5})}
+        )
+
+    def test_no_change_while_joint(self) -> None:
+        """One at a time, until it is left."""
+        self.cluster.isolate(2, 3)
+        self.leader.change_members(remove(2), remove(3))
+        self.cluster.settle()
+        self.assertRaises(ChangeUnderWay, self.leader.change_members, learner(4))
+
+    def test_not_left_while_leadership_is_handed_over(self) -> None:
+        """Thesis §3.10: the target could not catch up with what comes meanwhile; afterwards it is left."""
+        cluster = Cluster(5)
+        leader = cluster.elect(1)
+        cluster.beat()
+        leader.change_members(remove(4), remove(5))
+        cluster.isolate(3)
+        leader.transfer(3)
+        cluster.settle()
+        self.assertTrue(leader.raft.configuration.is_joint)
+        self.assertLess(leader.raft.log.membership.index, leader.view.commit_index + 1)
+        cluster.heal()
+        for _ in range(8):
+            cluster.beat()
+        (then,) = cluster.leaders()
+        self.assertEqual(then.raft.configuration, Configuration({1, 2, 3}, removed={4, 5}))
+
+
+class JoiningTests(Three):
+    """A server comes (thesis §4.2.1)."""
+
+    def join(self, server: NodeId, *changes: Change) -> Server:
+        """Start it, and make the changes."""
+        started = self.cluster.start_empty(server)
+        self.change(*changes or (add(server),))
+        return started
+
+    def test_it_catches_up_first(self) -> None:
+        """hazard M8: without a vote, until it has the log; it gets one by itself then."""
+        for number in range(20):
+            self.leader.propose(b"%d" % number)
+        self.cluster.settle()
+        joining = self.join(4)
+        self.assertEqual(self.leader.raft.configuration, Configuration({1, 2, 3}, learners={4}, joining={4: None}))
+        self.assertEqual(joining.view.last_index, self.leader.view.last_index)
+        self.cluster.beat()
+        self.cluster.beat()
+        self.assertEqual(self.members(1, 2, 3, 4), {Configuration({1, 2, 3, 4})})
+
+    def test_a_voter_is_added_as_a_learner(self) -> None:
+        """hazard M8: whatever is asked for."""
+        self.change(Change(ChangeKind.ADD_VOTER, 4, ("here",)))
+        expected = Configuration({1, 2, 3}, learners={4}, joining={4: None}, addresses={4: ("here",)})
+        self.assertEqual(self.leader.raft.configuration, expected)
+
+    def test_it_stays_a_learner_when_asked_to(self) -> None:
+        """Until it is promoted, which lets it join."""
+        self.join(4, learner(4))
+        for _ in range(10):
+            self.cluster.beat()
+        self.assertEqual(self.leader.raft.configuration, Configuration({1, 2, 3}, learners={4}))
+        self.change(Change(ChangeKind.ADD_VOTER, 4))
+        self.cluster.beat()
+        self.cluster.beat()
+        self.assertEqual(self.leader.raft.configuration, Configuration({1, 2, 3, 4}))
+
+    def test_not_while_it_is_away(self) -> None:
+        """hazard M8: it never answers, and the majority does not need it."""
+        self.change(add(4))
+        for _ in range(30):
+            self.cluster.beat()
+        self.assertEqual(self.leader.raft.configuration.joining, ((4, None),))
+
+    def test_not_while_a_round_takes_long(self) -> None:
+        """Thesis §4.2.1: the last round took as long as an election timeout, so the next one begins."""
+        self.cluster.start_empty(4)
+        self.cluster.isolate(4)
+        self.change(add(4))
+        self.cluster.beat()
+        for number in range(6):
+            self.leader.propose(b"%d" % number)
+            self.cluster.beat()
+        self.cluster.heal()
+        self.cluster.beat()
+        self.cluster.beat()  # the first round ends here, and took long
+        self.assertEqual(self.leader.raft.configuration.joining, ((4, None),))
+        self.cluster.beat()
+        self.assertEqual(self.leader.raft.configuration, Configuration({1, 2, 3, 4}))
+
+    def test_the_next_leader_promotes_it(self) -> None:
+        """What is to become of a learner is in the log."""
+        self.join(4)
+        self.cluster.elect(2)
+        self.cluster.beat()
+        self.cluster.beat()
+        self.assertEqual(self.members(1, 2, 3, 4), {Configuration({1, 2, 3, 4})})
+
+    def test_replacing(self) -> None:
+        """The new one votes and the old one goes in one step, which is joint."""
+        self.cluster.isolate(3)
+        self.join(4, add(4, replaces=3))
+        for _ in range(3):
+            self.cluster.beat()
+        self.assertEqual(self.members(1, 2, 4), {Configuration({1, 2, 4}, removed={3})})
+        self.assertEqual([each.is_joint for each in configurations(self.leader)], [False, True, False])
+
+    def test_not_promoted_while_another_change_is_under_way(self) -> None:
+        """Thesis §4.1: it waits."""
+        self.join(4)
+        self.cluster.isolate(2, 3)
+        self.leader.change_members(learner(5))
+        self.cluster.beat()
+        self.assertEqual(len(configurations(self.leader)), 2)
+
+    def test_not_promoted_where_it_would_be_needed(self) -> None:
+        """hazard M9: with it there would be no majority of voters that answer."""
+        cluster = Cluster(2)
+        leader = cluster.elect(1)
+        cluster.beat()
+        cluster.start_empty(3)
+        leader.change_members(add(3), learner(4))
+        cluster.settle()
+        assert leader.raft._leader is not None
+        leader.raft._leader.reconfiguration.promote({1}, cluster.now)
+        self.assertEqual(leader.raft.configuration.joining, ((3, None),))
+
+    def test_by_a_snapshot(self) -> None:
+        """hazard M6: what it is fed with has the membership of its index; the log behind it has the rest."""
+        self.leader.propose(b"a")
+        self.cluster.settle()
+        self.leader.compact()
+        joining = self.join(4)
+        self.cluster.beat()
+        self.cluster.beat()
+        self.assertEqual(len(joining.installed), 1)
+        self.assertEqual(joining.installed[0].configuration, Configuration({1, 2, 3}, learners={4}, joining={4: None}))
+        self.assertEqual(self.members(1, 4), {Configuration({1, 2, 3, 4})})
+
+    def test_asked_before_it_knows(self) -> None:
+        """hazard E10: a learner that does not know yet that it was promoted votes."""
+        joining = self.join(4)
+        self.cluster.advance(1)  # the leader is dead
+        joining.receive(2, request_vote(9, 99, 9))
+        joining.write_all()
+        self.assertTrue(joining.sent(RequestVoteReply)[-1][1].vote_granted)
+
+
+class LeavingTests(Three):
+    """A server goes."""
+
+    def test_who_goes_is_fed_until_it_knows(self) -> None:
+        """Thesis §4.2.2: it learns that it was removed, and that this is committed; then it is fed no more."""
+        entry = self.leader.change_members(remove(3))
+        self.assertIn(3, self.leader.raft.followers)
+        self.cluster.settle()
+        self.cluster.beat()
+        self.assertGreaterEqual(self.cluster[3].view.commit_index, entry.index)
+        self.cluster.beat()
+        self.assertNotIn(3, self.leader.raft.followers)
+
+    def test_who_is_silent_is_fed_no_more_after_a_while(self) -> None:
+        """It may be dead, which may be why it was removed."""
+        self.cluster.isolate(3)
+        self.change(remove(3))
+        for _ in range(49):
+            self.cluster.beat()
+        self.assertIn(3, self.leader.raft.followers)
+        for _ in range(5):
+            self.cluster.beat()
+        self.assertNotIn(3, self.leader.raft.followers)
+
+    def test_fed_while_it_is_not_committed(self) -> None:
+        """The change may be truncated, and then it is a member as before."""
+        self.cluster.isolate(1)
+        self.leader.change_members(remove(3))
+        for _ in range(4):
+            self.cluster.beat()
+        self.assertIn(3, self.leader.raft.followers)
+
+    def test_what_it_says_later_counts_for_nothing(self) -> None:
+        """It acknowledges, and is no voter."""
+        self.cluster.isolate(2)
+        self.leader.change_members(remove(3))
+        self.cluster.settle()
+        self.assertLess(self.leader.view.commit_index, self.leader.view.last_index)
+
+    def test_a_removed_server_disturbs_nobody(self) -> None:
+        """hazard E9: it does not know, times out, and comes with a high term."""
+        self.cluster.isolate(3)
+        self.change(remove(3))
+        self.cluster.heal()
+        self.cluster.beat()
+        term = self.leader.view.current_term
+        self.cluster[2].receive(3, request_vote(term + 7, 99, term + 6))
+        self.cluster.beat()
+        self.assertEqual((self.leader.view.role, self.leader.view.current_term), (Role.LEADER, term))
+
+    def test_a_server_without_a_vote_does_not_campaign(self) -> None:
+        """It was removed, and knows."""
+        self.change(remove(3))
+        gone = self.cluster[3]
+        self.cluster.advance(5)
+        gone.time_out()
+        self.assertEqual((gone.view.role, gone.outgoing), (Role.FOLLOWER, []))
+
+
+class LeaderLeavesTests(Three):
+    """hazard M4: the leader removes itself."""
+
+    def test_it_leads_uncounted_until_that_is_committed(self) -> None:
+        """§6: a majority of the others has to have it; then another leads, at once."""
+        self.cluster.isolate(1)
+        entry = self.leader.change_members(remove(1))
+        self.leader.write_all()
+        self.assertEqual((self.leader.view.role, self.leader.view.commit_index), (Role.LEADER, entry.index - 1))
+        self.cluster.heal()
+        self.cluster.beat()
+        self.cluster.beat()
+        (then,) = self.cluster.leaders()
+        self.assertIn(then.id, (2, 3))
+        self.assertEqual(then.view.current_term, self.leader.view.current_term)
+        self.assertEqual(self.members(2, 3), {Configuration({2, 3}, removed={1})})
+
+    def test_it_becomes_a_learner(self) -> None:
+        """A leader that gives up its vote hands over too, and is fed on."""
+        self.change(learner(1))
+        (then,) = self.cluster.leaders()
+        self.assertNotEqual(then.id, 1)
+        then.propose(b"a")
+        self.cluster.settle()
+        self.cluster.beat()
+        self.assertEqual(self.leader.applied[-1].data, b"a")
+        self.assertEqual(self.leader.raft.configuration, Configuration({2, 3}, learners={1}))
+
+    def test_the_word_to_campaign_is_lost(self) -> None:
+        """It is said again; where nobody takes over, it steps down, and the others elect."""
+        self.leader.change_members(remove(1))
+        while self.leader.view.transfer_target is None:
+            self.cluster.deliver_one()
+            for server in self.cluster:
+                server.write_all()
+        self.cluster.isolate(1)
+        for _ in range(7):
+            self.cluster.beat()
+        self.assertEqual(self.leader.view.role, Role.FOLLOWER)
+        self.assertTrue(self.cluster.elect(2))
+
+    def test_nobody_to_hand_over_to(self) -> None:
+        """The only other voter falls silent when it has acknowledged the change."""
+        self.cluster.isolate(3)
+        self.change(remove(3))
+        entry = self.leader.change_members(remove(1))
+        answer = AppendEntriesReply(
+            self.leader.view.current_term, only_request(self.leader, 2).request_id, True, entry.index, 0
+        )
+        self.leader.raft.receive(2, answer, self.cluster.now)
+        self.cluster.advance(0.5)
+        self.leader.take()
+        self.assertEqual(self.leader.view.commit_index, entry.index)
+        self.assertEqual((self.leader.view.role, self.leader.view.transfer_target), (Role.LEADER, None))
+        self.leader.beat()
+        self.leader.beat()
+        self.assertEqual(self.leader.view.role, Role.FOLLOWER)
+        self.cluster.settle()
+        self.assertEqual(self.members(2), {Configuration({2}, removed={1, 3})})
+
+    def test_it_leaves_a_joint_configuration_first(self) -> None:
+        """With all the others in one change: it is in the old half, and ends the change."""
+        cluster = Cluster(5)
+        leader = cluster.elect(1)
+        cluster.beat()
+        leader.change_members(remove(1), remove(2))
+        cluster.settle()
+        cluster.beat()
+        (then,) = cluster.leaders()
+        self.assertIn(then.id, (3, 4, 5))
+        self.assertEqual(then.raft.configuration, Configuration({3, 4, 5}, removed={1, 2}))
+
+    def test_leadership_goes_to_none_that_leaves(self) -> None:
+        """An outgoing voter is no successor, and none that may be asked for."""
+        cluster = Cluster(5)
+        leader = cluster.elect(1)
+        cluster.beat()
+        cluster.isolate(3, 4, 5)
+        leader.change_members(remove(2), remove(3))
+        cluster.settle()
+        self.assertNotIn(leader.raft.successor(cluster.now), (2, 3))
