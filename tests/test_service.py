@@ -27,6 +27,7 @@ from tests.integration.ports import reserve_port
 from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
+from txraft.bootstrap import founders_of
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import (
@@ -39,7 +40,6 @@ from txraft.errors import (
     TxraftError,
     WriteFailed,
 )
-from txraft.interfaces import Identity
 from txraft.kv import Set, encode
 from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
@@ -49,6 +49,7 @@ from txraft.rpc import Network
 from txraft.service import _Disk
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.identity import Bootstrap
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.web import site
 
@@ -140,8 +141,8 @@ class WiringTests(SynchronousTestCase):
         """What the core finds to be lost at the start comes with the directory, and with what to do. Nothing is held
         on to."""
         directory = Path(self.mktemp())
-        voters = frozenset(each.id for each in self.settings.cluster)
-        storage = SQLiteStorage(directory, Identity(4, self.settings.cluster_id, voters), False, InlineWorker())
+        bootstrap = Bootstrap(4, self.settings.cluster_id, founders_of(self.settings))
+        storage = SQLiteStorage(directory, bootstrap, InlineWorker())
         storage.load()
         storage.unlock()
         data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
@@ -165,8 +166,8 @@ class WiringTests(SynchronousTestCase):
         """A start that is refused for what only all the files together show changes none of them: what is in a `-wal`
         is evidence (hazards S15, S18)."""
         directory = Path(self.mktemp())
-        voters = frozenset(each.id for each in self.settings.cluster)
-        storage = SQLiteStorage(directory, Identity(4, self.settings.cluster_id, voters), False, InlineWorker())
+        bootstrap = Bootstrap(4, self.settings.cluster_id, founders_of(self.settings))
+        storage = SQLiteStorage(directory, bootstrap, InlineWorker())
         storage.load()
         self.successResultOf(storage.save([Save(TermAndVote(1, None), (Entry(1, 1, EntryKind.NOOP, b""),))]))
         data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
@@ -184,6 +185,24 @@ class WiringTests(SynchronousTestCase):
         for path, content in left.items():
             if path.name not in ("lock", "raft.sqlite-shm", "kv.sqlite-shm"):
                 self.assertEqual(path.read_bytes(), content, path)
+
+    def test_edited_file(self) -> None:
+        """The members and addresses of the first start are kept. A file that names others is not obeyed, and one line
+        says so (hazard E14)."""
+        directory = Path(self.mktemp())
+        founded = self.settings
+        for edited, warnings in ((founded, 0), (Settings((*founded.cluster[1:], member(6)), founded.timing), 1)):
+            ports = self.ports()
+            with patch("txraft.service.Node", wraps=Node) as node, capturedLogs() as logged:
+                disk, *_ = service.make_node_service(a_reactor(), edited, 4, ports, directory, self.fail)
+            stored = node.call_args.kwargs["stored"]
+            self.assertEqual(stored.configuration, founders_of(founded))
+            lines = [formatEvent(event) for event in logged]
+            self.assertEqual(len(lines), warnings)
+            self.assertEqual([line for line in lines if "node 6 is no member" not in line], [])
+            self.successResultOf(disk.stopService())
+            ports.raft.close()
+            ports.kv.close()
 
     def test_lost_what_it_acknowledged(self) -> None:
         """What the core finds to be lost later comes with the directory too, and other errors alone (hazard R7)."""

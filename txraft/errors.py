@@ -71,7 +71,7 @@ class DirectoryLocked(StorageError):
 
 
 class WrongDirectory(StorageError):
-    """The data directory belongs to another node, to another cluster, or to one that was started with other members."""
+    """The data directory belongs to another node, or to another cluster."""
 
 
 class DirectoryRefused(StorageError):

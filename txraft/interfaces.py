@@ -13,8 +13,8 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from txraft.core.configuration import Snapshot
-from txraft.core.messages import Entry, Message, NodeId
+from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.messages import Entry, EntryKind, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CommandFailed, TxraftError
 
@@ -26,8 +26,8 @@ class Identity:
 
     node_id: NodeId
     cluster_id: str
-    voters: frozenset[NodeId]
-    """The members that the cluster was started with, this node among them."""
+    founders: frozenset[NodeId]
+    """The members that the cluster was first started with. Who is a member now, the log says."""
 
 
 @frozen
@@ -50,8 +50,22 @@ class Stored:
     term_and_vote: TermAndVote
     entries: tuple[Entry, ...]
     """Contiguous, from behind `log_start` on."""
-    log_start: Snapshot | None = None
-    """What the log begins after: the disk has no entry up to here. None where the log begins at 1."""
+    log_start: Snapshot
+    """What the log begins after: the disk has no entry up to here. Where the log begins at 1, its index and term are 0,
+    and it has the membership that the cluster was started with."""
+
+    @property
+    def last_index(self) -> int:
+        """Index of the last entry."""
+        return self.log_start.index + len(self.entries)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The membership in force: as of the last entry of that kind, or as of where the log begins (§6)."""
+        for entry in reversed(self.entries):
+            if entry.kind is EntryKind.CONFIGURATION:
+                return Configuration.from_bytes(entry.data)
+        return self.log_start.configuration
 
 
 @frozen

@@ -23,7 +23,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndp
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
-from txraft.core.configuration import Configuration
+from txraft.bootstrap import difference, founders_of
 from txraft.core.state import RaftOptions
 from txraft.errors import (
     REMEDY_FOR_LOST_DATA,
@@ -33,7 +33,7 @@ from txraft.errors import (
     StorageError,
     TxraftError,
 )
-from txraft.interfaces import Identity, IReplica, IWorker
+from txraft.interfaces import IReplica, IWorker
 from txraft.kv.backup import Origin
 from txraft.kv.backups import Backups
 from txraft.kv.store import KeyValueStore
@@ -44,6 +44,7 @@ from txraft.node.replica import Replica
 from txraft.ports import Ports
 from txraft.rpc import LinkLimits, Network
 from txraft.settings import Settings, SizeLimits
+from txraft.storage.identity import Bootstrap
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
@@ -112,8 +113,8 @@ def make_node_service(
     settings.member(node_id)
     directory = Path(directory)
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
-    bootstrap = Identity(node_id, settings.cluster_id, frozenset(member.id for member in settings.cluster))
-    storage = SQLiteStorage(directory, bootstrap, settings.name is not None, worker)
+    named = settings.name is not None
+    storage = SQLiteStorage(directory, Bootstrap(node_id, settings.cluster_id, founders_of(settings), named), worker)
     with ExitStack() as undo:
         undo.callback(ports.close)
         undo.callback(storage.unlock)
@@ -171,7 +172,7 @@ def _wire(
             reactor, other.address.host, other.address.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
         )
         for other in settings.cluster
-        if other.id != node_id
+        if other.id in stored.configuration.members - {node_id}
     }
     addresses = {other.id: str(other.address) for other in settings.cluster}
     peers = Network(
@@ -186,7 +187,7 @@ def _wire(
     try:
         node = Node(
             node_id=node_id,
-            configuration=Configuration(voters=storage.identity.voters),
+            configuration=stored.log_start.configuration,
             stored=stored,
             storage=storage,
             peers=peers,
@@ -205,6 +206,8 @@ def _wire(
         )
     except DataLost as error:
         raise _translated(error, directory) from error
+    if (line := difference(settings, stored.configuration)) is not None:
+        _log.warn("{line}", line=line)
     # Nothing was written until here: a start that is refused leaves the files as evidence.
     storage.count_start()
     data_on_disk.prepare()

@@ -7,8 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cli.running import run
 from tests.kv.backed_up import ORIGIN, data_file
 from tests.storage.disk import storage_in
-from txraft.interfaces import Identity, Stored
+from txraft.core.configuration import Configuration
+from txraft.interfaces import Stored
 from txraft.kv.backup import describe
+from txraft.storage.identity import Bootstrap
 from txraft.storage.raft_file import RaftFile
 
 VOTERS = frozenset({0, 1, 2})
@@ -41,12 +43,12 @@ class RestoreTestCase(SynchronousTestCase):
         return {path.name: path.read_bytes() for path in directory.iterdir()}
 
     def log_of(self, id: int = 0, data: str = "data") -> tuple[RaftFile, Stored]:
-        file = RaftFile(self.directory / data / str(id) / "raft.sqlite", None, named=False)
+        file = RaftFile(self.directory / data / str(id) / "raft.sqlite", None)
         return file, file.load()
 
     def start(self, id: int = 0, data: str = "data") -> None:
         """As a node does. Raises StorageError."""
-        storage_in(self.directory / data / str(id), Identity(id, "ours", VOTERS), named=False).load()
+        storage_in(self.directory / data / str(id), Bootstrap(id, "ours", Configuration(VOTERS))).load()
 
     def cluster_id(self, data: str) -> str:
         self.assertEqual(self.restore(data=data)[0], 0)

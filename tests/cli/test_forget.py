@@ -9,7 +9,7 @@ from unittest.mock import patch
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.storage.disk import IDENTITY, storage_in
+from tests.storage.disk import BOOTSTRAP, storage_in
 from txraft.cli import main
 from txraft.cli.forget import give_to_its_owner
 from txraft.errors import StorageError
@@ -27,14 +27,14 @@ class ForgetTests(SynchronousTestCase):
         """Nodes 0 and 1 have met node 2."""
         self.data = Path(self.mktemp())
         for id in (0, 1):
-            storage = storage_in(self.data / str(id), evolve(IDENTITY, node_id=id))
+            storage = storage_in(self.data / str(id), evolve(BOOTSTRAP, node_id=id))
             storage.load()
             self.successResultOf(storage.meet(2, PEER))
             self.successResultOf(storage.close())
 
     def known(self, id: int) -> Incarnation | None:
         """What node `id` knows of node 2."""
-        storage = storage_in(self.data / str(id), evolve(IDENTITY, node_id=id))
+        storage = storage_in(self.data / str(id), evolve(BOOTSTRAP, node_id=id))
         storage.load()
         self.successResultOf(storage.close())
         return storage.known(2)
@@ -93,7 +93,7 @@ class ForgetTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """One line, and nothing has changed."""
-        running = storage_in(self.data / "1", evolve(IDENTITY, node_id=1))
+        running = storage_in(self.data / "1", evolve(BOOTSTRAP, node_id=1))
         running.load()
         nothing, empty = Path(self.mktemp()), Path(self.mktemp())
         empty.mkdir()

@@ -16,21 +16,23 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli import running
+from tests.storage.contract import FOUNDERS
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CorruptLog
-from txraft.interfaces import Identity, Incarnation, SnapshotFile
+from txraft.interfaces import Incarnation, SnapshotFile
 from txraft.kv import Batch, Condition, Conditional, Delete, Get, Once, Set, encode
 from txraft.kv.contents import Delta
 from txraft.kv.data_file import DataFile
 from txraft.kv.records import record_of
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.identity import Bootstrap
 from txraft.storage.raft_file import RaftFile
 from txraft.storage.snapshot_reading import header_of
 
-IDENTITY = Identity(1, "ours", frozenset({0, 1, 2}))
 MEMBERS = Configuration({0, 1, 2})
+BOOTSTRAP = Bootstrap(1, "ours", MEMBERS, named=True)
 MET = Incarnation(bytes(range(8)), 3, bytes(range(8, 16)))
 """What node 1 knows of node 2."""
 
@@ -50,7 +52,7 @@ class InspectTests(SynchronousTestCase):
 
     def write_log(self, saves: Sequence[Save], crash: bool = False) -> None:
         """Where it is to `crash`, everything stays in the -wal."""
-        file = RaftFile(self.directory / "raft.sqlite", IDENTITY, named=True)
+        file = RaftFile(self.directory / "raft.sqlite", BOOTSTRAP)
         file.load()
         file.count_start()
         self.own = file.history.incarnation
@@ -134,6 +136,33 @@ class InspectTests(SynchronousTestCase):
             self.assertEqual(found["incarnation"]["directory"], self.own.directory.hex())
             self.assertEqual([(each["id"], each["starts"]) for each in found["peers"]], [(2, 3)])
             self.assertEqual(self.content(), before)
+
+    def test_members(self) -> None:
+        """The membership in force, which is the last in the log, with its addresses; and each change of it."""
+        before = Configuration({0, 1}, {0, 1, 2}, {4}, {2}, joining={4: 1}, addresses=FOUNDERS.addresses)
+        after = Configuration({0, 1}, learners={2, 4}, joining={4: None}, addresses=FOUNDERS.addresses, removed={7, 5})
+        changes = [Entry(2 + n, 2, EntryKind.CONFIGURATION, each.to_bytes()) for n, each in enumerate((before, after))]
+        self.write_log([Save(TermAndVote(2, 0), (entry(1), *changes))])
+        status, out, err = run(self.directory)
+        self.assertEqual((status, err), (0, ""))
+        for line in (
+            "made       with the members 0, 1, 2",
+            "members    voters 0, 1; learners 2, 4 (to vote)",
+            "           node 0 at a:1, for clients at a:2",
+            "removed    5, 7: no node of these ids is let in again",
+            "         2  term 2  from here on, voters 0, 1; together with the voters before them, 0, 1, 2; learners"
+            " 4 (to vote in place of 1); learners from then on 2",
+            "         3  term 2  from here on, voters 0, 1; learners 2, 4 (to vote)",
+        ):
+            self.assertIn(f"{line}\n", out)
+        found = json.loads(run(self.directory, "--json")[1])
+        self.assertEqual(found["identity"]["founders"], [0, 1, 2])
+        configuration = found["configuration"]
+        self.assertEqual(configuration, found["log"]["last"][-1]["configuration"])
+        self.assertEqual((configuration["voters"], configuration["learners"]), ([0, 1], [2, 4]))
+        self.assertEqual((configuration["outgoing"], configuration["removed"]), ([], [5, 7]))
+        self.assertEqual(configuration["joining"], [{"id": 4, "replaces": None}])
+        self.assertEqual(configuration["addresses"][2], {"id": 2, "addresses": ["c:1", "c:2"]})
 
     def test_progress(self) -> None:
         """Whatever takes long shows how far it is: of the data's keys how many, and of the snapshots how many bytes."""
@@ -241,7 +270,7 @@ class InspectTests(SynchronousTestCase):
                 path.unlink(missing_ok=True)
             if has_data:
                 self.write_data(1)
-            line = str(self.assertRaises(CorruptLog, RaftFile(path, IDENTITY, named=True).load))
+            line = str(self.assertRaises(CorruptLog, RaftFile(path, BOOTSTRAP).load))
             status, out, err = run(self.directory)
             self.assertEqual((status, err), (1, f"txraft: {line}\n"))
             self.assertEqual("kv.sqlite  up to entry 1" in out, has_data)

@@ -18,10 +18,11 @@ from txraft.cli.process import acting_as
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.ready import TermAndVote
 from txraft.errors import StorageError, WrongDirectory
-from txraft.interfaces import Identity, Stored
+from txraft.interfaces import Stored
 from txraft.kv.backup import describe, require_backup
 from txraft.kv.data_file import DataFile
 from txraft.kv.records import record_of
+from txraft.storage.identity import Bootstrap
 from txraft.storage.raft_file import RaftFile
 
 NOBODY = 65534
@@ -48,8 +49,9 @@ class RestoreTests(RestoreTestCase):
             self.assertEqual((status, err), (0, ""))
             file, stored = self.log_of(id)
             identity = file.identity
-            self.assertEqual((identity.node_id, identity.voters, dict(file.peers)), (id, VOTERS, {}))
-            start = Snapshot(INDEX, 1, Configuration(VOTERS))
+            self.assertEqual((identity.node_id, identity.founders, dict(file.peers)), (id, VOTERS, {}))
+            addresses = {id: (f"h:{10 + id}", f"h:{50 + id}") for id in VOTERS}
+            start = Snapshot(INDEX, 1, Configuration(VOTERS, addresses=addresses))
             self.assertEqual(stored, Stored(TermAndVote(1, None), (), start))
             drawn.add(file.history.directory)
             ids.add(identity.cluster_id)
@@ -80,11 +82,13 @@ class RestoreTests(RestoreTestCase):
         its = self.cluster_id("data")
         path = self.directory / "data" / "0" / "raft.sqlite"
         for name in ("shop", its):
-            file = RaftFile(path, Identity(0, name, VOTERS), named=True)
+            file = RaftFile(path, Bootstrap(0, name, Configuration(VOTERS), named=True))
             file.load()
             self.assertEqual(file.identity.cluster_id, its)
         for name in ("sho", "shop (restored 0123456789abcdef)"):
-            self.assertRaises(WrongDirectory, RaftFile(path, Identity(0, name, VOTERS), named=True).load)
+            self.assertRaises(
+                WrongDirectory, RaftFile(path, Bootstrap(0, name, Configuration(VOTERS), named=True)).load
+            )
 
     def test_not_empty(self) -> None:
         """A directory that has anything in it stays as it is: one that was restored before, and one of a node."""

@@ -239,8 +239,8 @@ class Files(MemorySnapshotFiles):
 class Disk:
     """A node's disk: it writes at once, or, after `hold`, when it is let go; or fails."""
 
-    def __init__(self, disk: MemoryDisk) -> None:
-        self._storage = MemoryStorage(disk)
+    def __init__(self, disk: MemoryDisk, bootstrap: Configuration) -> None:
+        self._storage = MemoryStorage(disk, bootstrap)
         self._held: list[tuple[Deferred[None], tuple[Save, ...]]] | None = None
         self.error: TxraftError | None = None
         self.writes: list[tuple[Save, ...]] = []
@@ -320,7 +320,7 @@ class Machine:
         """Start the node with what is on its disk. Its state machine is as its own disk has it,
         if it is not given: empty, where nothing was persisted."""
         world = self.world
-        self.disk = Disk(self.memory)
+        self.disk = Disk(self.memory, Configuration(voters=world.ids))
         self.files = Files(self.received)
         self.journal = journal or Journal(kept=self.kept)
         self.failures = []

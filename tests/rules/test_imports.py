@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
     "ports": {"errors", "settings"},
+    "bootstrap": {"core.configuration", "settings"},
     "wal": {"errors", "wal_frames"},
     "wal_frames": set(),
     "snapshot_writing": set(),
@@ -39,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
         *TYPES,
+        "bootstrap",
         "errors",
         "file_names",
         "interfaces",

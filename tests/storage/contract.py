@@ -15,7 +15,10 @@ from txraft.core.ready import Save, TermAndVote
 from txraft.errors import InvariantViolated
 from txraft.interfaces import IStorage, Stored
 
-NOTHING = Stored(TermAndVote(0, None), ())
+FOUNDERS = Configuration(voters={0, 1, 2}, addresses={0: ("a:1", "a:2"), 1: ("b:1", "b:2"), 2: ("c:1", "c:2")})
+BEGINNING = Snapshot(0, 0, FOUNDERS)
+"""Where the log of a new directory begins."""
+NOTHING = Stored(TermAndVote(0, None), (), BEGINNING)
 
 
 def entry(index: int, term: int = 1, data: bytes = b"data") -> Entry:
@@ -59,7 +62,7 @@ def after(stored: Stored, save: Save) -> Stored:
 def any_save(stored: Stored, random: Random, size: int, data: bytes) -> Save:
     """One that may come next, of any kind: `size` entries that follow or replace, a compaction, a snapshot that is
     installed, a vote."""
-    start = stored.log_start or snapshot(0, 1)
+    start = stored.log_start
     ends = stored.entries[-1] if stored.entries else start
     term, log_start, lowest, replaces_log = ends.term + random.randrange(2), None, start.index, False
     kind = random.random()
@@ -74,8 +77,15 @@ def any_save(stored: Stored, random: Random, size: int, data: bytes) -> Save:
     elif random.random() < 0.3:
         first = random.randint(max(lowest, ends.index - 50) + 1, first)
     vote = TermAndVote(random.randrange(2**62), random.choice([None, 0, 7])) if random.random() < 0.3 else None
-    new = tuple(Entry(index, term, random.choice(list(EntryKind)), data) for index in range(first, first + size))
+    new = tuple(_any_entry(index, term, random, data) for index in range(first, first + size))
     return Save(vote, new, log_start, replaces_log)
+
+
+def _any_entry(index: int, term: int, random: Random, data: bytes) -> Entry:
+    kind = random.choice(list(EntryKind))
+    if kind is EntryKind.CONFIGURATION:
+        data = Configuration({index, index + 1}, addresses={index: ("a:1", "a:2")}).to_bytes()
+    return Entry(index, term, kind, data)
 
 
 class StorageContract(SynchronousTestCase):
@@ -125,25 +135,46 @@ class StorageContract(SynchronousTestCase):
             Entry(1, 1, EntryKind.NOOP, b""),
             Entry(2, 1, EntryKind.COMMAND, bytes(range(256))),
             Entry(3, 2**40, EntryKind.COMMAND, b"'; DROP TABLE log; --"),
+            Entry(4, 2**40, EntryKind.CONFIGURATION, snapshot(4).configuration.to_bytes()),
         )
         self.save(Save(TermAndVote(2**40, 7), kept))
         stored = self.load()
-        self.assertEqual(stored, Stored(TermAndVote(2**40, 7), kept))
+        self.assertEqual(stored, Stored(TermAndVote(2**40, 7), kept, BEGINNING))
         self.assertIsInstance(stored.entries[0].kind, EntryKind)
+
+    def test_configuration(self) -> None:
+        """The membership of the bootstrap, with all that it says, until the log has another one; that of a log's start
+        is whole (hazard M6)."""
+        self.assertEqual(self.load().configuration, FOUNDERS)
+        changed, again = (Configuration({0, 1, each}, removed={2}) for each in (3, 4))
+        change = Entry(2, 1, EntryKind.CONFIGURATION, changed.to_bytes())
+        self.save(save_of(entry(1), change, entry(3)))
+        self.assertEqual(self.load().configuration, changed)
+        self.save(save_of(Entry(3, 2, EntryKind.CONFIGURATION, again.to_bytes())))
+        self.assertEqual(self.load().configuration, again)
+        self.save(save_of(entry(3, term=3)))  # hazard M5
+        self.assertEqual(self.load().configuration, changed)
+        self.save(save_of(entry(2, term=4)))
+        self.assertEqual(self.load().configuration, FOUNDERS)
+        whole = Configuration(
+            {1, 2}, {0, 1}, {5}, {0}, auto_leave=True, joining={5: 1}, addresses={1: ("a:1", "a:2")}, removed={3, 4}
+        )
+        self.save(Save(None, (), Snapshot(2, 4, whole)))
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), (), Snapshot(2, 4, whole)))
 
     def test_vote(self) -> None:
         """Term and vote change without entries, together; node 0 is not nobody."""
         self.save(save_of(entry(1)))
         for term_and_vote in (TermAndVote(3, 0), TermAndVote(4, None), TermAndVote(4, 2)):
             self.save(Save(term_and_vote, ()))
-            self.assertEqual(self.load(), Stored(term_and_vote, (entry(1),)))
+            self.assertEqual(self.load(), Stored(term_and_vote, (entry(1),), BEGINNING))
 
     def test_entries(self) -> None:
         """Entries are saved without term and vote, which stay as they were."""
         self.save(Save(TermAndVote(1, 1), ()))
         self.save(save_of(*entries(1, 2)))
         self.save(save_of(*entries(3, 3)))
-        self.assertEqual(self.load(), Stored(TermAndVote(1, 1), entries(1, 3)))
+        self.assertEqual(self.load(), Stored(TermAndVote(1, 1), entries(1, 3), BEGINNING))
 
     def test_suffix_replaced(self) -> None:
         """Entries replace everything from the first one's index on, also what is beyond the last one's (§5.3)."""
@@ -170,7 +201,7 @@ class StorageContract(SynchronousTestCase):
             Save(None, entries(7, 8, term=3)),
             Save(None, ()),
         )
-        self.assertEqual(self.load(), Stored(TermAndVote(3, None), entries(1, 4) + entries(5, 8, term=3)))
+        self.assertEqual(self.load(), Stored(TermAndVote(3, None), entries(1, 4) + entries(5, 8, term=3), BEGINNING))
 
     def test_no_saves(self) -> None:
         """A call without saves, or without anything in them, changes nothing."""
@@ -190,7 +221,7 @@ class StorageContract(SynchronousTestCase):
         ):
             self.failureResultOf(storage.save(saves), InvariantViolated)
         self.successResultOf(storage.close())
-        self.assertEqual(self.load(), Stored(TermAndVote(0, None), entries(1, 2)))
+        self.assertEqual(self.load(), Stored(TermAndVote(0, None), entries(1, 2), BEGINNING))
 
     def test_gap_at_the_start(self) -> None:
         """The first entry of all has index 1."""

@@ -8,24 +8,44 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.storage.contract import entries
+from tests.storage.contract import BEGINNING, FOUNDERS, entries
 from tests.storage.worker import InlineWorker
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import DirectoryLocked, StorageError
-from txraft.interfaces import Identity, Stored
+from txraft.interfaces import Stored
+from txraft.storage.identity import Bootstrap
 from txraft.storage.sqlite import SQLiteStorage
 
-IDENTITY = Identity(0, "ours", frozenset({0, 1, 2}))
+BOOTSTRAP = Bootstrap(0, "ours", FOUNDERS, named=True)
 
 
-def storage_in(directory: Path, identity: Identity = IDENTITY, named: bool = True) -> SQLiteStorage:
-    return SQLiteStorage(directory, identity, named, InlineWorker())
+def storage_in(directory: Path, bootstrap: Bootstrap = BOOTSTRAP) -> SQLiteStorage:
+    return SQLiteStorage(directory, bootstrap, InlineWorker())
+
+
+class FailingConnection(sqlite3.Connection):
+    """Any of them, at the next statement that starts with `fails_at`, once."""
+
+    fails_at = "nothing"
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql.startswith(FailingConnection.fails_at):
+            FailingConnection.fails_at = "nothing"
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, parameters)
+
+
+def connect_to_failing(path: Path) -> sqlite3.Connection:
+    """One of these."""
+    connection = sqlite3.connect(path, isolation_level=None, factory=FailingConnection)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
 
 
 class SQLiteTestCase(SynchronousTestCase):
     """A node's directory, with five entries, a term and a vote in it."""
 
-    stored = Stored(TermAndVote(2, 1), entries(1, 5))
+    stored = Stored(TermAndVote(2, 1), entries(1, 5), BEGINNING)
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -33,7 +53,7 @@ class SQLiteTestCase(SynchronousTestCase):
         self.save(Save(self.stored.term_and_vote, self.stored.entries))
 
     def start(self, **arguments: Any) -> SQLiteStorage:
-        storage = SQLiteStorage(self.directory, IDENTITY, True, InlineWorker(), **arguments)
+        storage = SQLiteStorage(self.directory, BOOTSTRAP, InlineWorker(), **arguments)
         storage.load()
         storage.count_start()
         return storage

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from tests.descriptors import forbidden_to_open, open_files
 from tests.storage.contract import compaction, entry, save_of
-from tests.storage.disk import IDENTITY, SQLiteTestCase
-from tests.storage.test_sqlite import FailingConnection
+from tests.storage.disk import BOOTSTRAP, FailingConnection, SQLiteTestCase
 from tests.storage.worker import HandWorker, InlineWorker
 from txraft import wal
 from txraft.errors import StorageError, WriteFailed
@@ -238,7 +237,7 @@ class CheckpointTests(SQLiteTestCase):
         """The save is finished. The checkpoint that it makes due is the one of the close: none is begun beside that,
         which would find the file closed and call it a failure."""
         writer = HandWorker()
-        storage = SQLiteStorage(self.directory, IDENTITY, True, writer)
+        storage = SQLiteStorage(self.directory, BOOTSTRAP, writer)
         storage.load()
         storage.start(self.bulk_worker, self.errors.append)
         saved = storage.save([save_of(entry(6, data=bytes(SIZE)))])
@@ -266,7 +265,7 @@ class CheckpointTests(SQLiteTestCase):
         """The first to open a new file changes its journal mode. Of two threads at it one would find the file locked,
         and the node would end."""
         writer = HandWorker()
-        storage = SQLiteStorage(self.directory, IDENTITY, False, writer)
+        storage = SQLiteStorage(self.directory, BOOTSTRAP, writer)
         storage.load()
         storage.start(self.bulk_worker, self.errors.append)
         self.assertEqual((len(writer.waiting), len(self.bulk_worker.waiting)), (1, 0))

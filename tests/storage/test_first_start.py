@@ -5,7 +5,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.contract import entry, save_of
-from tests.storage.disk import IDENTITY
+from tests.storage.disk import BOOTSTRAP
 from tests.storage.steps import is_killed
 from txraft.storage.raft_file import RaftFile
 
@@ -17,7 +17,7 @@ class FirstStartTests(SynchronousTestCase):
         self.path = self.directory / "raft.sqlite"
 
     def file(self) -> RaftFile:
-        return RaftFile(self.path, IDENTITY, True)
+        return RaftFile(self.path, BOOTSTRAP)
 
     def write(self) -> None:
         """Start, and save something."""

@@ -7,7 +7,7 @@ from unittest.mock import patch
 from zope.interface.verify import verifyObject
 
 from tests.storage.contract import entries, save_of
-from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
+from tests.storage.disk import BOOTSTRAP, SQLiteTestCase, storage_in
 from tests.storage.worker import HandWorker, InlineWorker
 from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WriteFailed
 from txraft.interfaces import Incarnation, IPeerMemory
@@ -97,7 +97,7 @@ class StartTests(SQLiteTestCase):
         def full(_: Path) -> sqlite3.Connection:
             raise sqlite3.OperationalError("database or disk is full")
 
-        storage = SQLiteStorage(self.directory, IDENTITY, True, InlineWorker(), full)
+        storage = SQLiteStorage(self.directory, BOOTSTRAP, InlineWorker(), full)
         storage.load()
         error = self.assertRaises(StorageError, storage.count_start)
         self.assertIn(f"cannot write {self.path}: database or disk is full; ", str(error))
@@ -145,7 +145,7 @@ class PeersTests(SQLiteTestCase):
     def test_writes(self) -> None:
         """None for a peer that is known so, durably. One that is asked for again meanwhile waits as long."""
         worker = HandWorker()
-        storage = SQLiteStorage(self.directory, IDENTITY, True, worker)
+        storage = SQLiteStorage(self.directory, BOOTSTRAP, worker)
         storage.load()
         first, second = storage.meet(1, PEER), storage.meet(1, PEER)
         self.assertEqual(storage.known(1), PEER)  # what is judged meanwhile is judged by it

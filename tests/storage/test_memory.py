@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage import contract
-from tests.storage.contract import entry, save_of
+from tests.storage.contract import FOUNDERS, entry, save_of
 from txraft.interfaces import IStorage
 from txraft.storage.memory import MemoryDisk, MemoryStorage
 
@@ -13,7 +13,7 @@ class MemoryStorageTests(contract.StorageContract):
         self.disk = MemoryDisk()
 
     def open(self) -> IStorage:
-        return MemoryStorage(self.disk)
+        return MemoryStorage(self.disk, FOUNDERS)
 
 
 class DiskTests(SynchronousTestCase):

@@ -13,7 +13,7 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.contract import NOTHING, after, any_save
-from tests.storage.disk import IDENTITY
+from tests.storage.disk import BOOTSTRAP
 from tests.storage.power import Disk, Files, files_in, write_files
 from txraft.core.ready import Save
 from txraft.interfaces import Stored
@@ -88,7 +88,7 @@ class PowerCuts:
     def _file(self, files: Files) -> tuple[RaftFile, Path]:
         directory = self.directory / str(next(self._numbers))
         write_files(directory, files)
-        return RaftFile(directory / "raft.sqlite", IDENTITY, True, self._connect), directory
+        return RaftFile(directory / "raft.sqlite", BOOTSTRAP, self._connect), directory
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         """Checkpoints are steps of their own."""

@@ -2,8 +2,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.storage.contract import compaction, entries, entry, install, save_of, snapshot
+from tests.storage.contract import BEGINNING, compaction, entries, entry, install, save_of, snapshot
 from tests.storage.disk import SQLiteTestCase
+from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
 from txraft.interfaces import Stored
@@ -57,7 +58,7 @@ class DamageTests(SQLiteTestCase):
         """hazard S4: a bit of where the log begins, or of the membership as of there; or nothing that says it."""
         self.save(compaction(3))
         kept = self.path.read_bytes()
-        for column, value in (("idx", 2), ("term", 2), ("outgoing", "0, 1, 3"), ("seed", 1), ("learners", b"10")):
+        for column, value in (("idx", 2), ("term", 2), ("configuration", "{}"), ("seed", 1), ("configuration", b"{}")):
             with self.subTest(column=column):
                 self.execute(f"UPDATE log_start SET {column} = ?", value)
                 self.assertRefused(CorruptLog, "where the log begins does not match its checksum")
@@ -67,7 +68,7 @@ class DamageTests(SQLiteTestCase):
 
     def test_start_and_entries(self) -> None:
         """Entries that do not belong to the start: the first is missing, or one that was deleted has come back."""
-        old, columns = self.path.read_bytes(), "idx, term, voters, outgoing, learners, seed, save, checksum"
+        old, columns = self.path.read_bytes(), "idx, term, configuration, seed, save, checksum"
         self.save(compaction(3))
         with closing(sqlite3.connect(self.path)) as connection:
             start = connection.execute(f"SELECT {columns} FROM log_start").fetchone()
@@ -78,7 +79,7 @@ class DamageTests(SQLiteTestCase):
         self.execute("UPDATE log SET checksum = 1 WHERE idx = 4")
         self.assertRefused(CorruptLog, "entry 4 does not match its checksum")
         self.path.write_bytes(old)
-        self.execute(f"UPDATE log_start SET ({columns}) = (?, ?, ?, ?, ?, ?, ?, ?)", *start)
+        self.execute(f"UPDATE log_start SET ({columns}) = (?, ?, ?, ?, ?, ?)", *start)
         self.assertRefused(CorruptLog, "it has entry 1, and its log begins after entry 3")
 
     def test_terms_go_back(self) -> None:
@@ -90,6 +91,13 @@ class DamageTests(SQLiteTestCase):
         """The first entry too has one to follow."""
         self.save(install(snapshot(9, term=3), entry(10, term=2)))
         self.assertRefused(CorruptLog, "entry 10 is of term 2, entry 9 of term 3")
+
+    def test_membership(self) -> None:
+        """An entry that is to be a membership and is none, whatever its checksum says."""
+        for data in (b"", b"data", b"[]", b'{"voters": [0]}', b'{"voters":[0],"learners":[0]}'):
+            self.setUp()
+            self.save(save_of(Entry(6, 2, EntryKind.CONFIGURATION, data), *entries(7, 9, term=2)))
+            self.assertRefused(CorruptLog, "entry 6 is to change the membership, and says none")
 
     def test_bit_in_the_file(self) -> None:
         """hazard S4: one bit of the file itself, in the bytes of an entry."""
@@ -172,7 +180,7 @@ class DamageTests(SQLiteTestCase):
 
     def test_identity(self) -> None:
         """hazard S4: a bit of whose it is, above all of who votes."""
-        for column, value in (("node_id", 1), ("cluster_id", "ourt"), ("voters", "0, 1, 3"), ("checksum", 0)):
+        for column, value in (("node_id", 1), ("cluster_id", "ourt"), ("founders", "0, 1, 3"), ("checksum", 0)):
             with self.subTest(column=column):
                 self.setUp()
                 self.execute(f"UPDATE identity SET {column} = ?", value)
@@ -208,7 +216,7 @@ class LostTests(SQLiteTestCase):
     def test_whole(self) -> None:
         """Nothing is lost."""
         self.crash()
-        self.assertEqual(self.load(), Stored(TermAndVote(4, 0), (*entries(1, 5), entry(6, term=3))))
+        self.assertEqual(self.load(), Stored(TermAndVote(4, 0), (*entries(1, 5), entry(6, term=3)), BEGINNING))
 
     def test_damaged_log_of_writes(self) -> None:
         """hazard S15: a bit of the -wal, wherever it is, which SQLite takes for its end. What there is stays as it is,

@@ -13,8 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.descriptors import open_files
 from tests.storage import contract
-from tests.storage.contract import NOTHING, compaction, entries, entry, install, save_of, snapshot
-from tests.storage.disk import IDENTITY, SQLiteTestCase, storage_in
+from tests.storage.contract import BEGINNING, NOTHING, compaction, entries, entry, install, save_of, snapshot
+from tests.storage.disk import BOOTSTRAP, FailingConnection, SQLiteTestCase, connect_to_failing, storage_in
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import IStorage, Stored
@@ -32,18 +32,6 @@ class SQLiteStorageTests(contract.StorageContract):
 
     def open(self) -> IStorage:
         return storage_in(self.directory)
-
-
-class FailingConnection(sqlite3.Connection):
-    """Any of them, at the next statement that starts with `fails_at`, once."""
-
-    fails_at = "nothing"
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        if sql.startswith(FailingConnection.fails_at):
-            FailingConnection.fails_at = "nothing"
-            raise sqlite3.OperationalError("disk I/O error")
-        return super().execute(sql, parameters)
 
 
 class WritingTests(SQLiteTestCase):
@@ -111,7 +99,7 @@ class WritingTests(SQLiteTestCase):
         self.successResultOf(storage.save([Save(TermAndVote(3, 2), entries(4, 6, term=3))]))
         copy = self.copy()
         self.successResultOf(storage.close())
-        self.assertEqual(self.load(copy), Stored(TermAndVote(3, 2), entries(1, 3) + entries(4, 6, term=3)))
+        self.assertEqual(self.load(copy), Stored(TermAndVote(3, 2), entries(1, 3) + entries(4, 6, term=3), BEGINNING))
 
     def test_cut_off_anywhere(self) -> None:
         """hazard E1: wherever the writing stopped, each save is there whole, term, vote and entries, or not at all.
@@ -123,7 +111,7 @@ class WritingTests(SQLiteTestCase):
         for term in (3, 4, 5):
             save = Save(TermAndVote(term, term), entries(term + 2, term + 3, term=term))
             self.successResultOf(storage.save([save]))
-            states.append(Stored(TermAndVote(term, term), states[-1].entries[:-1] + save.entries))
+            states.append(Stored(TermAndVote(term, term), states[-1].entries[:-1] + save.entries, BEGINNING))
         wal = (self.directory / "raft.sqlite-wal").read_bytes()
         copy = self.copy()
         (copy / "raft.sqlite-durable").write_bytes(durable)
@@ -154,7 +142,7 @@ class WritingTests(SQLiteTestCase):
         again = self.failureResultOf(storage.save([save_of(entry(7))]), WriteFailed).value
         self.assertEqual(str(again), line)
         self.successResultOf(storage.close())
-        self.assertEqual(self.load(), Stored(TermAndVote(2, 1), entries(1, 6)))
+        self.assertEqual(self.load(), Stored(TermAndVote(2, 1), entries(1, 6), BEGINNING))
 
     def test_failure(self) -> None:
         """hazard S1: a write that fails once, at any statement, is not tried again, and leaves nothing half-written."""
@@ -170,11 +158,6 @@ class WritingTests(SQLiteTestCase):
                 self.assertNothingWritten(statement)
 
     def assertNothingWritten(self, fails_at: str) -> None:
-        def connect_to_failing(path: Path) -> sqlite3.Connection:
-            connection = sqlite3.connect(path, isolation_level=None, factory=FailingConnection)
-            connection.execute("PRAGMA synchronous = FULL")
-            return connection
-
         storage = self.start(connect=connect_to_failing)
         save = Save(TermAndVote(9, 9), entries(2, 3, term=9), snapshot(1))
         self.patch(FailingConnection, "fails_at", fails_at)
@@ -192,7 +175,7 @@ class WritingTests(SQLiteTestCase):
         with patch.object(os, "fsync", side_effect=OSError(errno.EIO, "Input/output error")):
             line = str(self.failureResultOf(storage.close(), WriteFailed).value)
         self.assertIn("raft.sqlite-durable: ", line)
-        self.assertEqual(self.load(), Stored(TermAndVote(2, 1), entries(1, 6)))
+        self.assertEqual(self.load(), Stored(TermAndVote(2, 1), entries(1, 6), BEGINNING))
 
     def test_closed(self) -> None:
         """Nothing is saved after close, which would be without the lock."""
@@ -210,12 +193,12 @@ class ThreadTests(TestCase):
         """Saves on the worker's thread, after a load on this one, as in a node."""
         directory = Path(self.mktemp())
         worker = ThreadWorker(reactor, "disk")  # type: ignore[arg-type]  # typed as a module
-        storage = SQLiteStorage(directory, IDENTITY, True, worker)
+        storage = SQLiteStorage(directory, BOOTSTRAP, worker)
         self.assertEqual(storage.load(), NOTHING)
         for index in range(1, 6):
             yield storage.save([save_of(entry(index))])
         yield storage.close()
-        again = SQLiteStorage(directory, IDENTITY, True, worker)
+        again = SQLiteStorage(directory, BOOTSTRAP, worker)
         self.assertEqual(again.load().entries, entries(1, 5))
         yield again.close()
         yield worker.stop()

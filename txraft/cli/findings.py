@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from attrs import define, field
 
 from txraft.cli.progress import progress, waiting
+from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
 from txraft.file_names import DATA, LOG
@@ -16,6 +17,7 @@ from txraft.kv.commands_in_json import command_in_json
 from txraft.kv.data_reading import DataRead, count_of_keys, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.identity import shown
 from txraft.storage.inspection import (
     InspectedLog,
     InspectedSnapshot,
@@ -110,21 +112,37 @@ def _compare(findings: Findings) -> None:
             )
         )
     applied = 0 if data is None else data.contents.last_applied
-    start = log.stored.log_start
-    last = log.stored.entries[-1].index if log.stored.entries else (start.index if start else 0)
+    start, last = log.stored.log_start, log.stored.last_index
     if applied > last:
         findings.problems.append(
             StorageError(f"{path} goes up to entry {applied}, and the log to {last}: the log is an older one")
         )
     is_kept_elsewhere = (findings.directory / "state").exists()  # an application's own state machine
     received = {(each.snapshot.index, each.snapshot.term) for each in findings.snapshots if each.snapshot}
-    if start and applied < start.index and (start.index, start.term) not in received and not is_kept_elsewhere:
+    if applied < start.index and (start.index, start.term) not in received and not is_kept_elsewhere:
         findings.problems.append(
             StorageError(
                 f"the log begins behind entry {start.index}, {DATA} goes up to {applied}, and no snapshot has what"
                 f" is between; {REMEDY_FOR_LOST_DATA}"
             )
         )
+
+
+def in_words(configuration: Configuration) -> str:
+    """Who is what in it, in one line."""
+    becomes = {
+        server: f"{server} (to vote{'' if replaced is None else f' in place of {replaced}'})"
+        for server, replaced in configuration.joining
+    }
+    learners = ", ".join(becomes.get(server, str(server)) for server in sorted(configuration.learners))
+    words = [f"voters {shown(configuration.voters)}"]
+    if configuration.is_joint:
+        words.append(f"together with the voters before them, {shown(configuration.outgoing)}")
+    if learners:
+        words.append(f"learners {learners}")
+    if configuration.learners_next:
+        words.append(f"learners from then on {shown(configuration.learners_next)}")
+    return "; ".join(words)
 
 
 def in_json(findings: Findings, last: int) -> InJson:
@@ -150,31 +168,37 @@ def _log_in_json(log: InspectedLog | None, last: int) -> InJson:
     if log is None:
         return {"identity": None, "log": None}
     identity, stored, start = log.identity, log.stored, log.stored.log_start
-    members = start.configuration if start else None
-    before = start.index if start else 0
     return {
         "identity": {
             "id": identity.node_id,
             "cluster": identity.cluster_id,
-            "voters": sorted(identity.voters),
+            "founders": sorted(identity.founders),
         },
         "incarnation": _incarnation_in_json(log.incarnation),
         "peers": [{"id": peer, **_incarnation_in_json(log.peers[peer])} for peer in sorted(log.peers)],
         "term": stored.term_and_vote.current_term,
         "voted_for": stored.term_and_vote.voted_for,
-        "configuration": {
-            "voters": sorted(members.voters if members else identity.voters),
-            "outgoing": sorted(members.outgoing if members else ()),
-            "learners": sorted(members.learners if members else ()),
-        },
+        "configuration": _configuration_in_json(stored.configuration),
         "log": {
-            "first_index": before + 1,
-            "last_index": before + len(stored.entries),
-            "term_before": start.term if start else 0,
+            "first_index": start.index + 1,
+            "last_index": stored.last_index,
+            "term_before": start.term,
             "entries": len(stored.entries),
             "size": sum(len(entry.data) for entry in stored.entries),
             "last": [_entry_in_json(entry) for entry in (stored.entries[-last:] if last else ())],
         },
+    }
+
+
+def _configuration_in_json(configuration: Configuration) -> InJson:
+    return {
+        "what": in_words(configuration),
+        "voters": sorted(configuration.voters),
+        "outgoing": sorted(configuration.outgoing),
+        "learners": sorted(configuration.learners),
+        "joining": [{"id": server, "replaces": replaced} for server, replaced in configuration.joining],
+        "addresses": [{"id": server, "addresses": list(addresses)} for server, addresses in configuration.addresses],
+        "removed": sorted(configuration.removed),
     }
 
 
@@ -190,6 +214,10 @@ def _entry_in_json(entry: Entry) -> InJson:
     found: InJson = {"index": entry.index, "term": entry.term, "kind": entry.kind.name.lower()}
     if entry.kind is EntryKind.COMMAND:
         return {**found, "what": readable(entry.data), **command_in_json(entry.data)}
+    if entry.kind is EntryKind.CONFIGURATION:
+        configuration = Configuration.from_bytes(entry.data)
+        what = f"from here on, {in_words(configuration)}"
+        return {**found, "what": what, "configuration": _configuration_in_json(configuration)}
     return {**found, "what": "a leader's first entry"}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from txraft.cli.findings import InJson, in_json, look_into
@@ -47,18 +48,16 @@ def _of_log(found: InJson) -> list[str]:
     identity, log = found["identity"], found["log"]
     if log is None:
         return ["log        cannot be read"]
-    members = found["configuration"]
-    others = [f"{name} {_ids(members[name])}" for name in ("outgoing", "learners") if members[name]]
     voted_for = found["voted_for"]
     behind = log["first_index"] - 1
     size = f"{log['entries']:,} entries, {log['size']:,} bytes"
     lines = [
         f'node       {identity["id"]} of cluster "{one_line(identity["cluster"])}"',
-        f"made       with the members {_ids(identity['voters'])}",
+        f"made       with the members {_ids(identity['founders'])}",
         f"directory  {_incarnation(found['incarnation'])}",
         *(f"met        node {peer['id']}, directory {_incarnation(peer)}" for peer in found["peers"]),
         f"term       {found['term']}, {'no vote' if voted_for is None else f'voted for node {voted_for}'}",
-        "members    " + "; ".join([f"voters {_ids(members['voters'])}", *others]),
+        *_of_configuration(found["configuration"]),
     ]
     if log["entries"]:
         lines.append(f"log        entries {log['first_index']} to {log['last_index']}: {size}")
@@ -67,6 +66,15 @@ def _of_log(found: InJson) -> list[str]:
     if behind:
         lines.append(f"           compacted up to entry {behind} of term {log['term_before']}")
     return [*lines, *(f"  {each['index']:>8}  term {each['term']}  {each['what']}" for each in log["last"])]
+
+
+def _of_configuration(found: InJson) -> Iterator[str]:
+    yield f"members    {found['what']}"
+    for each in found["addresses"]:
+        address, *others = map(one_line, each["addresses"])
+        yield f"           node {each['id']} at {address}" + "".join(f", for clients at {other}" for other in others)
+    if found["removed"]:
+        yield f"removed    {_ids(found['removed'])}: no node of these ids is let in again"
 
 
 def _incarnation(found: InJson) -> str:

@@ -4,16 +4,17 @@ from pathlib import Path
 
 from twisted.python.usage import UsageError
 
+from txraft.bootstrap import founders_of
 from txraft.cli.backup import described, file_named
 from txraft.cli.progress import progress
 from txraft.cli.subcommand import SubcommandOn
 from txraft.file_names import DATA
-from txraft.interfaces import Identity
 from txraft.kv.backup import require_backup
 from txraft.kv.data_reading import count_of_keys
 from txraft.kv.restoring import copy_backup, make_data
 from txraft.settings import BUILT_IN
 from txraft.settings_file import load
+from txraft.storage.identity import Bootstrap
 from txraft.storage.restoring import begin_log, restoring
 
 
@@ -43,7 +44,6 @@ class Restore(SubcommandOn):
     def run(self) -> int:
         settings = BUILT_IN if self["config"] is None else load(self["config"])
         settings.member(self["id"])
-        voters = frozenset(member.id for member in settings.cluster)
         source, directory = file_named(self["FILE"]), Path(self["data-dir"]) / str(self["id"])
         size = require_backup(source)  # what is none makes no directory
         data = directory / DATA
@@ -53,6 +53,6 @@ class Restore(SubcommandOn):
             cluster_id = settings.restored_cluster_id(checksum.hex())
             with progress("checking", count_of_keys(data), " keys") as report:
                 backup = make_data(data, cluster_id, report)
-            begin_log(directory, Identity(self["id"], cluster_id, voters), backup.last_applied)
+            begin_log(directory, Bootstrap(self["id"], cluster_id, founders_of(settings)), backup.last_applied)
         print(f'{directory}: node {self["id"]} of the new cluster "{cluster_id}", of {described(backup)}')
         return 0

@@ -77,7 +77,7 @@ class Greeting:
 
 def greeting(here: Identity, peer: NodeId, incarnation: Incarnation | None = None, known: int = 0) -> Greeting:
     """What the node `here` says to `peer`, with its incarnation, and the start of `peer` that it knows."""
-    voters = tuple(sorted(here.voters))
+    voters = tuple(sorted(here.founders))
     return Greeting(PROTOCOL_VERSION, here.cluster_id, voters, here.node_id, peer, incarnation, known)
 
 
@@ -93,6 +93,6 @@ def check(here: Identity, hello: Greeting) -> Refusal | None:
         Refusal.VOTERS: hello.voters != ours.voters,
         Refusal.NOT_MEANT: hello.to_id != here.node_id,
         Refusal.MYSELF: hello.from_id == here.node_id,
-        Refusal.STRANGER: hello.from_id not in here.voters,
+        Refusal.STRANGER: hello.from_id not in here.founders,
     }
     return next((refusal for refusal, holds in reasons.items() if holds), None)

@@ -114,7 +114,7 @@ class Callee(Link):
         if refusal is None:
             self.owner.link_greeted(self, hello.from_id)
             return succeed(self._ask_back(hello))
-        kind = refusal, hello.from_id if hello.from_id in identity.voters else None
+        kind = refusal, hello.from_id if hello.from_id in identity.founders else None
         self.owner.reject(self, kind, f"refused {self.name}, which {refusal.describe(identity, hello)}")
         self._finish()
         code = amp_commands.Hello.fatalErrors[HandshakeRefused]

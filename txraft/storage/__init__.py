@@ -18,10 +18,11 @@ The rooms, from the bottom up:
 
 - `merging`    several saves made one, so that a group costs one transaction
 - `directory`  a data directory that outlasts a power cut, and the lock on it
-- `identity`   whose a directory is, which of them it is, and what becomes of a configuration that says otherwise
+- `identity`   whose a directory is, which of them it is, and what a new one becomes
 - `forgetting`  lifts what a node knows of another's directory
 - `durable`    the record of what is known to be on the disk
 - `raft_rows`  the tables of the SQLite file and their checksums; `raft_reading` checks and reads them
+- `format_4`   what an earlier txraft has written, and how it is read
 - `raft_file`  the SQLite file: how it is made and written. Blocks
 - `bulk_checkpoint`  most of a checkpoint, on a thread that delays no write
 - `sqlite`     `SQLiteStorage`: lock, file and worker as an `IStorage`
@@ -40,6 +41,9 @@ What holds:
 - The log may begin later than at entry 1: after what was compacted, or after a snapshot. Where it begins, and the
   membership as of there, is written in the transaction that deletes what is before. SQLite uses the pages of deleted
   entries again, so the file stays as large as it ever was, and does not grow.
+- The members and their addresses are what the log says, and what a new directory was made with stands where it begins.
+  No edited file changes them (hazard E14).
+- A file in the format before this one is read as it is, and made one of this format by the start that counts.
 - Every row carries a CRC-32, and those of the entries are a chain. What does not match, and a gap, end the start with a
   line that names the place (hazard S4).
 - A start that finds less than was durable is refused: SQLite takes a bit that flipped in its write-ahead log for the

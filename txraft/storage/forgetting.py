@@ -30,10 +30,10 @@ def forget(directory: Path, peer: NodeId) -> tuple[NodeId, bool]:
 
 
 def _forget(path: Path, peer: NodeId) -> tuple[NodeId, bool]:
-    file = RaftFile(path, None, named=False)
-    file.load()
+    file = RaftFile(path, None)
+    stored = file.load()
     identity = file.identity
-    others = sorted(identity.voters - {identity.node_id})
+    others = sorted({*identity.founders, *stored.configuration.members, *file.peers} - {identity.node_id})
     if peer not in others:
         raise StorageError(
             f"{path.parent} is the directory of node {identity.node_id}, which can forget any of the nodes"

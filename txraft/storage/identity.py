@@ -1,7 +1,7 @@
 """Whose a data directory is: how that is stored, and what becomes of a configuration that says otherwise.
 
-The members of a cluster are what it was started with. A file that names others is refused, not obeyed: nodes of which
-some obey it elect two leaders and acknowledge two histories (hazard E14).
+The members of a cluster are what its log says. What a configuration file says of them counts where a directory is new,
+and never again: nodes of which some obey an edited file elect two leaders and acknowledge two histories (hazard E14).
 
 A directory is told from another that had its place by the bits that were drawn when it was made. It is told from its
 own copies by its starts: at each, bits are drawn and written down before anybody hears of them, and all of them are
@@ -11,19 +11,38 @@ that start does not know, however often it is started itself, and of two that ar
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
 from attrs import frozen
 
-from txraft.core.messages import NodeId
+from txraft.core.configuration import Configuration, NodeId
 from txraft.errors import WrongDirectory
 from txraft.interfaces import Identity, Incarnation
-from txraft.storage.snapshot_columns import ids_in, shown
 
 _RESTORED = re.compile(r" \(restored [0-9a-f]{16}\)\Z")
 BITS = 8
 """Bytes that are drawn for a directory and for a start."""
+
+
+@frozen
+class Bootstrap:
+    """What a new directory becomes; of one that is not, whose it has to be."""
+
+    node_id: NodeId
+    cluster_id: str
+    configuration: Configuration
+    """The members that the cluster is first started with, with their addresses. This node need not be one of them: it
+    may join them."""
+    named: bool = False
+    """Whether `cluster_id` is a name, which has to be that of the directory. One that was made from addresses may
+    differ from what is stored: addresses change."""
+
+    @property
+    def identity(self) -> Identity:
+        """Of a new directory."""
+        return Identity(self.node_id, self.cluster_id, self.configuration.voters)
 
 
 @frozen
@@ -45,20 +64,20 @@ class History:
 
 
 def columns_of(identity: Identity, history: History) -> tuple[int, str, str, bytes, bytes, int]:
-    """Node id, cluster id, voters, the bits of the directory and of its starts, and the CRC-32 of all."""
-    names = (identity.node_id, identity.cluster_id, shown(identity.voters))
+    """Node id, cluster id, founders, the bits of the directory and of its starts, and the CRC-32 of all."""
+    names = (identity.node_id, identity.cluster_id, shown(identity.founders))
     bits = (history.directory, history.starts)
     return *names, *bits, crc32(b"".join(bits), crc32("\n".join(map(str, names)).encode()))
 
 
 def identity_of(
-    node_id: int, cluster_id: str, voters: str, directory: bytes, starts: bytes, checksum: int
+    node_id: int, cluster_id: str, founders: str, directory: bytes, starts: bytes, checksum: int
 ) -> tuple[Identity, History] | None:
     """What was stored as these columns; None where they are not what was stored.
 
     May raise anything where a column is of another type."""
-    found = Identity(node_id, cluster_id, ids_in(voters)), History(directory, starts)
-    return found if columns_of(*found) == (node_id, cluster_id, voters, directory, starts, checksum) else None
+    found = Identity(node_id, cluster_id, ids_in(founders)), History(directory, starts)
+    return found if columns_of(*found) == (node_id, cluster_id, founders, directory, starts, checksum) else None
 
 
 def checksum_of_peer(peer: NodeId, incarnation: Incarnation) -> int:
@@ -66,24 +85,26 @@ def checksum_of_peer(peer: NodeId, incarnation: Incarnation) -> int:
     return crc32(b"%d %d %b%b" % (peer, incarnation.starts, incarnation.directory, incarnation.start))
 
 
-def require_same(directory: Path, found: Identity, given: Identity, named: bool) -> None:
-    """Raises WrongDirectory where `directory`, in which `found` is stored, is not that of `given`.
-
-    `named` says that the cluster's id was given as a name, of which one that was restored from a backup has more. One
-    that was made from addresses may differ from what is stored: addresses change."""
+def require_same(directory: Path, found: Identity, given: Bootstrap) -> None:
+    """Raises WrongDirectory where `directory`, in which `found` is stored, is that of another node, or of a cluster of
+    another name. One that was restored from a backup has more in its id than its name."""
     if found.node_id != given.node_id:
         raise WrongDirectory(
             f"{directory} belongs to node {found.node_id}, not to node {given.node_id}: give node {given.node_id} its"
             f" own directory, or start this one with --id {found.node_id}"
         )
-    if named and given.cluster_id not in (found.cluster_id, _RESTORED.sub("", found.cluster_id)):
+    if given.named and given.cluster_id not in (found.cluster_id, _RESTORED.sub("", found.cluster_id)):
         raise WrongDirectory(
             f'{directory} belongs to cluster "{found.cluster_id}", not to "{given.cluster_id}": start the node with'
             " that cluster's configuration; a cluster keeps the name of its first start"
         )
-    if found.voters != given.voters:
-        raise WrongDirectory(
-            f"{directory} belongs to a cluster of the nodes {shown(found.voters)}, and the configuration names"
-            f" {shown(given.voters)}: editing the configuration cannot change who is a member; start the node with the"
-            " list that it was first started with"
-        )
+
+
+def shown(servers: Iterable[NodeId]) -> str:
+    """Their ids, in ascending order."""
+    return ", ".join(map(str, sorted(servers)))
+
+
+def ids_in(text: str) -> frozenset[NodeId]:
+    """The ids that are `shown` so. Raises ValueError."""
+    return frozenset(map(int, text.split(", "))) if text else frozenset()

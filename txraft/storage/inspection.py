@@ -22,11 +22,10 @@ from txraft.storage.raft_reading import (
     corrupt,
     is_new,
     read_contents,
-    read_identity,
+    read_owner,
     require_durable,
     require_there,
 )
-from txraft.storage.raft_rows import FORMAT
 from txraft.storage.snapshot_files import RECEIVED, snapshot_in
 from txraft.storage.snapshot_reading import read_chunks
 
@@ -95,13 +94,11 @@ def inspect_log(directory: Path) -> InspectedLog:
     try:
         require_there(path)
         with closing(wal.connect_to_inspect(path)) as connection:
-            identity, history = read_identity(connection)
-            contents = read_contents(connection)
+            owner = read_owner(connection)
+            contents = read_contents(connection, owner)
         require_durable(contents.saves, durable.read())
     except OtherFormat as error:
-        raise StorageError(
-            f"{path} is in format {error}, this txraft reads format {FORMAT}: inspect it with the txraft that wrote it"
-        ) from error
+        raise StorageError(f"{path} is in format {error}: inspect it with the txraft that wrote it") from error
     except OSError as error:
         raise unusable(directory, error) from error
     except sqlite3.Error as error:
@@ -110,7 +107,7 @@ def inspect_log(directory: Path) -> InspectedLog:
         raise StorageError(f"cannot read {path}: {error}; {wal.remedy_for_start(path)}") from error
     except Exception as error:  # Damage, or a bit that flipped has made something else of a value
         raise corrupt(path, error) from error
-    return InspectedLog(identity, history.incarnation, contents.peers, contents.stored)
+    return InspectedLog(owner.identity, owner.history.incarnation, contents.peers, contents.stored)
 
 
 def inspect_snapshots(

@@ -6,7 +6,7 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import implementer
 
-from txraft.core.configuration import Snapshot
+from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.interfaces import Incarnation, IPeerMemory, IStorage, Stored
@@ -21,6 +21,7 @@ class MemoryDisk:
     term_and_vote: TermAndVote = field(factory=lambda: TermAndVote(0, None))
     entries: list[Entry] = field(factory=list)
     log_start: Snapshot | None = None
+    """None until the first start."""
 
     @property
     def start(self) -> int:
@@ -73,10 +74,13 @@ class MemoryStorage:
     """An `IStorage` whose saves are durable at once. Anything else (slow, failing, lossy) is for a test to wrap."""
 
     disk: MemoryDisk = field(factory=MemoryDisk)
+    bootstrap: Configuration = field(factory=lambda: Configuration(voters=()))
+    """The members with which a new disk begins."""
 
     def load(self) -> Stored:
         """What the disk has."""
-        return Stored(self.disk.term_and_vote, tuple(self.disk.entries), self.disk.log_start)
+        start = self.disk.log_start = self.disk.log_start or Snapshot(0, 0, self.bootstrap)
+        return Stored(self.disk.term_and_vote, tuple(self.disk.entries), start)
 
     def save(self, saves: Sequence[Save]) -> "Deferred[None]":
         """Has already fired. Fails with InvariantViolated, and changes nothing, where entries would leave a gap."""

@@ -20,7 +20,7 @@ from txraft.core.ready import Save, TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError, TxraftError, WriteFailed
 from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.durable import DurableRecord, SaveNumbers
-from txraft.storage.identity import BITS, History, require_same
+from txraft.storage.identity import BITS, Bootstrap, History, require_same
 from txraft.storage.merging import require_no_gap, require_stored
 from txraft.storage.raft_reading import (
     Contents,
@@ -28,17 +28,17 @@ from txraft.storage.raft_reading import (
     corrupt,
     is_new,
     read_contents,
-    read_identity,
+    read_owner,
     require_durable,
     require_there,
 )
 from txraft.storage.raft_rows import (
-    FORMAT,
     TABLES,
     Statement,
     delete_peer,
     insert_entries,
     insert_identity,
+    make_again,
     write_peer,
     write_start,
     write_start_of_node,
@@ -78,9 +78,8 @@ class _Log:
 class RaftFile:
     """The file at `path`. `load` is called once and leaves nothing open; the calls after it all come from one thread.
 
-    `identity` is the configuration's until `load` has read what the disk has; without one, the file is there, and is
-    taken for whose it says that it is. `named` says whether its cluster id is a name, which has to be that of the disk.
-    `connect`, with which the file is written, is for tests."""
+    `bootstrap` is what it becomes where it is not there yet. Without one, the file is there, and is taken for whose it
+    says that it is. `connect`, with which the file is written, is for tests."""
 
     identity: Identity
     history: History
@@ -88,10 +87,9 @@ class RaftFile:
     peers: Mapping[NodeId, Incarnation]
     """After `load`: which directories the other nodes had."""
 
-    def __init__(self, path: Path, identity: Identity | None, named: bool, connect: Connect = connect) -> None:
-        self._given = identity
+    def __init__(self, path: Path, bootstrap: Bootstrap | None, connect: Connect = connect) -> None:
+        self._given = bootstrap
         self._path = path
-        self._named = named
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
         self._guard: sqlite3.Connection | None = None
@@ -101,6 +99,8 @@ class RaftFile:
         # What the file holds.
         self._saves = SaveNumbers()
         self._log = _Log()
+        self._old: tuple[Snapshot, int, int] | None = None
+        """Of a file in an earlier format: what the log begins after, its seed, and the number of the save."""
         self._not_checkpointed = 0
         """Bytes in the `-wal`, roughly."""
 
@@ -115,14 +115,12 @@ class RaftFile:
             raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
         try:
             if self._given is not None and is_new(self._path, self._durable):
-                self._create(self._given, None, TermAndVote(0, None))
+                self._create(self._given.identity, Snapshot(0, 0, self._given.configuration), TermAndVote(0, None))
             contents = self._read()
         except TxraftError:
             raise
         except OtherFormat as error:
-            raise StorageError(
-                f"{self._path} is in format {error}, this txraft reads format {FORMAT}: start the txraft that wrote it"
-            ) from error
+            raise StorageError(f"{self._path} is in format {error}: start the txraft that wrote it") from error
         except sqlite3.Error as error:
             if wal.is_damage(error):
                 raise corrupt(self._path, error) from error
@@ -132,32 +130,40 @@ class RaftFile:
         except Exception as error:  # a bit that flipped has made something else of a value
             raise corrupt(self._path, error) from error
         stored, self.peers = contents.stored, contents.peers
-        start = 0 if stored.log_start is None else stored.log_start.index
         self._saves = contents.saves
-        self._log = _Log(start, contents.seed, start + len(stored.entries), contents.checksum)
+        if contents.owner.is_old:
+            self._old = stored.log_start, contents.seed, contents.start_save
+        self._log = _Log(stored.log_start.index, contents.seed, stored.last_index, contents.checksum)
         return stored
 
-    def create(self, start: Snapshot | None, term: int) -> None:
+    def create(self, start: Snapshot, term: int) -> None:
         """In place of the first `load`, where there is no file: make one whose log begins after `start`, in `term`.
 
         Raises StorageError."""
         assert self._given is not None
         try:
-            self._create(self._given, start, TermAndVote(term, None))
+            self._create(self._given.identity, start, TermAndVote(term, None))
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"cannot make {self._path}: {error}; see to the disk and its room") from error
 
     def count_start(self) -> None:
-        """After `load`: a node starts, and others may hear of it when this is done: it is durable then. Nothing is open
-        afterwards. Raises StorageError."""
+        """After `load`: a node starts, and others may hear of it when this is done: it is durable then, and with it, in
+        one transaction, that the file is in the present format. Nothing is open afterwards. Raises StorageError."""
         self.history = evolve(self.history, starts=self.history.starts + os.urandom(BITS))
         try:
             with closing(wal.connect_to_read(self._path)) as guard, closing(self._connect(self._path)) as connection:
                 guard.execute("PRAGMA user_version").fetchall()  # the last to close, so SQLite checkpoints nothing
-                connection.execute(*write_start_of_node(self.identity, self.history))
+                for sql, parameters in self._count_start():
+                    connection.execute(sql, parameters)
                 wal.checkpoint(connection, "TRUNCATE")
         except sqlite3.Error as error:
             raise StorageError(f"cannot write {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+
+    def _count_start(self) -> list[Statement]:
+        if self._old is None:
+            return [write_start_of_node(self.identity, self.history)]
+        statements = make_again(self.identity, self.history, *self._old)
+        return [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
 
     def open(self) -> None:
         """Open everything that `write` needs (hazard S19), and checkpoint what is there. Raises WriteFailed."""
@@ -253,7 +259,7 @@ class RaftFile:
             path = self._durable.path
             raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
 
-    def _create(self, identity: Identity, start: Snapshot | None, vote: TermAndVote) -> None:
+    def _create(self, identity: Identity, start: Snapshot, vote: TermAndVote) -> None:
         """Make the file under another name, whole, then give it its own. What is durable in it is said first.
 
         It has its journal mode from here on: SQLite keeps a rollback journal while it changes the mode, and `_read`,
@@ -279,11 +285,12 @@ class RaftFile:
     def _read(self) -> Contents:
         require_there(self._path)
         with closing(wal.connect_to_read(self._path)) as connection:
-            identity, history = read_identity(connection)
+            owner, addresses = read_owner(connection), {}
             if self._given is not None:
-                require_same(self._path.parent, identity, self._given, self._named)
-            self.identity, self.history = identity, history
-            contents = read_contents(connection)
+                require_same(self._path.parent, owner.identity, self._given)
+                addresses = dict(self._given.configuration.addresses)
+            self.identity, self.history = owner.identity, owner.history
+            contents = read_contents(connection, owner, addresses)
         require_durable(contents.saves, self._durable.read())
         return contents
 

@@ -9,17 +9,19 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from operator import le
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
 
 from txraft import wal
-from txraft.core.configuration import Snapshot
+from txraft.core.configuration import Addresses, Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import TermAndVote
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog
 from txraft.file_names import DATA
 from txraft.interfaces import Identity, Incarnation, Stored
+from txraft.storage import format_4
 from txraft.storage.durable import DurableRecord, SaveNumbers
 from txraft.storage.identity import History, checksum_of_peer, identity_of
 from txraft.storage.raft_rows import FORMAT, TABLES, checksum_of_start, checksum_of_vote, checksums_of_entries
@@ -30,6 +32,7 @@ ROWS_AT_ONCE = 128
 processor's cache."""
 
 _KINDS = {int(kind): kind for kind in EntryKind}
+_TABLES = {FORMAT: TABLES, format_4.FORMAT: format_4.TABLES}
 
 
 class Damage(Exception):
@@ -37,14 +40,33 @@ class Damage(Exception):
 
 
 class OtherFormat(Exception):
-    """The file is in another format, which is the argument."""
+    """The file is in a format that this txraft cannot read, which is the argument."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}, this txraft reads formats {format_4.FORMAT} and {FORMAT}"
+
+
+@frozen
+class Owner:
+    """Whose a file is, and in which format it says so."""
+
+    identity: Identity
+    history: History
+    format: int
+
+    @property
+    def is_old(self) -> bool:
+        return self.format != FORMAT
 
 
 @frozen
 class Contents:
     """What the file holds."""
 
+    owner: Owner
     stored: Stored
+    start_save: int
+    """The number of the save that says where the log begins."""
     seed: int
     """What the first entry's checksum is seeded with."""
     checksum: int
@@ -75,36 +97,41 @@ def require_there(path: Path) -> None:
         raise Damage("it is empty")
 
 
-def read_identity(connection: sqlite3.Connection) -> tuple[Identity, History]:
-    """Whose the file is, and how often it was started. Raises Damage, OtherFormat, or what SQLite raises."""
+def read_owner(connection: sqlite3.Connection) -> Owner:
+    """Whose the file is. Raises Damage, OtherFormat, or what SQLite raises."""
     row = connection.execute("SELECT format FROM identity").fetchone()
     if row is None:
         raise Damage("it does not say whose it is")
     if not isinstance(row[0], int):
         raise Damage("it does not say in which format it is")
-    if row != (FORMAT,):
-        raise OtherFormat(row[0])
-    tables = dict(connection.execute("SELECT name, sql FROM sqlite_schema"))
-    if tables != TABLES:
+    (format,) = row
+    if format not in _TABLES:
+        raise OtherFormat(format)
+    if dict(connection.execute("SELECT name, sql FROM sqlite_schema")) != _TABLES[format]:
         raise Damage("its tables are not those that were made")
     _, *columns = connection.execute("SELECT * FROM identity").fetchone()
     found = identity_of(*columns)
     if found is None:
         raise Damage("what it says of whose it is does not match its checksum")
-    return found
+    return Owner(*found, format)
 
 
-def read_contents(connection: sqlite3.Connection) -> Contents:
-    """All the rest. Raises Damage, or what SQLite raises."""
+def read_contents(
+    connection: sqlite3.Connection, owner: Owner, addresses: Mapping[NodeId, Addresses] = MappingProxyType({})
+) -> Contents:
+    """All the rest. `addresses` are those of members whose file is too old to say them. Raises Damage, or what SQLite
+    raises."""
     ((report,),) = connection.execute("PRAGMA quick_check(1)")
     if report != "ok":
         raise Damage(report.splitlines()[-1])
     term_and_vote, vote_save = _read_vote(connection)
-    start, seed, start_save = _read_start(connection)
+    start, seed, start_save = _read_start(connection, owner.is_old)
+    if owner.is_old:
+        start = format_4.start_of(start, owner.identity, addresses)
     entries, checksum, last_save = _read_entries(connection, start, seed)
     saves = SaveNumbers(vote_save, log=max(start_save, last_save))
     stored = Stored(term_and_vote, tuple(entries), start)
-    return Contents(stored, seed, checksum, saves, _read_peers(connection))
+    return Contents(owner, stored, start_save, seed, checksum, saves, _read_peers(connection))
 
 
 def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
@@ -127,24 +154,22 @@ def _read_vote(connection: sqlite3.Connection) -> tuple[TermAndVote, int]:
     return TermAndVote(current_term, voted_for), save
 
 
-def _read_start(connection: sqlite3.Connection) -> tuple[Snapshot | None, int, int]:
+def _read_start(connection: sqlite3.Connection, is_old: bool) -> tuple[Snapshot, int, int]:
     """What the log begins after, the seed of the first entry, and the number of the save."""
-    row = connection.execute(
-        "SELECT idx, term, voters, outgoing, learners, seed, save, checksum FROM log_start"
-    ).fetchone()
+    row = connection.execute("SELECT * FROM log_start").fetchone()
     if row is None:
         raise Damage("it does not say where the log begins")
-    *columns, checksum = row
-    if not _matches(checksum, checksum_of_start, *columns):
+    _, *columns, checksum = row
+    if not _matches(checksum, format_4.checksum_of_start if is_old else checksum_of_start, *columns):
         raise Damage("what it says of where the log begins does not match its checksum")
     *snapshot, seed, save = columns
-    return snapshot_of(*snapshot), seed, save
+    return (format_4.snapshot_of if is_old else snapshot_of)(*snapshot), seed, save
 
 
-def _read_entries(connection: sqlite3.Connection, start: Snapshot | None, seed: int) -> tuple[list[Entry], int, int]:
+def _read_entries(connection: sqlite3.Connection, start: Snapshot, seed: int) -> tuple[list[Entry], int, int]:
     """All entries behind `start`, the checksum of the last one and the number of its save; `seed` and 0 where there is
     none. `seed` is what the first is seeded with."""
-    index, term = (0, 0) if start is None else (start.index, start.term)
+    index, term = start.index, start.term
     entries: list[Entry] = []
     before, save = seed, 0
     cursor = connection.execute("SELECT * FROM log ORDER BY idx")
@@ -155,7 +180,8 @@ def _read_entries(connection: sqlite3.Connection, start: Snapshot | None, seed: 
             indexes != tuple(range(index + 1, index + 1 + len(rows)))
             or not _matches(checksums, checksums_of_entries, befores, indexes, terms, kinds, data, saves)
             or not all(map(le, (term, *terms[:-1]), terms))
-            or not _KINDS.keys() >= set(kinds)
+            or not _KINDS.keys() >= (found := set(kinds))
+            or (EntryKind.CONFIGURATION in found and not all(map(_has_its_kind, kinds, data)))
         ):
             raise _wrong_entry(rows, index, term, before)
         entries += map(Entry, indexes, terms, map(_KINDS.__getitem__, kinds), data)
@@ -176,8 +202,20 @@ def _wrong_entry(rows: Sequence[tuple[Any, ...]], last_index: int, last_term: in
             return Damage(f"entry {index} is of term {term}, entry {last_index} of term {last_term}")
         if kind not in _KINDS:
             return Damage(f"entry {index} is of kind {kind}, which does not exist")
+        if not _has_its_kind(kind, data):
+            return Damage(f"entry {index} is to change the membership, and says none")
         last_index, last_term, before = index, term, checksum
     raise AssertionError("each of these entries is right")
+
+
+def _has_its_kind(kind: int, data: bytes) -> bool:
+    """Whether an entry that is to be a membership is one."""
+    if kind == EntryKind.CONFIGURATION:
+        try:
+            Configuration.from_bytes(data)
+        except ValueError:
+            return False
+    return True
 
 
 def _read_peers(connection: sqlite3.Connection) -> dict[NodeId, Incarnation]:
@@ -194,5 +232,5 @@ def _matches(checksum: object, compute: Callable[..., object], *columns: Any) ->
     """Whether columns are what was written. A flipped bit may also have changed a column's type."""
     try:
         return compute(*columns) == checksum
-    except (TypeError, struct.error, UnicodeError):
+    except (TypeError, AttributeError, struct.error, UnicodeError):
         return False

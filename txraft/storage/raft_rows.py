@@ -22,14 +22,14 @@ from txraft.storage.identity import History, checksum_of_peer
 from txraft.storage.identity import columns_of as columns_of_identity
 from txraft.storage.snapshot_columns import columns_of
 
-FORMAT = 4
+FORMAT = 5
 
 ROWS_PER_STATEMENT = 500
 """Six parameters a row; SQLite takes 32,766 (999 before 3.32 of 2020)."""
 
 TABLES = {
     "identity": """CREATE TABLE identity (
-    format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL, voters TEXT NOT NULL,
+    format INTEGER NOT NULL, node_id INTEGER NOT NULL, cluster_id TEXT NOT NULL, founders TEXT NOT NULL,
     directory BLOB NOT NULL, starts BLOB NOT NULL, checksum INTEGER NOT NULL
 )""",
     "peers": """CREATE TABLE peers (
@@ -41,9 +41,8 @@ TABLES = {
     checksum INTEGER NOT NULL
 )""",
     "log_start": """CREATE TABLE log_start (
-    id INTEGER PRIMARY KEY CHECK (id = 0), idx INTEGER NOT NULL, term INTEGER NOT NULL, voters TEXT NOT NULL,
-    outgoing TEXT NOT NULL, learners TEXT NOT NULL, seed INTEGER NOT NULL, save INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
+    id INTEGER PRIMARY KEY CHECK (id = 0), idx INTEGER NOT NULL, term INTEGER NOT NULL, configuration TEXT NOT NULL,
+    seed INTEGER NOT NULL, save INTEGER NOT NULL, checksum INTEGER NOT NULL
 )""",
     "log": """CREATE TABLE log (
     idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, data BLOB NOT NULL, save INTEGER NOT NULL,
@@ -81,15 +80,21 @@ def checksum_of_vote(current_term: int, voted_for: int | None, save: int) -> int
     return crc32(_VOTE.pack(current_term, voted_for is not None, voted_for or 0, save))
 
 
-def checksum_of_start(index: int, term: int, voters: str, outgoing: str, learners: str, seed: int, save: int) -> int:
-    """CRC-32 of the numbers, and of the members."""
-    members = "\n".join((voters, outgoing, learners))
-    return crc32(members.encode(), crc32(_START.pack(index, term, seed, save)))
+def checksum_of_start(index: int, term: int, configuration: str, seed: int, save: int) -> int:
+    """CRC-32 of the numbers, and of the membership."""
+    return crc32(configuration.encode(), crc32(_START.pack(index, term, seed, save)))
 
 
 def insert_identity(identity: Identity, history: History) -> Statement:
     """Say whose the file is."""
     return "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?)", (FORMAT, *columns_of_identity(identity, history))
+
+
+def make_again(identity: Identity, history: History, start: Snapshot, seed: int, save: int) -> list[Statement]:
+    """The two tables that an earlier format has otherwise, and what is in them."""
+    dropped: list[Statement] = [(f"DROP TABLE {name}", ()) for name in ("identity", "log_start")]
+    made: list[Statement] = [(TABLES[name], ()) for name in ("identity", "log_start")]
+    return [*dropped, *made, insert_identity(identity, history), write_start(start, seed, save)]
 
 
 def write_start_of_node(identity: Identity, history: History) -> Statement:
@@ -115,13 +120,10 @@ def write_vote(value: TermAndVote, save: int) -> Statement:
     return "INSERT OR REPLACE INTO term_and_vote VALUES (0, ?, ?, ?, ?)", (*columns, checksum_of_vote(*columns))
 
 
-def write_start(start: Snapshot | None, seed: int, save: int) -> Statement:
-    """Take the place of what the log begins after; None for nothing. `seed` is the first entry's."""
+def write_start(start: Snapshot, seed: int, save: int) -> Statement:
+    """Take the place of what the log begins after. `seed` is the first entry's."""
     columns = (*columns_of(start), seed, save)
-    return "INSERT OR REPLACE INTO log_start VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?)", (
-        *columns,
-        checksum_of_start(*columns),
-    )
+    return "INSERT OR REPLACE INTO log_start VALUES (0, ?, ?, ?, ?, ?, ?)", (*columns, checksum_of_start(*columns))
 
 
 def insert_entries(entries: tuple[Entry, ...], before: int, save: int) -> tuple[list[Statement], int]:

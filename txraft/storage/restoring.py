@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.configuration import Snapshot
 from txraft.errors import StorageError
 from txraft.file_names import LOG
-from txraft.interfaces import Identity
 from txraft.storage.directory import DirectoryLock, make_directory, unusable
+from txraft.storage.identity import Bootstrap
 from txraft.storage.raft_file import RaftFile
 from txraft.wal import sync_directory
 
@@ -53,14 +53,13 @@ def restoring(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def begin_log(directory: Path, identity: Identity, index: int) -> None:
+def begin_log(directory: Path, bootstrap: Bootstrap, index: int) -> None:
     """The log of a node whose data go up to entry `index`. The data are durable, and so are their names afterwards.
 
     Raises StorageError."""
     sync_directory(directory)
-    start = Snapshot(index, FIRST_TERM, Configuration(identity.voters)) if index else None
-    file = RaftFile(directory / LOG, identity, named=True)
-    file.create(start, FIRST_TERM)
+    file = RaftFile(directory / LOG, bootstrap)
+    file.create(Snapshot(index, FIRST_TERM if index else 0, bootstrap.configuration), FIRST_TERM)
     file.load()
 
 

@@ -14,19 +14,19 @@ from zlib import crc32
 
 from txraft.errors import REMEDY_FOR_LOST_DATA, CorruptLog, StorageError
 from txraft.interfaces import SnapshotFile
-from txraft.storage.snapshot_columns import columns_of, snapshot_of
+from txraft.storage import format_4
+from txraft.storage.snapshot_columns import COLUMNS, columns_of, snapshot_of
 
 CHUNK_SIZE = 1 << 20
 """Bytes read at once."""
 
-LONGEST_HEADER = 1 << 16
-
-_COLUMNS = ("index", "term", "voters", "outgoing", "learners")
+LONGEST_HEADER = 1 << 24
+"""Bytes; a membership has every id that was ever removed."""
 
 
 def header_of(file: SnapshotFile) -> bytes:
     """The line that the data follow."""
-    values = dict(zip(_COLUMNS, columns_of(file.snapshot), strict=True))
+    values = dict(zip(COLUMNS, columns_of(file.snapshot), strict=True))
     line = json.dumps({**values, "size": file.size, "sha256": file.checksum.hex()}).encode()
     return b"%08x %s\n" % (crc32(line), line)
 
@@ -72,5 +72,7 @@ def _parsed(header: bytes) -> SnapshotFile | None:
     if checksum != b"%08x" % crc32(line) or not header.endswith(b"\n"):
         return None
     values = json.loads(line)
-    snapshot = snapshot_of(*(values[column] for column in _COLUMNS))
-    return None if snapshot is None else SnapshotFile(snapshot, values["size"], bytes.fromhex(values["sha256"]))
+    is_old = "voters" in values
+    columns, read = (format_4.COLUMNS, format_4.snapshot_of) if is_old else (COLUMNS, snapshot_of)
+    snapshot = read(*(values[column] for column in columns))
+    return SnapshotFile(snapshot, values["size"], bytes.fromhex(values["sha256"]))

@@ -16,6 +16,7 @@ from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, IPeerMemory, IStorage, IWorker, Stored
 from txraft.storage.bulk_checkpoint import BulkCheckpoint
 from txraft.storage.directory import DirectoryLock, make_directory
+from txraft.storage.identity import Bootstrap
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import Connect, RaftFile, connect
 from txraft.storage.restoring import require_whole
@@ -28,15 +29,13 @@ class SQLiteStorage:
     """An `IStorage`, and an `IPeerMemory`, in `directory`, which is made where it does not exist. `worker` is its
     owner's to stop, after `close` has fired; others may use it too.
 
-    `identity` is whose the directory becomes, where it is new; one that is not has to be that node's, with the same
-    voters. A cluster id that is on disk already counts and may differ, unless it was `named`. `connect` is for tests.
+    `bootstrap` is what the directory becomes, where it is new; one that is not has to be that node's, and keeps its
+    members. A cluster id that is on disk already counts and may differ, unless it was named. `connect` is for tests.
     """
 
-    def __init__(
-        self, directory: Path, identity: Identity, named: bool, worker: IWorker, connect: Connect = connect
-    ) -> None:
+    def __init__(self, directory: Path, bootstrap: Bootstrap, worker: IWorker, connect: Connect = connect) -> None:
         self._directory = directory
-        self._file = RaftFile(directory / LOG, identity, named, connect)
+        self._file = RaftFile(directory / LOG, bootstrap, connect)
         self._lock = DirectoryLock(directory)
         self._worker = worker
         # What is known of the peers, and what of that is durable.

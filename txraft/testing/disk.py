@@ -19,12 +19,13 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.file_names import LOG
-from txraft.interfaces import Identity, Incarnation, IStorage, Stored
-from txraft.storage.identity import BITS, History
+from txraft.interfaces import Incarnation, IStorage, Stored
+from txraft.storage.identity import BITS, Bootstrap, History
 from txraft.storage.memory import MemoryDisk, MemoryStorage
 from txraft.storage.memory_snapshots import MemorySnapshotDisk
 from txraft.storage.merging import merge
@@ -34,8 +35,6 @@ from txraft.testing.schedule import Process
 
 if TYPE_CHECKING:
     from txraft.testing.work import SimulatedWorker
-
-_IDENTITY = Identity(0, "simulation", frozenset({0}))
 
 FAST = (0.0001, 0.002)
 """Seconds that a write takes, from and to."""
@@ -93,6 +92,8 @@ class Disk:
     synced: Synced = field(factory=Synced)
     has_log_file: bool = False
     """Whether the real log file is kept beside `synced`. A node that starts must find the same in both."""
+    bootstrap: Configuration = field(factory=lambda: Configuration(voters=()))
+    """The members with which a new directory begins."""
     earlier: Synced | None = None
     """A copy of what was there before the last start."""
     original: Synced | None = None
@@ -124,9 +125,9 @@ class Disk:
         synced, directory = self.synced, self.synced.directory
         if directory is not None:
             directory.mkdir(exist_ok=True)
-        stored = MemoryStorage(synced.log).load()
+        stored = MemoryStorage(synced.log, self.bootstrap).load()
         if directory is not None and self.has_log_file:
-            self._file = RaftFile(directory / LOG, _IDENTITY, True, _connect)
+            self._file = RaftFile(directory / LOG, Bootstrap(0, "simulation", self.bootstrap), _connect)
             found = self._file.load()
             self._file.open()
             if found != stored:

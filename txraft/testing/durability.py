@@ -55,7 +55,7 @@ class Durability:
         """Something of a node's disk has changed: what its log starts after is committed, and what the log does not
         have any more is in its state machine's data, which hold everything up to `held`, or in a received snapshot of
         just that index and term, among `received` (hazard S18)."""
-        if start is None:
+        if start is None or not start.index:
             return
         if not self.invariants.is_committed(start.index, start.term):
             raise Violation("Compaction", f"the disk of node {node_id} starts after {start}, which is not committed")

@@ -10,7 +10,6 @@ from typing import Any, cast
 from attrs import define, field
 from twisted.logger import LogEvent, Logger
 
-from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import RaftOptions
@@ -137,7 +136,7 @@ class Machine:
         files = DiskSnapshots(disk, worker, self._disk_changed, watched, MemorySnapshotFiles(disk.synced.snapshots))
         node = WatchedNode(
             node_id=self.id,
-            configuration=Configuration(voters=around.ids),
+            configuration=stored.log_start.configuration,
             stored=stored,
             storage=storage,
             peers=Departures(self),

@@ -20,6 +20,7 @@ from random import Random
 from attrs import define, evolve
 from twisted.python.failure import Failure
 
+from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
@@ -132,7 +133,8 @@ class Simulation:
         )
         homes = {node_id: directory / str(node_id) if directory else None for node_id in ids}
         self.machines = {
-            node_id: Machine(node_id, around, Disk(random, Synced(home), plan.files)) for node_id, home in homes.items()
+            node_id: Machine(node_id, around, Disk(random, Synced(home), plan.files, Configuration(ids)))
+            for node_id, home in homes.items()
         }
         self._streams: dict[int, Streams] = {}
         self._datagrams: dict[int, Datagrams] = {}

@@ -1,0 +1,50 @@
+"""What a configuration file says of the members, and what of it counts (hazard E14)."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.bootstrap import difference, founders_of
+from txraft.core.configuration import Configuration
+from txraft.settings import LONGEST_LINE, Address, Member, Settings
+
+
+def settings(*ids: int, port: int = 1) -> Settings:
+    return Settings(tuple(Member(id, Address(f"h{id}", port), Address("::1", id + 100)) for id in ids))
+
+
+class BootstrapTests(SynchronousTestCase):
+    def test_founders(self) -> None:
+        """All of them vote, at the addresses for nodes and for clients."""
+        addresses = {3: ("h3:1", "[::1]:103"), 0: ("h0:1", "[::1]:100")}
+        self.assertEqual(founders_of(settings(3, 0)), Configuration({0, 3}, addresses=addresses))
+
+    def test_same(self) -> None:
+        """Nothing is said where nothing differs, also of members whose addresses nobody knows, and of those that were
+        removed and are not named any more."""
+        given = settings(0, 1, 2)
+        for configuration in (
+            founders_of(given),
+            Configuration({0, 1}, learners={2}, addresses=founders_of(settings(0, 1)).addresses, removed={7}),
+        ):
+            self.assertIsNone(difference(given, configuration))
+
+    def test_difference(self) -> None:
+        """One line says who is a member and who is none, and where the others are, of voters and learners."""
+        configuration = Configuration(
+            {0, 1}, outgoing={0, 2}, learners={5}, addresses=founders_of(settings(0, 1, 2, 5)).addresses, removed={4}
+        )
+        line = difference(settings(0, 3, 4, 5, port=9), configuration)
+        assert line is not None
+        self.assertTrue(line.isprintable())
+        self.assertIn("the members are what the log says, and the configuration of this node says otherwise", line)
+        self.assertIn("`txraft member` changes members", line)
+        self.assertIn(
+            "(node 0 is at h0:1 and [::1]:100, not at h0:9 and [::1]:100; node 1 is a member, and not in the"
+            " configuration; node 2 is a member, and not in the configuration; node 3 is no member; node 4 was removed;"
+            " node 5 is at h5:1 and [::1]:105, not at h5:9 and [::1]:105)",
+            line,
+        )
+
+    def test_long(self) -> None:
+        """However many they are."""
+        line = difference(settings(*range(100)), founders_of(settings(*range(1000, 1100))))
+        self.assertLess(len(line or ""), LONGEST_LINE + 10)

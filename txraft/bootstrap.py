@@ -1,0 +1,45 @@
+"""What a configuration file says of the members. It counts at the first start of an empty directory; from then on the
+members are what the log says, so that no edited file can make two majorities (hazard E14)."""
+
+from collections.abc import Iterator
+
+from txraft.core.configuration import Addresses, Configuration
+from txraft.settings import Member, Settings, one_line
+
+
+def founders_of(settings: Settings) -> Configuration:
+    """The membership with which a new cluster begins: all of them vote."""
+    return Configuration(
+        voters=(member.id for member in settings.cluster),
+        addresses={member.id: _addresses_of(member) for member in settings.cluster},
+    )
+
+
+def difference(settings: Settings, configuration: Configuration) -> str | None:
+    """The line that says where the file differs from the membership in force; None where it does not."""
+    parts = "; ".join(_differences({member.id: _addresses_of(member) for member in settings.cluster}, configuration))
+    if not parts:
+        return None
+    return one_line(
+        "the members are what the log says, and the configuration of this node says otherwise: it counts only for what"
+        f" this node listens on, and `txraft member` changes members ({parts})"
+    )
+
+
+def _differences(given: dict[int, Addresses], configuration: Configuration) -> Iterator[str]:
+    addresses = dict(configuration.addresses)
+    for server in sorted(configuration.members | given.keys()):
+        if server not in given:
+            yield f"node {server} is a member, and not in the configuration"
+        elif server in configuration.removed:
+            yield f"node {server} was removed"
+        elif server not in configuration.members:
+            yield f"node {server} is no member"
+        elif server in addresses and addresses[server] != given[server]:
+            its, others = (" and ".join(each) for each in (addresses[server], given[server]))
+            yield f"node {server} is at {its}, not at {others}"
+
+
+def _addresses_of(member: Member) -> Addresses:
+    """As a membership has them: where other nodes reach it, and where clients do."""
+    return str(member.address), str(member.kvaddr)
