@@ -131,10 +131,9 @@ class WiringTests(SynchronousTestCase):
         self.assertAlmostEqual(given["patience"], 0.8)
         self.assertEqual(given["max_held_size"], 12_345)
 
-        _, identity, memory, endpoints, *_ = network.call_args.args
+        _, identity, memory, *_ = network.call_args.args
         self.assertEqual((identity.node_id, identity.cluster_id), (4, self.settings.cluster_id))
         self.assertEqual(memory.own.starts, 1)  # counted before anybody can be dialled (hazard S6)
-        self.assertEqual(sorted(endpoints), [3, 5])  # not itself
         self.assertIn(self.settings.limits, web.call_args.args)
 
     def test_applied_beyond_the_log(self) -> None:
@@ -227,13 +226,22 @@ class WiringTests(SynchronousTestCase):
 
     def test_dials_where_the_others_are(self) -> None:
         """At their Raft addresses, and not for ever; that nobody listens there is seen at once."""
-        reactor = a_reactor()
-        with patch("txraft.service.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint:
-            self.wire(reactor)
-        self.assertLess(max(call.kwargs["attemptDelay"] for call in endpoint.call_args_list), 0.02)
-        dialled = [(*call.args[1:], call.kwargs["timeout"]) for call in endpoint.call_args_list]
-        others = [each for each in self.settings.cluster if each.id != 4]
-        self.assertEqual(dialled, [(each.address.host, each.address.port, service.CONNECT_TIMEOUT) for each in others])
+        with (
+            patch("txraft.service.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint,
+            patch("txraft.service.Network", wraps=Network) as network,
+        ):
+            network.return_value = Mock(spec=Network)
+            self.wire(a_reactor())
+            endpoint_of = network.call_args.args[3]
+            endpoint_of(("[::1]:8080", "localhost:1"))
+            with self.assertRaises(SettingsError):
+                endpoint_of(("no address", "localhost:1"))
+        ((others, removed, index),) = [call.args for call in network.return_value.follow.call_args_list]
+        expected = {each.id: (str(each.address), str(each.kvaddr)) for each in self.settings.cluster if each.id != 4}
+        self.assertEqual((others, removed, index), (expected, frozenset(), 0))
+        (call,) = endpoint.call_args_list
+        self.assertEqual((*call.args[1:], call.kwargs["timeout"]), ("::1", 8080, service.CONNECT_TIMEOUT))
+        self.assertLess(call.kwargs["attemptDelay"], 0.02)
 
 
 class PeersTests(SynchronousTestCase):

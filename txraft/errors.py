@@ -32,6 +32,16 @@ class HandshakeRefused(TxraftError):
     """The other side of a connection speaks another protocol version, or is not the node that was meant."""
 
 
+class MemberRemoved(TxraftError):
+    """This node was removed from its cluster, for good: it ends (hazard M7)."""
+
+    def __init__(self, node_id: int) -> None:
+        super().__init__(
+            f"node {node_id} was removed from the cluster, for good: its data directory may be deleted; a node that is"
+            " to be added needs an id that was never used, and an empty directory"
+        )
+
+
 class MalformedMessage(TxraftError):
     """What another node sent cannot be read. The connection that it came by is closed."""
 

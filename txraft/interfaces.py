@@ -6,14 +6,15 @@ web ──IReplica──> node ──> core
                     └─IStateMachine─> the application's data
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.changes import Change
+from txraft.core.configuration import Addresses, Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CommandFailed, TxraftError
@@ -280,6 +281,17 @@ class IWorker(Interface):
 class IPeers(Interface):
     """The other nodes, as this one reaches them."""
 
+    def follow(peers: Mapping[NodeId, Addresses], removed: Set[NodeId], configuration_index: int) -> None:
+        """The membership is this from now on. Called before the start, and whenever any of it changes.
+
+        `peers` are the others that are to be reached, and where: those of the configuration in force, and those to whom
+        a leader still replicates. One without addresses keeps those that it had. `removed` are the ids whose removal is
+        committed: they are hung up on, unless they are among `peers`, and are let in no more (hazard M7).
+        `configuration_index` is that of the entry that the configuration in force is from, 0 for the founders'."""
+
+    def versions() -> Mapping[NodeId, int]:
+        """The version of the protocol that is spoken with each node that is connected."""
+
     def send(to: NodeId, message: Message) -> None:
         """Send a message if there is a connection; drop it otherwise. Raft does not need to know."""
 
@@ -298,6 +310,10 @@ class IPeers(Interface):
     def transfer_leadership(leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """Ask a node believed to lead to hand leadership to `target`. Fires with who leads then; fails with
         NoSuchVoter, or with Undecided as `propose` does."""
+
+    def change_members(leader: NodeId, changes: Sequence[Change]) -> "Deferred[Configuration]":
+        """Ask a node believed to lead to change the membership. Fires with the configuration when that is done; fails
+        with ChangeRefused or ChangeUnderWay, or with Undecided as `propose` does."""
 
     def send_snapshot(
         to: NodeId, file: SnapshotFile, read: Callable[[int, int], "Deferred[bytes]"], term: int
@@ -324,11 +340,13 @@ class IPeerHandler(Interface):
         What was on its way by the one before may be lost (hazard R22)."""
 
     def peer_lost(peer: NodeId) -> None:
-        """The last connection to `peer` has closed, and it was dialled since and not reached."""
+        """The last connection to `peer` has closed, and it was dialled since and not reached. So nothing is said of one
+        that is not dialled."""
 
     def refused(error: TxraftError) -> None:
-        """Another node knows that the directory of this one has forgotten what it promised. The node ends with `error`
-        (hazard S6)."""
+        """The node ends with `error`: a DirectoryRefused where another node knows that the directory of this one has
+        forgotten what it promised (hazard S6), a MemberRemoved where it knows that this one was removed (hazard M7).
+        """
 
     def passed_on(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further. Fails with NotApplied
@@ -339,6 +357,9 @@ class IPeerHandler(Interface):
 
     def transfer_leadership(target: NodeId) -> "Deferred[NodeId]":
         """Another node asks for a transfer of leadership. As `IPeers.transfer_leadership`."""
+
+    def change_members(changes: Sequence[Change]) -> "Deferred[Configuration]":
+        """Another node asks for a change of the membership. As `IPeers.change_members`, and never passed on further."""
 
     def snapshot_offered(sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """The leader of `term` is going to send a snapshot's data. Fires with how many bytes of them are here already:

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from txraft.bootstrap import difference, founders_of
+from txraft.core.configuration import Addresses
 from txraft.core.state import RaftOptions
 from txraft.errors import (
     REMEDY_FOR_LOST_DATA,
@@ -43,7 +44,7 @@ from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.ports import Ports
 from txraft.rpc import LinkLimits, Network
-from txraft.settings import Settings, SizeLimits
+from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.identity import Bootstrap
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
@@ -167,27 +168,21 @@ def _wire(
     store.load()
     backup_worker = ThreadWorker(reactor, f"txraft-{node_id}-backups")
 
-    endpoints = {
-        other.id: HostnameEndpoint(
-            reactor, other.address.host, other.address.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY
-        )
-        for other in settings.cluster
-        if other.id in stored.configuration.members - {node_id}
-    }
-    addresses = {other.id: str(other.address) for other in settings.cluster}
+    def endpoint_of(addresses: Addresses) -> HostnameEndpoint:
+        raft = Address.parse(addresses[0])
+        return HostnameEndpoint(reactor, raft.host, raft.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY)
+
     peers = Network(
         reactor,
         storage.identity,
         storage,
-        endpoints,
-        addresses,
+        endpoint_of,
         random.Random(),
         LinkLimits(answer=timing.request_seconds),
     )
     try:
         node = Node(
             node_id=node_id,
-            configuration=stored.log_start.configuration,
             stored=stored,
             storage=storage,
             peers=peers,

@@ -12,8 +12,9 @@ from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.test_http_attacks import MIB, memory
 from tests.integration.waiting import until
 from txraft.interfaces import Incarnation
-from txraft.rpc.amp_commands import PROTOCOL_VERSION, Hello, Met
+from txraft.rpc.amp_commands import Hello, Met
 from txraft.rpc.directories import Verdict
+from txraft.rpc.versions import NEWEST_VERSION
 from txraft.settings_file import load
 
 INCARNATION = Incarnation(b"directry", 1, b"thestart")
@@ -29,7 +30,7 @@ def hello(cluster: ProcessCluster, **changes: object) -> bytes:
     """The bytes by which node 1 would be let in at node 0, with changes."""
     settings = load(str(cluster.configuration))
     voters = tuple(member.id for member in settings.cluster)
-    right = {"protocol_version": PROTOCOL_VERSION, "cluster_id": settings.cluster_id, "from_id": 1, "to_id": 0}
+    right = {"protocol_version": NEWEST_VERSION, "cluster_id": settings.cluster_id, "from_id": 1, "to_id": 0}
     box = Hello.makeArguments(right | {"voters": voters, "incarnation": INCARNATION, "known": 0} | changes, None)
     box[amp.COMMAND], box[amp.ASK] = Hello.commandName, b"1"
     said: bytes = box.serialize()

@@ -1,7 +1,7 @@
 """The replica alone, between a node and peers of the test's own; with real ones it is tested in `test_driver`."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from tests.clock import Clock
 from tests.node.world import WorldTestCase
-from txraft.core.configuration import Configuration
+from txraft.core.changes import Change
+from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, Unreachable
 from txraft.interfaces import IPeers, SnapshotFile
@@ -77,6 +78,13 @@ class FakePeers:
         assert asked == peer
         waiting.callback(Failure(answer) if isinstance(answer, Exception) else answer)
 
+    def follow(self, peers: Mapping[NodeId, Addresses], removed: Set[NodeId], configuration_index: int) -> None:
+        """Nobody is ever dialled."""
+
+    def versions(self) -> Mapping[NodeId, int]:
+        """Nobody is ever connected."""
+        return {}
+
     def send(self, to: NodeId, message: Message) -> None:
         """Into the void."""
 
@@ -91,6 +99,14 @@ class FakePeers:
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":  # noqa: ARG002 - as above
         """As IPeers."""
         return self._ask("transfer", leader)
+
+    def change_members(
+        self,
+        leader: NodeId,
+        changes: Sequence[Change],  # noqa: ARG002 - as above
+    ) -> "Deferred[Configuration]":
+        """As IPeers."""
+        return self._ask("change_members", leader)
 
     def send_snapshot(
         self,

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.clock import Clock
-from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.configuration import Addresses, Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save
 from txraft.core.roles import Role
@@ -40,6 +40,11 @@ NOWHERE = IPv4Address("TCP", "127.0.0.1", 0)
 
 STEP = 0.01
 """Seconds by which the clock advances at once."""
+
+
+def addresses_of(node_id: NodeId) -> tuple[str, str]:
+    """Where a node's Raft and its key-value store are reached."""
+    return f"raft{node_id}", f"kv{node_id}"
 
 
 class Gate:
@@ -325,10 +330,10 @@ class Machine:
         self.journal = journal or Journal(kept=self.kept)
         self.failures = []
         identity = Identity(self.id, "test", frozenset(world.ids))
-        dials = {peer: Dial(world, (self.id, peer)) for peer in world.ids if peer != self.id}
-        addresses = {peer: f"raft{peer}" for peer in dials}
         chance = random.Random(world.random.random())
-        self.network = Network(world.clock, identity, PeersInMemory(), dials, addresses, chance)
+        self.network = Network(world.clock, identity, PeersInMemory(), self._dial, chance)
+        others = {peer: addresses_of(peer) for peer in world.ids if peer != self.id}
+        self.network.follow(others, frozenset(), 0)
         self.node = Node(
             node_id=self.id,
             configuration=Configuration(voters=tuple(world.ids)),
@@ -347,7 +352,7 @@ class Machine:
             self.node,
             self.network,
             "test",
-            {peer: (f"raft{peer}", f"kv{peer}") for peer in world.ids},
+            {peer: addresses_of(peer) for peer in world.ids},
             clock=world.clock,
             request_timeout=5.0,
             patience=world.options.election_timeout,
@@ -357,6 +362,9 @@ class Machine:
         self.up = True
         self.node.startService()
         self.network.start(self.node)
+
+    def _dial(self, addresses: Addresses) -> Dial:
+        return Dial(self.world, (self.id, int(addresses[0].removeprefix("raft"))))
 
     def crash(self) -> None:
         """End at once. What was not written is lost."""

@@ -1,9 +1,9 @@
 """Networks joined in memory, and a handler that remembers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from random import Random
 
-import attrs
 from attrs import Factory, define, field
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
@@ -19,17 +19,21 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from zope.interface import implementer
 
 from tests.clock import Clock
+from txraft.core.changes import Change
+from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import TxraftError
 from txraft.interfaces import Identity, Incarnation, IPeerHandler, SnapshotFile
 from txraft.rpc import LinkLimits, Network
 from txraft.rpc.amp_commands import Hello, Met
 from txraft.rpc.directories import Verdict
-from txraft.rpc.handshake import greeting
+from txraft.rpc.handshake import Party, greeting
+from txraft.rpc.versions import NEWEST_VERSION
 from txraft.storage.memory import PeersInMemory
 
 CLUSTER = "a cluster"
 VOTERS = frozenset({0, 1})
+MEMBERS = Configuration(VOTERS)
 ADDRESS = IPv4Address("TCP", "127.0.0.1", 8080)
 
 
@@ -45,6 +49,8 @@ class Recorder:
     on_propose: Callable[[], Deferred[bytes]] = lambda: succeed(b"done")
     on_read: Callable[[], Deferred[int]] = lambda: succeed(7)
     on_transfer: Callable[[NodeId], Deferred[NodeId]] = succeed
+    changes: list[Sequence[Change]] = Factory(list)
+    on_change: Callable[[], Deferred[Configuration]] = lambda: succeed(MEMBERS)
     offers: list[tuple[NodeId, int, SnapshotFile]] = Factory(list)
     chunks: list[tuple[NodeId, SnapshotFile, int, bytes]] = Factory(list)
     finished: list[tuple[NodeId, SnapshotFile]] = Factory(list)
@@ -82,6 +88,11 @@ class Recorder:
         """Remember it, and answer: that it is done, if nothing else is wanted."""
         self.events.append(f"transfer to {target}")
         return self.on_transfer(target)
+
+    def change_members(self, changes: Sequence[Change]) -> Deferred[Configuration]:
+        """Remember them, and answer."""
+        self.changes.append(changes)
+        return self.on_change()
 
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> Deferred[int]:
         """Remember it, and answer: that nothing is here, if nothing else is wanted."""
@@ -199,17 +210,25 @@ class SlowTransport(FileDescriptor):
         self.connectionLost(Failure(ConnectionAborted()))
 
 
+def others(me: NodeId) -> dict[NodeId, Addresses]:
+    """Where node 0 has node 1, and the other way round."""
+    return {1 - me: (f"host{1 - me}:8080", "api")}
+
+
 @define(eq=False)
 class Cluster:
     """Networks 0 and 1 with a handler each; each dials the other, unless told otherwise."""
 
     limits: LinkLimits = Factory(LinkLimits)
+    versions: tuple[int, int] = (NEWEST_VERSION, NEWEST_VERSION)
     identities: tuple[Identity, Identity] = (Identity(0, CLUSTER, VOTERS), Identity(1, CLUSTER, VOTERS))
     memories: tuple[PeersInMemory, PeersInMemory] = Factory(lambda: (PeersInMemory(), PeersInMemory()))
     clock: Clock = Factory(Clock)
     handlers: list[Recorder] = field(init=False)
     endpoints: list[MemoryEndpoint] = field(init=False)
     """endpoints[0] is the one by which 0 dials 1."""
+    elsewhere: dict[str, MemoryEndpoint] = field(init=False, factory=dict)
+    """By other addresses, for both."""
     networks: list[Network] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -220,13 +239,18 @@ class Cluster:
                 self.clock,
                 identity,
                 self.memories[me],
-                {1 - me: self.endpoints[me]},
-                {1 - me: f"host{1 - me}:8080"},
+                partial(self._dial, me),
                 Random(me),
                 self.limits,
+                self.versions[me],
             )
             for me, identity in enumerate(self.identities)
         ]
+        for me, network in enumerate(self.networks):
+            network.follow(others(me), frozenset(), 0)
+
+    def _dial(self, me: int, addresses: Addresses) -> IStreamClientEndpoint:
+        return self.endpoints[me] if addresses == others(me)[1 - me] else self.elsewhere[addresses[0]]
 
     def start(self, *dialling: int) -> "Cluster":
         """Start both; only the nodes named in `dialling` (both, where none is) find the other one listening."""
@@ -246,7 +270,8 @@ class Cluster:
 
     def settle(self) -> None:
         """Let everything that is written arrive."""
-        while any(pump.flush() for endpoint in self.endpoints for pump in endpoint.pumps):
+        everywhere = (*self.endpoints, *self.elsewhere.values())
+        while any(pump.flush() for endpoint in everywhere for pump in endpoint.pumps):
             pass
 
     def cut(self, dialler: int) -> None:
@@ -258,8 +283,8 @@ class Cluster:
 
 def hello_box(**changes: object) -> bytes:
     """The bytes of a Hello from node 1 to node 0, with changes."""
-    hello = greeting(Identity(1, CLUSTER, VOTERS), 0, PeersInMemory().own)
-    box = Hello.makeArguments(attrs.asdict(hello, recurse=False) | changes, None)
+    hello = greeting(Party(Identity(1, CLUSTER, VOTERS)), 0, PeersInMemory().own)
+    box = Hello.makeArguments(hello.arguments() | changes, None)
     box[amp.COMMAND], box[amp.ASK] = Hello.commandName, b"1"
     serialized: bytes = box.serialize()
     return serialized
@@ -277,9 +302,11 @@ def handshake(verdict: Verdict = Verdict.WELCOME, drawn: bytes = b"", **changes:
     return hello_box(**changes) + met_box(verdict, drawn or PeersInMemory().own.start)
 
 
-def hello_answer(incarnation: Incarnation | None = None, drawn: bytes = b"", known: int = 0) -> bytes:
+def hello_answer(
+    incarnation: Incarnation | None = None, drawn: bytes = b"", known: int = 0, version: int | None = NEWEST_VERSION
+) -> bytes:
     """The bytes by which node 1 answers the Hello of node 0, the first question of that."""
-    answer = {"incarnation": incarnation or PeersInMemory().own, "drawn": drawn, "known": known}
+    answer = {"incarnation": incarnation or PeersInMemory().own, "drawn": drawn, "known": known, "version": version}
     box = Hello.makeResponse(answer, None)
     box[amp.ANSWER] = b"1"
     return bytes(box.serialize())

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.rpc.test_boxes import pair
 from tests.web.test_work import work
 from txraft.errors import MalformedMessage
+from txraft.rpc.arguments import MAX_VALUE
 from txraft.rpc.boxes import GREETING_KEYS, GREETING_VALUE, MAX_KEY, MAX_KEYS, BoxParser
-from txraft.rpc.encoding import MAX_VALUE
 
 values = st.one_of(st.binary(), st.sampled_from((255, 256, MAX_VALUE - 1, MAX_VALUE)).map(bytes))
 boxes = st.dictionaries(st.one_of(st.binary(min_size=1, max_size=4), st.just(b"k" * MAX_KEY)), values, min_size=1)

@@ -10,33 +10,21 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.rpc.memberships import NO_CONFIGURATIONS, SNAPSHOT, configurations, numbers, over_the_wire, snapshots, terms
 from txraft.core import messages
-from txraft.core.configuration import Configuration, Snapshot
+from txraft.core.configuration import Configuration
 from txraft.core.log import MESSAGE_OVERHEAD
 from txraft.core.messages import MAX_BATCH_SIZE, AppendEntries, Entry, EntryKind, InstallSnapshot, Message
 from txraft.core.state import RaftOptions
 from txraft.errors import MalformedMessage
-from txraft.interfaces import SnapshotFile
-from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS, OfferSnapshot, Propose
-from txraft.rpc.encoding import MAX_INTEGER, MAX_TERM, MAX_VALUE, PackedMessage, PackedSnapshotFile
+from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS, Propose
+from txraft.rpc.arguments import MAX_INTEGER, MAX_TERM, MAX_VALUE
+from txraft.rpc.encoding import PackedMessage
 
-numbers = st.integers(0, MAX_INTEGER)
-terms = st.integers(0, MAX_TERM)
-
-
-servers = st.frozensets(numbers, max_size=9)
-
-
-@st.composite
-def snapshots(draw: st.DrawFn, last_term: int = MAX_TERM) -> Snapshot:
-    """Any snapshot that a server of `last_term` could have."""
-    voters = draw(st.frozensets(numbers, min_size=1, max_size=9))
-    configuration = Configuration(voters, draw(servers), draw(servers) - voters)
-    return Snapshot(draw(st.integers(1, MAX_INTEGER)), draw(st.integers(0, last_term)), configuration)
-
-
-SNAPSHOT = (10, 1, (1, 2), (), ())
-"""One in msgpack's values."""
+what_entries_hold = st.one_of(
+    st.tuples(st.sampled_from((EntryKind.NOOP, EntryKind.COMMAND)), st.binary()),
+    st.tuples(st.just(EntryKind.CONFIGURATION), configurations().map(Configuration.to_bytes)),
+)
 
 
 @st.composite
@@ -53,21 +41,12 @@ def messages_of(draw: st.DrawFn, message_class: type[Message]) -> Message:
             values[field.name] = draw(numbers)
     if message_class is AppendEntries:
         prev = values["prev_log_index"] = draw(st.integers(0, MAX_INTEGER - 100))
-        parts = draw(
-            st.lists(st.tuples(st.integers(values["prev_log_term"], term), st.sampled_from(EntryKind), st.binary()))
-        )
+        parts = draw(st.lists(st.tuples(st.integers(values["prev_log_term"], term), what_entries_hold)))
         parts.sort(key=lambda part: part[0])
-        values["entries"] = tuple(Entry(prev + 1 + i, *part) for i, part in enumerate(parts))
+        values["entries"] = tuple(Entry(prev + 1 + i, at, *held) for i, (at, held) in enumerate(parts))
     if message_class is InstallSnapshot:
-        values["snapshot"] = draw(snapshots(term))
+        values["snapshot"] = draw(snapshots(configurations(), term))
     return message_class(**values)
-
-
-def over_the_wire(command: type[amp.Command], arguments: dict[str, Any]) -> Any:
-    """What arrives of a command's arguments."""
-    box = command.makeArguments(arguments, None)
-    (parsed,) = amp.parseString(box.serialize())
-    return command.parseArguments(parsed, None)
 
 
 def sent(message: Message) -> Message:
@@ -140,8 +119,8 @@ class MessagesTests(SynchronousTestCase):
 
     def test_terms_along_a_log(self) -> None:
         """Entries of terms that go down, or above the leader's own, do not arrive: they would end the node."""
-        for prev_log_term, terms in ((2, [4]), (2, [3, 4]), (2, [3, 2]), (2, [1]), (0, [-1]), (4, []), (4, [4])):
-            entries = [[11 + i, term, 1, b""] for i, term in enumerate(terms)]
+        for prev_log_term, along in ((2, [4]), (2, [3, 4]), (2, [3, 2]), (2, [1]), (0, [-1]), (4, []), (4, [4])):
+            entries = [[11 + i, term, 1, b""] for i, term in enumerate(along)]
             self.refused(AppendEntries, [3, 1, 10, prev_log_term, entries, 9])
 
     def test_index_beyond_what_is_stored(self) -> None:
@@ -190,6 +169,18 @@ class MessagesTests(SynchronousTestCase):
         ):
             self.refused(messages.HeartbeatReply, values)
 
+    def test_wrong_configurations(self) -> None:
+        """An entry that changes the membership has one in it that could be, or does not arrive: its servers would all
+        end on it."""
+        for data in NO_CONFIGURATIONS:
+            self.refused(AppendEntries, [3, 1, 10, 2, [[11, 3, 2, data]], 9])
+
+    def test_version_5(self) -> None:
+        """The version before knows no entry that changes the membership."""
+        entry = [11, 3, 2, Configuration({1}).to_bytes()]
+        with self.assertRaises(MalformedMessage):
+            PackedMessage(AppendEntries, 5).from_bytes(msgpack.packb([3, 1, 10, 2, [entry], 9]))
+
     def test_wrong_entries(self) -> None:
         """Entries of the wrong shape, an unknown kind among them, are refused."""
         for entry in (
@@ -209,65 +200,6 @@ class MessagesTests(SynchronousTestCase):
             self.refused(AppendEntries, [3, 1, 10, 2, [entry], 9])
         self.refused(AppendEntries, [3, 1, 10, 2, b"", 9])
         self.refused(AppendEntries, [3, 1, -1, 2, [[0, 3, 1, b""]], 9])
-
-    def test_wrong_snapshots(self) -> None:
-        """A snapshot of the wrong shape, of no entry, of a term that its sender has not entered, or with sets of
-        members that could not be, is refused, in a message and in an offer."""
-        self.assertIsInstance(sent(InstallSnapshot(3, 1, Snapshot(10, 2, Configuration({1, 2})))), InstallSnapshot)
-        for snapshot in (
-            5,
-            b"abcde",
-            (),
-            SNAPSHOT[:-1],
-            (*SNAPSHOT, ()),
-            (0, 2, (1, 2), (), ()),
-            (-1, 2, (1, 2), (), ()),
-            (2**63, 2, (1, 2), (), ()),
-            (True, 2, (1, 2), (), ()),
-            (10, -1, (1, 2), (), ()),
-            (10, MAX_TERM + 1, (1, 2), (), ()),
-            (10, 2, (), (), ()),
-            (10, 2, (), (1, 2), ()),
-            (10, 2, (1, 1), (), ()),
-            (10, 2, (2, 1), (), ()),
-            (10, 2, (1, 2), (5, 5), ()),
-            (10, 2, (1, 2), (), (5, 5)),
-            (10, 2, (1, 2), (), (2, 3)),
-            (10, 2, (-1, 2), (), ()),
-            (10, 2, (1, 2**63), (), ()),
-            (10, 2, (1, True), (), ()),
-            (10, 2, (1, "2"), (), ()),
-            (10, 2, (1, (2,)), (), ()),
-            (10, 2, 1, (), ()),
-            (10, 2, b"12", (), ()),
-        ):
-            self.refused(InstallSnapshot, [MAX_TERM, 1, snapshot])
-            with self.assertRaises(MalformedMessage, msg=repr(snapshot)):
-                PackedSnapshotFile().from_bytes(msgpack.packb([snapshot, 5, bytes(32)]))
-        self.refused(InstallSnapshot, [0, 1, SNAPSHOT])
-
-    @given(snapshots(), numbers, st.binary(min_size=32, max_size=32), terms)
-    def test_offers(self, snapshot: Snapshot, size: int, checksum: bytes, term: int) -> None:
-        """What is offered arrives as it was."""
-        offer = {"term": term, "file": SnapshotFile(snapshot, size, checksum)}
-        self.assertEqual(over_the_wire(OfferSnapshot, offer), offer)
-
-    def test_wrong_offers(self) -> None:
-        """A size or a checksum that could not be is refused."""
-        for values in (
-            [],
-            5,
-            [SNAPSHOT, 5],
-            [SNAPSHOT, 5, bytes(32), 1],
-            [SNAPSHOT, -1, bytes(32)],
-            [SNAPSHOT, 2**63, bytes(32)],
-            [SNAPSHOT, 5.0, bytes(32)],
-            [SNAPSHOT, 5, bytes(31)],
-            [SNAPSHOT, 5, bytes(33)],
-            [SNAPSHOT, 5, "x" * 32],
-        ):
-            with self.assertRaises(MalformedMessage, msg=repr(values)):
-                PackedSnapshotFile().from_bytes(msgpack.packb(values))
 
     @given(st.binary(max_size=60))
     def test_noise(self, noise: bytes) -> None:

@@ -4,12 +4,11 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.interfaces import Identity
-from txraft.rpc.amp_commands import PROTOCOL_VERSION
-from txraft.rpc.handshake import Refusal, check, greeting
+from txraft.rpc.handshake import Party, Refusal, check, greeting
 
-VOTERS = frozenset({0, 1, 2})
-HERE = Identity(0, "ours", VOTERS)
-HELLO = greeting(Identity(1, "ours", VOTERS), 0)
+FOUNDERS = frozenset({0, 1, 2})
+HERE = Party(Identity(0, "ours", FOUNDERS), peers={1, 2, 3}, removed={7}, configuration_index=9)
+HELLO = greeting(Party(Identity(1, "ours", FOUNDERS)), 0)
 
 
 class CheckTests(SynchronousTestCase):
@@ -23,10 +22,14 @@ class CheckTests(SynchronousTestCase):
         """Each thing that does not match has its refusal. The log says both sides; the caller is told nothing of this
         one (hazard N5)."""
         for changes, refusal, parts in (
-            ({"protocol_version": 99}, Refusal.VERSION, (f"version {PROTOCOL_VERSION}", "99")),
+            ({"protocol_version": 8, "newest_version": 9}, Refusal.VERSION, ("version 5 to 6", "version 8 to 9")),
+            ({"protocol_version": 4, "newest_version": 4}, Refusal.VERSION, ("version 5 to 6", "version 4 ")),
             ({"cluster_id": "theirs"}, Refusal.CLUSTER, ("'ours'", "'theirs'")),
-            ({"voters": (0, 1, 2, 3, 4)}, Refusal.VOTERS, ("(0, 1, 2)", "(0, 1, 2, 3, 4)")),  # hazard E14
-            ({"voters": (0, 1)}, Refusal.VOTERS, ("(0, 1, 2)", "(0, 1)")),
+            ({"voters": (0, 1, 2, 3, 4)}, Refusal.FOUNDERS, ("(0, 1, 2)", "(0, 1, 2, 3, 4)")),  # hazard E14
+            ({"voters": (0, 1)}, Refusal.FOUNDERS, ("(0, 1, 2)", "(0, 1)")),
+            ({"from_id": 7}, Refusal.REMOVED, ("node 7", "removed")),
+            ({"from_id": 7, "configuration_index": 5}, Refusal.REMOVED, ("node 7", "removed")),
+            ({"from_id": 7, "to_id": 2}, Refusal.REMOVED, ("node 7", "removed")),
             ({"to_id": 2}, Refusal.NOT_MEANT, ("node 0", "node 2")),
             ({"from_id": 0}, Refusal.MYSELF, ("this node, 0",)),
             ({"from_id": 5}, Refusal.STRANGER, ("node 5",)),
@@ -36,6 +39,39 @@ class CheckTests(SynchronousTestCase):
             for part in parts:
                 self.assertIn(part, refusal.describe(HERE, hello))
             self.assertNotRegex(refusal.told, "[0-9{}]|ours")
+
+    def test_members(self) -> None:
+        """A member is let in, also where it joined later and has nothing in its log yet."""
+        for index in (0, 20):
+            self.assertIsNone(check(HERE, attrs.evolve(HELLO, from_id=3, configuration_index=index)))
+
+    def test_unknown_members(self) -> None:
+        """(hazard E10) Who is not known here may have been added by an entry that is not here, or be removed by one
+        that will be truncated; its vote may be the one that is missing. So it is let in if a leader has ever sent it a
+        membership, whether that is later or earlier than the one here, or if it is a founder."""
+        fewer = attrs.evolve(HERE, peers={1, 3})
+        for index in (1, 8, 9, 10):
+            self.assertIsNone(check(HERE, attrs.evolve(HELLO, from_id=5, configuration_index=index)))
+        for index in (0, 8, 10):
+            self.assertIsNone(check(fewer, attrs.evolve(HELLO, from_id=2, configuration_index=index)))
+
+    def test_versions(self) -> None:
+        """The newest that both speak."""
+        for oldest, newest, here, version in (
+            (5, 5, 6, 5),
+            (5, 6, 6, 6),
+            (5, 6, 5, 5),
+            (5, 9, 6, 6),
+            (6, 7, 6, 6),
+            (6, 7, 5, None),
+            (7, 8, 6, None),
+            (0, 4, 6, None),
+            (4, 5, 6, 5),
+        ):
+            hello = attrs.evolve(HELLO, protocol_version=oldest, newest_version=newest)
+            party = attrs.evolve(HERE, newest_version=here)
+            self.assertEqual(hello.version(party), version, (oldest, newest, here))
+            self.assertIs(check(party, hello), None if version else Refusal.VERSION)
 
     def test_another_cluster_learns_nothing_else(self) -> None:
         """One that does not know the name of the cluster cannot try out ids."""

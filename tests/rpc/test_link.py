@@ -79,13 +79,16 @@ class CalleeTests(SynchronousTestCase):
         """Who is not meant is told so, and the connection ends; what it says after that is not heard. It learns nothing
         of this node, whose log has one line of it: hazard N5."""
         for changes, word in (
-            ({"protocol_version": 99}, "version"),
+            ({"protocol_version": 7, "newest_version": 99}, "version"),
+            ({"protocol_version": 0, "newest_version": 4}, "version"),
+            ({"protocol_version": 4, "newest_version": None}, "version"),
             ({"cluster_id": "theirs"}, "cluster"),
             ({"cluster_id": "t" * 1024}, "cluster"),
-            ({"voters": (0, 1, 2)}, "voters"),
+            ({"voters": (0, 1, 2)}, "founders"),
             ({"to_id": 1}, "addresses"),
             ({"from_id": 0}, "two nodes have one id"),
             ({"from_id": 5}, "configuration"),
+            ({"from_id": 5, "newest_version": None, "configuration_index": None}, "configuration"),
         ):
             self.clock.advance(LinkLimits().repeat_after)
             self.protocol, self.transport = dial(self.cluster.networks[0])
@@ -146,6 +149,12 @@ class CalleeTests(SynchronousTestCase):
             box(b"Nonsense", _ask=b"1"),
             box(b"Hello", _ask=b"1"),
             hello_box().replace(b"1", b"x"),
+            hello_box(protocol_version=6, newest_version=5),
+            hello_box(protocol_version=99),
+            hello_box().replace(b"newest_version\0\x016", b"newest_version\0\x01-"),
+            hello_box(newest_version=2**63),
+            hello_box(configuration_index=-1),
+            hello_box(from_id=2**63),
             hello_box(cluster_id="a").replace(b"\0\1a", b"\0\1\xff"),
             amp.Box({b"_answer": b"1"}).serialize(),
         ):

@@ -56,8 +56,7 @@ class LoopbackTests(TestCase):
                 reactor,
                 Identity(me, CLUSTER, VOTERS),
                 PeersInMemory(),
-                {1 - me: ports[me]},
-                {1 - me: "there"},
+                lambda addresses: ports[int(addresses[0])],
                 Random(me),
                 LIMITS,
             )
@@ -69,7 +68,8 @@ class LoopbackTests(TestCase):
             listening = await endpoint.listen(self.networks[me].server_factory())
             self.addCleanup(listening.stopListening)
             ports[1 - me].number = cast(IPv4Address, listening.getHost()).port
-        for network, handler in zip(self.networks, self.handlers, strict=True):
+        for me, (network, handler) in enumerate(zip(self.networks, self.handlers, strict=True)):
+            network.follow({1 - me: (f"{me}",)}, frozenset(), 0)
             network.start(handler)
             self.addCleanup(network.stop)
 

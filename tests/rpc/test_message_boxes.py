@@ -10,10 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.rpc.test_encoding import batch, messages_of
 from txraft.core.messages import Message
 from txraft.errors import MalformedMessage
-from txraft.rpc import message_boxes
 from txraft.rpc.amp_commands import COMMAND_OF, COMMANDS
-from txraft.rpc.encoding import MAX_VALUE, PackedMessage
+from txraft.rpc.arguments import MAX_VALUE
+from txraft.rpc.encoding import PackedMessage
+from txraft.rpc.message_boxes import MESSAGE_BOXES
+from txraft.rpc.versions import NEWEST_VERSION
 
+BOXES = MESSAGE_BOXES[NEWEST_VERSION]
 any_message = st.one_of(*map(messages_of, COMMAND_OF))
 HEAD = len(PackedMessage(type(batch(1, 0))).to_bytes(batch(1, 1 << 16))) - (1 << 16)
 """Bytes of a message with one long entry, without that."""
@@ -46,7 +49,7 @@ def what_amp_reads(box: amp.AmpBox) -> Any:
 def what_is_read(box: amp.AmpBox) -> Any:
     """The same, by the short way."""
     try:
-        return message_boxes.read(box)
+        return BOXES.read(box)
     except MalformedMessage as error:
         return str(error)
 
@@ -54,10 +57,10 @@ def what_is_read(box: amp.AmpBox) -> Any:
 class MessageBoxesTests(SynchronousTestCase):
     def same(self, message: Message) -> None:
         """A message is written and read as AMP does it."""
-        written = message_boxes.write(message)
+        written = BOXES.write(message)
         self.assertTrue(written == by_amp(message), type(message))
         (box,) = amp.parseString(written)
-        self.assertTrue(message_boxes.read(box) == message == what_amp_reads(box), type(message))
+        self.assertTrue(BOXES.read(box) == message == what_amp_reads(box), type(message))
 
     @given(any_message)
     def test_same(self, message: Message) -> None:
@@ -85,9 +88,9 @@ class MessageBoxesTests(SynchronousTestCase):
 
     def test_others(self) -> None:
         """Questions, answers, and what says nothing, are left to AMP: also where they look like messages."""
-        (box,) = amp.parseString(message_boxes.write(batch(1, 1)))
+        (box,) = amp.parseString(BOXES.write(batch(1, 1)))
         for key in (amp.ASK, amp.ANSWER, amp.ERROR):
-            self.assertIsNone(message_boxes.read({**box, key: b"1"}))
+            self.assertIsNone(BOXES.read({**box, key: b"1"}))
         for command in set(COMMANDS.values()) - set(COMMAND_OF.values()):
-            self.assertIsNone(message_boxes.read({**box, amp.COMMAND: command.commandName}))
-        self.assertIsNone(message_boxes.read({}))
+            self.assertIsNone(BOXES.read({**box, amp.COMMAND: command.commandName}))
+        self.assertIsNone(BOXES.read({}))

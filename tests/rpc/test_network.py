@@ -14,10 +14,13 @@ from zope.interface.verify import verifyObject
 
 from tests.rpc.memory import VOTERS, Cluster, dial, warnings
 from txraft.core import messages
+from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, RequestVote
 from txraft.errors import (
     LONGEST_REASON,
+    ChangeRefused,
+    ChangeUnderWay,
     CommandFailed,
     NoSuchVoter,
     NotApplied,
@@ -28,7 +31,7 @@ from txraft.errors import (
 )
 from txraft.interfaces import Identity, IPeers
 from txraft.rpc import LinkLimits
-from txraft.rpc.handshake import Refusal, greeting
+from txraft.rpc.handshake import Party, Refusal, greeting
 
 OURS = Identity(0, "ours", VOTERS)
 THEIRS = Identity(1, "theirs", VOTERS)
@@ -297,6 +300,45 @@ class QuestionsTests(SynchronousTestCase):
         self.cluster.cut(0)
         self.failureResultOf(again[0], NotApplied)
 
+    def test_change_of_the_membership(self) -> None:
+        """What a follower passes on arrives, and the answer is the configuration then."""
+        changes = (Change(ChangeKind.ADD_LEARNER, 3, ("host3:8080", "api"), joins=True), Change(ChangeKind.REMOVE, 1))
+        after = Configuration(VOTERS, learners={3}, joining={3: None}, addresses={3: ("host3:8080", "api")})
+        self.handler.on_change = lambda: succeed(after)
+        result = self.network.change_members(1, changes)
+        self.cluster.settle()
+        self.assertEqual(self.handler.changes, [changes])
+        self.assertEqual(self.successResultOf(result), after)
+
+    def test_changes_that_fail(self) -> None:
+        """Each outcome arrives as what it is, with its text; a bug there, or a lost connection, is unknown."""
+        for error in (
+            ChangeRefused("there is another member at host3:8080"),
+            ChangeUnderWay("another change has not ended"),
+            NotApplied("no"),
+            OutcomeUnknown("perhaps"),
+        ):
+            self.handler.on_change = partial(fail, error)
+            result = self.network.change_members(1, [])
+            self.cluster.settle()
+            failure = self.failureResultOf(result)
+            self.assertEqual((type(failure.value), str(failure.value)), (type(error), str(error)))
+        self.handler.on_change = partial(fail, NotLeader(2))
+        result = self.network.change_members(1, [])
+        self.cluster.settle()
+        self.assertEqual(self.failureResultOf(result, NotLeader).value.leader_id, 2)
+        self.handler.on_change = partial(fail, ZeroDivisionError())
+        result = self.network.change_members(1, [])
+        self.cluster.settle()
+        self.failureResultOf(result, OutcomeUnknown)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.handler.on_change = Deferred
+        result = self.network.change_members(1, [])
+        self.cluster.settle()
+        self.cluster.cut(0)
+        self.failureResultOf(result, OutcomeUnknown)
+        self.failureResultOf(self.network.change_members(7, []), Unreachable)
+
     def test_cancelled(self) -> None:
         """An answer to what nobody waits for any more harms nothing; nor does a failure that nobody handles."""
         answer: Deferred[bytes] = Deferred()
@@ -465,11 +507,12 @@ class WarningsTests(SynchronousTestCase):
         cluster = Cluster(LinkLimits(retry_first=0.01, unreachable_after=1e9), identities=(OURS, THEIRS))
         with capturedLogs() as events:
             cluster.start(0).advance(8)
+        what = Refusal.CLUSTER.describe(Party(THEIRS), greeting(Party(OURS), 1))
         self.assertEqual(
             sorted(warnings(events)),
             [
                 f"node 1 at host1:8080 refused this node: {Refusal.CLUSTER.told}",
-                f"refused a stranger at 127.0.0.1:8080, which {Refusal.CLUSTER.describe(THEIRS, greeting(OURS, 1))}",
+                f"refused a stranger at 127.0.0.1:8080, which {what}",
             ],
         )
         self.assertIn(cluster.endpoints[0].attempts, range(9, 12))
@@ -484,7 +527,7 @@ class WarningsTests(SynchronousTestCase):
                 cluster = Cluster(identities=(OURS, more)).start(dialler)
             self.assertEqual([handler.events for handler in cluster.handlers], [[], []])
             for line in warnings(events):
-                self.assertIn("voters", line)
+                self.assertIn("founders", line)
             self.failureResultOf(cluster.networks[dialler].propose(1 - dialler, b"command"), Unreachable)
 
     def test_refused_no_longer(self) -> None:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 ROOT = Path(__file__).parent.parent.parent
 
-TYPES = {"core.configuration", "core.messages", "core.ready"}
+TYPES = {"core.changes.Change", "core.changes.ChangeKind", "core.configuration", "core.messages", "core.ready"}
 """What the core says to the world: the values that are stored and sent."""
 
 EVERYTHING = {"*"}

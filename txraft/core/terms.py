@@ -12,7 +12,7 @@ empty when it came to a very old cluster. One forged message of a term at the en
 leave the cluster without a next term, and without a leader, for good. To refuse what is further away is no way out: a
 server that is far ahead, for whatever reason, would never meet the others again. So a term further away is approached
 by one jump a message: a server that is behind by 10^9 terms is there after a thousand heartbeats. The next jump
-counts from what is durable, so each costs a write; at one a millisecond the end (`MAX_TERM` in `txraft.rpc.encoding`)
+counts from what is durable, so each costs a write; at one a millisecond the end (`MAX_TERM` in `txraft.rpc.arguments`)
 is more than a hundred years away.
 
 All messages that can raise the term come through here: votes and their refusals, what a leader sends, its followers'

@@ -14,7 +14,7 @@ all inputs of one turn of the reactor. `_flush` takes them and carries them out.
 """
 
 import random
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from txraft.core import invariants
 from txraft.core.backlog import Backlog
+from txraft.core.changes import Change
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.log import MEMORY_OVERHEAD, RaftLog
 from txraft.core.messages import Envelope, InstallSnapshot, Message, NodeId, RequestVoteReply
@@ -241,6 +242,10 @@ class Node(Service):
             what = f"node {self.node_id}, which leads, does not know a command of {error.what}"
             return fail(NotApplied(f"{what}; do all nodes run the same version of txraft?"))
         return self.propose(command)
+
+    def change_members(self, changes: Sequence[Change]) -> "Deferred[Configuration]":  # noqa: ARG002  see below
+        """As IPeerHandler."""
+        return fail(NotApplied("this node cannot change the membership yet"))  # to be replaced before a release
 
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler."""

@@ -2,14 +2,24 @@
 
 **One command a message.** Each RPC of `txraft.core.messages` is an AMP command of the same name that asks for no answer
 (`amp_commands`): a reply leaves only after a disk write, may be lost (hazard R19), and names the request that it
-answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier`, `Transfer` and the three that carry a
-snapshot's data are the commands that do have answers, and go AMP's way. Messages are AMP's boxes too, written and read
-by a shorter way (`message_boxes`). A command carries its message as one msgpack array, laid out by the fields of the
-attrs class, in an argument that spreads over as many values of the box as it takes (`encoding`; hazard R20).
+answers, so it is a message of its own. `Hello`, `Ping`, `Propose`, `ReadBarrier`, `Transfer`, `ChangeMembers` and the
+three that carry a snapshot's data are the commands that do have answers, and go AMP's way. Messages are AMP's boxes
+too, written and read by a shorter way (`message_boxes`). A command carries its message as one msgpack array, laid out
+by the fields of the attrs class, in an argument that spreads over as many values of the box as it takes (`encoding`,
+`memberships`; hazard R20).
+
+**The membership is followed.** The node says who the members are, and where, whenever that changes (`IPeers.follow`):
+who is new is dialled, at a new address too, and what was dialled to those who went is closed (`dialling`). Who was
+removed is hung up on, and told so when it calls again (hazard M7). A member that this node has not heard of is let in
+by what its own log says, since its vote may be the one that is missing (`handshake.check`; hazard E10).
+
+**Two versions are spoken,** that of this release and that of the one before, so that the nodes of a cluster can be
+upgraded one after the other: each connection speaks the newest that both sides do (`versions`). A change of the
+membership is never sent to a node that would not understand it.
 
 **Two connections a pair.** Every node dials every other (`network`, `dialling`), and a connection opens with `Hello`:
-protocol version, cluster, voters, who calls, who is meant (`handshake`, `sides`). Entries and questions travel on the
-connection that this node dialled; heartbeats, votes and replies on the one that the peer dialled, on which nothing
+protocol versions, cluster, founders, who calls, who is meant (`handshake`, `sides`). Entries and questions travel on
+the connection that this node dialled; heartbeats, votes and replies on the one that the peer dialled, on which nothing
 large goes the same way (`link`). So a heartbeat never waits behind entries or proposals, which would make a follower
 campaign or a leader step down (hazard R18). Where one of the two connections is missing, the other carries everything,
 so nodes work that can be reached one way only. A newer connection from the same peer replaces the older: a peer that

@@ -1,5 +1,5 @@
-"""The AMP commands: one for each of Raft's messages, which ask for no answer, and nine that do: Hello, Met, Ping,
-Propose, ReadBarrier, Transfer, and the three by which the data of a snapshot go over.
+"""The AMP commands: one for each of Raft's messages, which ask for no answer, and ten that do: Hello, Met, Ping,
+Propose, ReadBarrier, Transfer, ChangeMembers, and the three by which the data of a snapshot go over.
 
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
@@ -13,6 +13,8 @@ from txraft.core import messages
 from txraft.core.messages import Message
 from txraft.errors import (
     BadSnapshot,
+    ChangeRefused,
+    ChangeUnderWay,
     CommandFailed,
     HandshakeRefused,
     MalformedMessage,
@@ -24,11 +26,11 @@ from txraft.errors import (
     Undecided,
 )
 from txraft.interfaces import Incarnation
+from txraft.rpc.arguments import MAX_INTEGER, LongBytes, Number
 from txraft.rpc.directories import Verdict
-from txraft.rpc.encoding import MAX_INTEGER, LongBytes, Number, PackedMessage, PackedSnapshotFile
-
-PROTOCOL_VERSION: Final = 5
-"""Goes up whenever nodes of the old and the new version could misunderstand each other."""
+from txraft.rpc.encoding import PackedMessage
+from txraft.rpc.memberships import PackedChanges, PackedConfiguration, PackedSnapshotFile
+from txraft.rpc.versions import NEWEST_VERSION, agreed
 
 Arguments = list[tuple[bytes, amp.Argument]]
 
@@ -107,7 +109,11 @@ class NotLeaderThere(NotLeader):
         super().__init__(int(text) if text else None)
 
 
-class VoterIds(amp.ListOf):
+class RemovedThere(HandshakeRefused):
+    """The node that was called says that the caller was removed from the cluster."""
+
+
+class FounderIds(amp.ListOf):
     """Ids of nodes, as the tuple in which they came."""
 
     def __init__(self) -> None:
@@ -158,35 +164,49 @@ class VerdictName(amp.Argument):
 
 class Hello(amp.Command):
     """The first command of the side that dialled. It says which directory that has, and which start of the other it
-    knows, 0 for none; the answer says the same, and what was drawn at that start."""
+    knows, 0 for none; the answer says the same, and what was drawn at that start.
+
+    `protocol_version` is the oldest version that the caller speaks, and the optional fields are not version 5's, which
+    passes over them: so the first box of a connection is right whichever version the other side turns out to speak. The
+    answer says which one it is, where that is not 5 (`txraft.rpc.versions`). `voters` are the founders."""
 
     arguments: ClassVar[Arguments] = [
         (b"protocol_version", Number()),
+        (b"newest_version", Number(optional=True)),
         (b"cluster_id", amp.Unicode()),
-        (b"voters", VoterIds()),
+        (b"voters", FounderIds()),
         (b"from_id", Number()),
         (b"to_id", Number()),
         (b"incarnation", PackedIncarnation()),
         (b"known", Number()),
+        (b"configuration_index", Number(optional=True)),
     ]
     response: ClassVar[Arguments] = [
         (b"incarnation", PackedIncarnation()),
         (b"drawn", amp.String()),
         (b"known", Number()),
+        (b"version", Number(optional=True)),
     ]
-    fatalErrors: ClassVar[dict[type[Exception], bytes]] = {HandshakeRefused: b"HANDSHAKE_REFUSED"}
+    fatalErrors: ClassVar[dict[type[Exception], bytes]] = {
+        HandshakeRefused: b"HANDSHAKE_REFUSED",
+        RemovedThere: b"MEMBER_REMOVED",
+    }
 
     @classmethod
     def parseArguments(cls, box: amp.AmpBox, protocol: amp.AMP) -> dict[str, Any]:
-        """Read them. Of a Hello of another version only `protocol_version`, since the rest may be anything.
+        """Read them. Of a Hello without a version that this release speaks the versions only, since the rest may be
+        anything.
 
-        Raises KeyError or ValueError.
+        Raises MalformedMessage, KeyError or ValueError.
         """
-        version = Number().fromString(box[b"protocol_version"])
-        if version != PROTOCOL_VERSION:
-            return {"protocol_version": version}
+        oldest = Number().fromString(box[b"protocol_version"])
+        newest = Number().fromString(box.get(b"newest_version", box[b"protocol_version"]))
+        if newest < oldest:
+            raise MalformedMessage("a newest version below the oldest one")
+        if agreed(oldest, newest, NEWEST_VERSION) is None:
+            return {"protocol_version": oldest, "newest_version": newest}
         arguments: dict[str, Any] = super().parseArguments(box, protocol)  # type: ignore[no-untyped-call]  # AMP has none
-        return arguments
+        return arguments | {"newest_version": newest, "configuration_index": arguments["configuration_index"] or 0}
 
 
 class Met(amp.Command):
@@ -231,6 +251,17 @@ class Transfer(amp.Command):
     errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {NoSuchVoter: b"NO_SUCH_VOTER"}
 
 
+class ChangeMembers(amp.Command):
+    """Asks the leader to change the membership; the answer is the configuration then. Not of version 5."""
+
+    arguments: ClassVar[Arguments] = [(b"changes", PackedChanges())]
+    response: ClassVar[Arguments] = [(b"configuration", PackedConfiguration())]
+    errors: ClassVar[dict[type[Exception], bytes]] = _UNDECIDED | {
+        ChangeUnderWay: b"CHANGE_UNDER_WAY",
+        ChangeRefused: b"CHANGE_REFUSED",
+    }
+
+
 class OfferSnapshot(amp.Command):
     """Asks how much of a snapshot's file is there already. What follows on this connection is about that file
     (`txraft.rpc.snapshot_transfer`)."""
@@ -258,7 +289,7 @@ class FinishSnapshot(amp.Command):
 
 
 _ALL: Final[list[type[amp.Command]]] = [
-    *(Hello, Met, Ping, Propose, ReadBarrier, Transfer),
+    *(Hello, Met, Ping, Propose, ReadBarrier, Transfer, ChangeMembers),
     *(OfferSnapshot, SnapshotChunk, FinishSnapshot),
     *COMMAND_OF.values(),
 ]
@@ -272,7 +303,7 @@ HANDSHAKE: Final = frozenset({Hello, Met})
 TRANSFER: Final = frozenset({OfferSnapshot, SnapshotChunk, FinishSnapshot})
 """What is said while a snapshot goes over."""
 
-TOLD: Final = (Undecided, NoSuchVoter, CommandFailed, BadSnapshot, SnapshotFailed)
+TOLD: Final = (Undecided, NoSuchVoter, ChangeRefused, CommandFailed, BadSnapshot, SnapshotFailed)
 """What a request may end in."""
 
 
@@ -288,6 +319,10 @@ def on_the_wire(error: BaseException | None) -> amp.RemoteAmpError:
             code, text = _UNDECIDED[OutcomeUnknown], str(error)
         case NoSuchVoter():
             code, text = Transfer.errors[NoSuchVoter], str(error)
+        case ChangeUnderWay():
+            code, text = ChangeMembers.errors[ChangeUnderWay], str(error)
+        case ChangeRefused():
+            code, text = ChangeMembers.errors[ChangeRefused], str(error)
         case CommandFailed():
             code, text = Propose.errors[CommandFailed], str(error)
         case _:

@@ -21,12 +21,12 @@ from twisted.python.failure import Failure
 
 from txraft.core.messages import MAX_COMMAND_SIZE, Message
 from txraft.errors import MalformedMessage
-from txraft.rpc import message_boxes
-from txraft.rpc.encoding import MAX_VALUE
+from txraft.rpc.arguments import MAX_VALUE
+from txraft.rpc.message_boxes import MESSAGE_BOXES, MessageBoxes
 
 MAX_KEY: Final = 255
 """Bytes of a key: the first byte of its length is 0."""
-GREETING_KEYS: Final = 12
+GREETING_KEYS: Final = 14
 GREETING_VALUE: Final = 4096
 """For the ids of a hundred voters, of 19 digits each."""
 MAX_KEYS: Final = GREETING_KEYS + -(-MAX_COMMAND_SIZE // MAX_VALUE)
@@ -118,14 +118,18 @@ class BoxProtocol(Protocol, amp.BoxDispatcher):
     locator = boxSender = _Itself()
     closed = False
     """What comes in is not looked at any more."""
+    message_boxes: MessageBoxes
+    """How messages are written and read, once the connection is trusted."""
     trusted = False
 
     def __init__(self) -> None:
         super().__init__(self)  # type: ignore[no-untyped-call]  # AMP has no annotations
         self._parser = BoxParser()
 
-    def trust(self) -> None:
-        """From the next box on, take what a peer may send, and Raft's messages by the short way."""
+    def trust(self, version: int) -> None:
+        """From the next box on, take what a peer may send, and Raft's messages by the short way, as `version` has
+        them."""
+        self.message_boxes = MESSAGE_BOXES[version]
         self.trusted = True
         self._parser.trust()
 
@@ -188,7 +192,7 @@ class BoxProtocol(Protocol, amp.BoxDispatcher):
             self._parser.clear()
 
     def _box_received(self, box: dict[bytes, bytes]) -> None:
-        message = message_boxes.read(box) if self.trusted else None
+        message = self.message_boxes.read(box) if self.trusted else None
         if message is not None:
             self.message_received(message)
         else:

@@ -1,9 +1,9 @@
-"""Dialling one peer, again and again, and saying so when it cannot be reached."""
+"""Dialling the peers, again and again, wherever they are by now, and saying so when one cannot be reached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 from twisted.application.internet import ClientService
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,15 +12,9 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txraft.core.configuration import Addresses
 from txraft.core.messages import NodeId
 from txraft.rpc.limited_log import LimitedLog, shown
-
-
-class Dialling(ClientService):
-    """It would log every attempt, one a second for each peer that is down; its log goes to nobody."""
-
-    _log = Logger(observer=LogPublisher())
-
 
 _REASONS: Final[dict[type[Exception], str]] = {
     error.DNSLookupError: "the name does not resolve",
@@ -46,9 +40,13 @@ class WatchedEndpoint:
     _on_failure: Callable[[NodeId], None]
     _first_attempt: float | None = None
     """When the first one began since the peer was last reached."""
+    retired: bool = False
+    """Nothing is to be dialled any more."""
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """As IStreamClientEndpoint."""
+        """As IStreamClientEndpoint. Never fires, where there is nothing to dial."""
+        if self.retired:
+            return Deferred()
         if self._first_attempt is None:
             self._first_attempt = self._clock.seconds()
         return self._endpoint.connect(protocolFactory).addCallbacks(self._reached, self._failed)
@@ -60,7 +58,7 @@ class WatchedEndpoint:
 
     def _failed(self, failure: Failure) -> Failure:
         assert self._first_attempt is not None
-        if failure.check(CancelledError, error.ConnectingCancelledError):
+        if self.retired or failure.check(CancelledError, error.ConnectingCancelledError):
             return failure
         self._on_failure(self._peer)
         if self._clock.seconds() - self._first_attempt >= self._patience:
@@ -73,3 +71,110 @@ class WatchedEndpoint:
                 reason=shown(failure.getErrorMessage()) if kind is None else _REASONS[kind],
             )
         return failure
+
+
+class Dialling(ClientService):
+    """Dials one peer at one address. It would log every attempt, one a second for each peer that is down; its log goes
+    to nobody."""
+
+    _log = Logger(observer=LogPublisher())
+
+    def __init__(
+        self, watched: WatchedEndpoint, factory: IProtocolFactory, retry: Callable[[int], float], clock: IReactorTime
+    ) -> None:
+        super().__init__(watched, factory, retry, clock)
+        self._watched = watched
+
+    def retire(self) -> None:
+        """Keep the connection, if there is one, and never dial again."""
+        self._watched.retired = True
+
+
+@define(eq=False)
+class Dialler:
+    """Dials every peer that it is told of, from `start` to `stop`.
+
+    Where a peer's address changes, what was dialled at the old one is kept until the peer is reached at the new one:
+    nothing is lost meanwhile, and the log says so at once if the new one is wrong. It is not dialled there again, where
+    somebody else may be by now.
+    """
+
+    _clock: IReactorTime
+    _endpoint_of: Callable[[Addresses], IStreamClientEndpoint]
+    _factory_of: Callable[[NodeId, str], IProtocolFactory]
+    """For a peer, and its address as the log has it."""
+    _retry_policy: Callable[[NodeId], Callable[[int], float]]
+    _log: LimitedLog
+    _patience: float
+    _on_failure: Callable[[NodeId], None]
+    _running: bool = field(init=False, default=False)
+    _addresses: dict[NodeId, Addresses] = field(init=False, factory=dict)
+    """The latest that are known, of all that are to be dialled."""
+    _current: dict[NodeId, Dialling] = field(init=False, factory=dict)
+    _retired: dict[NodeId, Dialling] = field(init=False, factory=dict)
+    """At a former address, until the peer is reached at the current one."""
+
+    def __contains__(self, peer: NodeId) -> bool:
+        """Whether the peer is being dialled."""
+        return peer in self._current
+
+    def follow(self, peers: Mapping[NodeId, Addresses]) -> None:
+        """Dial these, and no others.
+
+        Of a peer without addresses, as version 5 of the protocol says it, what was known before is right."""
+        for peer in self._addresses.keys() - peers.keys():
+            del self._addresses[peer]
+            self._end(self._current, peer)
+            self._end(self._retired, peer)
+        for peer, addresses in peers.items():
+            if peer not in self._addresses or addresses not in ((), self._addresses[peer]):
+                self._addresses[peer] = addresses
+                if self._running:
+                    self._dial(peer)
+
+    def start(self) -> None:
+        """Begin to dial."""
+        self._running = True
+        for peer in self._addresses:
+            self._dial(peer)
+
+    def stop(self) -> list[Deferred[None]]:
+        """End it. They fire when the connections are gone."""
+        self._running = False
+        ended = [dialling.stopService() for dialling in (*self._current.values(), *self._retired.values())]
+        self._current.clear()
+        self._retired.clear()
+        return ended
+
+    def reached(self, peer: NodeId) -> None:
+        """A connection to the peer is up, which makes the one before superfluous."""
+        self._end(self._retired, peer)
+
+    def _dial(self, peer: NodeId) -> None:
+        addresses = self._addresses[peer]
+        try:
+            if not addresses:
+                raise ValueError("the membership has no address of it")
+            endpoint = self._endpoint_of(addresses)
+        except Exception as problem:  # the text is an operator's, and what reads it is the application's
+            reason = shown(problem, 200)
+            self._log.warn((peer, "address"), "node {peer} cannot be dialled: {reason}", peer=peer, reason=reason)
+            return
+        address = shown(addresses[0])
+        watched = WatchedEndpoint(peer, address, endpoint, self._clock, self._log, self._patience, self._on_failure)
+        former = self._current.get(peer)
+        if peer in self._retired:  # then the former one has not been reached
+            self._end(self._current, peer)
+        elif former is not None:
+            former.retire()
+            self._retired[peer] = former
+        self._log.forget((peer, "unreachable"))
+        dialling = Dialling(watched, self._factory_of(peer, address), self._retry_policy(peer), self._clock)
+        self._current[peer] = dialling
+        dialling.startService()
+
+    def _end(self, diallings: dict[NodeId, Dialling], peer: NodeId) -> None:
+        dialling = diallings.pop(peer, None)
+        if dialling is not None:
+            dialling.retire()
+            dialling.stopService()

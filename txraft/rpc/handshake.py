@@ -1,15 +1,17 @@
 """Who may talk to whom: the checks behind `Hello`."""
 
 import enum
+from collections.abc import Set
 from types import SimpleNamespace
+from typing import Any
 
 import attrs
 from attrs import frozen
 
 from txraft.core.messages import NodeId
 from txraft.interfaces import Identity, Incarnation
-from txraft.rpc.amp_commands import PROTOCOL_VERSION
 from txraft.rpc.limited_log import shown
+from txraft.rpc.versions import CHANGES_MEMBERS, NEWEST_VERSION, OLDEST_VERSION, agreed
 
 
 class Refusal(enum.Enum):
@@ -21,7 +23,8 @@ class Refusal(enum.Enum):
 
     VERSION = (
         "another version of txraft's protocol is spoken here",
-        "speaks version {hello.protocol_version} of txraft's protocol, and this node version {here.protocol_version}",
+        "speaks version {hello.versions} of txraft's protocol, and this node version {here.versions}: upgrade the older"
+        " of the two, one release after the other",
     )
     CLUSTER = (
         "this is another cluster; a node that is to join it with a new directory needs an empty one, and, as `name` in"
@@ -29,10 +32,15 @@ class Refusal(enum.Enum):
         "belongs to cluster '{hello.cluster_id}', and this node to '{here.cluster_id}': to join this one anew,"
         " it needs an empty directory, and this as `name` in its configuration",
     )
-    VOTERS = (
-        "the voters here are others: start both nodes with the members that the cluster was first started with",
-        "has the voters {hello.voters}, and this node {here.voters}: start both with the members that the cluster was"
-        " first started with",
+    FOUNDERS = (
+        "the founders here are others: start both nodes with the members that the cluster was first started with",
+        "has the founders {hello.voters}, and this node {here.voters}: start both with the members that the cluster"
+        " was first started with",
+    )
+    REMOVED = (
+        "the caller was removed from this cluster",
+        "says that it is node {hello.from_id}, which was removed from this cluster: it ends, and its last line says"
+        " what to do",
     )
     NOT_MEANT = (
         "this is not the node that was meant: check the addresses",
@@ -51,48 +59,107 @@ class Refusal(enum.Enum):
         self.told = told
         self._logged = logged
 
-    def describe(self, here: Identity, hello: "Greeting") -> str:
+    def describe(self, here: "Party", hello: "Greeting") -> str:
         """For the log of the node `here`: what the caller said, and what would have been right."""
-        return self._logged.format(hello=hello.shown(), here=greeting(here, here.node_id).shown())
+        return self._logged.format(hello=hello.shown(), here=greeting(here, here.identity.node_id).shown())
+
+
+@frozen
+class Party:
+    """One side of a handshake: who it is, and whom it knows."""
+
+    identity: Identity
+    peers: Set[NodeId] = frozenset()
+    """The other members."""
+    removed: Set[NodeId] = frozenset()
+    """Ids of those that were members once, and whose removal is committed (hazard M7)."""
+    configuration_index: int = 0
+    """Of the entry that its configuration is from; 0 where that is still the founders'."""
+    newest_version: int = NEWEST_VERSION
+    """It behaves like a release that speaks no newer one."""
+
+    def knows(self, node: NodeId) -> bool:
+        """Whether this is a member, or was one when the cluster began."""
+        return node in self.peers or node in self.identity.founders
 
 
 @frozen
 class Greeting:
-    """What `Hello` carries, field by field. Of another version of the protocol only that is known."""
+    """What `Hello` carries, field by field. Where the other speaks no version that is spoken here, only its versions
+    are known."""
 
     protocol_version: int
+    """The oldest one that the caller speaks."""
+    newest_version: int
     cluster_id: str = ""
     voters: tuple[NodeId, ...] = ()
-    """In ascending order."""
+    """The founders, in ascending order. (Version 5, which knows no others, calls them so.)"""
     from_id: NodeId = -1
     to_id: NodeId = -1
     incarnation: Incarnation | None = None
     known: int = 0
     """The start of the callee that the caller knows."""
+    configuration_index: int = 0
+    """As `Party`'s. 0 in version 5, in which all members are founders."""
+
+    def arguments(self) -> dict[str, Any]:
+        """As `Hello` takes them. A node that speaks version 5 alone has two fields less."""
+        fields = attrs.asdict(self, recurse=False)
+        if self.newest_version < CHANGES_MEMBERS:
+            fields |= {"newest_version": None, "configuration_index": None}
+        return fields
+
+    def version(self, here: Party) -> int | None:
+        """What a connection between `here` and the caller speaks; None where they have no version in common."""
+        return agreed(self.protocol_version, self.newest_version, here.newest_version)
 
     def shown(self) -> SimpleNamespace:
-        """Each field as a line of the log may have it."""
-        return SimpleNamespace(**{field.name: shown(getattr(self, field.name)) for field in attrs.fields(Greeting)})
+        """Each field as a line of the log may have it, and `versions`."""
+        oldest, newest = self.protocol_version, self.newest_version
+        versions = f"{oldest}" if oldest == newest else f"{oldest} to {newest}"
+        fields = {field.name: shown(getattr(self, field.name)) for field in attrs.fields(Greeting)}
+        return SimpleNamespace(**fields, versions=versions)
 
 
-def greeting(here: Identity, peer: NodeId, incarnation: Incarnation | None = None, known: int = 0) -> Greeting:
+def greeting(here: Party, peer: NodeId, incarnation: Incarnation | None = None, known: int = 0) -> Greeting:
     """What the node `here` says to `peer`, with its incarnation, and the start of `peer` that it knows."""
-    voters = tuple(sorted(here.founders))
-    return Greeting(PROTOCOL_VERSION, here.cluster_id, voters, here.node_id, peer, incarnation, known)
+    identity = here.identity
+    return Greeting(
+        protocol_version=OLDEST_VERSION,
+        newest_version=here.newest_version,
+        cluster_id=identity.cluster_id,
+        voters=tuple(sorted(identity.founders)),
+        from_id=identity.node_id,
+        to_id=peer,
+        incarnation=incarnation,
+        known=known,
+        configuration_index=here.configuration_index,
+    )
 
 
-def check(here: Identity, hello: Greeting) -> Refusal | None:
+def check(here: Party, hello: Greeting) -> Refusal | None:
     """Why the node `here` does not let the caller in, if it does not. What it makes of the caller's directory is
     another question (`txraft.rpc.directories`).
 
-    Nodes that disagree about who votes could elect two leaders at once, so they do not talk (hazard E14)."""
-    ours = greeting(here, here.node_id)
+    Nodes of which one was started with other members, as an edited file has them, could elect two leaders at once, so
+    they do not talk (hazard E14).
+
+    **Who is not known may be a member all the same** (hazard E10). A membership is in force where its entry is in the
+    log, and this node may not have that entry yet, or may have another in its place, which nobody committed. The
+    caller's vote, or that of this node for the caller, may then be the one that is missing: where it were refused, and
+    whoever could tell this node had died, nobody would ever be elected, although a majority lives. So every founder is
+    let in, until its removal is committed, and every node with a configuration of its own log: a leader sent it that,
+    so it was added. Nor does it matter whose configuration is the later one, since that of this node may be what will
+    be truncated. Whose vote counts is for the candidate to say, and the core gives its vote to whoever asks. What
+    remains are nodes that nobody has added, or that have not heard of it: they have nothing to say yet."""
+    identity, ours = here.identity, greeting(here, here.identity.node_id)
     reasons = {
-        Refusal.VERSION: hello.protocol_version != ours.protocol_version,
+        Refusal.VERSION: hello.version(here) is None,
         Refusal.CLUSTER: hello.cluster_id != ours.cluster_id,
-        Refusal.VOTERS: hello.voters != ours.voters,
-        Refusal.NOT_MEANT: hello.to_id != here.node_id,
-        Refusal.MYSELF: hello.from_id == here.node_id,
-        Refusal.STRANGER: hello.from_id not in here.founders,
+        Refusal.FOUNDERS: hello.voters != ours.voters,
+        Refusal.REMOVED: hello.from_id in here.removed,
+        Refusal.NOT_MEANT: hello.to_id != identity.node_id,
+        Refusal.MYSELF: hello.from_id == identity.node_id,
+        Refusal.STRANGER: not here.knows(hello.from_id) and hello.configuration_index == 0,
     }
     return next((refusal for refusal, holds in reasons.items() if holds), None)

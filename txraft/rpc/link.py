@@ -9,16 +9,20 @@ it is not looked at.
 """
 
 from abc import abstractmethod
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from txraft.core.changes import Change
+from txraft.core.configuration import Configuration
 from txraft.core.messages import MAX_COMMAND_SIZE, AppendEntries, Message, NodeId
 from txraft.errors import (
+    ChangeRefused,
     CommandFailed,
     CommandTooLong,
     MalformedMessage,
@@ -29,16 +33,18 @@ from txraft.errors import (
     Undecided,
     Unreachable,
 )
-from txraft.interfaces import Identity, Incarnation, IPeerHandler, IPeerMemory
-from txraft.rpc import amp_commands, message_boxes
+from txraft.interfaces import Incarnation
+from txraft.rpc import amp_commands
 from txraft.rpc.answering import Answering
 from txraft.rpc.boxes import MALFORMED, BoxProtocol
 from txraft.rpc.directories import Verdict, judge
 from txraft.rpc.handshake import Greeting
 from txraft.rpc.limited_log import shown
-from txraft.rpc.link_limits import LinkLimits, tune
+from txraft.rpc.link_limits import tune
+from txraft.rpc.owner import Owner
 from txraft.rpc.send_queue import SendQueue
 from txraft.rpc.snapshot_transfer import SnapshotReceiver
+from txraft.rpc.versions import CHANGES_MEMBERS, NEWEST_VERSION, OLDEST_VERSION, OUTDATED, can_be_sent
 
 _log = Logger()
 
@@ -46,43 +52,9 @@ _HANDLED_BY: Final[dict[type[amp.Command], tuple[str, str]]] = {
     amp_commands.Propose: ("passed_on", "result"),
     amp_commands.ReadBarrier: ("read_index", "read_index"),
     amp_commands.Transfer: ("transfer_leadership", "leader_id"),
+    amp_commands.ChangeMembers: ("change_members", "configuration"),
 }
 """The method of IPeerHandler that a question is for, and what its answer is called on the wire."""
-
-
-class Owner(Protocol):
-    """What a link needs of its network."""
-
-    reactor: IReactorTime
-    identity: Identity
-    memory: IPeerMemory
-    limits: LinkLimits
-    handler: IPeerHandler
-
-    def link_made(self, link: "Link") -> None:
-        """A connection opened; the handshake is still to come."""
-
-    def link_greeted(self, link: "Link", peer: NodeId) -> None:
-        """The caller's Hello was right, and says that it is `peer`; its directory is still to be judged."""
-
-    def link_up(self, link: "Link", peer: NodeId) -> None:
-        """The handshake succeeded."""
-
-    def refuse(self, link: "Link", peer: NodeId, verdict: Verdict) -> None:
-        """This node refuses the directory that `peer` has."""
-
-    def refused(self, peer: NodeId, verdict: Verdict) -> None:
-        """`peer`, whose handshake was in order otherwise, refuses the directory that this node has."""
-
-    def link_closed(self, link: "Link") -> None:
-        """The link is of no more use. Called once; the transport may still be sending what was written."""
-
-    def complain(self, link: "Link", kind: object, line: str) -> None:
-        """Something is wrong with the connection: `line` says it for the log. Complaints of one `kind` are alike."""
-
-    def reject(self, link: "Link", kind: object, line: str) -> None:
-        """As `complain`, where the other side is no peer, or does not behave like one: dialling it again at once would
-        not help."""
 
 
 class Link(BoxProtocol):
@@ -93,6 +65,8 @@ class Link(BoxProtocol):
     up: bool = False
     incarnation: Incarnation
     """The peer's, once the link is up."""
+    version: int = OLDEST_VERSION
+    """Of the protocol; the peer's, or this node's where that is the earlier one. Known once the link is up."""
     _asked_about: Incarnation | None = None
     """What was known of the peer when it was asked what it drew."""
     transport: Any
@@ -118,9 +92,14 @@ class Link(BoxProtocol):
     # To the peer
 
     def send(self, message: Message) -> None:
-        """Send a message. Where too much waits to be sent, entries are dropped: no other message is large."""
-        if not (self._send_queue.full and isinstance(message, AppendEntries)):
-            self._send_queue.write(message_boxes.write(message))
+        """Send a message. Where too much waits to be sent, entries are dropped: no other message is large. One that a
+        peer of an earlier version cannot read ends the connection, as it would there."""
+        if self.version < NEWEST_VERSION and not can_be_sent(message, self.version):
+            line = f"closing the connection to {self.name}, which needs a change of the membership: it {OUTDATED}"
+            self.owner.reject(self, "outdated", line)
+            self.close()
+        elif not (self._send_queue.full and isinstance(message, AppendEntries)):
+            self._send_queue.write(self.message_boxes.write(message))
 
     def propose(self, command: bytes) -> Deferred[bytes]:
         """As IPeers.propose, to this link's peer. Fails with Overloaded where too much waits to be sent, and with
@@ -138,6 +117,12 @@ class Link(BoxProtocol):
     def transfer_leadership(self, target: NodeId) -> Deferred[NodeId]:
         """As IPeers.transfer_leadership, by this link's peer."""
         return self._ask(amp_commands.Transfer, {"target": target}, "leader_id", OutcomeUnknown)
+
+    def change_members(self, changes: Sequence[Change]) -> Deferred[Configuration]:
+        """As IPeers.change_members, by this link's peer."""
+        if self.version < CHANGES_MEMBERS:
+            return fail(NotApplied(f"node {self.peer}, which is to change the membership, {OUTDATED}"))
+        return self._ask(amp_commands.ChangeMembers, {"changes": changes}, "configuration", OutcomeUnknown)
 
     def ask_about_snapshot(self, command: type[amp.Command], key: str | None = None, **arguments: Any) -> Deferred[Any]:
         """Ask one of the questions of `txraft.rpc.snapshot_transfer`. Fires with what the answer has under `key`; fails
@@ -158,7 +143,7 @@ class Link(BoxProtocol):
         def failed(failure: Failure) -> None:
             if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
                 self.malformed(failure.value)
-            if not failure.check(NotApplied, NoSuchVoter, CommandFailed, if_lost):
+            if not failure.check(NotApplied, NoSuchVoter, ChangeRefused, CommandFailed, if_lost):
                 failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
             if not result.called:  # where all fail with the connection, one that fails may have others cancelled
                 result.errback(failure)
@@ -184,7 +169,8 @@ class Link(BoxProtocol):
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """Do as the command in `box` says. Fires with the box of the answer, if there is to be one."""
         command = amp_commands.COMMANDS.get(box[amp.COMMAND])
-        if command is None or command.requiresAnswer != (amp.ASK in box):
+        later = command is amp_commands.ChangeMembers and self.version < CHANGES_MEMBERS
+        if command is None or later or command.requiresAnswer != (amp.ASK in box):
             raise MalformedMessage(f"there is no such command as {box[amp.COMMAND]!r}")
         if self.up == (command in amp_commands.HANDSHAKE):
             raise MalformedMessage(f"{command.__name__} came {'again' if self.up else 'before the handshake was over'}")
@@ -281,7 +267,7 @@ class Link(BoxProtocol):
         self.incarnation = incarnation
         self.up = True
         self._receiver = SnapshotReceiver(peer, self.owner.handler)
-        self.trust()
+        self.trust(self.version)
         self._watch = self.owner.reactor.callLater(self.owner.limits.silence, self._look_for_life)
         self.owner.link_up(self, peer)
 

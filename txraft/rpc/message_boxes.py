@@ -3,8 +3,8 @@
 A node sends and takes a few boxes of Raft's messages for every turn in which clients write, and that is most of what it
 does for its peers. AMP's own way makes a command object, a dict, a sorted list, a Deferred and three closures for each;
 here the part of the box that is the same for every message of a kind is made once. The wire is AMP's to the byte:
-`amp_commands` still declares the commands, which any AMP peer can send and take by them. Everything that asks for an
-answer, or is one, goes AMP's way.
+`amp_commands` still declares the commands, which any AMP peer of the newest version can send and take by them.
+Everything that asks for an answer, or is one, goes AMP's way.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,11 @@ from twisted.protocols import amp
 
 from txraft.core.messages import Message
 from txraft.rpc.amp_commands import COMMAND_OF
-from txraft.rpc.encoding import MAX_VALUE, PackedMessage
+from txraft.rpc.arguments import MAX_VALUE
+from txraft.rpc.encoding import PackedMessage
+from txraft.rpc.versions import NEWEST_VERSION, OLDEST_VERSION
 
 _ARGUMENT: Final = b"message"
-_CODECS: Final = {message_class: PackedMessage(message_class) for message_class in COMMAND_OF}
 
 
 def _string(value: bytes) -> bytes:
@@ -29,28 +30,37 @@ _HEADS: Final = {
     for message_class, command in COMMAND_OF.items()
 }
 """What comes before the packed message."""
-_BY_NAME: Final = {command.commandName: _CODECS[message_class] for message_class, command in COMMAND_OF.items()}
 _END: Final = b"\0\0"
 
 
-def write(message: Message) -> bytes:
-    """The box of a message."""
-    message_class = type(message)
-    codec = _CODECS[message_class]
-    packed = codec.to_bytes(message)
-    if len(packed) <= MAX_VALUE:
-        return b"".join((_HEADS[message_class], len(packed).to_bytes(2, "big"), packed, _END))
-    box = amp.AmpBox({amp.COMMAND: COMMAND_OF[message_class].commandName})
-    codec.cut(_ARGUMENT, packed, box)
-    serialized: bytes = box.serialize()
-    return serialized
+class MessageBoxes:
+    """Writes and reads messages as one version of the protocol has them."""
+
+    def __init__(self, version: int) -> None:
+        self._codecs = {message_class: PackedMessage(message_class, version) for message_class in COMMAND_OF}
+        self._by_name = {COMMAND_OF[each].commandName: codec for each, codec in self._codecs.items()}
+
+    def write(self, message: Message) -> bytes:
+        """The box of a message."""
+        message_class = type(message)
+        codec = self._codecs[message_class]
+        packed = codec.to_bytes(message)
+        if len(packed) <= MAX_VALUE:
+            return b"".join((_HEADS[message_class], len(packed).to_bytes(2, "big"), packed, _END))
+        box = amp.AmpBox({amp.COMMAND: COMMAND_OF[message_class].commandName})
+        codec.cut(_ARGUMENT, packed, box)
+        serialized: bytes = box.serialize()
+        return serialized
+
+    def read(self, box: Mapping[bytes, bytes]) -> Message | None:
+        """The message in a box. None where it has none: it is a question, an answer, or nonsense, as AMP finds out.
+
+        Raises MalformedMessage."""
+        codec = self._by_name.get(box.get(amp.COMMAND, b""))
+        if codec is None or amp.ASK in box or amp.ANSWER in box or amp.ERROR in box:
+            return None
+        return codec.from_bytes(codec.join(_ARGUMENT, box))
 
 
-def read(box: Mapping[bytes, bytes]) -> Message | None:
-    """The message in a box. None where it has none: it is a question, an answer, or nonsense, which AMP tells apart.
-
-    Raises MalformedMessage."""
-    codec = _BY_NAME.get(box.get(amp.COMMAND, b""))
-    if codec is None or amp.ASK in box or amp.ANSWER in box or amp.ERROR in box:
-        return None
-    return codec.from_bytes(codec.join(_ARGUMENT, box))
+MESSAGE_BOXES: Final = {version: MessageBoxes(version) for version in range(OLDEST_VERSION, NEWEST_VERSION + 1)}
+"""By the version of the protocol."""

@@ -1,7 +1,6 @@
 """All connections of a node: it dials every peer, lets every peer in, and finds the way for a message."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence, Set
 from random import Random
 from typing import Any
 
@@ -15,17 +14,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txraft.core.changes import Change
+from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import AppendEntries, Message, NodeId
-from txraft.errors import DirectoryRefused, Unreachable
+from txraft.errors import DirectoryRefused, MemberRemoved, NotApplied, Unreachable
 from txraft.interfaces import Identity, IPeerHandler, IPeerMemory, IPeers, SnapshotFile
-from txraft.rpc.dialling import Dialling, WatchedEndpoint
+from txraft.rpc.dialling import Dialler
 from txraft.rpc.directories import Verdict
+from txraft.rpc.handshake import Party
 from txraft.rpc.limited_log import LimitedLog
 from txraft.rpc.link import Link
 from txraft.rpc.link_limits import LinkLimits
 from txraft.rpc.sides import Callee, Caller
 from txraft.rpc.snapshot_transfer import SnapshotSender
 from txraft.rpc.strangers import Strangers
+from txraft.rpc.versions import NEWEST_VERSION, OUTDATED, fits
 
 _log = Logger()
 
@@ -35,25 +38,31 @@ _log = Logger()
 class Network:
     """A node's peers. Made before the node, which takes it as an argument, and started with the node:
 
-        network = Network(reactor, identity, memory, endpoints, addresses, random)
+        network = Network(reactor, identity, memory, endpoint_of, random)
         node = ...(peers=network)
+        network.follow(...)
         network.start(node)
         listening_endpoint.listen(network.server_factory())
 
-    `endpoints` says how to dial each peer; each must give up connecting after a time of its own (some seconds).
-    `addresses` are the same for people, who read them in the log.
+    `endpoint_of` says how to dial a peer that has these addresses, of which the log shows the first; it must give up
+    connecting after a time of its own (some seconds). It may raise anything where they make no sense.
+
+    `newest_version` is for tests: the node behaves like a release that speaks no newer one.
     """
 
     reactor: IReactorTime
     identity: Identity
     memory: IPeerMemory
-    endpoints: Mapping[NodeId, IStreamClientEndpoint]
-    addresses: Mapping[NodeId, str]
+    endpoint_of: Callable[[Addresses], IStreamClientEndpoint]
     random: Random
     limits: LinkLimits = field(factory=LinkLimits)
+    newest_version: int = NEWEST_VERSION
     handler: IPeerHandler = field(init=False)
     running: bool = field(init=False, default=False)
-    _dialling: list[Dialling] = field(init=False, factory=list)
+    _peers: frozenset[NodeId] = field(init=False, default=frozenset())
+    _removed: frozenset[NodeId] = field(init=False, default=frozenset())
+    _configuration_index: int = field(init=False, default=0)
+    _dialler: Dialler = field(init=False)
     _links: set[Link] = field(init=False, factory=set)
     _outgoing: dict[NodeId, Link] = field(init=False, factory=dict)
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
@@ -70,25 +79,21 @@ class Network:
         self._strangers = Strangers(self.limits.max_strangers)
         self._warnings = LimitedLog(_log, self.reactor, burst=1, interval=self.limits.repeat_after)
         self._comings = LimitedLog(_log, self.reactor, burst=10, interval=60)
+        self._dialler = Dialler(
+            self.reactor,
+            self.endpoint_of,
+            lambda peer, address: _Factory(lambda _resolved: Caller(self, peer, address)),
+            self._retry_policy,
+            self._warnings,
+            self.limits.unreachable_after,
+            self._not_reached,
+        )
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and let peers in. `handler` is told of what comes from now on."""
         self.handler = handler
         self.running = True
-        for peer, endpoint in self.endpoints.items():
-            factory = _Factory(partial(self._dialled, peer))
-            watched = WatchedEndpoint(
-                peer,
-                self.addresses[peer],
-                endpoint,
-                self.reactor,
-                self._warnings,
-                self.limits.unreachable_after,
-                self._not_reached,
-            )
-            self._dialling.append(Dialling(watched, factory, self._retry_policy(peer), self.reactor))
-        for service in self._dialling:
-            service.startService()
+        self._dialler.start()
 
     def stop(self) -> Deferred[None]:
         """Close every connection. Fires when the last is gone, which takes `limits.close` seconds at most."""
@@ -98,16 +103,12 @@ class Network:
         for link in list(self._links):
             link.close()
         over: list[Deferred[Any]] = [link.lost for link in self._links]
-        over += [service.stopService() for service in self._dialling]
-        self._dialling.clear()
+        over += self._dialler.stop()
         return gatherResults(over).addCallback(lambda _: None)
 
     def server_factory(self) -> IProtocolFactory:
         """What the node listens with. Until `start` and after `stop`, connections are closed at once."""
         return _Factory(lambda caller: Callee(self, caller) if self.running else None)
-
-    def _dialled(self, peer: NodeId, _resolved: str) -> Link:
-        return Caller(self, peer, self.addresses[peer])
 
     def _retry_policy(self, peer: NodeId) -> Callable[[int], float]:
         limits = self.limits
@@ -118,6 +119,22 @@ class Network:
         return self.random.uniform(0, self.limits.retry_first)
 
     # IPeers
+
+    def follow(self, peers: Mapping[NodeId, Addresses], removed: Set[NodeId], configuration_index: int) -> None:
+        """As IPeers.follow. Who is in both is still being told of its removal, and is hung up on when it is not among
+        `peers` any more."""
+        self._peers, self._configuration_index = frozenset(peers), configuration_index
+        self._removed = frozenset(removed) - self._peers
+        for link in tuple(self._links):
+            if link.peer in self._removed or (isinstance(link, Caller) and link.peer not in self._peers):
+                link.close()
+        self._unwelcome &= self._peers
+        self._missed &= self._peers
+        self._dialler.follow(peers)
+
+    def versions(self) -> Mapping[NodeId, int]:
+        """As IPeers.versions."""
+        return {peer: link.version for ways in (self._incoming, self._outgoing) for peer, link in ways.items()}
 
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers.send: entries by the connection that this node dialled, all else by the other (`txraft.rpc`)."""
@@ -141,6 +158,11 @@ class Network:
         link = self._link_to(leader)
         return _unreachable(leader) if link is None else link.transfer_leadership(target)
 
+    def change_members(self, leader: NodeId, changes: Sequence[Change]) -> Deferred[Configuration]:
+        """As IPeers.change_members."""
+        link = self._link_to(leader)
+        return _unreachable(leader) if link is None else link.change_members(changes)
+
     def send_snapshot(
         self, to: NodeId, file: SnapshotFile, read: Callable[[int, int], Deferred[bytes]], term: int
     ) -> Deferred[None]:
@@ -148,6 +170,8 @@ class Network:
         link = self._link_to(to)
         if link is None:
             return _unreachable(to)
+        if not fits(file.snapshot.configuration, link.version):
+            return fail(NotApplied(f"node {to}, which needs a snapshot, {OUTDATED}"))
         sender = SnapshotSender(
             link, file, read, lambda: self._link_to(to) is link, self.reactor, self.limits.snapshot_stall
         )
@@ -157,6 +181,15 @@ class Network:
         return self._outgoing.get(peer) or self._incoming.get(peer)
 
     # Owner of the links
+
+    @property
+    def party(self) -> Party:
+        """As Owner.party."""
+        return Party(self.identity, self._peers, self._removed, self._configuration_index, self.newest_version)
+
+    def _known(self, peer: NodeId | None) -> NodeId | None:
+        """None also where a caller chose the id: there must be a bound on what is kept for each."""
+        return peer if peer is not None and self.party.knows(peer) else None
 
     def link_made(self, link: Link) -> None:
         """As Owner.link_made. A peer gets in however many strangers call (`txraft.rpc.strangers`)."""
@@ -170,7 +203,7 @@ class Network:
 
     def link_greeted(self, link: Link, peer: NodeId) -> None:
         """As Owner.link_greeted."""
-        older = self._strangers.greeted(link, peer)
+        older = self._strangers.greeted(link, self._known(peer))
         if older is not None:
             older.abort()
 
@@ -181,7 +214,8 @@ class Network:
     def link_up(self, link: Link, peer: NodeId) -> None:
         """As Owner.link_up. A newer connection replaces the older, and one of an earlier start of the peer is none of
         the peer's any more, whichever way it goes: it may be that of a copy (hazard S6)."""
-        if self.memory.known(peer) != link.incarnation:  # one of a later start has come meanwhile
+        # Meanwhile one of a later start may have come, or the peer's removal.
+        if self.memory.known(peer) != link.incarnation or peer in self._removed:
             link.abort()
             return
         for other in (self._outgoing.get(peer), self._incoming.get(peer)):
@@ -194,13 +228,15 @@ class Network:
         if older is not None:
             older.abort()
         self._strangers.forget(link)
+        age = "" if link.version == self.newest_version else f", which speaks version {link.version} of the protocol"
         if isinstance(link, Caller):
+            self._dialler.reached(peer)
             self._unwelcome.discard(peer)
             for kind in ("refused", "late", "lost"):  # so that the next time is news
                 self._warnings.forget((Caller, peer, kind))
-            self._comings.info(peer, "connected to node {peer}", peer=peer)
+            self._comings.info(peer, "connected to node {peer}{age}", peer=peer, age=age)
         else:
-            self._comings.info(peer, "node {peer} has connected", peer=peer)
+            self._comings.info(self._known(peer), "node {peer} has connected{age}", peer=peer, age=age)
         self._tell_if_changed(peer, used)
 
     def refuse(self, link: Link, peer: NodeId, verdict: Verdict) -> None:
@@ -208,11 +244,15 @@ class Network:
         if isinstance(link, Caller):
             self._give_up(link.peer)
         line = "refused node {peer}: {what}; it ends, and its last line says what to do"
-        self._warnings.warn((peer, "directory"), line, peer=peer, what=verdict.logged)
+        self._warnings.warn((self._known(peer), "directory"), line, peer=peer, what=verdict.logged)
 
     def refused(self, peer: NodeId, verdict: Verdict) -> None:
         """As Owner.refused: nothing that this node says may count any more."""
         self.handler.refused(DirectoryRefused(verdict.told.format(by=peer)))
+
+    def removed(self) -> None:
+        """As Owner.removed."""
+        self.handler.refused(MemberRemoved(self.identity.node_id))
 
     def link_closed(self, link: Link) -> None:
         """As Owner.link_closed."""
@@ -224,9 +264,10 @@ class Network:
         if isinstance(link, Caller):
             self._comings.info(peer, "lost the connection to node {peer}", peer=peer)
         else:
-            self._comings.info(peer, "node {peer} has disconnected", peer=peer)
+            self._comings.info(self._known(peer), "node {peer} has disconnected", peer=peer)
         if self._link_to(peer) is None:
-            self._missed.add(peer)
+            if peer in self._dialler:
+                self._missed.add(peer)
         else:
             self._tell_if_changed(peer, used)
 
@@ -239,7 +280,7 @@ class Network:
 
     def complain(self, link: Link, kind: object, line: str) -> None:
         """As Owner.complain."""
-        self._warnings.warn((type(link), link.peer, kind), "{line}", line=line)
+        self._warnings.warn((type(link), self._known(link.peer), kind), "{line}", line=line)
 
     def reject(self, link: Link, kind: object, line: str) -> None:
         """As Owner.reject."""

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -11,11 +10,14 @@ from txraft.core.messages import NodeId
 from txraft.errors import HandshakeRefused, MalformedMessage
 from txraft.interfaces import Incarnation
 from txraft.rpc import amp_commands
+from txraft.rpc.amp_commands import RemovedThere
 from txraft.rpc.boxes import MALFORMED
 from txraft.rpc.directories import Verdict
-from txraft.rpc.handshake import Greeting, check, greeting
+from txraft.rpc.handshake import Greeting, Refusal, check, greeting
 from txraft.rpc.limited_log import shown
-from txraft.rpc.link import Link, Owner
+from txraft.rpc.link import Link
+from txraft.rpc.owner import Owner
+from txraft.rpc.versions import CHANGES_MEMBERS, OLDEST_VERSION
 
 
 class Caller(Link):
@@ -37,13 +39,17 @@ class Caller(Link):
         super().connectionMade()
         self._asked_about = self.owner.memory.known(self.peer)
         known = 0 if self._asked_about is None else self._asked_about.starts
-        hello = greeting(self.owner.identity, self.peer, self.owner.memory.own, known)
-        asked = self.call(amp_commands.Hello, **attrs.asdict(hello, recurse=False))
+        hello = greeting(self.owner.party, self.peer, self.owner.memory.own, known)
+        asked = self.call(amp_commands.Hello, **hello.arguments())
         asked.addCallbacks(lambda answer: self._answered(**answer), self._refused)
 
-    def _answered(self, incarnation: Incarnation, drawn: bytes, known: int) -> None:
+    def _answered(self, incarnation: Incarnation, drawn: bytes, known: int, version: int | None) -> None:
         """Say what is made of the other's directory: at once where it is refused, else when it is known durably."""
         if self.closed:
+            return
+        self.version = OLDEST_VERSION if version is None else version
+        if not OLDEST_VERSION <= self.version <= self.owner.party.newest_version:
+            self.malformed(MalformedMessage("a version that this node does not speak"))
             return
         memory = self.owner.memory
         verdict = self._judge(self.peer, incarnation, drawn)
@@ -75,6 +81,9 @@ class Caller(Link):
     def _refused(self, failure: Failure) -> None:
         if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
             self.malformed(failure.value)
+        elif failure.check(RemovedThere):
+            self.close()
+            self.owner.removed()
         elif not self.closed:
             reason = shown(failure.getErrorMessage(), 200)
             self.owner.reject(self, "refused", f"node {self.peer} at {self._address} refused this node: {reason}")
@@ -109,22 +118,30 @@ class Callee(Link):
         if self._greeted:
             raise MalformedMessage("Hello came again")
         self._greeted = True
-        identity = self.owner.identity
-        refusal = check(identity, hello)
-        if refusal is None:
+        party = self.owner.party
+        refusal, version = check(party, hello), hello.version(party)
+        if refusal is None and version is not None:
+            self.version = version
             self.owner.link_greeted(self, hello.from_id)
             return succeed(self._ask_back(hello))
-        kind = refusal, hello.from_id if hello.from_id in identity.founders else None
-        self.owner.reject(self, kind, f"refused {self.name}, which {refusal.describe(identity, hello)}")
+        assert refusal is not None
+        kind = refusal, hello.from_id if party.knows(hello.from_id) else None
+        self.owner.reject(self, kind, f"refused {self.name}, which {refusal.describe(party, hello)}")
         self._finish()
-        code = amp_commands.Hello.fatalErrors[HandshakeRefused]
+        says_so = refusal is Refusal.REMOVED and version is not None and version >= CHANGES_MEMBERS
+        code = amp_commands.Hello.fatalErrors[RemovedThere if says_so else HandshakeRefused]
         return fail(amp.RemoteAmpError(code, refusal.told, fatal=True))
 
     def _ask_back(self, hello: Greeting) -> amp.AmpBox:
         memory = self.owner.memory
         self._caller, self._asked_about = hello, memory.known(hello.from_id)
         known = 0 if self._asked_about is None else self._asked_about.starts
-        answer = {"incarnation": memory.own, "drawn": memory.drawn_at(hello.known), "known": known}
+        answer = {
+            "incarnation": memory.own,
+            "drawn": memory.drawn_at(hello.known),
+            "known": known,
+            "version": self.version if self.version >= CHANGES_MEMBERS else None,
+        }
         return _answer(amp_commands.Hello, answer)
 
     def met(self, drawn: bytes, verdict: Verdict) -> Deferred[amp.AmpBox]:

@@ -35,7 +35,7 @@ from txraft.core.messages import NodeId
 from txraft.errors import MalformedMessage, NotApplied, Overloaded, Unreachable
 from txraft.interfaces import IPeerHandler, SnapshotFile
 from txraft.rpc.amp_commands import FinishSnapshot, OfferSnapshot, SnapshotChunk
-from txraft.rpc.encoding import MAX_TERM
+from txraft.rpc.arguments import MAX_TERM
 
 CHUNK: Final = 60 << 10
 """Bytes of the longest chunk. One value of a box holds it; whole pages of a file."""

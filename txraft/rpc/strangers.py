@@ -6,7 +6,9 @@ rest of the handshake takes a round trip. So there are two kinds of strangers, a
 - Those that have said nothing, or the wrong thing. So many are let be. Of more, the address that has most of them loses
   its oldest: hundreds may come in one turn of the reactor, and the Hello of a node among them is read in the next.
 - Those whose Hello was right. Two of each peer are let be, the newest: a node that begins anew has an earlier one that
-  is dead, and where a copy of it runs, too, both are to get so far that one is told that it is wrong (hazard S6).
+  is dead, and where a copy of it runs, too, both are to get so far that one is told that it is wrong (hazard S6). Of
+  all those together that this node does not know, and lets in (`txraft.rpc.handshake.check`), as many as of the silent:
+  who calls may give any ids.
 """
 
 from collections import Counter
@@ -28,8 +30,8 @@ class Strangers:
     """So many may be silent."""
     _silent: dict[Link, str] = field(init=False, factory=dict)
     """The oldest first, and where each calls from."""
-    _greeted: dict[Link, NodeId] = field(init=False, factory=dict)
-    """The oldest first, and who each says that it is."""
+    _greeted: dict[Link, NodeId | None] = field(init=False, factory=dict)
+    """The oldest first, and who each says that it is; None where that is nobody that this node knows."""
 
     def called(self, link: Link, host: str) -> Link | None:
         """`link` has opened. Gives back which one is to be hung up on, if one is."""
@@ -41,13 +43,13 @@ class Strangers:
         del self._silent[oldest]
         return oldest
 
-    def greeted(self, link: Link, peer: NodeId) -> Link | None:
-        """The Hello of `link` was right, and says that it is `peer`. Gives back which one is to be hung up on, if one
-        is."""
+    def greeted(self, link: Link, peer: NodeId | None) -> Link | None:
+        """The Hello of `link` was right, and says that it is `peer`; None stands for all that this node does not know.
+        Gives back which one is to be hung up on, if one is."""
         self._silent.pop(link, None)
         self._greeted[link] = peer
         same = [each for each, its_peer in self._greeted.items() if its_peer == peer]
-        if len(same) <= _OF_ONE_PEER:
+        if len(same) <= (self._most if peer is None else _OF_ONE_PEER):
             return None
         del self._greeted[same[0]]
         return same[0]

@@ -1,12 +1,14 @@
 """Between a simulated machine and the network: everything that comes to its node and leaves it passes here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
+from txraft.core.changes import Change
+from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import Message, NodeId
 from txraft.errors import TxraftError, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
@@ -57,6 +59,10 @@ class Arrivals:
         """As IPeerHandler."""
         return self._machine.node.transfer_leadership(target)
 
+    def change_members(self, changes: Sequence[Change]) -> "Deferred[Configuration]":
+        """As IPeerHandler."""
+        return self._machine.node.change_members(changes)
+
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler."""
         self._machine.say(f"<- n{sender}  offers a snapshot of {file.snapshot.index}/{file.snapshot.term}, {file.size}")
@@ -83,6 +89,14 @@ class Departures:
 
     _machine: "Machine"
 
+    def follow(self, peers: Mapping[NodeId, Addresses], removed: Set[NodeId], configuration_index: int) -> None:
+        """As IPeers."""
+        self._machine.wiring.peers.follow(peers, removed, configuration_index)
+
+    def versions(self) -> Mapping[NodeId, int]:
+        """As IPeers."""
+        return self._machine.wiring.peers.versions()
+
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers."""
         self._machine.send(to, message)
@@ -98,6 +112,10 @@ class Departures:
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """As IPeers."""
         return self._ask(lambda peers: peers.transfer_leadership(leader, target))
+
+    def change_members(self, leader: NodeId, changes: Sequence[Change]) -> "Deferred[Configuration]":
+        """As IPeers."""
+        return self._ask(lambda peers: peers.change_members(leader, changes))
 
     def send_snapshot(
         self, to: NodeId, file: SnapshotFile, read: "Callable[[int, int], Deferred[bytes]]", term: int

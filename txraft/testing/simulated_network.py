@@ -6,7 +6,7 @@ connection, as it does over AMP: when that breaks, the outcome is unknown. (`txr
 `IPeers`: the real one, over simulated TCP.)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -15,9 +15,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txraft.core.changes import Change
+from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import Message, NodeId
-from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown, Undecided, Unreachable
+from txraft.errors import ChangeRefused, CommandFailed, NotApplied, OutcomeUnknown, Undecided, Unreachable
 from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
+from txraft.rpc.versions import NEWEST_VERSION
 from txraft.testing.schedule import Process, Schedule
 
 _T = TypeVar("_T")
@@ -151,7 +154,7 @@ class Connection:
         if answered is None or answered.called:
             return
         if isinstance(result, Failure):
-            known = result.check(NotApplied, OutcomeUnknown, CommandFailed)
+            known = result.check(NotApplied, OutcomeUnknown, ChangeRefused, CommandFailed)
             answered.errback(result if known else Failure(if_lost(result.getErrorMessage())))
         else:
             answered.callback(result)
@@ -226,6 +229,13 @@ class Datagrams:
 
     # IPeers
 
+    def follow(self, peers: Mapping[NodeId, Addresses], removed: Set[NodeId], configuration_index: int) -> None:
+        """As IPeers."""
+
+    def versions(self) -> Mapping[NodeId, int]:
+        """As IPeers: all are of this release."""
+        return dict.fromkeys(self.connections, NEWEST_VERSION)
+
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers."""
         copies = self.links.copies() if to in self.connections else 0
@@ -245,6 +255,10 @@ class Datagrams:
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> "Deferred[NodeId]":
         """As IPeers."""
         return self._ask(leader, OutcomeUnknown, lambda handler: handler.transfer_leadership(target))
+
+    def change_members(self, leader: NodeId, changes: Sequence[Change]) -> "Deferred[Configuration]":
+        """As IPeers."""
+        return self._ask(leader, OutcomeUnknown, lambda handler: handler.change_members(changes))
 
     def send_snapshot(
         self, to: NodeId, file: SnapshotFile, read: "Callable[[int, int], Deferred[bytes]]", term: int

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, I
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txraft.core.configuration import Addresses
 from txraft.core.messages import NodeId
 from txraft.interfaces import Identity, IPeerHandler, IPeerMemory
 from txraft.rpc import Network
@@ -190,13 +191,15 @@ class Streams:
 
     def __attrs_post_init__(self) -> None:
         identity = Identity(self.station.id, "simulation", frozenset(self.stations))
-        dials = {peer: Dial(self, peer) for peer in self.stations if peer != self.station.id}
-        addresses = {peer: f"node {peer}'s" for peer in dials}
-        self.peers = Network(self.process, identity, self.memory, dials, addresses, self.random)
+        self.peers = Network(self.process, identity, self.memory, self._dial, self.random)
+
+    def _dial(self, addresses: Addresses) -> Dial:
+        return Dial(self, int(addresses[0]))
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and listen."""
         self.everyone[self.station.id] = self
+        self.peers.follow({peer: (str(peer),) for peer in self.stations if peer != self.station.id}, frozenset(), 0)
         self.peers.start(handler)
 
     def accept(self, transport: Transport) -> None:
