@@ -40,6 +40,8 @@ class NodeProcess:
         self.stderr = cluster.directory / f"node-{id}.err"
         self.paused = False
         self.configuration = cluster.configuration
+        self.python_path: tuple[Path, ...] = ()
+        """Where it looks for modules before all others do."""
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +56,7 @@ class NodeProcess:
             self._process = subprocess.Popen(
                 twistd("--nodaemon", "--pidfile=", *self.arguments()),
                 cwd=self._cluster.directory,
-                env=self._cluster.environment,
+                env=self._cluster.environment_of(self),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -162,7 +164,7 @@ class ProcessCluster:
         self.reactor = reactor
         self.directory = directory
         self.data = directory / "data"
-        self.environment = {**environment(tuple(python_path)), **(variables or {})}
+        self._python_path, self._variables = tuple(python_path), dict(variables or {})
         self.client = Client(reactor)
         self.configuration = directory / "txraft.toml"
         self.nodes = [NodeProcess(self, id) for id in range(size)]
@@ -182,6 +184,10 @@ class ProcessCluster:
     def arguments(self, configuration: Path | None = None) -> list[str]:
         """What is the same for every node's command line; `configuration` is by default that of all nodes."""
         return ["--config", str(configuration or self.configuration), "--data-dir", str(self.data)]
+
+    def environment_of(self, node: NodeProcess) -> dict[str, str]:
+        """What the process of a node is started with."""
+        return {**environment((*node.python_path, *self._python_path)), **self._variables}
 
     def start(self) -> None:
         """Start every node that does not run."""
