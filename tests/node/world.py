@@ -325,18 +325,16 @@ class Machine:
         """Start the node with what is on its disk. Its state machine is as its own disk has it,
         if it is not given: empty, where nothing was persisted."""
         world = self.world
-        self.disk = Disk(self.memory, Configuration(voters=world.ids))
+        addresses = {founder: addresses_of(founder) for founder in world.ids}
+        self.disk = Disk(self.memory, Configuration(voters=world.ids, addresses=addresses))
         self.files = Files(self.received)
         self.journal = journal or Journal(kept=self.kept)
         self.failures = []
         identity = Identity(self.id, "test", frozenset(world.ids))
         chance = random.Random(world.random.random())
         self.network = Network(world.clock, identity, PeersInMemory(), self._dial, chance)
-        others = {peer: addresses_of(peer) for peer in world.ids if peer != self.id}
-        self.network.follow(others, frozenset(), 0)
         self.node = Node(
             node_id=self.id,
-            configuration=Configuration(voters=tuple(world.ids)),
             stored=self.disk.load(),
             storage=self.disk,
             peers=self.network,
@@ -376,7 +374,7 @@ class Machine:
 
 
 class World:
-    """Nodes 1 to n, their wires, and one clock."""
+    """Nodes 1 to n, those that join them, their wires, and one clock."""
 
     def __init__(
         self, size: int = 3, seed: int = 1, options: RaftOptions | None = None, keep: Keep | None = None
@@ -398,10 +396,16 @@ class World:
     def __iter__(self) -> Iterator[Machine]:
         return iter(self.machines.values())
 
+    def join(self, node_id: NodeId) -> Machine:
+        """Start an empty node that is to be added."""
+        machine = self.machines[node_id] = Machine(self, node_id)
+        machine.start()
+        return machine
+
     def connect(self, ends: tuple[NodeId, NodeId], factory: IProtocolFactory) -> "Deferred[IProtocol]":
         """A node dials another."""
-        listening = self[ends[1]]
-        if not listening.up or frozenset(ends) in self._cut:
+        listening = self.machines.get(ends[1])
+        if listening is None or not listening.up or frozenset(ends) in self._cut:
             return fail(ConnectionRefusedError())
         client = factory.buildProtocol(NOWHERE)
         server = listening.network.server_factory().buildProtocol(NOWHERE)
@@ -424,7 +428,7 @@ class World:
 
     def isolate(self, node_id: NodeId) -> None:
         """Carry nothing to or from a node any more. Nobody is told."""
-        self._cut |= {frozenset((node_id, other)) for other in self.ids if other != node_id}
+        self._cut |= {frozenset((node_id, other)) for other in self.machines if other != node_id}
 
     def heal(self) -> None:
         """Carry everything again, also what has been written to the wires meanwhile."""

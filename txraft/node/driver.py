@@ -27,22 +27,32 @@ from zope.interface import implementer
 from txraft.core import invariants
 from txraft.core.backlog import Backlog
 from txraft.core.changes import Change
-from txraft.core.configuration import Configuration, Snapshot
-from txraft.core.log import MEMORY_OVERHEAD, RaftLog
+from txraft.core.configuration import Configuration
+from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import Envelope, InstallSnapshot, Message, NodeId, RequestVoteReply
 from txraft.core.progress import Progress
-from txraft.core.raft import Raft
 from txraft.core.ready import Ready, Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import NoSuchVoter, NotApplied, NotLeader, TransferUnderWay, TxraftError, Undecided, UnknownCommand
+from txraft.errors import (
+    ChangeRefused,
+    NoSuchVoter,
+    NotApplied,
+    NotLeader,
+    TransferUnderWay,
+    TxraftError,
+    Undecided,
+    UnknownCommand,
+)
 from txraft.interfaces import IPeerHandler, IPeers, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
 from txraft.node.compaction import Keep
 from txraft.node.handing_over import HandingOver
+from txraft.node.membership_watch import MembershipWatch
 from txraft.node.pending_requests import Changes, HeldProposals, PendingReads, Proposals
 from txraft.node.reporting import report_bug, report_change, report_lost_data, report_start
 from txraft.node.save_queue import SaveQueue
-from txraft.node.snapshots import Snapshots, is_restored_from
+from txraft.node.snapshots import Snapshots
+from txraft.node.starting import start_raft
 from txraft.node.timers import Timers
 
 _P = ParamSpec("_P")
@@ -59,7 +69,6 @@ class Node(Service):
         self,
         *,
         node_id: NodeId,
-        configuration: Configuration,
         stored: Stored,
         storage: IStorage,
         peers: IPeers,
@@ -71,12 +80,10 @@ class Node(Service):
         random: random.Random,
         on_failure: Callable[[TxraftError], None],
     ) -> None:
-        """`stored` is what `storage.load()` gave. `configuration` is the membership where the log begins at 1; one that
-        begins later says it. `on_failure` is called, once, when the node cannot go on: a write failed, or an invariant
-        does not hold. It has stopped doing anything by then.
+        """`stored` is what `storage.load()` gave. `on_failure` is called, once, when the node cannot go on: a write
+        failed, an invariant does not hold, or it was removed. It has stopped doing anything by then.
 
-        Raises DataLost where the state machine is ahead of the log, or behind its start without the snapshot that it is
-        to be restored from (hazard S18), and StorageError where the snapshots cannot be used.
+        Raises DataLost or MemberRemoved, as `start_raft` does, and StorageError where the snapshots cannot be used.
         """
         self.node_id = node_id
         self._peers = peers
@@ -84,17 +91,9 @@ class Node(Service):
         self._options = options
         self._clock = clock
         self._on_failure = on_failure
-        start, received = stored.log_start or Snapshot(0, 0, configuration), snapshots.open()
-        restores = is_restored_from(start, received, state_machine.last_applied)
-        self._raft = Raft(
-            node_id=node_id,
-            log=RaftLog(stored.entries, start),
-            term_and_vote=stored.term_and_vote,
-            last_applied=start.index if restores else state_machine.last_applied,
-            options=options,
-            random=random,
-            now=clock.seconds(),
-        )
+        received = snapshots.open()
+        last_applied, now = state_machine.last_applied, clock.seconds()
+        self._raft = start_raft(node_id, stored, received, last_applied, options, random, now)
         self._view = self._raft.view()
         self._saving = SaveQueue(storage, self._saved, self._failed)
         self._proposals = Proposals()
@@ -117,6 +116,7 @@ class Node(Service):
         self.to_apply = self._snapshots.to_apply
         self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
+        self._members = MembershipWatch(self._raft, peers, self.log, self._changes.happened)
         self._handing_over = HandingOver(self._raft, clock, lambda: self.change_since(self.changes))
 
         self._flush_call: IDelayedCall | None = None
@@ -128,6 +128,7 @@ class Node(Service):
         """Start the timers."""
         Service.startService(self)
         report_start(self.log, self._view)
+        self._members.look(self._view)
         self._timers.set(self._raft.election_deadline)
         self._snapshots.start()
 
@@ -183,6 +184,18 @@ class Node(Service):
         else:
             yield self._handing_over.transferred(target)
         return target
+
+    @inlineCallbacks
+    def change_members(self, changes: Sequence[Change]) -> Generator[Deferred[Any], Any, Configuration]:
+        """Change the membership, as the leader (§6). Fires with the one in force when the change is committed, and a
+        joint configuration left.
+
+        Fails with NotLeader, ChangeUnderWay or another ChangeRefused, TransferUnderWay, another NotApplied, or
+        OutcomeUnknown. May never fire, as `propose`.
+        """
+        yield self._proposals.add(self._ask(self._raft.change_members, changes, self._clock.seconds()))
+        configuration: Configuration = yield self._members.settled(lambda: self.change_since(self.changes))
+        return configuration
 
     def hand_over(self) -> "Deferred[None]":
         """Before a stop: where this node leads, let the voter lead that is furthest ahead, so that nobody waits for an
@@ -243,10 +256,6 @@ class Node(Service):
             return fail(NotApplied(f"{what}; do all nodes run the same version of txraft?"))
         return self.propose(command)
 
-    def change_members(self, changes: Sequence[Change]) -> "Deferred[Configuration]":  # noqa: ARG002  see below
-        """As IPeerHandler."""
-        return fail(NotApplied("this node cannot change the membership yet"))  # to be replaced before a release
-
     def snapshot_offered(self, sender: NodeId, term: int, file: SnapshotFile) -> "Deferred[int]":
         """As IPeerHandler."""
         return self._snapshots.receiving.offered(sender, term, file)
@@ -281,7 +290,7 @@ class Node(Service):
             raise NotLeader(None)
         try:
             return function(*args, **kwargs)
-        except (Undecided, NoSuchVoter):
+        except (Undecided, NoSuchVoter, ChangeRefused):
             raise
         except Exception as error:
             self._fail(error)
@@ -343,6 +352,7 @@ class Node(Service):
                 self._report(before, self._view)
             if self._view.transfer_target is None:
                 self._held.let_go()
+            self._members.look(self._view)
             if self.running:  # one that is told may stop the node
                 self._carry_out(ready)
         except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on

@@ -3,6 +3,7 @@
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
 from txraft.core.messages import NodeId
 from txraft.core.ready import LostData
@@ -50,6 +51,20 @@ def report_change(log: Logger, before: View, after: View) -> None:
             term=after.current_term,
             target=after.transfer_target,
         )
+
+
+def report_members(log: Logger, index: int, configuration: Configuration) -> None:
+    """Log who the members are from an entry on."""
+    parts = {
+        "voters": configuration.voters,
+        "outgoing voters": configuration.outgoing,
+        "learners": configuration.learners,
+    }
+    log.info(
+        "from entry {index} on the members are {members}",
+        index=index,
+        members="; ".join(f"{part} {', '.join(map(str, sorted(ids)))}" for part, ids in parts.items() if ids),
+    )
 
 
 def report_lost_data(log: Logger, lost: LostData) -> None:

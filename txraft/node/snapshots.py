@@ -138,8 +138,3 @@ class Snapshots:
             self._tell(self._raft.snapshot_failed, peer, now)
         else:
             self._tell(self._raft.snapshot_delivered, peer, snapshot, now)
-
-
-def is_restored_from(start: Snapshot, received: Iterable[Snapshot], last_applied: int) -> bool:
-    """Whether the state machine is behind the start of the log, and what it is to be restored from is here."""
-    return last_applied < start.index and (start.index, start.term) in {(each.index, each.term) for each in received}

@@ -136,7 +136,6 @@ class Machine:
         files = DiskSnapshots(disk, worker, self._disk_changed, watched, MemorySnapshotFiles(disk.synced.snapshots))
         node = WatchedNode(
             node_id=self.id,
-            configuration=stored.log_start.configuration,
             stored=stored,
             storage=storage,
             peers=Departures(self),

@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "last-entry-lost-at-restart",
         "E1",
-        "txraft.node.driver",
+        "txraft.node.starting",
         "log=RaftLog(stored.entries, ",
         "log=RaftLog(stored.entries[:-1], ",
         what="a restart loses the last entry",
@@ -76,9 +76,9 @@ MUTANTS = (
     Mutant(
         "applied-again-after-restart",
         "S5",
-        "txraft.node.driver",
-        "last_applied=start.index if restores else state_machine.last_applied,",
-        "last_applied=start.index,",
+        "txraft.node.starting",
+        "last_applied = start.index if restores else last_applied",
+        "last_applied = start.index",
         what="a restart applies what the state machine has already",
     ),
     Mutant(

@@ -38,7 +38,7 @@ MUTANTS = (
     Mutant(
         "vote-forgotten-at-restart",
         "E1",
-        "txraft.node.driver",
+        "txraft.node.starting",
         "term_and_vote=stored.term_and_vote,",
         "term_and_vote=type(stored.term_and_vote)(stored.term_and_vote.current_term, None),",
         what="a restart forgets who got the vote",

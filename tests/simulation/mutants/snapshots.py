@@ -36,7 +36,7 @@ MUTANTS = (
     Mutant(
         "term-of-the-start-lost-at-restart",
         "R13",
-        "txraft.node.driver",
+        "txraft.node.starting",
         "log=RaftLog(stored.entries, start),",
         "log=RaftLog(stored.entries, Snapshot(start.index, 0, start.configuration)),",
         what="a restart forgets the term of the last entry that is compacted",

@@ -1,0 +1,62 @@
+"""What a node does about the membership, beside what its core does: whom its network speaks to, and its own end.
+
+The network follows the configuration in force, which may yet be truncated (hazard M5): who has come is dialled. Who is
+gone for good is told so, but not before that is committed.
+"""
+
+from collections.abc import Callable, Generator
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import Logger
+
+from txraft.core.configuration import Configuration
+from txraft.core.invariants import View
+from txraft.core.raft import Raft
+from txraft.core.roles import Role
+from txraft.errors import MemberRemoved, NotApplied, OutcomeUnknown
+from txraft.interfaces import IPeers
+from txraft.node.reporting import report_members
+
+
+class MembershipWatch:
+    """Sees what has become of the membership by the end of each turn."""
+
+    def __init__(self, raft: Raft, peers: IPeers, log: Logger, on_change: Callable[[], None]) -> None:
+        """`on_change` is called when the membership in force has changed, or was committed."""
+        self._raft = raft
+        self._peers = peers
+        self._log = log
+        self._on_change = on_change
+        self._seen: tuple[Configuration, int, bool] | None = None
+
+    @inlineCallbacks
+    def settled(self, change: "Callable[[], Deferred[None]]") -> Generator[Deferred[None], None, Configuration]:
+        """Fires with the membership when the one in force is committed, and is no step of a change that goes on.
+        `change` is as that of HandingOver. Fails with OutcomeUnknown when the node stops first."""
+        raft = self._raft
+        while raft.configuration.is_joint or raft.log.membership.index > raft.view().commit_index:
+            try:
+                yield change()
+            except NotApplied:
+                raise OutcomeUnknown("the node stopped before it knew whether the change has ended") from None
+        return raft.configuration
+
+    def look(self, view: View) -> None:
+        """To be called at the start, and at the end of each turn, of which `view` says where it has led. Raises
+        MemberRemoved where this node is none any more."""
+        membership, followers = self._raft.log.membership, self._raft.followers
+        now = membership.configuration, len(followers), membership.index <= view.commit_index
+        if now == self._seen:
+            return
+        before, self._seen = self._seen, now
+        configuration, _, _ = now
+        addresses, spoken_to = dict(configuration.addresses), configuration.members | followers.keys()
+        peers = {peer: addresses.get(peer, ()) for peer in spoken_to - {view.node_id}}
+        removed = membership.at(view.commit_index).removed
+        self._peers.follow(peers, removed, membership.index)
+        if before is not None:
+            if before[0] != configuration:
+                report_members(self._log, membership.index, configuration)
+            self._on_change()
+        if view.node_id in removed and view.role is not Role.LEADER:
+            raise MemberRemoved(view.node_id)
