@@ -88,6 +88,43 @@ class MemberStatus:
     address: str
     kvaddr: str
     voter: bool
+    learner: bool
+    """It receives the log and has no vote. An outgoing voter may be one, too, in a moment: see `Configuration`."""
+    joining: bool
+    """A learner that becomes a voter by itself when it has caught up."""
+
+
+@frozen
+class MemberDetails(MemberStatus):
+    """One member of the cluster, as `/members` shows it."""
+
+    replaces: NodeId | None
+    """The voter whose place it takes when it has caught up."""
+    leaving: bool
+    """A voter of the old configuration only, while a joint one is in force."""
+    match_index: int | None
+    """Where this node leads: everything up to here is on the member's disk, as far as the leader knows. Of the leader
+    itself, the last entry of its log."""
+    last_contact: float | None
+    """Where this node leads: seconds since the member last answered; since the election, where it has not."""
+
+
+@frozen
+class Members:
+    """The membership in force on a node, as `/members` shows it."""
+
+    cluster: str
+    founders: tuple[NodeId, ...]
+    """The members that the cluster was first started with, in ascending order."""
+    index: int
+    """The entry that it is from; 0 for the founders'."""
+    leader_id: NodeId | None
+    joint: bool
+    """Whether it is a step of a change that has not ended."""
+    removed: tuple[NodeId, ...]
+    """Ids that are never used again, in ascending order."""
+    members: tuple[MemberDetails, ...]
+    """In ascending order of their ids."""
 
 
 @frozen
@@ -396,6 +433,15 @@ class IReplica(Interface):
         """Make another node lead (thesis §3.10). Fires when it does. Changes wait meanwhile, on the node that leads.
 
         Fails with NoSuchVoter; with NotApplied; or with OutcomeUnknown, above all TransferFailed."""
+
+    def change_members(changes: Sequence[Change]) -> "Deferred[None]":
+        """Change the membership, all of it at once (§6). Fires when that is committed, and no joint configuration is in
+        force any more. `txraft.node.member_changes` has what is asked for mostly.
+
+        Fails with ChangeRefused; with NotApplied; or with OutcomeUnknown."""
+
+    def members() -> Members:
+        """The membership in force on this node, now."""
 
     def status() -> Status:
         """Where this node stands, now."""

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from txraft.node.replica import Replica
 from txraft.ports import Ports
 from txraft.rpc import LinkLimits, Network
 from txraft.settings import Address, Settings, SizeLimits
+from txraft.storage.directory import size_of
 from txraft.storage.identity import Bootstrap
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
@@ -210,7 +212,7 @@ def _wire(
         node,
         peers,
         storage.identity.cluster_id,
-        addresses={member.id: (str(member.address), str(member.kvaddr)) for member in settings.cluster},
+        storage.identity.voters,
         clock=reactor,
         request_timeout=timing.request_seconds,
         patience=timing.election_seconds,
@@ -237,7 +239,16 @@ def _wire(
     parts.addService(node)
     parts.addService(_Peers(peers, node))
     parts.addService(_Port(reactor, ports.raft, peers.server_factory()))
-    api = site(replica, store, reactor, _within_open_files(limits), timing, settings.allowed_hosts, backups)
+    api = site(
+        replica,
+        store,
+        reactor,
+        _within_open_files(limits),
+        timing,
+        settings.allowed_hosts,
+        backups,
+        data_size=partial(size_of, directory),
+    )
     on_failure.api = api
     parts.addService(_ClientPort(reactor, ports.kv, api))
     return service

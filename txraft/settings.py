@@ -108,8 +108,9 @@ def _between(least: int, most: int) -> Callable[[object, "Attribute[int]", int],
     return check
 
 
-def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> None:
-    """Not 0.0.0.0, in any way to write it, or [::], and no address of many: nobody else reaches a node there."""
+def require_reachable(name: str, address: Address) -> None:
+    """Raise SettingsError where others cannot reach a node at `address`: 0.0.0.0, in any way to write it, [::], and an
+    address of many. `name` is which address it is, `address` or `kvaddr`."""
     try:
         ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(address.host))
     except OSError:  # not IPv4
@@ -117,10 +118,14 @@ def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> 
             return
         ip = ipaddress.IPv6Address(address.host)
     if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
-        bind = {"address": "bind", "kvaddr": "kvbind"}[attribute.name]
+        bind = {"address": "bind", "kvaddr": "kvbind"}[name]
         raise SettingsError(
-            f"{attribute.name}: {address} is no address at which others reach the node; use {bind} for where it listens"
+            f"{name}: {address} is no address at which others reach the node; use {bind} for where it listens"
         )
+
+
+def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> None:
+    require_reachable(attribute.name, address)
 
 
 @frozen

@@ -12,10 +12,10 @@ from zope.interface import implementer
 
 from tests.clock import Clock
 from tests.node.world import WorldTestCase
-from txraft.core.changes import Change
+from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import Message, NodeId
-from txraft.errors import InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, Unreachable
+from txraft.errors import ChangeRefused, InvariantViolated, NotApplied, NotLeader, OutcomeUnknown, Unreachable
 from txraft.interfaces import IPeers, SnapshotFile
 from txraft.node.driver import Node
 from txraft.node.pending_requests import AppliedIndex
@@ -51,6 +51,11 @@ class FakeNode:
 
     def propose(self, command: bytes) -> "Deferred[bytes]":  # noqa: ARG002 - the node's
         """As Node.propose."""
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def change_members(self, changes: Sequence[Change]) -> "Deferred[Configuration]":  # noqa: ARG002 - the node's
+        """As Node.change_members."""
         self.asked.append(Deferred())
         return self.asked[-1]
 
@@ -100,11 +105,7 @@ class FakePeers:
         """As IPeers."""
         return self._ask("transfer", leader)
 
-    def change_members(
-        self,
-        leader: NodeId,
-        changes: Sequence[Change],  # noqa: ARG002 - as above
-    ) -> "Deferred[Configuration]":
+    def change_members(self, leader: NodeId, changes: Sequence[Change]) -> "Deferred[Configuration]":  # noqa: ARG002
         """As IPeers."""
         return self._ask("change_members", leader)
 
@@ -170,7 +171,7 @@ class ReplicaTestCase(SynchronousTestCase):
             cast(Node, self.node),
             self.peers,
             "test",
-            {},
+            frozenset(),
             self.clock,
             request_timeout=5.0,
             patience=0.5,
@@ -181,6 +182,7 @@ class ReplicaTestCase(SynchronousTestCase):
             lambda: self.replica.propose(b"a"),
             self.replica.read_barrier,
             lambda: self.replica.transfer_leadership(3),
+            lambda: self.replica.change_members([Change(ChangeKind.REMOVE, 3)]),
         )
 
     def assert_nothing_is_left(self) -> None:
@@ -244,6 +246,17 @@ class LeaderTests(ReplicaTestCase):
             self.node.asked.pop().errback(error)
             self.assertIs(self.failureResultOf(change).value, error)
         self.assertEqual(self.peers.asked, {})
+        self.assert_nothing_is_left()
+
+    def test_membership(self) -> None:
+        """A change of it is made here, and what the node says of it is passed on as it is."""
+        for answer in (ChangeRefused("node 3 is no member"), self.node.configuration):
+            change = self.replica.change_members([Change(ChangeKind.REMOVE, 3)])
+            self.node.asked.pop().callback(Failure(answer) if isinstance(answer, Exception) else answer)
+            if isinstance(answer, Exception):
+                self.assertIs(self.failureResultOf(change).value, answer)
+            else:
+                self.assertIsNone(self.successResultOf(change))
         self.assert_nothing_is_left()
 
     def test_read_fails(self) -> None:

@@ -350,7 +350,7 @@ class Machine:
             self.node,
             self.network,
             "test",
-            {peer: addresses_of(peer) for peer in world.ids},
+            {*world.ids},
             clock=world.clock,
             request_timeout=5.0,
             patience=world.options.election_timeout,

@@ -16,7 +16,7 @@ from txraft import wal
 from txraft.core.configuration import Configuration
 from txraft.core.ready import TermAndVote
 from txraft.errors import CorruptLog, DirectoryLocked, StorageError, WrongDirectory
-from txraft.storage.directory import make_directory, name_of_user
+from txraft.storage.directory import make_directory, name_of_user, size_of
 
 
 class DirectoryTests(SQLiteTestCase):
@@ -28,6 +28,16 @@ class DirectoryTests(SQLiteTestCase):
         self.assertNotIn("\n", line)
         self.assertEqual(self.load(), self.stored)
         return line
+
+    def test_size(self) -> None:
+        """Of all files, those in directories too; what has gone meanwhile does not count."""
+        directory = Path(self.mktemp())
+        (directory / "snapshots").mkdir(parents=True)
+        for name in ("a", "snapshots/b"):
+            (directory / name).write_bytes(b"12345")
+        self.assertEqual(size_of(directory), 10)
+        with patch.object(os, "walk", return_value=[(str(directory), [], ["a", "gone"])]):
+            self.assertEqual(size_of(directory), 5)
 
     def test_wrong_node(self) -> None:
         """Another node's directory."""

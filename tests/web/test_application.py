@@ -127,7 +127,7 @@ class KeyValueTests(ApiTestCase):
         response = self.wire.get("/status")
         self.assertEqual((response.code, response.headers["content-type"]), (200, "application/json"))
         self.assertEqual(response.headers["cache-control"], "no-store")
-        expected = {"version": version(), **asdict(STATUS)}
+        expected = {"version": version(), "data_size": 12_345, **asdict(STATUS)}
         expected |= {key: list(expected[key]) for key in ("members", "followers")}
         self.assertEqual(json.loads(response.body), expected)
         self.assertIsNone(json.loads(response.body)["leader_id"])
@@ -188,7 +188,7 @@ class RefusalTests(ApiTestCase):
     def test_paths_and_methods(self) -> None:
         """404 lists the paths, 405 the methods."""
         for path in ("/", "/x", "/set/", "//set", "/get/key", "/%FF", "/SET"):
-            self.check(self.wire.get(path), 404, "/cas, /delete, /get, /keys, /set, /status, /transfer$")
+            self.check(self.wire.get(path), 404, "/cas, /delete, /get, /keys, /members, .*, /set, /status, /transfer$")
         response = self.wire.ask("PUT", "/set?key=k&val=v")
         self.check(response, 405, "this path takes GET, POST")
         self.assertEqual(response.headers["allow"], "GET, POST")

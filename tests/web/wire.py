@@ -1,6 +1,6 @@
 """The API without a port: what would be sent to it, and what it would send."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from tests.clock import Clock
 from tests.kv.applying import apply_command
-from txraft.interfaces import FollowerStatus, IReplica, MemberStatus, Status
+from txraft.core.changes import Change
+from txraft.interfaces import FollowerStatus, IReplica, MemberDetails, Members, MemberStatus, Status
 from txraft.kv import KeyValueStore
 from txraft.kv.backups import Backups
 from txraft.settings import SizeLimits, Timing
@@ -28,8 +29,22 @@ STATUS = Status(
     last_applied=4,
     last_log_index=6,
     first_log_index=1,
-    members=(MemberStatus(0, "localhost:8080", "localhost:27004", True),),
+    members=(MemberStatus(0, "localhost:8080", "localhost:27004", True, False, False),),
     followers=(FollowerStatus(0, 5, 0.25),),
+)
+MEMBERS = Members(
+    cluster="a cluster",
+    founders=(0, 1),
+    index=3,
+    leader_id=0,
+    joint=False,
+    removed=(7,),
+    members=(
+        MemberDetails(0, "a:8080", "a:27004", True, False, False, None, False, 6, 0.0),
+        MemberDetails(1, "b:8080", "b:27004", True, False, False, None, False, 5, 0.25),
+        MemberDetails(2, "c:8080", "c:27004", False, True, True, 1, False, 0, 1.5),
+        MemberDetails(3, "d:8080", "d:27004", False, True, False, None, False, 4, 0.03),
+    ),
 )
 
 
@@ -44,6 +59,7 @@ class FakeReplica:
         self.proposals = 0
         self.barriers = 0
         self.transfers: list[int] = []
+        self.changes: list[Change] = []
 
     def propose(self, command: bytes) -> "Deferred[bytes]":
         self.proposals += 1
@@ -61,6 +77,13 @@ class FakeReplica:
     def transfer_leadership(self, target: int) -> "Deferred[None]":
         self.transfers.append(target)
         return succeed(None) if self.failure is None else fail(self.failure)
+
+    def change_members(self, changes: Sequence[Change]) -> "Deferred[None]":
+        self.changes += changes
+        return succeed(None) if self.failure is None else fail(self.failure)
+
+    def members(self) -> Members:
+        return MEMBERS
 
     def status(self) -> Status:
         return STATUS
@@ -118,7 +141,9 @@ class Wire:
         self.replica = replica or FakeReplica()
         self.clock = clock or Clock()
         self.transport = transport or StringTransport()
-        self.site = site(self.replica, self.replica.store, self.clock, limits, timing, allowed_hosts, backups)
+        self.site = site(
+            self.replica, self.replica.store, self.clock, limits, timing, allowed_hosts, backups, lambda: 12_345
+        )
         protocol = self.site.buildProtocol(None)
         assert protocol is not None
         self.protocol = protocol

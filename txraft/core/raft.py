@@ -232,6 +232,11 @@ class Raft:
         """The membership in force."""
         return self._state.configuration
 
+    @property
+    def configuration_index(self) -> int:
+        """The entry that it is from; the log's start where that entry is compacted."""
+        return self._state.log.membership.index
+
     # Inside
 
     def _handle(self, sender: NodeId, message: Message, now: float) -> bool:

@@ -217,6 +217,11 @@ class Node(Service):
         return self._raft.configuration
 
     @property
+    def configuration_index(self) -> int:
+        """The entry that it is from; see `Raft.configuration_index`."""
+        return self._raft.configuration_index
+
+    @property
     def followers(self) -> Mapping[NodeId, Progress]:
         """What this node knows of each other one while it leads; see `Raft.followers`."""
         return self._raft.followers

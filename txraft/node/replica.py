@@ -10,7 +10,7 @@ asked at once, and what it gives is the very Deferred that the caller gets. Only
 lead after all is a request looked after by `_of_the_leader`, as all are that come to another node.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Sequence, Set
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
@@ -21,11 +21,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.backlog import Backlog
+from txraft.core.changes import Change
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Undecided, Unreachable
-from txraft.interfaces import FollowerStatus, IPeers, IReplica, MemberStatus, Status
+from txraft.interfaces import FollowerStatus, IPeers, IReplica, Members, Status
 from txraft.node.driver import Node
+from txraft.node.membership_status import members_of, statuses_of
 from txraft.node.pending_requests import SharedBarriers
 from txraft.node.time_limit import TimeLimit
 
@@ -64,14 +66,14 @@ class Replica:
         node: Node,
         peers: IPeers,
         cluster_id: str,
-        addresses: Mapping[NodeId, tuple[str, str]],
+        founders: Set[NodeId],
         clock: IReactorTime,
         request_timeout: float,
         patience: float,
         max_held_size: int,
         max_held: int,
     ) -> None:
-        """`cluster_id`, and the members' Raft and key-value `addresses`, are for `status`.
+        """`cluster_id` and `founders`, the members that the cluster was first started with, are to be shown.
 
         In seconds: `request_timeout`, within which a request is answered one way or the other, and `patience`, after
         which a barrier, or a leader that took nothing in, is asked anew, about an election timeout. Of the changes that
@@ -80,7 +82,7 @@ class Replica:
         self._node = node
         self._peers = peers
         self._cluster_id = cluster_id
-        self._addresses = addresses
+        self._founders = founders
         self._clock = clock
         self._request_timeout = request_timeout
         self._patience = patience
@@ -115,6 +117,25 @@ class Replica:
         done = self._of_the_leader(partial(self._ask_to_transfer, target), request)
         return self._within_time(done, request).addCallback(lambda _: None)
 
+    def change_members(self, changes: Sequence[Change]) -> "Deferred[None]":
+        """Change the membership; see `IReplica.change_members`."""
+        request = _Request(changes=True)
+        done = self._of_the_leader(partial(self._ask_to_change_members, changes), request)
+        return self._within_time(done, request).addCallback(lambda _: None)
+
+    def members(self) -> Members:
+        """The membership in force here; see `IReplica.members`."""
+        node = self._node
+        return members_of(
+            self._cluster_id,
+            self._founders,
+            node.configuration,
+            node.configuration_index,
+            node.view,
+            node.followers,
+            self._clock.seconds(),
+        )
+
     def status(self) -> Status:
         """Where this node stands; see `IReplica.status`."""
         view, configuration, now = self._node.view, self._node.configuration, self._clock.seconds()
@@ -131,10 +152,7 @@ class Replica:
             last_applied=self._node.applied.index,
             last_log_index=view.last_index,
             first_log_index=view.first_index,
-            members=tuple(
-                MemberStatus(member, *self._addresses[member], configuration.is_voter(member))
-                for member in sorted(configuration.members)
-            ),
+            members=tuple(statuses_of(configuration)),
             followers=tuple(
                 FollowerStatus(member, progress.match_index, round(now - progress.last_contact, 3))
                 for member, progress in sorted(self._node.followers.items())
@@ -150,6 +168,10 @@ class Replica:
     def _ask_to_transfer(self, target: NodeId, leader: NodeId) -> "Deferred[NodeId]":
         local = leader == self._node.node_id
         return self._node.transfer_leadership(target) if local else self._peers.transfer_leadership(leader, target)
+
+    def _ask_to_change_members(self, changes: Sequence[Change], leader: NodeId) -> "Deferred[Any]":
+        local = leader == self._node.node_id
+        return self._node.change_members(changes) if local else self._peers.change_members(leader, changes)
 
     def _ask_for_read_index(self, leader: NodeId) -> "Deferred[int]":
         local = leader == self._node.node_id

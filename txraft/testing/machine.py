@@ -113,7 +113,7 @@ class Machine:
             self.node,
             Departures(self),
             "simulated",
-            dict.fromkeys(around.ids, ("", "")),
+            frozenset(around.ids),
             process,
             request_timeout=around.request_timeout,
             patience=self._options.election_timeout,

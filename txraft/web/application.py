@@ -2,14 +2,16 @@
 or later."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
 
-from txraft.errors import BadRequest, IdempotencyKeyUsed
-from txraft.interfaces import IReplica
+from txraft.core.changes import Change as MemberChange
+from txraft.errors import BadRequest, IdempotencyKeyUsed, Undecided
+from txraft.interfaces import IReplica, Members
 from txraft.kv.backups import Backups
 from txraft.kv.commands import (
     Batch,
@@ -23,6 +25,7 @@ from txraft.kv.commands import (
     Set,
     encode,
 )
+from txraft.node.member_changes import add, promote, remove, replace, update
 from txraft.settings import SizeLimits
 from txraft.version import version
 from txraft.web import outcomes
@@ -30,12 +33,14 @@ from txraft.web.backups import of_backup
 from txraft.web.batches import of_batch_result, read_batch
 from txraft.web.forms import shown
 from txraft.web.listings import MAX_KEYS, Keys, of_listing, read_limit
+from txraft.web.members import of_members, read_addresses, read_id, read_learner
 from txraft.web.outcomes import Answer, LaterAnswer, StreamedAnswer
 from txraft.web.parameters import Route, check_site, read_parameters
 from txraft.web.question import Head, Question
 
 Parameters: TypeAlias = Mapping[bytes, bytes]
 GET, POST = frozenset([b"GET"]), frozenset([b"POST"])
+NEW_MEMBER = (b"id", b"address", b"kvaddr")
 Given = TypeVar("Given")
 Read = TypeVar("Read")
 Response: TypeAlias = "Answer | LaterAnswer | StreamedAnswer | Deferred[Any]"
@@ -53,8 +58,8 @@ class Values(Keys, Protocol):
         ...
 
 
-Routes: TypeAlias = "dict[bytes, tuple[Route, Endpoint]]"
-"""By path."""
+Routes: TypeAlias = "defaultdict[bytes, dict[bytes, tuple[Route, Endpoint]]]"
+"""By path and method."""
 
 
 def _serve(routes: Routes, route: Route, read: Reader[Given]) -> "Callable[[Handler[Given]], Endpoint]":
@@ -64,7 +69,8 @@ def _serve(routes: Routes, route: Route, read: Reader[Given]) -> "Callable[[Hand
         def endpoint(self: "WebApplication", question: Question) -> Response:
             return handler(self, read(question, route, self.limits), question.head)
 
-        routes[route.path.encode()] = route, endpoint
+        for method in route.methods:
+            routes[route.path.encode()][method] = route, endpoint
         return endpoint
 
     return decorate
@@ -79,12 +85,20 @@ def _read_parameters_of_site(question: Question, route: Route, limits: SizeLimit
 class WebApplication:
     """The API of one node."""
 
-    routes: ClassVar[Routes] = {}
+    routes: ClassVar[Routes] = defaultdict(dict)
     """For `txraft.web.site`."""
 
-    def __init__(self, replica: IReplica, values: Values, limits: SizeLimits, backups: Backups | None = None) -> None:
+    def __init__(
+        self,
+        replica: IReplica,
+        values: Values,
+        limits: SizeLimits,
+        backups: Backups | None = None,
+        data_size: Callable[[], int] | None = None,
+    ) -> None:
         self.limits = limits
         self._backups = backups
+        self._data_size = data_size
         self._replica = replica
         self._values = values
         self._version = version()  # once: it is read from a file
@@ -137,18 +151,70 @@ class WebApplication:
     @_serve(routes, Route("/transfer", required=(b"to",), changes=True, methods=POST), read_parameters)
     def transfer(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """Make another node lead."""
-        to = given[b"to"]
-        if not (to.isdigit() and len(to) < 20):
-            raise BadRequest(f"to is the id of a node, a whole number, not {shown(to)}")
-        if head.conditions or head.idempotency_key is not None:
-            raise BadRequest("/transfer takes no If-Match, If-None-Match or Idempotency-Key")
-        return self._replica.transfer_leadership(int(to)).addCallback(lambda _: outcomes.TRANSFERRED)
+        to = read_id(given, b"to")
+        _refuse_conditions(head, "/transfer")
+        return self._replica.transfer_leadership(to).addCallback(lambda _: outcomes.TRANSFERRED)
+
+    @_serve(
+        routes, Route("/members", optional=(b"consistency",), methods=frozenset([b"GET", b"HEAD"])), read_parameters
+    )
+    def members(self, given: Parameters, _: Head) -> "Answer | Deferred[Answer]":
+        """Who belongs to the cluster."""
+        return self._read(given, lambda _: of_members(self._replica.members()))
+
+    @_serve(routes, Route("/members", NEW_MEMBER, (b"learner",), changes=True, methods=POST), read_parameters)
+    def add_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
+        """A new server belongs to it."""
+        id, learner, addresses = read_id(given, b"id"), read_learner(given), read_addresses(given)
+        return self._change_members(lambda members: add(members, id, learner=learner, **addresses), head)
+
+    @_serve(routes, Route("/members", (b"id",), changes=True, methods=frozenset([b"DELETE"])), read_parameters)
+    def remove_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
+        """One does not any more."""
+        id = read_id(given, b"id")
+        return self._change_members(lambda members: remove(members, id), head)
+
+    @_serve(routes, Route("/members/promote", (b"id",), changes=True, methods=POST), read_parameters)
+    def promote_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
+        """A learner gets a vote."""
+        id = read_id(given, b"id")
+        return self._change_members(lambda members: promote(members, id), head)
+
+    @_serve(
+        routes,
+        Route("/members/replace", (b"id", b"by", b"address", b"kvaddr"), changes=True, methods=POST),
+        read_parameters,
+    )
+    def replace_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
+        """A new server takes the place of another."""
+        old, new, addresses = read_id(given, b"id"), read_id(given, b"by"), read_addresses(given)
+        return self._change_members(lambda members: replace(members, old, new, **addresses), head)
+
+    @_serve(
+        routes, Route("/members/update", (b"id",), (b"address", b"kvaddr"), changes=True, methods=POST), read_parameters
+    )
+    def update_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
+        """One has other addresses."""
+        id, addresses = read_id(given, b"id"), read_addresses(given)
+        if not addresses:
+            raise BadRequest("address and kvaddr are missing; give what is to be another one, or both")
+        return self._change_members(lambda members: update(members, id, **addresses), head)
 
     @_serve(routes, Route("/status"), read_parameters)
     def status(self, _: Parameters, __: Head) -> Answer:
         """Where this node stands."""
-        status = {"version": self._version, **attrs.asdict(self._replica.status())}
+        size = None if self._data_size is None else self._data_size()
+        status = {"version": self._version, "data_size": size, **attrs.asdict(self._replica.status())}
         return Answer(200, json.dumps(status).encode(), content_type=outcomes.JSON)
+
+    def _change_members(self, change_of: "Callable[[Members], MemberChange]", head: Head) -> "Deferred[Answer]":
+        """Make a change of the membership. The answer has it as it is then, as far as this node knows."""
+        _refuse_conditions(head, "/members")
+        replica = self._replica
+        done = replica.read_barrier().addCallback(lambda _: replica.change_members([change_of(replica.members())]))
+        # It is done also where this node cannot hear of it, being the one that was removed, say.
+        done.addCallback(lambda _: replica.read_barrier().addErrback(lambda failure: failure.trap(Undecided)))
+        return done.addCallback(lambda _: of_members(replica.members()))
 
     def _change(self, change: Change, head: Head, answers: Mapping[bytes, Answer]) -> "Deferred[Answer]":
         conditions = head.conditions
@@ -170,6 +236,11 @@ class WebApplication:
                 return read(None)
             case other:
                 raise BadRequest(f"consistency is linearizable (the default) or stale, not {shown(other)}")
+
+
+def _refuse_conditions(head: Head, path: str) -> None:
+    if head.conditions or head.idempotency_key is not None:
+        raise BadRequest(f"{path} takes no If-Match, If-None-Match or Idempotency-Key")
 
 
 def _require_same_request(result: bytes) -> bytes:

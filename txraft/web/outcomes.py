@@ -9,7 +9,7 @@
 | what `If-None-Match` of a read has | 304 | |
 | no such key; no such path | 404 | |
 | a method that the path does not take | 405 | |
-| a compare-and-set that did not compare | 409 | |
+| a compare-and-set that did not compare; ChangeRefused | 409; with Retry-After for ChangeUnderWay | |
 | a condition that does not hold | 412 | |
 | TooLarge | 413 | |
 | IdempotencyKeyUsed | 422 | |
@@ -33,6 +33,8 @@ from twisted.python.failure import Failure
 
 from txraft.errors import (
     BadRequest,
+    ChangeRefused,
+    ChangeUnderWay,
     CommandFailed,
     CrossSite,
     IdempotencyKeyUsed,
@@ -150,6 +152,8 @@ _OF_ERRORS: tuple[tuple[type[TxraftError], int, tuple[tuple[bytes, bytes], ...]]
     (IdempotencyKeyUsed, 422, ()),
     (BadRequest, 400, ()),
     (NoSuchVoter, 400, ()),
+    (ChangeUnderWay, 409, (_RETRY,)),
+    (ChangeRefused, 409, ()),
     (NotApplied, 503, NOTHING_DONE),
     (SnapshotFailed, 503, NOTHING_DONE),
     (Undecided, 503, (_UNKNOWN, _RETRY)),

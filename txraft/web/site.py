@@ -199,15 +199,17 @@ class ApiSite(ServerFactory):
 
     def serve(self, question: Question) -> None:
         """Answer a question, now or later."""
-        route, endpoint = self._routes.get(question.path, (None, None))
+        by_method = self._routes.get(question.path, {})
+        served = by_method.get(question.method)
         if self._refuses:
             self._turn_down(question, NODE_HAS_FAILED)
-        elif route is None or endpoint is None:
-            self._turn_down(question, no_such_path(self._routes))
-        elif question.method not in route.methods:
-            self._turn_down(question, no_such_method(route.methods))
-        else:
+        elif served is not None:
+            route, endpoint = served
             self.long_jobs.run(question.length * route.cost, self._ask, question, route, endpoint)
+        elif by_method:
+            self._turn_down(question, no_such_method(by_method))
+        else:
+            self._turn_down(question, no_such_path(self._routes))
 
     def refuse_everything(self) -> None:
         """The node has failed: what it has would look like what there is."""
@@ -264,8 +266,10 @@ def site(
     timing: Timing | None = None,
     allowed_hosts: Collection[str] = (),
     backups: Backups | None = None,
+    data_size: Callable[[], int] | None = None,
 ) -> ApiSite:
-    """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds, and `backups`
-    makes those of them; the rest is as in `Settings`."""
+    """The factory to listen with: the HTTP API of one node. `values` is what its state machine holds, `backups` makes
+    those of them, and `data_size` tells how many bytes of a disk the node takes; the rest is as in `Settings`."""
     limits = limits or SizeLimits()
-    return ApiSite(WebApplication(replica, values, limits, backups), reactor, limits, timing or Timing(), allowed_hosts)
+    application = WebApplication(replica, values, limits, backups, data_size)
+    return ApiSite(application, reactor, limits, timing or Timing(), allowed_hosts)

@@ -1,0 +1,70 @@
+"""What operators ask for, each as the change of the membership that it stands for.
+
+`IReplica.change_members` takes them, one or several at once. Each is made of the membership as it is known to be, and
+where that is an old one, the leader judges the change all the same. A member has two addresses here: Raft's, and that
+of the HTTP API.
+
+All raise ChangeRefused where what is asked for cannot be, as far as this module sees it. `txraft.core.changes` has the
+rest: ids and addresses that are taken, say.
+"""
+
+from txraft.core.changes import Change, ChangeKind
+from txraft.core.configuration import Addresses
+from txraft.core.messages import NodeId
+from txraft.errors import ChangeRefused
+from txraft.interfaces import MemberDetails, Members
+
+
+def add(members: Members, id: NodeId, address: str, kvaddr: str, learner: bool = False) -> Change:
+    """A new member. It joins without a vote, and gets one when it has caught up (hazard M8), unless it is to stay a
+    `learner`."""
+    if _member(members, id) is not None:
+        raise ChangeRefused(f"node {id} is a member already; give the new one another id")
+    return Change(ChangeKind.ADD_LEARNER, id, _addresses(address, kvaddr), joins=not learner)
+
+
+def remove(members: Members, id: NodeId) -> Change:
+    """A member goes. To remove one that has been removed changes nothing, so it may be asked for again."""
+    if id not in members.removed:
+        _require_member(members, id)
+    return Change(ChangeKind.REMOVE, id)
+
+
+def promote(members: Members, id: NodeId) -> Change:
+    """A learner gets a vote, once it has caught up (hazard M8)."""
+    member = _require_member(members, id)
+    if not member.learner:
+        raise ChangeRefused(f"node {id} has a vote already")
+    if member.replaces is not None:
+        raise ChangeRefused(f"node {id} gets the vote of node {member.replaces} already, when it has caught up")
+    return Change(ChangeKind.ADD_LEARNER, id, joins=True)
+
+
+def replace(members: Members, old: NodeId, new: NodeId, address: str, kvaddr: str) -> Change:
+    """A new member takes the place of another, in one step, once it has caught up. It may be a learner already."""
+    _require_member(members, old)
+    return Change(ChangeKind.ADD_LEARNER, new, _addresses(address, kvaddr), joins=True, replaces=old)
+
+
+def update(members: Members, id: NodeId, address: str | None = None, kvaddr: str | None = None) -> Change:
+    """A member is reached elsewhere. An address that is not given stays."""
+    member = _require_member(members, id)
+    return Change(ChangeKind.UPDATE, id, _addresses(address or member.address, kvaddr or member.kvaddr))
+
+
+def _addresses(address: str, kvaddr: str) -> Addresses:
+    if address == kvaddr:
+        raise ChangeRefused(f"{address} cannot be both Raft's address and that of the HTTP API; give two")
+    return (address, kvaddr)
+
+
+def _member(members: Members, id: NodeId) -> MemberDetails | None:
+    return next((member for member in members.members if member.id == id), None)
+
+
+def _require_member(members: Members, id: NodeId) -> MemberDetails:
+    member = _member(members, id)
+    if member is None:
+        ids = ", ".join(str(member.id) for member in members.members)
+        raise ChangeRefused(f"node {id} is no member; the members are {ids}")
+    return member
