@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txraft.cli.transfer
 from tests.cli.serving import QuietHandler, serving
-from txraft.cli import main
+from txraft.cli import asking, main
 from txraft.cli.asking import CONNECT_TIMEOUT
 from txraft.cli.transfer import Transfer, transfer
 from txraft.errors import OutcomeUnknown, TransferFailed, TxraftError, Unreachable
@@ -204,7 +204,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_unknown_is_a_failure(self) -> None:
         """Status 1, and one line that ends with a node that may lead."""
-        self.patch(txraft.cli.transfer, "MARGIN", 0.0)
+        self.patch(asking, "MARGIN", 0.0)
         with listener() as (_, silent):
             config = self.config(silent, timing="request_timeout = 50")
             status, output, errors = self.run_main("--to", "2", "--config", config)

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from twisted.python.usage import UsageError
-
-from txraft.cli.asking import suggesting_config
+from txraft.cli.asking import AskingNodes
 from txraft.cli.download import download
 from txraft.cli.part import Part, part_of
 from txraft.cli.progress import progress
@@ -16,19 +14,14 @@ from txraft.cli.subcommand import SubcommandOn
 from txraft.errors import BackupFailed, CorruptLog
 from txraft.kv.backup import Backup, read_backup, require_place
 from txraft.kv.data_reading import count_of_keys
-from txraft.settings import BUILT_IN, Address
-from txraft.settings_file import load
+from txraft.settings import Address
 
 
-class BackupOptions(SubcommandOn):
+class BackupOptions(AskingNodes, SubcommandOn):
     """The options of `txraft backup`."""
 
-    thing = "FILE"
+    things = ("FILE",)
     optFlags = [["force", None, "Take the place of a FILE that is there."]]  # noqa: RUF012 - how Twisted has it
-    optParameters = [  # noqa: RUF012 - how Twisted has it
-        ["node", None, None, "host:port of the HTTP API to ask; otherwise the first node that is there."],
-        ["config", None, None, "A TOML file that describes the cluster; without it, three nodes on localhost."],
-    ]
     longdesc = (
         "Takes a backup of a running cluster: everything that was acknowledged before. It comes to a file beside FILE,"
         " which takes that name when every checksum in it has been checked; a FILE that is a link to a file stands for"
@@ -37,20 +30,11 @@ class BackupOptions(SubcommandOn):
         " makes a cluster of it."
     )
 
-    def postOptions(self) -> None:
-        self.refuse_empty("node", "config")
-        if self["node"] is not None and self["config"] is not None:
-            raise UsageError("give --node or --config, not both")
-
     def run(self) -> int:
         target = file_named(self["FILE"])
-        if self["node"] is not None:
-            addresses = [Address.parse(self["node"])]
-        else:
-            settings = BUILT_IN if self["config"] is None else load(self["config"])
-            addresses = [member.kvaddr for member in settings.cluster]
+        addresses, _ = self.nodes()
         try:
-            with suggesting_config(is_built_in=(self["node"], self["config"]) == (None, None)):
+            with self.suggesting_config():
                 backup = take(target, self["force"], addresses)
             size = target.stat().st_size
         except OSError as error:

@@ -16,7 +16,7 @@ LAST = 10
 class Inspect(SubcommandOn):
     """The options of `txraft inspect`."""
 
-    thing = "DIR"
+    things = ("DIR",)
     optFlags = [["json", None, "Print JSON."]]  # noqa: RUF012 - how Twisted has it
     optParameters = [  # noqa: RUF012 - how Twisted has it
         ["last", None, str(LAST), "How many of the log's last entries to print."],

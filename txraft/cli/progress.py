@@ -1,11 +1,11 @@
 """How far long work has come: a bar on a terminal, and a line now and then in a log."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
@@ -15,20 +15,27 @@ TICK = 1.0
 """Seconds between two looks at the clock on a terminal."""
 
 
+class Report(Protocol):
+    """What is called with how much is done, and with the total, where that is another one by now."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None: ...
+
+
 @contextmanager
-def progress(what: str, total: int | None, unit: str, stream: TextIO | None = None) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None, unit: str, stream: TextIO | None = None) -> Iterator[Report]:
     """Show on `stream`, by default stderr, how much of `total`, where that is known, is done: the context is called
     with that. `unit` is one that comes in thousands, as `B` or ` keys`."""
     stream = stream or sys.stderr
     if stream.isatty():
         bar: tqdm[Any]
         with tqdm(desc=what, total=total, unit=unit, unit_scale=True, file=stream, leave=False) as bar:
-            yield lambda done: _move(bar, done)
+            yield lambda done, total=None: _move(bar, done, total)
     else:
         said = monotonic()
 
-        def report(done: int) -> None:
-            nonlocal said
+        def report(done: int, new_total: int | None = None, /) -> None:
+            nonlocal said, total
+            total = total if new_total is None else new_total
             if monotonic() - said >= INTERVAL:
                 said = monotonic()
                 of = "" if total is None else f" of {total:,}"
@@ -64,5 +71,8 @@ def _tell(what: str, done: Event, stream: TextIO) -> None:
         print(f"{what}: for {monotonic() - began:.0f} s", file=stream, flush=True)
 
 
-def _move(bar: "tqdm[Any]", done: int) -> None:
+def _move(bar: "tqdm[Any]", done: int, total: int | None) -> None:
+    if total is not None:
+        bar.total = total
+        bar.refresh()
     bar.update(done - bar.n)

@@ -21,7 +21,7 @@ from txraft.storage.restoring import begin_log, restoring
 class Restore(SubcommandOn):
     """The options of `txraft restore`."""
 
-    thing = "FILE"
+    things = ("FILE",)
     meant = "id"
     optParameters = [  # noqa: RUF012 - how Twisted has it
         ["id", None, None, "Which node of the new cluster this is; required."],

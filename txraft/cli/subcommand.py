@@ -3,7 +3,9 @@
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from getopt import GetoptError, gnu_getopt
+from typing import ClassVar, NoReturn
 
 from twisted.python.usage import Options, UsageError
 
@@ -39,10 +41,11 @@ class VersionedOptions(Options):
         text = self[name]
         if text is None:
             return
+        what = name if name.isupper() else f"--{name}"
         # The length first: to read ten thousand digits takes Python too long, and it refuses.
         if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
             which = "" if most == MAX_ID else f" from {least} to {most}"
-            raise UsageError(f"--{name} takes a whole number{which}, not {text!r}")
+            raise UsageError(f"{what} takes a whole number{which}, not {text!r}")
         self[name] = int(text)
 
     def refuse_empty(self, *names: str) -> None:
@@ -66,23 +69,31 @@ class Subcommand(VersionedOptions):
 
 
 class SubcommandOn(Subcommand):
-    """A subcommand on one file or directory, which stands before its options or behind them."""
+    """A subcommand on something, a file say, which is named without an option: before, between or behind those."""
 
-    thing: str
-    """What it is called on the command line."""
+    things: ClassVar[tuple[str, ...]]
+    """What is named so, in this order, as the help calls it."""
 
     def getSynopsis(self) -> str:
-        return f"{Subcommand.getSynopsis(self)} {self.thing}"
+        return " ".join([Subcommand.getSynopsis(self), *self.things])
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read the command line. Raises UsageError."""
         words = list(options or ())
-        if words and not words[0].startswith("-"):
-            words = [*words[1:], words[0]]
+        with suppress(GetoptError):  # which is said below
+            given, named = gnu_getopt(words, self.shortOpt, self.longOpt)
+            words = [word for name, value in given for word in ((name, value) if self._takes_value(name) else (name,))]
+            words += ["--", *named]
         Subcommand.parseOptions(self, words)
 
+    def _takes_value(self, name: str) -> bool:
+        return f"{name[2:]}=" in self.longOpt
+
     def parseArgs(self, *arguments: str) -> None:
-        """The one that it is on. Raises UsageError where there is another number of them."""
-        if len(arguments) != 1 or not arguments[0]:
-            raise UsageError(f"give one {self.thing}, not {len(list(filter(None, arguments))) or 'none'}")
-        self[self.thing] = arguments[0]
+        """What it is on. Raises UsageError where that is more or less than there has to be."""
+        number = len(list(filter(None, arguments)))
+        if number != len(self.things) or number != len(arguments):
+            things = " ".join(self.things)
+            what = f"one {things}" if len(self.things) == 1 else f"{len(self.things)} words, {things}"
+            raise UsageError(f"give {what}, not {number or 'none'}")
+        self.update(zip(self.things, arguments, strict=True))
