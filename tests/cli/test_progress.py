@@ -34,6 +34,23 @@ class ProgressTests(SynchronousTestCase):
         self.assertEqual(log.getvalue(), "checking: 1,500 B\n")
         self.assertIn("checking", terminal.getvalue())
 
+    def test_another_total(self) -> None:
+        """What there is to do may grow meanwhile."""
+        log, terminal = StringIO(), Terminal()
+        with show("catching up", None, " entries", log) as report, patch.object(progress, "INTERVAL", 0):
+            report(1, 2)
+            report(2, 4)
+            report(3)
+        self.assertEqual(
+            [line.split(":")[1] for line in log.getvalue().splitlines()],
+            [" 1 of 2 entries", " 2 of 4 entries", " 3 of 4 entries"],
+        )
+        with show("catching up", None, " entries", terminal) as report:
+            report(1, 4)
+            report(4, 5)
+        for share in (" 25%", " 80%"):
+            self.assertIn(share, terminal.getvalue())
+
     def test_waiting(self) -> None:
         """What does not say how far it is shows for how long it has been waited for: at once on a terminal, after a
         while elsewhere."""

@@ -1,6 +1,7 @@
 """What operators ask for, and what of the membership is shown."""
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -95,7 +96,8 @@ class AskedForTests(SynchronousTestCase):
         self.assertIn(5, after.learners)
         self.assertNotIn(5, dict(after.joining))
         for member in (0, 3, 4):  # with the same addresses too: a voter would lose its vote
-            self.refused("is a member already", lambda id=member: add(shown(), id, f"raft{id}", f"kv{id}", True))
+            again = partial(add, shown(), member, f"raft{member}", f"kv{member}", learner=True)
+            self.refused("is a member already", again)
         self.refused("both Raft's address and", lambda: add(shown(), 5, "a", "a"))
 
     def test_remove(self) -> None:

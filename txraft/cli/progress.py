@@ -72,7 +72,8 @@ def _tell(what: str, done: Event, stream: TextIO) -> None:
 
 
 def _move(bar: "tqdm[Any]", done: int, total: int | None) -> None:
-    if total is not None:
-        bar.total = total
+    if total is None:
+        bar.update(done - bar.n)
+    else:  # who knows it anew each time reports seldom enough for all of it to be shown
+        bar.n, bar.total = done, total
         bar.refresh()
-    bar.update(done - bar.n)
