@@ -27,6 +27,7 @@ class FakeNode:
 
     node_id = 0
     configuration = Configuration(voters=range(4))
+    configuration_index = commit_index = 0
 
     def __init__(self) -> None:
         self.leader_id: int | None = None
@@ -293,6 +294,44 @@ class LeaderTests(ReplicaTestCase):
         change.cancel()
         self.failureResultOf(change, CancelledError)
         self.assert_nothing_is_left()
+
+
+class UnknownChangeTests(ReplicaTestCase):
+    """A leader that was asked to change the membership hung up. Where this node can see that it was done, it was."""
+
+    def changed_to(self, after: Configuration, index: int = 3) -> "Deferred[None]":
+        """Ask for the removal of node 3. The leader hangs up, and another one leads, with this membership."""
+        self.node.lead(3)
+        change = self.replica.change_members([Change(ChangeKind.REMOVE, 3)])
+        self.node.lead(1)
+        self.node.configuration, self.node.configuration_index, self.node.commit_index = after, index, 3
+        self.peers.answer(3, OutcomeUnknown("node 3 hung up"))
+        self.peers.answer(1, 0)
+        self.assert_nothing_is_left()
+        return change
+
+    def test_done(self) -> None:
+        """Node 3 is no member any more, and that is committed."""
+        self.assertIsNone(self.successResultOf(self.changed_to(Configuration({0, 1, 2}))))
+
+    def test_not_known(self) -> None:
+        """It is one still; it is none, which may yet be truncated; or another change is under way."""
+        for after, index in (
+            (Configuration(range(4)), 3),
+            (Configuration({0, 1, 2}), 4),
+            (Configuration({0, 1}, outgoing={0, 1, 2}), 3),
+        ):
+            line = str(self.failureResultOf(self.changed_to(after, index), OutcomeUnknown).value)
+            self.assertEqual(line, "node 3 hung up")
+
+    def test_nobody_can_say(self) -> None:
+        """There is no leader any more, so it stays unknown."""
+        self.node.lead(3)
+        change = self.replica.change_members([Change(ChangeKind.REMOVE, 3)])
+        self.peers.answer(3, OutcomeUnknown("node 3 hung up"))
+        self.node.leader_id = None
+        self.clock.pump([0.1] * 51)
+        self.assertEqual(str(self.failureResultOf(change, OutcomeUnknown).value), "node 3 hung up")
 
 
 class LateNewsTests(ReplicaTestCase):

@@ -24,9 +24,10 @@ def add(members: Members, id: NodeId, address: str, kvaddr: str, learner: bool =
 
 
 def remove(members: Members, id: NodeId) -> Change:
-    """A member goes. To remove one that has been removed changes nothing, so it may be asked for again."""
-    if id not in members.removed:
-        _require_member(members, id)
+    """A member goes, for good."""
+    if id in members.removed:
+        raise ChangeRefused(f"node {id} has been removed already")
+    _require_member(members, id)
     return Change(ChangeKind.REMOVE, id)
 
 

@@ -21,10 +21,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txraft.core.backlog import Backlog
-from txraft.core.changes import Change
+from txraft.core.changes import Change, changed
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
-from txraft.errors import NoSuchVoter, NotApplied, NotLeader, OutcomeUnknown, Overloaded, Undecided, Unreachable
+from txraft.errors import (
+    ChangeRefused,
+    NoSuchVoter,
+    NotApplied,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    Undecided,
+    Unreachable,
+)
 from txraft.interfaces import FollowerStatus, IPeers, IReplica, Members, Status
 from txraft.node.driver import Node
 from txraft.node.membership_status import members_of, statuses_of
@@ -121,7 +130,9 @@ class Replica:
         """Change the membership; see `IReplica.change_members`."""
         request = _Request(changes=True)
         done = self._of_the_leader(partial(self._ask_to_change_members, changes), request)
-        return self._within_time(done, request).addCallback(lambda _: None)
+        return self._within_time(done, request).addCallbacks(
+            lambda _: None, self._see_whether_done, errbackArgs=(changes,)
+        )
 
     def members(self) -> Members:
         """The membership in force here; see `IReplica.members`."""
@@ -172,6 +183,18 @@ class Replica:
     def _ask_to_change_members(self, changes: Sequence[Change], leader: NodeId) -> "Deferred[Any]":
         local = leader == self._node.node_id
         return self._node.change_members(changes) if local else self._peers.change_members(leader, changes)
+
+    @inlineCallbacks
+    def _see_whether_done(self, failure: Failure, changes: Sequence[Change]) -> Generator[Deferred[None], None, None]:
+        """A leader that removes itself hangs up, often before it has answered. What it did can be seen here."""
+        failure.trap(OutcomeUnknown)
+        try:
+            yield self.read_barrier()
+            is_committed = self._node.configuration_index <= self._node.view.commit_index
+            if not (is_committed and changed(self._node.configuration, changes) == self._node.configuration):
+                failure.raiseException()
+        except (Undecided, ChangeRefused):
+            failure.raiseException()
 
     def _ask_for_read_index(self, leader: NodeId) -> "Deferred[int]":
         local = leader == self._node.node_id
