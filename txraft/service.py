@@ -212,7 +212,7 @@ def _wire(
         node,
         peers,
         storage.identity.cluster_id,
-        storage.identity.voters,
+        storage.identity.founders,
         clock=reactor,
         request_timeout=timing.request_seconds,
         patience=timing.election_seconds,
