@@ -17,6 +17,7 @@ from txraft.kv.commands_in_json import command_in_json
 from txraft.kv.data_reading import DataRead, count_of_keys, inspect_data
 from txraft.kv.readable import readable
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.half_made import require_whole
 from txraft.storage.identity import shown
 from txraft.storage.inspection import (
     InspectedLog,
@@ -27,7 +28,6 @@ from txraft.storage.inspection import (
     inspect_snapshots,
     nodes_in,
 )
-from txraft.storage.restoring import require_whole
 
 DATA_REMEDY = (
     "where the node's log begins with entry 1, remove it and the -wal and -shm files beside it, and it is rebuilt;"

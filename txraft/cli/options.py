@@ -10,6 +10,7 @@ from txraft.cli.forget import Forget
 from txraft.cli.inspect import Inspect
 from txraft.cli.member import MemberOptions
 from txraft.cli.members import MembersOptions
+from txraft.cli.recover import Recover
 from txraft.cli.restore import Restore
 from txraft.cli.status import StatusOptions
 from txraft.cli.subcommand import Subcommand, VersionedOptions
@@ -27,6 +28,7 @@ class TxraftOptions(VersionedOptions):
         ["inspect", None, Inspect, "See what a stopped node has, and whether all of it is whole."],
         ["member", None, MemberOptions, "Add, remove, promote, replace or move a member."],
         ["members", None, MembersOptions, "See who belongs to the cluster."],
+        ["recover", None, Recover, "Make a new cluster of one node, where a majority is lost for good."],
         ["restore", None, Restore, "Make a node of a new cluster of a backup."],
         ["status", None, StatusOptions, "See how all nodes are doing."],
         ["transfer", None, Transfer, "Make another node lead."],

@@ -19,6 +19,8 @@ The rooms, from the bottom up:
 - `merging`    several saves made one, so that a group costs one transaction
 - `directory`  a data directory that outlasts a power cut, and the lock on it
 - `identity`   whose a directory is, which of them it is, and what a new one becomes
+- `restoring`  makes the directory of a new node, of a backup; `recovering` a cluster of what one node has; `half_made`
+  the signs that either was cut off
 - `forgetting`  lifts what a node knows of another's directory
 - `durable`    the record of what is known to be on the disk
 - `raft_rows`  the tables of the SQLite file and their checksums; `raft_reading` checks and reads them

@@ -7,9 +7,9 @@ from txraft.core.messages import NodeId
 from txraft.errors import StorageError
 from txraft.file_names import LOG
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.half_made import require_whole
 from txraft.storage.inspection import has_node
 from txraft.storage.raft_file import RaftFile
-from txraft.storage.restoring import require_whole
 
 
 def forget(directory: Path, peer: NodeId) -> tuple[NodeId, bool]:

@@ -10,6 +10,7 @@ that start does not know, however often it is started itself, and of two that ar
 (hazards S6, M7; `txraft.rpc.directories`).
 """
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ from txraft.core.configuration import Configuration, NodeId
 from txraft.errors import WrongDirectory
 from txraft.interfaces import Identity, Incarnation
 
-_RESTORED = re.compile(r" \(restored [0-9a-f]{16}\)\Z")
+_NOT_IN_THE_NAME = re.compile(r" \((restored|recovered) [0-9a-f]{16}\)\Z")
 BITS = 8
 """Bytes that are drawn for a directory and for a start."""
 
@@ -87,17 +88,27 @@ def checksum_of_peer(peer: NodeId, incarnation: Incarnation) -> int:
 
 def require_same(directory: Path, found: Identity, given: Bootstrap) -> None:
     """Raises WrongDirectory where `directory`, in which `found` is stored, is that of another node, or of a cluster of
-    another name. One that was restored from a backup has more in its id than its name."""
+    another name. One that was restored from a backup, or recovered, has more in its id than its name."""
     if found.node_id != given.node_id:
         raise WrongDirectory(
             f"{directory} belongs to node {found.node_id}, not to node {given.node_id}: give node {given.node_id} its"
             f" own directory, or start this one with --id {found.node_id}"
         )
-    if given.named and given.cluster_id not in (found.cluster_id, _RESTORED.sub("", found.cluster_id)):
+    if given.named and given.cluster_id not in (found.cluster_id, name_in(found.cluster_id)):
         raise WrongDirectory(
             f'{directory} belongs to cluster "{found.cluster_id}", not to "{given.cluster_id}": start the node with'
             " that cluster's configuration; a cluster keeps the name of its first start"
         )
+
+
+def recovered(cluster_id: str) -> str:
+    """What identifies the cluster that is made of what one node of another has: no cluster has ever had it."""
+    return f"{name_in(cluster_id)} (recovered {os.urandom(BITS).hex()})"
+
+
+def name_in(cluster_id: str) -> str:
+    """What the cluster was called when it was first started."""
+    return _NOT_IN_THE_NAME.sub("", cluster_id)
 
 
 def shown(servers: Iterable[NodeId]) -> str:

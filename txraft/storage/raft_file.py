@@ -39,6 +39,7 @@ from txraft.storage.raft_rows import (
     insert_entries,
     insert_identity,
     make_again,
+    refound,
     write_peer,
     write_start,
     write_start_of_node,
@@ -136,6 +137,11 @@ class RaftFile:
         self._log = _Log(stored.log_start.index, contents.seed, stored.last_index, contents.checksum)
         return stored
 
+    @property
+    def is_old(self) -> bool:
+        """After `load`: whether it is in an earlier format, in which nothing is written but what `count_start` does."""
+        return self._old is not None
+
     def create(self, start: Snapshot, term: int) -> None:
         """In place of the first `load`, where there is no file: make one whose log begins after `start`, in `term`.
 
@@ -181,11 +187,21 @@ class RaftFile:
         """Write `save` in one transaction, durably.
 
         Raises InvariantViolated before it does anything where the entries would leave a gap, and WriteFailed."""
+        self._write(save, [])
+
+    def refound(self, identity: Identity, save: Save) -> None:
+        """While no node runs: the file becomes that of `identity`, in a directory that nobody has met, and `save` is
+        written, all in one transaction, durably. Raises WriteFailed."""
+        history = History(os.urandom(BITS))
+        self._write(save, refound(identity, history))
+        self.identity, self.history, self.peers = identity, history, {}
+
+    def _write(self, save: Save, others: list[Statement]) -> None:
         require_no_gap(save, self._log.start, self._log.last)
         assert self._connection is not None
         number = self._saves.last + 1
         try:
-            statements, log = self._statements(self._connection, save, number)
+            statements, log = self._statements(self._connection, save, number, others)
             for sql, parameters in statements:
                 self._connection.execute(sql, parameters)
             self._saves = SaveNumbers(
@@ -294,20 +310,22 @@ class RaftFile:
         require_durable(contents.saves, self._durable.read())
         return contents
 
-    def _statements(self, connection: sqlite3.Connection, save: Save, number: int) -> tuple[list[Statement], _Log]:
-        """What writes `save`, and what the log is then."""
+    def _statements(
+        self, connection: sqlite3.Connection, save: Save, number: int, others: list[Statement]
+    ) -> tuple[list[Statement], _Log]:
+        """What writes `save`, with `others`, and what the log is then."""
         log, entries = self._log, save.entries
-        statements = [] if save.term_and_vote is None else [write_vote(save.term_and_vote, number)]
+        statements = others if save.term_and_vote is None else [*others, write_vote(save.term_and_vote, number)]
         if save.log_start is not None:
             log, delete = self._begin(connection, save.log_start, save.replaces_log)
-            statements += [delete, write_start(save.log_start, log.seed, number)]
+            statements = [*statements, delete, write_start(save.log_start, log.seed, number)]
         if entries:
             first, checksum = entries[0].index, log.checksum
             if first <= log.last:
                 checksum = self._checksum_of(connection, first - 1)
-                statements.append(("DELETE FROM log WHERE idx >= ?", (first,)))
+                statements = [*statements, ("DELETE FROM log WHERE idx >= ?", (first,))]
             inserts, checksum = insert_entries(entries, checksum, number)
-            statements += inserts
+            statements = [*statements, *inserts]
             log = _Log(log.start, log.seed, entries[-1].index, checksum)
         if len(statements) > 1:  # one statement is a transaction by itself
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]

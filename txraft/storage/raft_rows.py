@@ -90,6 +90,11 @@ def insert_identity(identity: Identity, history: History) -> Statement:
     return "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?)", (FORMAT, *columns_of_identity(identity, history))
 
 
+def refound(identity: Identity, history: History) -> list[Statement]:
+    """Say that the file is of another cluster, in a directory that nobody has met, and that has met nobody."""
+    return [("DELETE FROM identity", ()), insert_identity(identity, history), ("DELETE FROM peers", ())]
+
+
 def make_again(identity: Identity, history: History, start: Snapshot, seed: int, save: int) -> list[Statement]:
     """The two tables that an earlier format has otherwise, and what is in them."""
     dropped: list[Statement] = [(f"DROP TABLE {name}", ()) for name in ("identity", "log_start")]

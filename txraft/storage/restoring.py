@@ -16,11 +16,11 @@ from txraft.core.configuration import Snapshot
 from txraft.errors import StorageError
 from txraft.file_names import LOG
 from txraft.storage.directory import DirectoryLock, make_directory, unusable
+from txraft.storage.half_made import RESTORING, aside_of
 from txraft.storage.identity import Bootstrap
 from txraft.storage.raft_file import RaftFile
 from txraft.wal import sync_directory
 
-MARK = "restoring"
 FIRST_TERM = 1
 """In which the data were written, as the new cluster has it."""
 
@@ -45,7 +45,7 @@ def restoring(directory: Path) -> Iterator[None]:
             with suppress(OSError):
                 _clear(directory)  # it is of no use, and may be large
             raise
-        (directory / MARK).unlink()
+        (directory / RESTORING).unlink()
         sync_directory(directory)
     except OSError as error:
         raise unusable(directory, error) from error
@@ -63,31 +63,15 @@ def begin_log(directory: Path, bootstrap: Bootstrap, index: int) -> None:
     file.load()
 
 
-def require_whole(directory: Path) -> None:
-    """Raises StorageError where `restoring` was cut off in `directory`, or failed."""
-    aside = _aside(directory)
-    for sign, made in ((directory / MARK, directory), (aside, aside)):
-        if os.path.lexists(sign):
-            raise StorageError(
-                f"{directory} is only half made: `txraft restore` was cut off, or failed; run that again, with the file"
-                f" that the other nodes are made of, or remove {made} where no backup was to be restored"
-            )
-
-
-def _aside(directory: Path) -> Path:
-    """Where `directory` is made before it has its name."""
-    return Path(f"{directory.absolute()}.{MARK}")
-
-
 def _make_with_mark(directory: Path) -> None:
     """Where there is no `directory`, make it, and its parents, so that it is never there without the mark."""
     if os.path.lexists(directory):
         return
     make_directory(directory.parent)
-    aside = _aside(directory)
+    aside = aside_of(directory)
     aside.mkdir(mode=0o700, exist_ok=True)
     _require_empty(aside)
-    (aside / MARK).touch()
+    (aside / RESTORING).touch()
     sync_directory(aside)
     aside.rename(directory)
     sync_directory(directory.parent)
@@ -96,7 +80,7 @@ def _make_with_mark(directory: Path) -> None:
 def _require_empty(directory: Path) -> None:
     """Raises StorageError where it has anything that is not of an earlier attempt."""
     there = {path.name for path in directory.iterdir()} - {"lock"}
-    if there and MARK not in there:
+    if there and RESTORING not in there:
         raise StorageError(
             f"{directory} is not empty, and nothing in it was changed: a backup becomes a new node in an empty"
             " directory; give another --data-dir"
@@ -105,17 +89,17 @@ def _require_empty(directory: Path) -> None:
 
 def _begin(directory: Path) -> None:
     _require_empty(directory)
-    (directory / MARK).touch()
+    (directory / RESTORING).touch()
     sync_directory(directory)
     _clear(directory)
-    aside = _aside(directory)
+    aside = aside_of(directory)
     if aside.is_dir():  # of one that was cut off, after which somebody has made the directory
-        (aside / MARK).unlink(missing_ok=True)
+        (aside / RESTORING).unlink(missing_ok=True)
         aside.rmdir()
 
 
 def _clear(directory: Path) -> None:
     """Remove everything but the mark, and the lock, which is taken."""
     for path in directory.iterdir():
-        if path.name not in (MARK, "lock"):
+        if path.name not in (RESTORING, "lock"):
             path.unlink()

@@ -16,10 +16,10 @@ from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, IPeerMemory, IStorage, IWorker, Stored
 from txraft.storage.bulk_checkpoint import BulkCheckpoint
 from txraft.storage.directory import DirectoryLock, make_directory
+from txraft.storage.half_made import require_whole
 from txraft.storage.identity import Bootstrap
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import Connect, RaftFile, connect
-from txraft.storage.restoring import require_whole
 
 OnFailure: TypeAlias = Callable[[StorageError], object]
 
