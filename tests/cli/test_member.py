@@ -218,6 +218,15 @@ class CatchingUpTests(MemberTestCase):
             cluster.have(3, voter=True, learner=False)
             self.assertEqual(self.member(cluster, "promote", 3)[0], 0)
 
+    def test_silence(self) -> None:
+        """A node that does not run, or is reached elsewhere, is named once."""
+        with fake_cluster() as cluster:
+            looks = [{"joining": True, "last_contact": seconds} for seconds in (9.0, 9.0, 11.0, 11.0, 12.0, 12.0)]
+            self.follow(cluster, *looks, {"voter": True})
+            status, _, err = self.member(cluster, *ADD)
+        self.assertEqual((status, err.count("\n")), (0, 1))
+        self.assertIn("not heard from node 3 for 11 s: does it run, and is raft3:1 its ADDRESS?", err)
+
     def test_removed_meanwhile(self) -> None:
         """There is nothing to wait for any more."""
         with fake_cluster() as cluster:

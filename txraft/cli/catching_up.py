@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from time import sleep
 
 from txraft.cli.membership import addresses_in, leader_of, member_of, members_from_leader
-from txraft.cli.progress import progress
+from txraft.cli.progress import progress, say
 from txraft.errors import ChangeRefused
 from txraft.interfaces import MemberDetails, Members
 from txraft.settings import Address
@@ -14,6 +14,8 @@ POLL = 0.5
 """Seconds between two looks."""
 PATIENCE = 2.0
 """Seconds in which a node must answer; otherwise another one is asked."""
+SILENCE = 10.0
+"""Seconds without a word from the member after which something seems to be wrong."""
 
 
 def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
@@ -24,6 +26,7 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
     try:
         with progress(f"node {id} catches up", None, " entries") as report:
             last_before: int | None = None
+            warned = False
             while True:
                 members = members_from_leader(addresses, PATIENCE)
                 if members is not None:
@@ -31,6 +34,12 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
                     if _has_caught_up(members, member, becomes_voter, last_before):
                         return
                     report(member.match_index or 0, last)
+                    if not warned and (member.last_contact or 0) > SILENCE:
+                        warned = True
+                        say(
+                            f"the leader has not heard from node {id} for {member.last_contact:.0f} s: does it run, and"
+                            f" is {member.address} its ADDRESS?"
+                        )
                     last_before, addresses = last, addresses_in(members)
                 sleep(POLL)
     except KeyboardInterrupt:

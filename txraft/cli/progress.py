@@ -44,6 +44,11 @@ def progress(what: str, total: int | None, unit: str, stream: TextIO | None = No
         yield report
 
 
+def say(line: str) -> None:
+    """Print a line on stderr, above a bar that may be there."""
+    tqdm.write(line, file=sys.stderr)
+
+
 @contextmanager
 def waiting(what: str, stream: TextIO | None = None) -> Iterator[None]:
     """Show on `stream`, by default stderr, how long something takes already that does not say how far it is."""
