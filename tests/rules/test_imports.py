@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kv": {*TYPES, "errors", "interfaces", "snapshot_writing", "values", "wal"},
     "memory_machine": {*TYPES, "errors", "interfaces", "snapshot_writing", "storage.directory", "wal"},
     "web": {
-        "core.changes",
+        "core.changes.Change",
         "errors",
         "interfaces",
         "kv",
