@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.core.changes import Change, ChangeKind, changed
@@ -107,13 +108,15 @@ class AskedForTests(SynchronousTestCase):
         self.refused("^node 8 is no member; the members are 0, 1, 2, 3, 4$", lambda: remove(shown(), 8))
 
     def test_promote(self) -> None:
-        """A learner, once it has caught up (hazard M8). One that replaces another goes on to do so."""
+        """A learner, once it has caught up (hazard M8). One that is to get a vote anyhow goes on as it was to."""
         after = self.after(promote(shown(), 3))
         self.assertEqual((after.voters, dict(after.joining)), (CONFIGURATION.voters, {3: None, 4: 1}))
         self.assertEqual(after.addresses, CONFIGURATION.addresses)
         self.refused("^node 1 has a vote already$", lambda: promote(shown(), 1))
         self.refused("^node 8 is no member", lambda: promote(shown(), 8))
-        self.refused("^node 4 gets the vote of node 1 already", lambda: promote(shown(), 4))
+        self.refused("^node 4 gets the vote of node 1 by itself already", lambda: promote(shown(), 4))
+        joins = evolve(CONFIGURATION, joining={3: None})
+        self.refused("^node 3 gets a vote by itself already", lambda: promote(shown(joins), 3))
 
     def test_replace(self) -> None:
         """The old one stays until the new one has caught up; a learner that is there already may take its place."""

@@ -36,8 +36,9 @@ def promote(members: Members, id: NodeId) -> Change:
     member = _require_member(members, id)
     if not member.learner:
         raise ChangeRefused(f"node {id} has a vote already")
-    if member.replaces is not None:
-        raise ChangeRefused(f"node {id} gets the vote of node {member.replaces} already, when it has caught up")
+    if member.joining:
+        vote = "a vote" if member.replaces is None else f"the vote of node {member.replaces}"
+        raise ChangeRefused(f"node {id} gets {vote} by itself already, when it has caught up")
     return Change(ChangeKind.ADD_LEARNER, id, joins=True)
 
 
