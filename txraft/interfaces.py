@@ -7,7 +7,7 @@ web ──IReplica──> node ──> core
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -313,6 +313,10 @@ class IWorker(Interface):
 
     def stop() -> "Deferred[None]":
         """Finish what was handed in, and end the thread."""
+
+
+CHANGES_MEMBERS: Final = 6
+"""The first version of the protocol between nodes in which the log may hold a membership (`IPeers.versions`)."""
 
 
 class IPeers(Interface):

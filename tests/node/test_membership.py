@@ -58,6 +58,21 @@ class MembershipTests(WorldTestCase):
             self.assertIs(self.outcome(asked), ChangeRefused)
             self.assertEqual(machine.failures, [])
 
+    def test_an_earlier_release(self) -> None:
+        """A member that could not read the change in its log is upgraded first."""
+        follower = self.nodes.followers()[0]
+        follower.crash()
+        follower.start(newest_version=5)
+        self.nodes.run(2)
+        asked = self.leader.node.change_members([add(4)])
+        self.assertIn(f"node {follower.id} runs an earlier", str(self.failureResultOf(asked, ChangeRefused).value))
+        follower.crash()
+        follower.start()
+        self.nodes.run(2)
+        asked = self.leader.node.change_members([add(4)])
+        self.nodes.run(1)
+        self.successResultOf(asked)
+
     def test_another_is_under_way(self) -> None:
         """One at a time (thesis §4.1)."""
         first, second = (self.leader.node.change_members([remove(each.id)]) for each in self.nodes.followers())

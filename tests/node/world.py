@@ -31,6 +31,7 @@ from txraft.node.compaction import Keep
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.rpc import Network
+from txraft.rpc.versions import NEWEST_VERSION
 from txraft.storage.memory import MemoryDisk, MemoryStorage, PeersInMemory
 from txraft.storage.memory_snapshots import MemorySnapshotDisk, MemorySnapshotFiles
 
@@ -321,7 +322,7 @@ class Machine:
     up: bool = False
     failures: list[TxraftError] = field(factory=list)
 
-    def start(self, journal: Journal | None = None) -> None:
+    def start(self, journal: Journal | None = None, newest_version: int = NEWEST_VERSION) -> None:
         """Start the node with what is on its disk. Its state machine is as its own disk has it,
         if it is not given: empty, where nothing was persisted."""
         world = self.world
@@ -332,7 +333,9 @@ class Machine:
         self.failures = []
         identity = Identity(self.id, "test", frozenset(world.ids))
         chance = random.Random(world.random.random())
-        self.network = Network(world.clock, identity, PeersInMemory(), self._dial, chance)
+        self.network = Network(
+            world.clock, identity, PeersInMemory(), self._dial, chance, newest_version=newest_version
+        )
         self.node = Node(
             node_id=self.id,
             stored=self.disk.load(),

@@ -193,6 +193,7 @@ class Node(Service):
         Fails with NotLeader, ChangeUnderWay or another ChangeRefused, TransferUnderWay, another NotApplied, or
         OutcomeUnknown. May never fire, as `propose`.
         """
+        self._members.require_known_to_all()
         yield self._proposals.add(self._ask(self._raft.change_members, changes, self._clock.seconds()))
         configuration: Configuration = yield self._members.settled(lambda: self.change_since(self.changes))
         return configuration

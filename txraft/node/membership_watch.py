@@ -13,8 +13,8 @@ from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
 from txraft.core.raft import Raft
 from txraft.core.roles import Role
-from txraft.errors import MemberRemoved, NotApplied, OutcomeUnknown
-from txraft.interfaces import IPeers
+from txraft.errors import ChangeRefused, MemberRemoved, NotApplied, OutcomeUnknown
+from txraft.interfaces import CHANGES_MEMBERS, IPeers
 from txraft.node.reporting import report_members
 
 
@@ -28,6 +28,15 @@ class MembershipWatch:
         self._log = log
         self._on_change = on_change
         self._seen: tuple[Configuration, int, bool] | None = None
+
+    def require_known_to_all(self) -> None:
+        """Raises ChangeRefused where a member is connected that could not read a membership in the log."""
+        versions, members = self._peers.versions(), self._raft.configuration.members
+        earlier = sorted(peer for peer in members & versions.keys() if versions[peer] < CHANGES_MEMBERS)
+        if earlier:
+            raise ChangeRefused(
+                f"node {earlier[0]} runs an earlier txraft, which knows no changes of the members; upgrade it first"
+            )
 
     @inlineCallbacks
     def settled(self, change: "Callable[[], Deferred[None]]") -> Generator[Deferred[None], None, Configuration]:

@@ -15,9 +15,10 @@ import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
 
 from txraft.core.messages import AppendEntries, Entry, EntryKind, InstallSnapshot, Message
 from txraft.errors import MalformedMessage
+from txraft.interfaces import CHANGES_MEMBERS
 from txraft.rpc.arguments import LONGEST_BATCH, MAX_INTEGER, MAX_TERM, LongBytes, unpack
 from txraft.rpc.memberships import configuration_of, snapshot_of, snapshot_values
-from txraft.rpc.versions import CHANGES_MEMBERS, NEWEST_VERSION
+from txraft.rpc.versions import NEWEST_VERSION
 
 _CONFIGURATION: Final = EntryKind.CONFIGURATION
 

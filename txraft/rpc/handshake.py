@@ -9,9 +9,9 @@ import attrs
 from attrs import frozen
 
 from txraft.core.messages import NodeId
-from txraft.interfaces import Identity, Incarnation
+from txraft.interfaces import CHANGES_MEMBERS, Identity, Incarnation
 from txraft.rpc.limited_log import shown
-from txraft.rpc.versions import CHANGES_MEMBERS, NEWEST_VERSION, OLDEST_VERSION, agreed
+from txraft.rpc.versions import NEWEST_VERSION, OLDEST_VERSION, agreed
 
 
 class Refusal(enum.Enum):

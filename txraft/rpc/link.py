@@ -33,7 +33,7 @@ from txraft.errors import (
     Undecided,
     Unreachable,
 )
-from txraft.interfaces import Incarnation
+from txraft.interfaces import CHANGES_MEMBERS, Incarnation
 from txraft.rpc import amp_commands
 from txraft.rpc.answering import Answering
 from txraft.rpc.boxes import MALFORMED, BoxProtocol
@@ -44,7 +44,7 @@ from txraft.rpc.link_limits import tune
 from txraft.rpc.owner import Owner
 from txraft.rpc.send_queue import SendQueue
 from txraft.rpc.snapshot_transfer import SnapshotReceiver
-from txraft.rpc.versions import CHANGES_MEMBERS, NEWEST_VERSION, OLDEST_VERSION, OUTDATED, can_be_sent
+from txraft.rpc.versions import NEWEST_VERSION, OLDEST_VERSION, OUTDATED, can_be_sent
 
 _log = Logger()
 

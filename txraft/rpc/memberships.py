@@ -16,9 +16,9 @@ from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Configuration, Snapshot
 from txraft.core.messages import MAX_BATCH_SIZE
 from txraft.errors import MalformedMessage
-from txraft.interfaces import SnapshotFile
+from txraft.interfaces import CHANGES_MEMBERS, SnapshotFile
 from txraft.rpc.arguments import MAX_INTEGER, MAX_TERM, MAX_VALUE, LongBytes, unpack
-from txraft.rpc.versions import CHANGES_MEMBERS, NEWEST_VERSION
+from txraft.rpc.versions import NEWEST_VERSION
 
 MAX_CONFIGURATION: Final = MAX_BATCH_SIZE
 """Bytes of the longest configuration that is read: 50,000 ids at least."""

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from txraft.core.messages import NodeId
 from txraft.errors import HandshakeRefused, MalformedMessage
-from txraft.interfaces import Incarnation
+from txraft.interfaces import CHANGES_MEMBERS, Incarnation
 from txraft.rpc import amp_commands
 from txraft.rpc.amp_commands import RemovedThere
 from txraft.rpc.boxes import MALFORMED
@@ -17,7 +17,7 @@ from txraft.rpc.handshake import Greeting, Refusal, check, greeting
 from txraft.rpc.limited_log import shown
 from txraft.rpc.link import Link
 from txraft.rpc.owner import Owner
-from txraft.rpc.versions import CHANGES_MEMBERS, OLDEST_VERSION
+from txraft.rpc.versions import OLDEST_VERSION
 
 
 class Caller(Link):

@@ -13,12 +13,11 @@ from typing import Final
 
 from txraft.core.configuration import Configuration
 from txraft.core.messages import AppendEntries, EntryKind, InstallSnapshot, Message
+from txraft.interfaces import CHANGES_MEMBERS
 
 OLDEST_VERSION: Final = 5
 NEWEST_VERSION: Final = 6
 """Goes up whenever nodes of the old and the new version could misunderstand each other."""
-CHANGES_MEMBERS: Final = 6
-"""The first version that knows changes of the membership."""
 OUTDATED: Final = "runs an earlier txraft that does not know changes of the membership; upgrade it first"
 """What is said of a node that speaks an earlier version."""
 
