@@ -173,8 +173,8 @@ class _Draft:
                 if change.server not in self.members:
                     raise ChangeRefused(f"node {change.server} is no member; its addresses can be updated once it is")
                 self._move(change)
-            case _:
-                assert_never(change.kind)
+            case _ as never:
+                assert_never(never)
 
     def _add(self, change: Change, servers: set[NodeId]) -> None:
         """Make it one of `servers`, and nothing else."""
