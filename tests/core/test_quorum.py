@@ -1,7 +1,8 @@
 """Majorities, against an implementation so slow and plain that one sees that it is right (hazard R9)."""
 
 import itertools
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from txraft.core.messages import NodeId
 from txraft.core.quorum import VoteResult, committed_index, has_quorum, majority, vote_result
 
 Voters = frozenset[NodeId]
+Value = TypeVar("Value")
 
 # Ids up to 9 and sets of up to 7 of them: the two sets overlap, are disjoint, are equal, are empty; some ids are no
 # voter's (learners, or servers that were removed).
@@ -83,6 +85,60 @@ class QuorumAgainstTheSlowTwinTests(SynchronousTestCase):
         """§5.2, §5.4: any two majorities share a server. All of Raft's safety stands on it."""
         if has_quorum((voters,), one) and has_quorum((voters,), other):
             self.assertTrue(voters & one & other)
+
+
+def every_pair() -> Iterator[tuple[Voters, Voters, Voters]]:
+    """Every two sets of up to five voters, up to renaming: those of the first alone, of both, of the second alone."""
+    for first, both, second in itertools.product(range(6), repeat=3):
+        if first + both <= 5 and both + second <= 5:
+            split = first + both
+            yield frozenset(range(first)), frozenset(range(first, split)), frozenset(range(split, split + second))
+
+
+def every_choice(pair: tuple[Voters, Voters, Voters], values: Sequence[Value]) -> Iterator[dict[NodeId, Value]]:
+    """Every way to give each voter a value. Voters that are of the same sets count for the same, so it does not matter
+    which of them has which value."""
+    for choices in itertools.product(*(itertools.combinations_with_replacement(values, len(part)) for part in pair)):
+        yield dict(zip(itertools.chain(*pair), itertools.chain(*choices), strict=True))
+
+
+class EveryPairOfVoterSetsTests(SynchronousTestCase):
+    """hazard R9, thesis §4.3: up to five old voters and up to five new ones, against the slow twin. Either set may be
+    empty."""
+
+    def test_there_are_91(self) -> None:
+        """hazard R9: for each number of voters in both sets, as many alone in each as five leaves room for."""
+        pairs = list(every_pair())
+        self.assertEqual(len(pairs), 36 + 25 + 16 + 9 + 4 + 1)
+        self.assertEqual(
+            {(len(first), len(both), len(second)) for first, both, second in pairs if len(both) == 4},
+            {(0, 4, 0), (0, 4, 1), (1, 4, 0), (1, 4, 1)},
+        )
+
+    def test_has_quorum(self) -> None:
+        """hazard R9: whoever is there."""
+        for first, both, second in every_pair():
+            sets = (first | both, both | second)
+            for there in every_choice((first, both, second), (False, True)):
+                servers = {server for server, is_there in there.items() if is_there}
+                self.assertIs(has_quorum(sets, servers), slow_has_quorum(sets, servers), (sets, servers))
+
+    def test_vote_result(self) -> None:
+        """hazard R9: whoever has voted, and however."""
+        for first, both, second in every_pair():
+            sets = (first | both, both | second)
+            for choice in every_choice((first, both, second), (True, False, None)):
+                votes = {voter: vote for voter, vote in choice.items() if vote is not None}
+                self.assertIs(vote_result(sets, votes), slow_vote_result(sets, votes), (sets, votes))
+
+    def test_committed_index(self) -> None:
+        """hazard R9: whoever has nothing, or one of three indexes."""
+        for first, both, second in every_pair():
+            sets = (first | both, both | second)
+            for choice in every_choice((first, both, second), (None, 3, 5, 8)):
+                match_index = {voter: index for voter, index in choice.items() if index is not None}
+                expected = slow_committed_index(sets, match_index)
+                self.assertEqual(committed_index(sets, match_index), expected, (sets, match_index))
 
 
 class QuorumByHandTests(SynchronousTestCase):

@@ -89,6 +89,8 @@ class Configuration:
             raise ValueError("a field has a value of another type")
         if self.learners & (self.voters | self.outgoing):
             raise ValueError("a server is both voter and learner")
+        if self.removed & self.members:
+            raise ValueError("a server that was removed is a member")
         if not self.learners_next <= self.outgoing:
             raise ValueError("a server that is to become a learner is no outgoing voter")
         if not self.is_joint and self.auto_leave:
