@@ -85,6 +85,12 @@ class ChangeTests(Three):
         self.assertRaises(NotLeader, self.cluster[2].change_members, remove(3))
         self.assertEqual((self.leader.view.last_index, configurations(self.leader)), (last, []))
 
+    def test_no_such_members(self) -> None:
+        """What no server could read in its log does not come into one."""
+        line = str(self.assertRaises(ChangeRefused, self.leader.change_members, add(-1)))
+        self.assertIn("the id of a server is no number", line)
+        self.assertEqual(configurations(self.leader), [])
+
     def test_an_id_is_never_used_twice(self) -> None:
         """hazard M7: not by the server that had it, nor by another."""
         self.change(remove(3))

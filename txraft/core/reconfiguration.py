@@ -46,6 +46,10 @@ class Reconfiguration:
         configuration = changed(before, [_first_as_a_learner(before, change) for change in changes])
         if configuration == before:
             raise ChangeRefused("the members are so already")
+        try:
+            configuration.require_sound()
+        except ValueError as error:  # no server could read it in its log
+            raise ChangeRefused(f"there can be no such members: {error}") from error
         silent = configuration.voters - in_contact
         if not has_quorum(configuration.voter_sets, in_contact):
             raise ChangeRefused(
