@@ -1,6 +1,13 @@
 """A network that follows the membership: whom it dials, and where; whom it hangs up on; who may come."""
 
+from collections.abc import Mapping
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IProtocol
 from twisted.logger import capturedLogs
+from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.rpc.memory import CLUSTER, Cluster, MemoryEndpoint, dial, handshake, hello_box, met_box, others, warnings
@@ -17,7 +24,7 @@ HOME, MOVED = others(0)[1], ("moved:8080", "api")
 
 
 def follow(
-    cluster: Cluster, peers: dict[NodeId, Addresses], removed: set[NodeId] | None = None, index: int = 5
+    cluster: Cluster, peers: Mapping[NodeId, Addresses], removed: set[NodeId] | None = None, index: int = 5
 ) -> None:
     """Node 0 hears of a membership."""
     cluster.networks[0].follow(peers, removed or set(), index)
@@ -80,6 +87,35 @@ class DiallingTests(SynchronousTestCase):
         self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 3)
         self.assertEqual(cluster.endpoints[0].attempts, 1)
 
+    def test_moved_again(self) -> None:
+        """What is up at the new address is the old connection at the next move, and stays as that did."""
+        cluster = self.start()
+        follow(cluster, {1: MOVED})
+        cluster.advance(1)
+        cluster.elsewhere["again:8080"] = MemoryEndpoint(cluster.clock)
+        follow(cluster, {1: ("again:8080",)})
+        cluster.advance(2)
+        self.assertFalse(cluster.elsewhere["moved:8080"].pumps[0].clientIO.disconnected)
+        self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 2)
+
+    def test_moved_to_nowhere(self) -> None:
+        """The log says soon that a peer is not reached at its new address, whatever it said of the old one; and nothing
+        any more of an attempt at the old one that ends late."""
+        cluster = Cluster(LinkLimits(unreachable_after=1))
+        cluster.elsewhere["moved:8080"] = MemoryEndpoint(cluster.clock)
+        late: Deferred[IProtocol] = Deferred()
+        with capturedLogs() as events:
+            cluster.networks[0].start(cluster.handlers[0])
+            cluster.advance(3)
+            with patch.object(MemoryEndpoint, "connect", lambda *_: late):
+                cluster.advance(3)
+            follow(cluster, {1: MOVED})
+            cluster.advance(3)
+            cluster.networks[0]._warnings.forget((1, "unreachable"))
+            late.errback(ConnectionRefusedError())
+        lines = [f"node 1 at {where} cannot be reached: nothing listens there" for where in (HOME[0], MOVED[0])]
+        self.assertEqual(warnings(events), lines)
+
     def test_moved_and_gone(self) -> None:
         """Where the old connection is lost before the new one is up, nobody dials the old address again; it may be that
         of another by now. The member is lost when the new one is tried in vain."""
@@ -122,7 +158,8 @@ class DiallingTests(SynchronousTestCase):
     def test_who_went(self) -> None:
         """Who is no member any more is not dialled, and what was dialled to it is closed. What it dialled stays."""
         cluster = Cluster().start()
-        follow(cluster, {})
+        cluster.networks[0].follow({}, frozenset(), 5)
+        self.assertEqual(cluster.networks[0]._outgoing, {})
         cluster.advance(3)
         self.assertEqual(cluster.endpoints[0].attempts, 1)
         self.assertTrue(cluster.endpoints[0].pumps[0].clientIO.disconnected)
@@ -131,6 +168,15 @@ class DiallingTests(SynchronousTestCase):
         self.assertEqual(cluster.handlers[1].received, [(0, HEARTBEAT)])
         self.assertEqual(cluster.handlers[0].events[1:], ["connected 1"])  # entries go by the other one now
         self.assertEqual(cluster.networks[0]._dialler._current, {})
+
+    def test_who_went_and_had_moved(self) -> None:
+        """Its connection at the old address is closed, too."""
+        cluster = self.start()
+        cluster.elsewhere["moved:8080"].target = None
+        follow(cluster, {1: MOVED})
+        follow(cluster, {})
+        self.assertTrue(cluster.endpoints[0].pumps[0].clientIO.disconnected)
+        self.assertEqual(cluster.networks[0]._dialler._retired, {})
 
     def test_who_went_and_was_not_reached(self) -> None:
         """Attempts to reach it end."""
@@ -165,16 +211,27 @@ class DiallingTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """A stop ends what was dialled at any address; nobody is dialled after it, and no timer is left."""
-        cluster = self.start()
-        cluster.elsewhere["moved:8080"].target = None
-        follow(cluster, {1: MOVED})
-        stopped = [network.stop() for network in cluster.networks]
-        follow(cluster, others(0))
-        cluster.settle()
-        for result in stopped:
-            self.successResultOf(result)
-        self.assertEqual(cluster.endpoints[0].attempts, 1)
-        self.assertEqual(cluster.clock.getDelayedCalls(), [])
+        moves: tuple[list[Mapping[NodeId, Addresses]], ...] = (
+            [{1: MOVED}],
+            [{1: MOVED}, {1: ("again:8080",)}],
+            [{1: MOVED}, {}],
+            [{1: MOVED}, {}, {1: MOVED}],
+        )
+        for memberships in moves:
+            cluster = self.start()
+            for where in ("moved:8080", "again:8080"):
+                cluster.elsewhere[where] = MemoryEndpoint(cluster.clock)
+            for peers in memberships:
+                follow(cluster, peers)
+                cluster.advance(1)
+            stopped = [network.stop() for network in cluster.networks]
+            follow(cluster, others(0))
+            cluster.settle()
+            for result in stopped:
+                self.successResultOf(result)
+            self.assertEqual(cluster.endpoints[0].attempts, 1)
+            self.assertEqual(cluster.clock.getDelayedCalls(), [])
+            self.assertEqual(cluster.networks[0]._dialler._retired, {})
 
 
 class RemovedTests(SynchronousTestCase):
@@ -208,6 +265,19 @@ class RemovedTests(SynchronousTestCase):
         follow(cluster, {}, {1})
         cluster.advance(2)
         self.assertIn("refused", cluster.handlers[1].events[-1])
+
+    def test_of_an_earlier_release(self) -> None:
+        """It is refused as that can read it."""
+        cluster = Cluster().start(1)
+        follow(cluster, {}, {1})
+        for changes, code in (
+            ({"newest_version": None, "configuration_index": None}, b"HANDSHAKE_REFUSED"),
+            ({}, b"MEMBER_REMOVED"),
+        ):
+            protocol, transport = dial(cluster.networks[0])
+            protocol.dataReceived(hello_box(**changes))
+            (answer,) = amp.parseString(transport.value())
+            self.assertEqual(answer[b"_error_code"], code)
 
     def test_removed_during_its_handshake(self) -> None:
         """It does not get in by a handshake that began before."""
@@ -293,4 +363,5 @@ class UnknownMembersTests(SynchronousTestCase):
             cluster.clock.advance(3600)
         self.assertEqual(cluster.handlers[0].events.count("connected 1"), 1)
         self.assertLess(len(events), 700)
+        self.assertEqual(network._missed, set())
         self.assertLess(len(network._comings._kinds) + len(network._warnings._kinds), 20)

@@ -128,8 +128,6 @@ class Network:
         for link in tuple(self._links):
             if link.peer in self._removed or (isinstance(link, Caller) and link.peer not in self._peers):
                 link.close()
-        self._unwelcome &= self._peers
-        self._missed &= self._peers
         self._dialler.follow(peers)
 
     def versions(self) -> Mapping[NodeId, int]:
