@@ -224,6 +224,39 @@ class JointTests(Three):
         self.assertEqual(then.raft.configuration, Configuration({1, 2, 3}, removed={4, 5}))
 
 
+class LostVoteTests(SynchronousTestCase):
+    """A server has lost its vote, as far as it knows (hazard M4)."""
+
+    def test_it_leads_until_the_others_know(self) -> None:
+        """Thesis §4.2.2: the leader of two demotes itself and starts anew, with the only log that has that entry. The
+        other one alone votes, and cannot win without it."""
+        cluster = Cluster(2)
+        leader = cluster.elect(1)
+        cluster.beat()
+        cluster.isolate(1)
+        leader.change_members(learner(1))
+        leader.write_all()
+        cluster.heal()
+        leader.start()
+        cluster[2].time_out()
+        cluster.settle()
+        self.assertEqual(cluster.leaders(), [])
+        cluster.advance(1)
+        cluster[1].time_out()
+        cluster.settle()
+        self.assertEqual([each.raft.configuration for each in cluster], [Configuration({2}, learners={1})] * 2)
+        self.assertEqual(cluster.leaders(), [cluster[2]])  # to whom it has handed over
+
+    def test_it_does_not_campaign_when_that_is_committed(self) -> None:
+        """It waits to hear of the leader."""
+        cluster = Cluster()
+        cluster.elect(1).change_members(learner(3))
+        cluster.settle()
+        cluster.beat()
+        cluster[3].time_out()
+        self.assertIs(cluster[3].view.role, Role.FOLLOWER)
+
+
 class JoiningTests(Three):
     """A server comes (thesis §4.2.1)."""
 
@@ -394,8 +427,9 @@ class LeavingTests(Three):
         self.assertEqual((self.leader.view.role, self.leader.view.current_term), (Role.LEADER, term))
 
     def test_a_server_without_a_vote_does_not_campaign(self) -> None:
-        """It was removed, and knows."""
+        """It was removed, and knows that this is committed."""
         self.change(remove(3))
+        self.cluster.beat()
         gone = self.cluster[3]
         self.cluster.advance(5)
         gone.time_out()

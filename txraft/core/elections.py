@@ -123,15 +123,18 @@ class Elections:
                 self._ask()
 
     def campaign(self, now: float, leadership_transfer: bool = False) -> None:
-        """Campaign, if this server votes and does not lead already (hazard E11); with `leadership_transfer`, because
-        the leader wants it. It wins later: its own vote is not durable yet. While its disk hangs it could not win, and
-        a vote that it asked for too late would only disturb those who can (hazard S12).
+        """Campaign, if this server may lead and does not already (hazard E11); with `leadership_transfer`, because the
+        leader wants it. It wins later: its own vote is not durable yet. While its disk hangs it could not win, and a
+        vote that it asked for too late would only disturb those who can (hazard S12).
+
+        Who has lost its vote by a change that is not known to be committed may lead all the same, uncounted (thesis
+        §4.2.2). It may be the only one that has the entry of that change, and then nobody else can win (hazard M4).
         """
         state = self._state
         if state.role is Role.LEADER:
             return
         self._restart_timer(now)
-        if not state.configuration.is_voter(state.node_id) or state.disk_hangs(now):
+        if not state.log.membership.votes_since(state.node_id, state.commit_index) or state.disk_hangs(now):
             return
         self._leadership_transfer = leadership_transfer
         if state.options.pre_vote and not leadership_transfer:

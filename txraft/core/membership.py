@@ -7,7 +7,7 @@ nothing else appends, truncates, compacts or replaces.
 
 from attrs import define, field
 
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, NodeId
 
 
 @define(eq=False)
@@ -46,6 +46,12 @@ class Membership:
     def at(self, index: int) -> Configuration:
         """The configuration as of entry `index`, which is not below the log's start (hazard M6)."""
         return next((each for since, each in reversed(self._later) if since <= index), self._base)
+
+    def votes_since(self, server: NodeId, index: int) -> bool:
+        """Whether a server has a vote by the configuration as of entry `index`, or by a later one."""
+        return self.at(index).is_voter(server) or any(
+            each.is_voter(server) for since, each in self._later if since > index
+        )
 
     def _look(self) -> None:
         self.index, self.configuration = self._later[-1] if self._later else (self._base_index, self._base)
