@@ -1,7 +1,8 @@
 """What a node does about the membership, beside what its core does: whom its network speaks to, and its own end.
 
 The network follows the configuration in force, which may yet be truncated (hazard M5): who has come is dialled. Who is
-gone for good is told so, but not before that is committed.
+gone for good is told so, but not before that is committed. A leader that has removed itself is spoken to as long as it
+leads: it has to be answered before it can hand over (hazard M4).
 """
 
 from collections.abc import Callable, Generator
@@ -9,7 +10,7 @@ from collections.abc import Callable, Generator
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Configuration, NodeId
 from txraft.core.invariants import View
 from txraft.core.raft import Raft
 from txraft.core.roles import Role
@@ -27,7 +28,7 @@ class MembershipWatch:
         self._peers = peers
         self._log = log
         self._on_change = on_change
-        self._seen: tuple[Configuration, int, bool] | None = None
+        self._seen: tuple[Configuration, int, NodeId | None, bool] | None = None
 
     def require_known_to_all(self) -> None:
         """Raises ChangeRefused where a member is connected that could not read a membership in the log."""
@@ -54,12 +55,14 @@ class MembershipWatch:
         """To be called at the start, and at the end of each turn, of which `view` says where it has led. Raises
         MemberRemoved where this node is none any more."""
         membership, followers = self._raft.log.membership, self._raft.followers
-        now = membership.configuration, len(followers), membership.index <= view.commit_index
+        now = membership.configuration, len(followers), view.leader_id, membership.index <= view.commit_index
         if now == self._seen:
             return
         before, self._seen = self._seen, now
-        configuration, _, _ = now
+        configuration, _, leader, _ = now
         addresses, spoken_to = dict(configuration.addresses), configuration.members | followers.keys()
+        if leader is not None:
+            spoken_to |= {leader}
         peers = {peer: addresses.get(peer, ()) for peer in spoken_to - {view.node_id}}
         removed = membership.at(view.commit_index).removed
         self._peers.follow(peers, removed, membership.index)
