@@ -24,7 +24,7 @@ from tests.rpc.memory import (
     met_answer,
     warnings,
 )
-from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message
+from txraft.core.messages import AppendEntries, Entry, EntryKind, Heartbeat, HeartbeatReply, Message, NodeId
 from txraft.errors import NotApplied, OutcomeUnknown, Overloaded
 from txraft.rpc import LinkLimits, amp_commands
 from txraft.rpc.sides import Caller
@@ -186,6 +186,19 @@ class CalleeTests(SynchronousTestCase):
             amp.Box({b"_error": b"77", b"_error_code": b"X", b"_error_description": b""}).serialize(),
         ):
             self.check_ends(noise + good, handshake())
+
+    def test_the_answer_comes_before_questions(self) -> None:
+        """hazard R22: what has waited for the only way to the caller leaves when the caller knows that it is let in."""
+        network = self.cluster.networks[0]
+
+        def ask(peer: NodeId) -> None:
+            network.send(peer, HEARTBEAT)
+            network.read_barrier(peer).addErrback(lambda _: None)
+
+        self.patch(type(self.handler), "peer_connected", lambda _, peer: ask(peer))
+        self.protocol.dataReceived(handshake())
+        said = [each.get(b"_command", b"answer") for each in self.answers()]
+        self.assertEqual(said, [b"answer", b"answer", b"Heartbeat", b"ReadBarrier"])
 
     def test_one_write(self) -> None:
         """Answers of one turn go out in one write; a message waits for nobody, and takes along what waits."""

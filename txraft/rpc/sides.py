@@ -107,6 +107,8 @@ class Callee(Link):
         self._greeted = False
         self._caller: Greeting | None = None
         """What the caller said, until it says Met."""
+        self._lets_in: tuple[NodeId, Incarnation] | None = None
+        """Who is let in by the answer that leaves next."""
 
     @property
     def name(self) -> str:
@@ -166,8 +168,17 @@ class Callee(Link):
 
     def _let_in(self, _: None, hello: Greeting) -> amp.AmpBox:
         if not self.closed and hello.incarnation is not None:
-            self._become_up(hello.from_id, hello.incarnation)
+            self._lets_in = hello.from_id, hello.incarnation
         return _answer(amp_commands.Met, {"verdict": Verdict.WELCOME})
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """As Link's. The answer that lets the caller in leaves before anything that the node has waited to ask it, where
+        this is the only way to it (hazard R22): the caller takes nothing else before that answer."""
+        super().sendBox(box)
+        if self._lets_in is not None:
+            (peer, incarnation), self._lets_in = self._lets_in, None
+            if not self.closed:
+                self._become_up(peer, incarnation)
 
     def _give_up(self, _: Failure) -> amp.AmpBox:
         self.abort()
