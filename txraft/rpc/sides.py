@@ -172,8 +172,8 @@ class Callee(Link):
         return _answer(amp_commands.Met, {"verdict": Verdict.WELCOME})
 
     def sendBox(self, box: amp.AmpBox) -> None:
-        """As Link's. The answer that lets the caller in leaves before anything that the node has waited to ask it, where
-        this is the only way to it (hazard R22): the caller takes nothing else before that answer."""
+        """As Link's. The answer that lets the caller in leaves before anything that the node has waited to ask it,
+        where this is the only way to it (hazard R22): the caller takes nothing else before that answer."""
         super().sendBox(box)
         if self._lets_in is not None:
             (peer, incarnation), self._lets_in = self._lets_in, None
