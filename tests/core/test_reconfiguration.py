@@ -517,3 +517,19 @@ class LeaderLeavesTests(Three):
         leader.change_members(remove(2), remove(3))
         cluster.settle()
         self.assertNotIn(leader.raft.successor(cluster.now), (2, 3))
+
+
+class ReadTests(Three):
+    """Reads while the membership changes (thesis §6.4)."""
+
+    def test_a_round_that_nobody_has_to_answer_any_more(self) -> None:
+        """Its last other voter is away and is removed: the leader alone is a majority then, also of a round that is
+        under way; and reads that come later are answered too."""
+        self.cluster.isolate(3)
+        self.change(remove(3))
+        self.cluster.isolate(2)
+        self.leader.read(1)
+        self.change(remove(2))
+        self.leader.read(2)
+        self.cluster.beat()
+        self.assertEqual([read.read_id for read in self.leader.reads], [1, 2])

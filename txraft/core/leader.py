@@ -55,6 +55,7 @@ class Leader:
         if self.transfer is None:
             self.reconfiguration.promote(self._in_contact(now), now)
         self.replication.let_go(now)
+        self.reads.on_answer(self._state.node_id, self.reads.round)  # who has answered may be a majority by now
         self.replication.send_heartbeats(self.reads.round)
         return True
 

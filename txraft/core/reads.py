@@ -48,7 +48,10 @@ class Reads:
         return not self.on_answer(state.node_id, self.round)
 
     def on_answer(self, server: NodeId, read_round: int) -> bool:
-        """`server` still follows this leader, as of the round `read_round`. Whether that ends the round."""
+        """`server` still follows this leader, as of the round `read_round`. Whether that ends the round.
+
+        A round may also end because the voters are others by now, of whom a majority has answered. Each two majorities
+        that follow on each other share a server, so no later leader had one of its own when the round began."""
         if not self._in_round or read_round != self.round:
             return False
         self._answered.add(server)
