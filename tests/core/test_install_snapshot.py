@@ -46,6 +46,18 @@ class InstallTests(SynchronousTestCase):
             self.assertEqual(answers(follower), [accepted(4, request_id=7)])
             self.assertEqual((follower.disk_start, follower.disk_log), (snapshot(4, 3), []))
 
+    def test_addresses_that_it_does_not_say(self) -> None:
+        """A leader of an earlier release knows none: those that are known here stay, also on the disk, except of who is
+        no member any more; those that it says count."""
+        known = Configuration(voters=range(1, 6), addresses={1: ("a",), 2: ("b",), 5: ("e",)})
+        said = Configuration(voters=range(1, 5), addresses={2: ("B",)}, removed={5})
+        both = Configuration(voters=range(1, 5), addresses={1: ("a",), 2: ("B",)}, removed={5})
+        follower = Cluster(configuration=known)[1]
+        follower.receive(2, InstallSnapshot(5, 1, snapshot(4, 3, said)))
+        follower.write_all()
+        self.assertEqual(follower.raft.configuration, both)
+        self.assertEqual(follower.disk_start, snapshot(4, 3, both))
+
     def test_entries_that_follow(self) -> None:
         """They are appended while the disk still writes where the log starts, and applied behind the snapshot."""
         follower = follower_with(1, 1)

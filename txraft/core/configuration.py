@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, Self, TypeAlias
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, fields, frozen
 
 from txraft.values import value_class
 
@@ -62,6 +62,11 @@ class Configuration:
 
     def to_bytes(self) -> bytes:
         """As an entry of the log, a snapshot or a disk has it: JSON, without the fields that are empty."""
+    def with_addresses_of(self, earlier: Self) -> Self:
+        """The same, with the addresses from `earlier` of those members that have none here."""
+        known = {server: addresses for server, addresses in earlier.addresses if server in self.members}
+        return evolve(self, addresses=known | dict(self.addresses))
+
         plain = {each.name: _plain(getattr(self, each.name)) for each in fields(Configuration)}
         return json.dumps({name: value for name, value in plain.items() if value}, separators=(",", ":")).encode()
 

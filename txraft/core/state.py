@@ -154,7 +154,10 @@ class State:
 
     def install(self, snapshot: Snapshot) -> None:
         """Let a snapshot, which is on the disk, take the place of the log, which has not got the snapshot's last
-        entry."""
+        entry. A leader of an earlier release does not say where the members are (`txraft.rpc.versions`): what is known
+        of that here stays, or a later start could dial nobody."""
+        configuration = snapshot.configuration.with_addresses_of(self.configuration)
+        snapshot = Snapshot(snapshot.index, snapshot.term, configuration)
         self.log.restore(snapshot)
         self.commit_to(snapshot.index)
         self.last_applied = snapshot.index
