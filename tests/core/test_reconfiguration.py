@@ -468,6 +468,24 @@ class LeaderLeavesTests(Three):
         """It is said again; where nobody takes over, it steps down, and the others elect."""
         self.leader.change_members(remove(1))
         while self.leader.view.transfer_target is None:
+    def test_it_is_to_vote_again_at_once(self) -> None:
+        """Asked for in the same moment in which its vote is gone. It does not feed itself, so another promotes it."""
+        self.cluster.isolate(3)
+        entry = self.leader.change_members(learner(1))
+        answer = AppendEntriesReply(
+            self.leader.view.current_term, only_request(self.leader, 2).request_id, True, entry.index, 0
+        )
+        for voter in (2, 3):
+            self.leader.raft.receive(voter, answer, self.cluster.now)
+        self.assertEqual(self.leader.view.commit_index, entry.index)
+        self.leader.raft.change_members([add(1)], self.cluster.now)
+        self.leader.beat()
+        self.cluster.heal()
+        for _ in range(5):
+            self.cluster.beat()
+        self.assertEqual(self.members(1, 2, 3), {Configuration({1, 2, 3})})
+        self.assertNotIn(self.leader, self.cluster.leaders())
+
             self.cluster.deliver_one()
             for server in self.cluster:
                 server.write_all()

@@ -83,7 +83,8 @@ class Reconfiguration:
         configuration = self._state.configuration
         if not configuration.joining:
             return
-        replaced = {learner: old for learner, old in configuration.joining if learner in configuration.learners}
+        fed = configuration.learners & self._replication.progress.keys()  # a leader that is one does not feed itself
+        replaced = {learner: old for learner, old in configuration.joining if learner in fed}
         self._rounds = {learner: each for learner, each in self._rounds.items() if learner in replaced}
         changes = []
         for learner, old in replaced.items():
