@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.core.cluster import Cluster, Server, only_request, request_vote
 from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Configuration
-from txraft.core.messages import AppendEntriesReply, EntryKind, NodeId, RequestVoteReply, TimeoutNow
+from txraft.core.messages import MAX_BATCH_SIZE, AppendEntriesReply, EntryKind, NodeId, RequestVoteReply, TimeoutNow
 from txraft.core.roles import Role
 from txraft.errors import ChangeRefused, ChangeUnderWay, NotLeader, TransferUnderWay
 
@@ -87,8 +87,12 @@ class ChangeTests(Three):
 
     def test_no_such_members(self) -> None:
         """What no server could read in its log does not come into one."""
-        line = str(self.assertRaises(ChangeRefused, self.leader.change_members, add(-1)))
-        self.assertIn("the id of a server is no number", line)
+        for change, why in (
+            (add(-1), "the id of a server is no number"),
+            (add(2**63), "the id of a server is out of range"),
+            (Change(ChangeKind.ADD_LEARNER, 4, ("a" * MAX_BATCH_SIZE,)), "too long"),
+        ):
+            self.assertIn(why, str(self.assertRaises(ChangeRefused, self.leader.change_members, change)))
         self.assertEqual(configurations(self.leader), [])
 
     def test_an_id_is_never_used_twice(self) -> None:
@@ -464,10 +468,6 @@ class LeaderLeavesTests(Three):
         self.assertEqual(self.leader.applied[-1].data, b"a")
         self.assertEqual(self.leader.raft.configuration, Configuration({2, 3}, learners={1}))
 
-    def test_the_word_to_campaign_is_lost(self) -> None:
-        """It is said again; where nobody takes over, it steps down, and the others elect."""
-        self.leader.change_members(remove(1))
-        while self.leader.view.transfer_target is None:
     def test_it_is_to_vote_again_at_once(self) -> None:
         """Asked for in the same moment in which its vote is gone. It does not feed itself, so another promotes it."""
         self.cluster.isolate(3)
@@ -486,6 +486,10 @@ class LeaderLeavesTests(Three):
         self.assertEqual(self.members(1, 2, 3), {Configuration({1, 2, 3})})
         self.assertNotIn(self.leader, self.cluster.leaders())
 
+    def test_the_word_to_campaign_is_lost(self) -> None:
+        """It is said again; where nobody takes over, it steps down, and the others elect."""
+        self.leader.change_members(remove(1))
+        while self.leader.view.transfer_target is None:
             self.cluster.deliver_one()
             for server in self.cluster:
                 server.write_all()

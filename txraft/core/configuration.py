@@ -10,6 +10,8 @@ from txraft.values import value_class
 
 NodeId: TypeAlias = int
 VoterSets: TypeAlias = Collection[Set[NodeId]]
+LARGEST_ID = 2**63 - 1
+"""What a message or a disk can have."""
 Addresses: TypeAlias = tuple[str, ...]
 """How a member is reached. The core carries them, sees to it that no two members share one, and never reads them."""
 
@@ -60,13 +62,13 @@ class Configuration:
     def is_voter(self, server: NodeId) -> bool:
         return server in self.voters or server in self.outgoing
 
-    def to_bytes(self) -> bytes:
-        """As an entry of the log, a snapshot or a disk has it: JSON, without the fields that are empty."""
     def with_addresses_of(self, earlier: Self) -> Self:
         """The same, with the addresses from `earlier` of those members that have none here."""
         known = {server: addresses for server, addresses in earlier.addresses if server in self.members}
         return evolve(self, addresses=known | dict(self.addresses))
 
+    def to_bytes(self) -> bytes:
+        """As an entry of the log, a snapshot or a disk has it: JSON, without the fields that are empty."""
         plain = {each.name: _plain(getattr(self, each.name)) for each in fields(Configuration)}
         return json.dumps({name: value for name, value in plain.items() if value}, separators=(",", ":")).encode()
 
@@ -86,8 +88,11 @@ class Configuration:
         """Raises ValueError where a server has two parts that exclude each other, or a field is of another type."""
         sets = self.voters | self.outgoing | self.learners | self.learners_next | self.removed
         pairs = {server for pair in self.joining for server in pair if server is not None}
-        if any(type(server) is not int or server < 0 for server in sets | pairs | {id for id, _ in self.addresses}):
+        ids = sets | pairs | {id for id, _ in self.addresses}
+        if any(type(server) is not int or server < 0 for server in ids):
             raise ValueError("the id of a server is no number")
+        if max(ids, default=0) > LARGEST_ID:
+            raise ValueError("the id of a server is out of range")
         if any(type(address) is not str for _, addresses in self.addresses for address in addresses):
             raise ValueError("an address is no text")
         if any(type(addresses) is not tuple for _, addresses in self.addresses) or type(self.auto_leave) is not bool:

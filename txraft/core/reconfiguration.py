@@ -15,11 +15,14 @@ from attrs import define
 
 from txraft.core.changes import Change, ChangeKind, changed, leave_joint
 from txraft.core.configuration import Configuration
-from txraft.core.messages import Entry, NodeId
+from txraft.core.messages import MAX_BATCH_SIZE, Entry, NodeId
 from txraft.core.quorum import has_quorum
 from txraft.core.replication import Replication
 from txraft.core.state import State
 from txraft.errors import ChangeRefused, ChangeUnderWay
+
+LONGEST = MAX_BATCH_SIZE // 2
+"""Bytes of a membership that an operator asks for. What follows on it by itself may be longer."""
 
 
 @define
@@ -50,6 +53,8 @@ class Reconfiguration:
             configuration.require_sound()
         except ValueError as error:  # no server could read it in its log
             raise ChangeRefused(f"there can be no such members: {error}") from error
+        if len(configuration.to_bytes()) > LONGEST:
+            raise ChangeRefused("there can be no such members: they and their addresses are too long for an entry")
         silent = configuration.voters - in_contact
         if not has_quorum(configuration.voter_sets, in_contact):
             raise ChangeRefused(
