@@ -11,7 +11,7 @@ from unittest.mock import Mock, patch
 
 import treq
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
@@ -46,7 +46,6 @@ from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.ports import Ports, bind_ports
 from txraft.rpc import Network
-from txraft.service import _Disk
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.identity import Bootstrap
@@ -239,28 +238,6 @@ class WiringTests(SynchronousTestCase):
         self.assertLess(call.kwargs["attemptDelay"], 0.02)
 
 
-class PeersTests(SynchronousTestCase):
-    def test_stops_when_all_have_hung_up(self) -> None:
-        """The disk, which is closed after the peers, is not closed before."""
-        peers, node = Mock(), Mock()
-        part = service._Peers(peers, node)
-        part.startService()
-        peers.start.assert_called_once_with(node)
-        self.assertIs(part.stopService(), peers.stop.return_value)
-
-
-class ClientPortTests(SynchronousTestCase):
-    def test_stops_when_all_clients_are_gone(self) -> None:
-        """A node has not stopped as long as a client may hear of it."""
-        gone: Deferred[None] = Deferred()
-        port = Mock()
-        stopped = service._ClientPort(Mock(), port, Mock(stop=lambda: gone)).stopService()
-        port.close.assert_called_once_with()
-        self.assertNoResult(stopped)
-        gone.callback(None)
-        self.successResultOf(stopped)
-
-
 class OpenFilesTests(SynchronousTestCase):
     """How many clients a node serves follows from how many files its process may open (hazard N4)."""
 
@@ -431,31 +408,3 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(whole.stopService())
         self.assertFalse(part.running)
         self.assertEqual(len(self.flushLoggedErrors(InvariantViolated)), 1)
-
-
-class DiskTests(SynchronousTestCase):
-    def test_threads_end(self) -> None:
-        """Whatever fails while files are closed, or a thread ends, the other files are closed too and the threads end:
-        a thread that is left keeps the process alive."""
-        ended: list[str] = []
-        failing: list[str] = []
-
-        class Part:
-            def __init__(self, name: str) -> None:
-                self.name = name
-
-            def stop(self) -> "Deferred[None]":
-                ended.append(self.name)
-                return fail(RuntimeError(self.name)) if self.name in failing else succeed(None)
-
-            close = stop
-
-        threads = ["backups' thread", "transfer's thread", "snapshots' thread", "data's thread", "log's thread"]
-        names = ["backups", "snapshots", "data", "log", *threads]
-        for name in names:
-            ended.clear()
-            failing[:] = [name]
-            backups, snapshots, data, log, *workers = map(Part, names)
-            parts: list[Any] = [data, log, snapshots, backups, workers[3], workers, self.fail]
-            self.failureResultOf(_Disk(*parts).stopService(), RuntimeError)
-            self.assertEqual(ended, names)

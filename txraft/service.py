@@ -8,9 +8,8 @@ read are; the database connections and threads are made when the service starts.
 import json
 import random
 import resource
-import socket
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, evolve
-from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 
 from txraft.bootstrap import difference, founders_of
@@ -45,6 +43,7 @@ from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.ports import Ports
 from txraft.rpc import LinkLimits, Network
+from txraft.services import ClientPortService, DiskService, PeersService, PortService
 from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.directory import size_of
 from txraft.storage.identity import Bootstrap
@@ -226,7 +225,7 @@ def _wire(
     service = NodeService(node, replica)
     parts: MultiService = service
     parts.addService(
-        _Disk(
+        DiskService(
             data_on_disk,
             storage,
             snapshots,
@@ -237,8 +236,8 @@ def _wire(
         )
     )
     parts.addService(node)
-    parts.addService(_Peers(peers, node))
-    parts.addService(_Port(reactor, ports.raft, peers.server_factory()))
+    parts.addService(PeersService(peers, node))
+    parts.addService(PortService(reactor, ports.raft, peers.server_factory()))
     api = site(
         replica,
         store,
@@ -250,7 +249,7 @@ def _wire(
         data_size=partial(size_of, directory),
     )
     on_failure.api = api
-    parts.addService(_ClientPort(reactor, ports.kv, api))
+    parts.addService(ClientPortService(reactor, ports.kv, api))
     return service
 
 
@@ -271,70 +270,6 @@ def _translated(error: TxraftError, directory: Path) -> TxraftError:
     return error
 
 
-class _Disk(Service):
-    """What is opened first, in the process that stays, and closed last, when the others have stopped."""
-
-    def __init__(
-        self,
-        data: WriteBehind,
-        storage: SQLiteStorage,
-        snapshots: SnapshotFiles,
-        backups: Backups,
-        data_worker: IWorker,
-        workers: Sequence[IWorker],
-        on_failure: Callable[[TxraftError], None],
-    ) -> None:
-        self._data = data
-        self._storage = storage
-        self._snapshots = snapshots
-        self._backups = backups
-        self._data_worker = data_worker
-        self._workers = workers
-        self._on_failure = on_failure
-
-    def startService(self) -> None:
-        """Open every file that will be written (hazard S19)."""
-        Service.startService(self)
-        self._storage.start(self._data_worker, self._on_failure)
-        self._data.start()
-
-    def stopService(self) -> Deferred[None]:
-        """Write what is left, close the files, and end the threads, whichever of that fails."""
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._close())
-
-    async def _close(self) -> None:
-        async with AsyncExitStack() as threads:  # what is pushed last comes first
-            for worker in reversed(self._workers):
-                threads.push_async_callback(worker.stop)
-            try:
-                async with AsyncExitStack() as files:
-                    files.push_async_callback(self._storage.close)
-                    files.push_async_callback(self._data.stop)
-                    files.push_async_callback(self._snapshots.close)
-                    files.push_async_callback(self._backups.stop)
-            except StorageError as error:
-                self._on_failure(error)
-
-
-class _Peers(Service):
-    """Dials while the node runs."""
-
-    def __init__(self, peers: Network, node: Node) -> None:
-        self._peers = peers
-        self._node = node
-
-    def startService(self) -> None:
-        """Dial everyone."""
-        Service.startService(self)
-        self._peers.start(self._node)
-
-    def stopService(self) -> Deferred[None]:
-        """Hang up."""
-        Service.stopService(self)
-        return self._peers.stop()
-
-
 def _within_open_files(limits: SizeLimits) -> SizeLimits:
     """The limits, with no more clients than the process may open files for."""
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -349,41 +284,3 @@ def _within_open_files(limits: SizeLimits) -> SizeLimits:
         connections=limits.connections,
     )
     return evolve(limits, connections=room)
-
-
-class _Port(Service):
-    """Takes connections while the node runs. A port of a node that is never started is closed all the same."""
-
-    def __init__(self, reactor: Any, port: socket.socket, factory: IProtocolFactory) -> None:
-        self._reactor = reactor
-        self._port = port
-        self._factory = factory
-        self._listening: Deferred[IListeningPort] | None = None
-
-    def startService(self) -> None:
-        """Take them, also those that have waited in the socket."""
-        Service.startService(self)
-        family = self._port.family
-        # detach: the endpoint closes the descriptor when it has a duplicate to listen with.
-        endpoint = AdoptedStreamServerEndpoint(self._reactor, self._port.detach(), family)
-        self._listening = endpoint.listen(self._factory)
-
-    def stopService(self) -> "Deferred[Any] | None":
-        """Take no more."""
-        Service.stopService(self)
-        if self._listening is None:
-            self._port.close()
-            return None
-        return self._listening.addCallback(lambda port: port.stopListening())
-
-
-class _ClientPort(_Port):
-    """Where clients connect. A stop ends their connections too: they would be answered by a node that has stopped."""
-
-    def __init__(self, reactor: Any, port: socket.socket, api: ApiSite) -> None:
-        super().__init__(reactor, port, api)
-        self._api = api
-
-    def stopService(self) -> "Deferred[Any]":
-        """Take no more, and hang up once what is under way is answered."""
-        return gatherResults([maybeDeferred(super().stopService), self._api.stop()])

@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
+    "services": {"errors", "interfaces", "kv", "node", "rpc", "storage", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
         *TYPES,
