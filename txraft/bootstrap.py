@@ -4,7 +4,9 @@ members are what the log says, so that no edited file can make two majorities (h
 from collections.abc import Iterator
 
 from txraft.core.configuration import Addresses, Configuration
+from txraft.core.messages import NodeId
 from txraft.settings import Member, Settings, one_line
+from txraft.storage.identity import Bootstrap
 
 
 def founders_of(settings: Settings) -> Configuration:
@@ -13,6 +15,11 @@ def founders_of(settings: Settings) -> Configuration:
         voters=(member.id for member in settings.cluster),
         addresses={member.id: _addresses_of(member) for member in settings.cluster},
     )
+
+
+def founding(settings: Settings, node_id: NodeId) -> Bootstrap:
+    """What the directory becomes of a node that begins the cluster of the settings, together with the others there."""
+    return Bootstrap(node_id, settings.cluster_id, founders_of(settings), settings.name is not None)
 
 
 def difference(settings: Settings, configuration: Configuration) -> str | None:

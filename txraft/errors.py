@@ -32,6 +32,10 @@ class HandshakeRefused(TxraftError):
     """The other side of a connection speaks another protocol version, or is not the node that was meant."""
 
 
+class JoinRefused(TxraftError):
+    """A new node cannot join the cluster so; waiting would not help."""
+
+
 class MemberRemoved(TxraftError):
     """This node was removed from its cluster, for good: it ends (hazard M7)."""
 

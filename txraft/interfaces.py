@@ -63,7 +63,11 @@ class Stored:
     @property
     def configuration(self) -> Configuration:
         """The membership in force: as of the last entry of that kind, or as of where the log begins (§6)."""
-        for entry in reversed(self.entries):
+        return self.configuration_at(self.last_index)
+
+    def configuration_at(self, index: int) -> Configuration:
+        """The membership as of an entry."""
+        for entry in reversed(self.entries[: index - self.log_start.index]):
             if entry.kind is EntryKind.CONFIGURATION:
                 return Configuration.from_bytes(entry.data)
         return self.log_start.configuration

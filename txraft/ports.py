@@ -4,10 +4,10 @@ them is found out by then."""
 import errno
 import socket
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from txraft.errors import ListenError
-from txraft.settings import Address, Settings
+from txraft.settings import Address, Member, Settings
 
 
 @frozen
@@ -23,20 +23,62 @@ class Ports:
         self.kv.close()
 
 
+@define
+class PortsSoFar:
+    """The sockets of a node that is to join a cluster, as far as it knows where it listens."""
+
+    raft: socket.socket | None = None
+    kv: socket.socket | None = None
+
+    def complete(self, address: Address, kvaddr: Address) -> Ports:
+        """Listen there, where it did not know. Raises ListenError."""
+        self.raft = self.raft or bind_raft(address)
+        self.kv = self.kv or bind_kv(kvaddr)
+        return Ports(self.raft, self.kv)
+
+    def close(self) -> None:
+        """Where no node was made that would own them."""
+        for each in (self.raft, self.kv):
+            if each is not None:
+                each.close()
+
+
 def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) -> Ports:
     """Listen, for `txraft.service.make_node_service`. `kvaddr`, where given, is served in place of the configuration's.
 
     Raises SettingsError or ListenError.
     """
-    member = settings.member(node_id)
+    return bind_ports_of(settings.member(node_id), kvaddr)
+
+
+def bind_ports_of(member: Member, kvaddr: Address | None = None) -> Ports:
+    """As `bind_ports`, for a member that need not be in the configuration."""
     if kvaddr is not None:
         member = evolve(member, kvbind=kvaddr)
-    raft = _bind(member.listens_on, "address", "bind")
+    raft = bind_raft(member.listens_on)
     try:
-        return Ports(raft, _bind(member.kv_listens_on, "kvaddr", "kvbind"))
+        return Ports(raft, bind_kv(member.kv_listens_on))
     except ListenError:
         raft.close()
         raise
+
+
+def bind_so_far(member: Member | None, kvaddr: Address | None = None) -> PortsSoFar:
+    """As `bind_ports_of`, of a node that need not know yet where it listens. Raises ListenError."""
+    if member is not None:
+        ports = bind_ports_of(member, kvaddr)
+        return PortsSoFar(ports.raft, ports.kv)
+    return PortsSoFar(kv=None if kvaddr is None else bind_kv(kvaddr))
+
+
+def bind_raft(address: Address) -> socket.socket:
+    """Listen for the other nodes. Raises ListenError."""
+    return _bind(address, "address", "bind")
+
+
+def bind_kv(address: Address) -> socket.socket:
+    """Listen for clients. Raises ListenError."""
+    return _bind(address, "kvaddr", "kvbind")
 
 
 def _bind(address: Address, key: str, bind: str) -> socket.socket:

@@ -22,18 +22,20 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 
-from txraft.bootstrap import difference, founders_of
+from txraft.bootstrap import difference, founding
 from txraft.core.configuration import Addresses
 from txraft.core.state import RaftOptions
 from txraft.errors import (
     REMEDY_FOR_LOST_DATA,
     DataLost,
     DirectoryRefused,
+    MemberRemoved,
     StartedBefore,
     StorageError,
     TxraftError,
 )
-from txraft.interfaces import IReplica, IWorker
+from txraft.interfaces import IReplica, IWorker, Stored
+from txraft.joining import Admission, Joiner, Joining, agent
 from txraft.kv.backup import Origin
 from txraft.kv.backups import Backups
 from txraft.kv.store import KeyValueStore
@@ -41,17 +43,19 @@ from txraft.kv.write_behind import WriteBehind
 from txraft.node.compaction import Keep
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
-from txraft.ports import Ports
+from txraft.ports import Ports, PortsSoFar
 from txraft.rpc import LinkLimits, Network
-from txraft.services import ClientPortService, DiskService, PeersService, PortService
+from txraft.services import ClientPortService, DiskService, JoiningService, PeersService, PortService
 from txraft.settings import Address, Settings, SizeLimits
-from txraft.storage.directory import size_of
+from txraft.storage.directory import DirectoryLock, make_directory, size_of
 from txraft.storage.identity import Bootstrap
+from txraft.storage.inspection import has_node
+from txraft.storage.removal import mark_removed, require_not_removed
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
 from txraft.version import version
-from txraft.web import ApiSite, site
+from txraft.web import ApiSite, WaitingFactory, site
 
 CONNECT_TIMEOUT = 2
 """Seconds after which dialling a peer is given up, and tried again later."""
@@ -100,6 +104,7 @@ def make_node_service(
     ports: Ports,
     directory: str | PathLike[str],
     on_failure: Callable[[TxraftError], None],
+    bootstrap: Bootstrap | None = None,
 ) -> NodeService:
     """Wire one node, which owns `ports` and `directory` and can be started once. Its `replica` takes what a program
     asks of it.
@@ -110,17 +115,62 @@ def make_node_service(
 
     Nothing of the process is changed, and the reactor is taken as it is.
 
-    Raises SettingsError or StorageError; the ports are closed then, and the directory is free.
+    `bootstrap` is what the directory becomes where it is new; by default, that of a node which begins the cluster of
+    the settings together with the others in there. Who is a member in the settings counts for nothing else.
+
+    Raises SettingsError, StorageError, or MemberRemoved; the ports are closed then, and the directory is free.
     """
-    settings.member(node_id)
     directory = Path(directory)
     worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
-    named = settings.name is not None
-    storage = SQLiteStorage(directory, Bootstrap(node_id, settings.cluster_id, founders_of(settings), named), worker)
     with ExitStack() as undo:
         undo.callback(ports.close)
+        if bootstrap is None and not has_node(directory):
+            settings.member(node_id)
+        require_not_removed(directory, node_id)
+        storage = SQLiteStorage(directory, bootstrap or founding(settings, node_id), worker)
         undo.callback(storage.unlock)
-        service = _wire(reactor, settings, node_id, ports, directory, storage, worker, _OnFailure(on_failure))
+        stored = storage.load()
+        parts = _wire(reactor, settings, node_id, ports, directory, storage, stored, worker, _OnFailure(on_failure))
+        if bootstrap is None and (line := difference(settings, stored.configuration)) is not None:
+            _log.warn("{line}", line=line)
+        undo.pop_all()
+    return parts
+
+
+def make_joining_service(
+    reactor: Any,
+    settings: Settings,
+    joiner: Joiner,
+    ports: PortsSoFar,
+    directory: str | PathLike[str],
+    on_failure: Callable[[TxraftError], None],
+) -> JoiningService:
+    """As `make_node_service`, of a node that has no directory yet, and is to join a cluster that runs. It is made
+    when it is a member of it. Until then clients are answered 503. `on_failure` is called also where it cannot join.
+
+    Raises StorageError; the ports are closed then, and the directory is free."""
+    directory = Path(directory)
+    lock = DirectoryLock(directory)
+
+    def let_go() -> None:
+        ports.close()
+        lock.release()
+
+    def make(admission: Admission) -> NodeService:
+        bootstrap = Bootstrap(joiner.id, admission.cluster_id, admission.configuration)
+        bound = ports.complete(admission.address, admission.kvaddr)
+        lock.release()  # the node takes it
+        return make_node_service(reactor, settings, joiner.id, bound, directory, on_failure, bootstrap)
+
+    with ExitStack() as undo:
+        undo.callback(let_go)
+        make_directory(directory)
+        lock.acquire()
+        joining = Joining(joiner, agent(reactor), reactor)
+        page = None
+        if ports.kv is not None:
+            page = PortService(reactor, ports.kv.dup(), WaitingFactory(lambda: joining.waits_for, reactor))
+        service = JoiningService(joining, page, lock.write_pid, make, let_go, on_failure)
         undo.pop_all()
     return service
 
@@ -150,13 +200,13 @@ def _wire(
     ports: Ports,
     directory: Path,
     storage: SQLiteStorage,
+    stored: Stored,
     worker: IWorker,
     on_failure: _OnFailure,
 ) -> NodeService:
-    """Read what is on disk, and put the parts together."""
+    """Read the rest of what is on disk, and put the parts together."""
     timing, limits = settings.timing, settings.limits
 
-    stored = storage.load()
     data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
     snapshot_worker = ThreadWorker(reactor, f"txraft-{node_id}-snapshots")
     transfer_worker = ThreadWorker(reactor, f"txraft-{node_id}-transfer")
@@ -181,6 +231,12 @@ def _wire(
         random.Random(),
         LinkLimits(answer=timing.request_seconds),
     )
+
+    def failed(error: TxraftError) -> None:
+        if isinstance(error, MemberRemoved):  # so that a start is refused from now on
+            worker.run(mark_removed, directory).addErrback(lambda _: None)
+        on_failure(_translated(error, directory))
+
     try:
         node = Node(
             node_id=node_id,
@@ -198,12 +254,12 @@ def _wire(
             ),
             clock=reactor,
             random=random.Random(),
-            on_failure=lambda error: on_failure(_translated(error, directory)),
+            on_failure=failed,
         )
     except DataLost as error:
         raise _translated(error, directory) from error
-    if (line := difference(settings, stored.configuration)) is not None:
-        _log.warn("{line}", line=line)
+    if node_id in stored.configuration_at(node.view.commit_index).removed:
+        raise MemberRemoved(node_id)
     # Nothing was written until here: a start that is refused leaves the files as evidence.
     storage.count_start()
     data_on_disk.prepare()

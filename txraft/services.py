@@ -5,16 +5,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.python.failure import Failure
 
 from txraft.errors import StorageError, TxraftError
 from txraft.interfaces import IWorker
+from txraft.joining import Admission, Joining
 from txraft.kv.backups import Backups
 from txraft.kv.write_behind import WriteBehind
 from txraft.node.driver import Node
+from txraft.node.reporting import report_bug
 from txraft.rpc import Network
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
@@ -121,3 +124,58 @@ class ClientPortService(PortService):
     def stopService(self) -> "Deferred[Any]":
         """Take no more, and hang up once what is under way is answered."""
         return gatherResults([maybeDeferred(super().stopService), self._api.stop()])
+
+
+class JoiningService(MultiService):
+    """Waits until this node is a member. Then the node is made, and is a part of this."""
+
+    def __init__(
+        self,
+        joining: Joining,
+        page: Service | None,
+        on_start: Callable[[], None],
+        make: Callable[[Admission], IService],
+        let_go: Callable[[], None],
+        on_failure: Callable[[TxraftError], None],
+    ) -> None:
+        """`page` serves until then. `on_start` is called in the process that stays, `let_go` at the end, whether a node
+        was made or not, and `on_failure` where there will be none."""
+        MultiService.__init__(self)
+        self._page = page
+        if page is not None:
+            page.setServiceParent(self)
+        self._joining = joining
+        self._on_start = on_start
+        self._make = make
+        self._let_go = let_go
+        self._on_failure = on_failure
+        self._waiting: Deferred[None] = Deferred()
+
+    def startService(self) -> None:
+        """Begin to ask."""
+        MultiService.startService(self)
+        self._on_start()
+        self._waiting = Deferred.fromCoroutine(self._join())
+
+    def stopService(self) -> "Deferred[Any]":
+        """Ask no more, or stop the node."""
+        self._waiting.addErrback(lambda _: None).cancel()
+        stopped: Deferred[Any] = MultiService.stopService(self)
+        return stopped.addBoth(self._ended)
+
+    async def _join(self) -> None:
+        try:
+            admission = await self._joining.admitted()
+            if self._page is not None:
+                await maybeDeferred(self._page.disownServiceParent)
+            self._make(admission).setServiceParent(self)
+        except CancelledError:
+            pass
+        except TxraftError as error:
+            self._on_failure(error)
+        except Exception:
+            self._on_failure(report_bug(Node.log, self._joining.joiner.id, Failure()))
+
+    def _ended(self, result: Any) -> Any:
+        self._let_go()
+        return result

@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
     "ports": {"errors", "settings"},
-    "bootstrap": {"core.configuration", "settings"},
+    "joining": {"core.configuration", "core.messages", "errors", "settings", "storage.identity"},
+    "bootstrap": {"core.configuration", "core.messages", "settings", "storage.identity"},
     "wal": {"errors", "wal_frames"},
     "wal_frames": set(),
     "snapshot_writing": set(),
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "node": {"core", "errors", "interfaces", "values"},
     "service": EVERYTHING,
-    "services": {"errors", "interfaces", "kv", "node", "rpc", "storage", "web"},
+    "services": {"errors", "interfaces", "joining", "kv", "node", "rpc", "storage", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
         *TYPES,
@@ -55,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "file_names",
         "interfaces",
+        "joining",
         "kv",
         "ports",
         "service",

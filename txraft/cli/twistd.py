@@ -20,9 +20,10 @@ from txraft.cli.process import (
     run_on_monotonic_time,
     sparing_what_stays,
 )
+from txraft.cli.starting import Command, Start, start_of
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import SettingsError, TxraftError
-from txraft.ports import bind_ports
+from txraft.ports import bind_ports_of, bind_so_far
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
@@ -35,15 +36,27 @@ class Options(VersionedOptions):
     synopsis = "--id N [options]"
     longdesc = (
         "Run one node of a txraft cluster: a replicated, linearizable key-value store that is asked over HTTP. Without"
-        " --config it is node 0, 1 or 2 of the built-in cluster on this machine. In the background its process id and"
-        " its log go to txraft-N.pid and txraft-N.log, unless twistd's --pidfile and --logfile name others; twistd -n"
-        " keeps it in the foreground."
+        " --config it is node 0, 1 or 2 of the built-in cluster on this machine. With --single it begins a cluster"
+        " alone, with --join it becomes a member of one that runs; either counts at its first start, and is ignored"
+        " later. In the background its process id and its log go to txraft-N.pid and txraft-N.log, unless twistd's"
+        " --pidfile and --logfile name others; twistd -n keeps it in the foreground."
     )
     optParameters: ClassVar[list[list[Any]]] = [
         ["id", None, None, "This node's id in the configuration; required."],
         ["kvaddr", None, None, "host:port to serve the HTTP API on [default: the configuration's kvaddr of this id]."],
         ["config", None, None, "The cluster's configuration, a TOML file [default: the built-in three nodes]."],
+        [
+            "join",
+            None,
+            None,
+            "Become a member of a cluster that runs: the HTTP host:port of any member. The node waits until"
+            " `txraft member add` has added it.",
+        ],
         ["data-dir", None, "data", "The directory in which node N keeps all that it has, in N/."],
+    ]
+
+    optFlags: ClassVar[list[list[Any]]] = [
+        ["single", None, "Begin a cluster of this node alone, which serves at once; others may join it later."],
     ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -59,7 +72,9 @@ class Options(VersionedOptions):
         if self["id"] is None:
             raise usage.UsageError("--id is missing: which node of the cluster this is")
         self.to_whole_number("id")
-        self.refuse_empty("kvaddr", "config", "data-dir")
+        self.refuse_empty("kvaddr", "config", "join", "data-dir")
+        if self["single"] and self["join"] is not None:
+            raise usage.UsageError("--single begins a cluster, and --join joins one: give one of the two")
         runner = self.runner
         if runner.get("pidfile") == "twistd.pid":
             runner["pidfile"] = f"txraft-{self['id']}.pid"
@@ -77,6 +92,12 @@ class Options(VersionedOptions):
     def directory(self) -> Path:
         """The node's own. twistd goes to its --rundir only later."""
         return Path(self.runner.get("rundir", "."), self["data-dir"], str(self["id"])).absolute()
+
+    @property
+    def command(self) -> Command:
+        """What it says of the cluster. Raises SettingsError."""
+        kvaddr, join = (None if self[name] is None else Address.parse(self[name]) for name in ("kvaddr", "join"))
+        return Command(self["id"], self.directory, self["config"] is not None, kvaddr, join, bool(self["single"]))
 
     @property
     def user(self) -> tuple[int | None, int | None]:
@@ -127,18 +148,13 @@ def makeService(options: Options) -> IService:
 def _make_service(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-    from txraft.service import make_node_service  # noqa: PLC0415 - many modules, which --help needs not, and which stay
-
     run_on_monotonic_time(reactor)
     try:
-        cluster = BUILT_IN if options["config"] is None else load(options["config"])
-        kvaddr = None if options["kvaddr"] is None else Address.parse(options["kvaddr"])
-        ending = Ending(reactor, STOP_WITHIN + cluster.timing.election_seconds)
-        ports = bind_ports(cluster, options["id"], kvaddr)  # some are only root's to bind
+        settings = BUILT_IN if options["config"] is None else load(options["config"])
+        ending = Ending(reactor, STOP_WITHIN + settings.timing.election_seconds)
         with acting_as(*options.user):
-            service: MultiService = make_node_service(
-                reactor, cluster, options["id"], ports, options.directory, ending.fail
-            )
+            start = start_of(options.command, settings)
+        service: MultiService = _node_of(start, options, reactor, ending)
         if options.user != (None, None):
             files = FilesOfUser(*options.user, options.files)
             files.warn()
@@ -147,6 +163,22 @@ def _make_service(options: Options) -> IService:
         _refuse(str(error))
     ending.prepare()
     return service
+
+
+def _node_of(start: Start, options: Options, reactor: Any, ending: Ending) -> MultiService:
+    """The ports come first: some are only root's to bind. Raises TxraftError."""
+    # Many modules, which --help needs not, and which stay.
+    from txraft.service import make_joining_service, make_node_service  # noqa: PLC0415 - as it says above
+
+    id, directory, kvaddr = options["id"], options.directory, options.command.kvaddr
+    if start.joiner is not None:
+        so_far = bind_so_far(start.member, kvaddr)
+        with acting_as(*options.user):
+            return make_joining_service(reactor, start.settings, start.joiner, so_far, directory, ending.fail)
+    assert start.member is not None
+    ports = bind_ports_of(start.member, kvaddr)
+    with acting_as(*options.user):
+        return make_node_service(reactor, start.settings, id, ports, directory, ending.fail, start.bootstrap)
 
 
 def _refuse(line: str) -> NoReturn:

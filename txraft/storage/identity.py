@@ -94,7 +94,7 @@ def require_same(directory: Path, found: Identity, given: Bootstrap) -> None:
             f"{directory} belongs to node {found.node_id}, not to node {given.node_id}: give node {given.node_id} its"
             f" own directory, or start this one with --id {found.node_id}"
         )
-    if given.named and given.cluster_id not in (found.cluster_id, name_in(found.cluster_id)):
+    if given.named and not is_called(found.cluster_id, given.cluster_id):
         raise WrongDirectory(
             f'{directory} belongs to cluster "{found.cluster_id}", not to "{given.cluster_id}": start the node with'
             " that cluster's configuration; a cluster keeps the name of its first start"
@@ -104,6 +104,11 @@ def require_same(directory: Path, found: Identity, given: Bootstrap) -> None:
 def recovered(cluster_id: str) -> str:
     """What identifies the cluster that is made of what one node of another has: no cluster has ever had it."""
     return f"{name_in(cluster_id)} (recovered {os.urandom(BITS).hex()})"
+
+
+def is_called(cluster_id: str, name: str) -> bool:
+    """Whether that of a cluster called `name`; of one that was restored from a backup, say, it has more than that."""
+    return name in (cluster_id, name_in(cluster_id))
 
 
 def name_in(cluster_id: str) -> str:

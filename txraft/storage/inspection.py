@@ -3,29 +3,31 @@ stopped, and may need it as evidence."""
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
 
 from txraft import wal
-from txraft.core.configuration import Snapshot
+from txraft.core.configuration import Addresses, Configuration, Snapshot
 from txraft.core.messages import NodeId
 from txraft.errors import StorageError
 from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, Stored
-from txraft.storage.directory import unusable
+from txraft.storage.directory import DirectoryLock, unusable
 from txraft.storage.durable import DurableRecord
 from txraft.storage.raft_reading import (
     OtherFormat,
     corrupt,
     is_new,
     read_contents,
+    read_memberships,
     read_owner,
     require_durable,
     require_there,
 )
+from txraft.storage.restoring import require_whole
 from txraft.storage.snapshot_files import RECEIVED, snapshot_in
 from txraft.storage.snapshot_reading import read_chunks
 
@@ -51,6 +53,19 @@ class InspectedSnapshot:
     """Bytes."""
     snapshot: Snapshot | None
     """None where it is not whole, or was made for others: the next start removes it."""
+
+
+@frozen
+class FirstLook:
+    """What `first_look` finds."""
+
+    identity: Identity
+    memberships: tuple[Configuration, ...]
+    """That in force, and those before it which the log still has."""
+
+    def addresses_of(self, member: NodeId) -> Addresses | None:
+        """The last that are known."""
+        return next((dict(each.addresses)[member] for each in self.memberships if member in dict(each.addresses)), None)
 
 
 def has_node(directory: Path) -> bool:
@@ -87,27 +102,50 @@ def nodes_in(directory: Path) -> list[Path]:
 def inspect_log(directory: Path) -> InspectedLog:
     """All of it, checked as a start checks it. Nobody else has the directory. Raises StorageError."""
     path = directory / LOG
+    with _opened(path, "inspect it") as connection:
+        owner = read_owner(connection)
+        contents = read_contents(connection, owner)
+        require_durable(contents.saves, DurableRecord(Path(f"{path}-durable")).read())
+    return InspectedLog(owner.identity, owner.history.incarnation, contents.peers, contents.stored)
+
+
+def first_look(directory: Path) -> FirstLook | None:
+    """What a few rows of a directory tell; a start checks all of them. None where no node has been started on it.
+
+    Raises DirectoryLocked, or another StorageError."""
+    require_whole(directory)
+    if not has_node(directory):
+        return None
+    lock = DirectoryLock(directory)
+    lock.share()
+    try:
+        with _opened(directory / LOG, "start it") as connection:
+            owner = read_owner(connection)
+            return FirstLook(owner.identity, read_memberships(connection, owner))
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _opened(path: Path, what_to_do: str) -> Iterator[sqlite3.Connection]:
+    """A connection to look into `raft.sqlite`. What goes wrong is raised as StorageError."""
     wal.require_files(path, remedy="put back what was there")
     if os.path.lexists(journal := f"{path}-journal"):
         raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
-    durable = DurableRecord(Path(f"{path}-durable"))
     try:
         require_there(path)
         with closing(wal.connect_to_inspect(path)) as connection:
-            owner = read_owner(connection)
-            contents = read_contents(connection, owner)
-        require_durable(contents.saves, durable.read())
+            yield connection
     except OtherFormat as error:
-        raise StorageError(f"{path} is in format {error}: inspect it with the txraft that wrote it") from error
+        raise StorageError(f"{path} is in format {error}: {what_to_do} with the txraft that wrote it") from error
     except OSError as error:
-        raise unusable(directory, error) from error
+        raise unusable(path.parent, error) from error
     except sqlite3.Error as error:
         if wal.is_damage(error):
             raise corrupt(path, error) from error
         raise StorageError(f"cannot read {path}: {error}; {wal.remedy_for_start(path)}") from error
     except Exception as error:  # Damage, or a bit that flipped has made something else of a value
         raise corrupt(path, error) from error
-    return InspectedLog(owner.identity, owner.history.incarnation, contents.peers, contents.stored)
 
 
 def inspect_snapshots(

@@ -134,6 +134,17 @@ def read_contents(
     return Contents(owner, stored, start_save, seed, checksum, saves, _read_peers(connection))
 
 
+def read_memberships(connection: sqlite3.Connection, owner: Owner) -> tuple[Configuration, ...]:
+    """All that the log has, the one in force first. Entries are not checked. Raises Damage, ValueError, or what SQLite
+    raises."""
+    start, _, _ = _read_start(connection, owner.is_old)
+    if owner.is_old:
+        return (format_4.start_of(start, owner.identity, {}).configuration,)
+    kind = int(EntryKind.CONFIGURATION)
+    rows = connection.execute("SELECT data FROM log WHERE kind = ? ORDER BY idx DESC", (kind,))
+    return *(Configuration.from_bytes(data) for (data,) in rows), start.configuration
+
+
 def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
     """Raises Damage where a file that holds the saves `found` has lost some that were `durable` (hazard S15)."""
     if durable is None:

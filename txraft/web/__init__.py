@@ -15,6 +15,7 @@ A request passes through, from the wire inwards:
   there: results, missing keys, refusals, requests that nobody could decide, and failures that nobody expected.
 - `site`: the factory to listen with, which bounds what all clients together cost, and the way from a request to its
   route.
+- `waiting`: what a node answers that is not a member yet.
 
 The line between 503 `not-applied` and 503 `unknown` is drawn by the replica; here it is only passed on. What fails in
 an unexpected way in a request that changes something is `unknown` too.
@@ -24,5 +25,6 @@ A request is never given up because its client has gone: what was proposed is in
 
 from txraft.web.application import Values, WebApplication
 from txraft.web.site import ApiSite, site
+from txraft.web.waiting import WaitingFactory
 
-__all__ = ["ApiSite", "Values", "WebApplication", "site"]
+__all__ = ["ApiSite", "Values", "WaitingFactory", "WebApplication", "site"]

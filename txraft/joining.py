@@ -1,0 +1,246 @@
+"""How a new server comes into a cluster that runs: it asks a member over HTTP who belongs to the cluster, again and
+again until it is one of them itself. Then it starts, with an empty log, and the leader sends it everything.
+
+What it begins with is the cluster's identity, and the founders as the membership of entry 0, which every node of the
+cluster began with. Who came and went since then, the log says. So an answer that is out of date by the time does no
+harm.
+
+An operator adds it (`txraft member add`), before or after it is started. Until then its directory is empty, so it can
+be ended at any time and started again.
+"""
+
+import json
+from collections.abc import Generator, Mapping
+from http.client import OK, SERVICE_UNAVAILABLE
+from typing import Any, Final, cast
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import TimeoutError as AnswerTimeoutError
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.client import URI, Agent, readBody
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from txraft.core.configuration import Configuration
+from txraft.core.messages import NodeId
+from txraft.errors import JoinRefused, MemberRemoved, SettingsError
+from txraft.settings import Address, one_line, shown
+from txraft.storage.identity import is_called
+
+INTERVAL: Final = 1.0
+"""Seconds between two questions."""
+CONNECT_TIMEOUT: Final = 2.0
+"""Seconds after which a member is not reached."""
+PATIENCE: Final = 10.0
+"""Seconds for an answer; a node that has no leader answers after its `request_timeout`."""
+LONGEST_ANSWER: Final = 1024 * 1024
+"""Bytes; the membership of a hundred nodes takes 30,000."""
+SHOWN: Final = 100
+"""Characters of an answer that is not what was asked for."""
+
+_log = Logger()
+
+
+@frozen
+class Joiner:
+    """The server that wants to become a member, as its command line has it."""
+
+    id: NodeId
+    asks: Address
+    """The HTTP address of a member."""
+    kvaddr: Address | None = None
+    """Where clients are to reach it; None for where the membership says."""
+    name: str | None = None
+    """What the cluster has to be called; None for any."""
+    addresses: str = "HOST:PORT HOST:PORT"
+    """For the others and for clients, in the command that adds it, as far as they are known."""
+
+
+@frozen
+class Membership:
+    """What a member of the cluster answered."""
+
+    cluster_id: str
+    founders: frozenset[NodeId]
+    removed: frozenset[NodeId]
+    members: Mapping[NodeId, tuple[Address, Address]]
+    """Where the others reach each, and where clients do."""
+
+
+@frozen
+class Admission:
+    """What a server that has become a member begins with."""
+
+    cluster_id: str
+    configuration: Configuration
+    """Of entry 0. The founders vote, and have the addresses that are known. That of this server is there too, though it
+    is no member yet: where it is started again before the log says more, it has to listen there."""
+    address: Address
+    kvaddr: Address
+
+
+class _NotYetError(Exception):
+    """Why the server has to wait."""
+
+
+@define(eq=False)
+class Joining:
+    """Waits until a server is a member."""
+
+    joiner: Joiner
+    agent: IAgent
+    clock: IReactorTime
+    waits_for: str = field(init=False, default="it has not asked yet")
+    """What the server waits for, in a line."""
+    _first: Membership | None = field(init=False, default=None)
+
+    @inlineCallbacks
+    def admitted(self) -> Generator[Deferred[Any], Any, Admission]:
+        """Fires when the server is a member. To be cancelled when it is stopped first.
+
+        Fails with JoinRefused or MemberRemoved where to wait is of no use."""
+        while True:
+            try:
+                membership: Membership = yield self._ask()
+                return self._admission(membership)
+            except _NotYetError as reason:
+                self._wait_for(str(reason))
+            yield deferLater(self.clock, INTERVAL)
+
+    def _wait_for(self, what: str) -> None:
+        """Say so, where it is another thing than before."""
+        if what != self.waits_for:
+            self.waits_for = what
+            _log.info("node {id} waits to join the cluster: {what}", id=self.joiner.id, what=what)
+
+    @inlineCallbacks
+    def _ask(self) -> Generator[Deferred[Any], Any, Membership]:
+        """Fires with the membership. Fails with _NotYetError."""
+        try:
+            status, body = yield self._answer().addTimeout(PATIENCE, self.clock)
+        except AnswerTimeoutError:
+            raise _NotYetError(f"{self.joiner.asks} does not answer") from None
+        except CancelledError:
+            raise
+        except Exception as error:
+            raise _NotYetError(f"{self.joiner.asks} cannot be reached: {one_line(str(error))}") from error
+        if status == SERVICE_UNAVAILABLE:
+            raise _NotYetError(f"{self.joiner.asks} cannot say who the members are: {_shown(body)}")
+        try:
+            if status != OK:
+                raise ValueError(status)
+            return _membership_in(body)
+        except (ValueError, TypeError, LookupError, SettingsError) as error:
+            raise _NotYetError(
+                f"{self.joiner.asks} answers as no member does, with status {status} ({_shown(body)}): --join takes the"
+                " HTTP address of a member"
+            ) from error
+
+    @inlineCallbacks
+    def _answer(self) -> Generator[Deferred[Any], Any, tuple[int, bytes]]:
+        response = yield self.agent.request(b"GET", f"http://{self.joiner.asks}/members".encode())
+        body = readBody(response)
+        if response.length is UNKNOWN_LENGTH or response.length > LONGEST_ANSWER:
+            body.addErrback(lambda _: b"it is very long")
+            body.cancel()
+        return response.code, (yield body)
+
+    def _admission(self, membership: Membership) -> Admission:
+        """What the server begins with. Raises _NotYetError where it is no member, JoinRefused and MemberRemoved."""
+        id, member, first = self.joiner.id, self.joiner.asks, self._first or membership
+        self._first = first
+        name, cluster_id = self.joiner.name, membership.cluster_id
+        if (cluster_id, membership.founders) != (first.cluster_id, first.founders):
+            raise JoinRefused(
+                f"{member} answered for cluster {shown(first.cluster_id)} before, and does for {shown(cluster_id)} now:"
+                f" find out which of the two node {id} is to join, and start it again"
+            )
+        if name is not None and not is_called(cluster_id, name):
+            raise JoinRefused(
+                f"{member} is in cluster {shown(cluster_id)}, and the configuration is that of {shown(name)}: give"
+                " --join a member of that one, or --config the configuration of the other"
+            )
+        if id in membership.removed:
+            raise MemberRemoved(id)
+        if id in membership.founders:
+            raise JoinRefused(
+                f"node {id} belongs to the cluster since its beginning, and its directory is empty: where its disk is"
+                f" lost, replace it by a node whose id was never used, txraft member replace {id} NEW HOST:PORT"
+                f" HOST:PORT --node {member}"
+            )
+        if id not in membership.members:
+            raise _NotYetError(
+                f"it is no member yet; to add it: txraft member add {id} {self.joiner.addresses} --node {member}"
+            )
+        address, kvaddr = membership.members[id]
+        if self.joiner.kvaddr not in (None, kvaddr):
+            raise JoinRefused(
+                f"clients are to reach node {id} at {kvaddr}, as it was added, and --kvaddr is {self.joiner.kvaddr}:"
+                f" start it with --kvaddr {kvaddr}, or change the member: txraft member update {id} --kvaddr"
+                f" {self.joiner.kvaddr} --node {member}"
+            )
+        known = {
+            each: tuple(map(str, membership.members[each])) for each in membership.members.keys() & membership.founders
+        }
+        configuration = Configuration(voters=membership.founders, addresses={**known, id: (str(address), str(kvaddr))})
+        return Admission(cluster_id, configuration, address, kvaddr)
+
+
+@implementer(IAgentEndpointFactory)
+@define(eq=False)
+class _Endpoints:
+    """Where an agent connects to. Twisted's own write two lines to the log for each question."""
+
+    _reactor: Any
+
+    def endpointForURI(self, uri: URI) -> "_QuietEndpoint":
+        """As IAgentEndpointFactory."""
+        return _QuietEndpoint(HostnameEndpoint(self._reactor, uri.host.decode(), uri.port, timeout=CONNECT_TIMEOUT))
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class _QuietEndpoint:
+    _endpoint: HostnameEndpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """As IStreamClientEndpoint."""
+        cast(Factory, protocolFactory).noisy = False
+        connected: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        return connected
+
+
+def agent(reactor: Any) -> IAgent:
+    """What asks, on a reactor."""
+    asking: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor))
+    return asking
+
+
+def _membership_in(body: bytes) -> Membership:
+    """Raises ValueError, TypeError, LookupError or SettingsError where it is none."""
+    found = json.loads(body)
+    members = {
+        _id(each["id"]): (Address.parse(each["address"]), Address.parse(each["kvaddr"])) for each in found["members"]
+    }
+    cluster_id = found["cluster"]
+    if not isinstance(cluster_id, str):
+        raise TypeError(cluster_id)
+    return Membership(
+        cluster_id, frozenset(map(_id, found["founders"])), frozenset(map(_id, found["removed"])), members
+    )
+
+
+def _id(value: object) -> NodeId:
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
+    return value
+
+
+def _shown(body: bytes) -> str:
+    """The beginning of an answer, in a line."""
+    return one_line(" ".join(body[:SHOWN].decode(errors="replace").split()))
