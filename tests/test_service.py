@@ -27,24 +27,29 @@ from tests.integration.ports import reserve_port
 from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
-from txraft.bootstrap import founders_of
+from txraft.bootstrap import founders_of, founding
+from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import (
     DataLost,
+    DirectoryLocked,
     DirectoryRefused,
     InvariantViolated,
+    JoinRefused,
+    MemberRemoved,
     SettingsError,
     StartedBefore,
     StorageError,
     TxraftError,
     WriteFailed,
 )
+from txraft.joining import Joiner
 from txraft.kv import Set, encode
 from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
-from txraft.ports import Ports, bind_ports
+from txraft.ports import Ports, bind_ports, bind_so_far
 from txraft.rpc import Network
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
@@ -123,8 +128,8 @@ class WiringTests(SynchronousTestCase):
         self.assertIs(given["clock"], reactor)
 
         self.assertIn(self.settings.cluster_id, replica.call_args.args)
+        self.assertIn(frozenset({3, 4, 5}), replica.call_args.args)  # the founders
         given = replica.call_args.kwargs
-        self.assertEqual(replica.call_args.args[3], {3, 4, 5})
         self.assertAlmostEqual(given["request_timeout"], 6)
         self.assertAlmostEqual(given["patience"], 0.8)
         self.assertEqual(given["max_held_size"], 12_345)
@@ -200,6 +205,70 @@ class WiringTests(SynchronousTestCase):
             self.successResultOf(disk.stopService())
             ports.raft.close()
             ports.kv.close()
+
+    def test_bootstrap(self) -> None:
+        """What a new directory becomes need not be what the settings say of the members, and is not compared with that:
+        a node that joins may be in no file."""
+        directory = Path(self.mktemp())
+        founders = Configuration({0, 1}, addresses={0: ("a:1", "a:2"), 7: ("b:1", "b:2")})
+        with patch("txraft.service.Node", wraps=Node) as node, capturedLogs() as logged:
+            ports, bootstrap = self.ports(), Bootstrap(7, "c", founders)
+            disk, *_ = service.make_node_service(a_reactor(), self.settings, 7, ports, directory, self.fail, bootstrap)
+        self.successResultOf(disk.stopService())
+        given = node.call_args.kwargs
+        self.assertEqual((given["node_id"], given["stored"].configuration), (7, founders))
+        self.assertEqual([formatEvent(event) for event in logged], [])
+        ports.close()
+        with capturedLogs() as logged:  # it is started again, with the file
+            disk, *_ = service.make_node_service(a_reactor(), self.settings, 7, self.ports(), directory, self.fail)
+        self.successResultOf(disk.stopService())
+        (event,) = logged
+        self.assertIn("node 0 is a member, and not in the configuration", str(formatEvent(event)))
+
+    def test_removed(self) -> None:
+        """A node that hears of its removal says so, and is not started again (hazard M7)."""
+        ports, directory, errors = self.ports(), Path(self.mktemp()), list[TxraftError]()
+        with patch("txraft.service.Node", wraps=Node) as node:
+            disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
+        node.call_args.kwargs["on_failure"](removed := MemberRemoved(4))
+        self.successResultOf(disk.stopService())
+        ports.close()
+        self.assertEqual(errors, [removed])
+        self.refuse_removed(directory)
+
+    def test_removal_in_the_log(self) -> None:
+        """Where it is committed, as far as the data tell, a start is refused. Where it may be truncated yet, it is not:
+        the node may be needed (hazard M5)."""
+        without = Configuration({3, 5}, removed={4})
+        for applied in (1, 2):
+            directory = Path(self.mktemp())
+            storage = SQLiteStorage(directory, founding(self.settings, 4), InlineWorker())
+            storage.load()
+            noop, removal = Entry(1, 1, EntryKind.NOOP, b""), Entry(2, 1, EntryKind.CONFIGURATION, without.to_bytes())
+            self.successResultOf(storage.save([Save(TermAndVote(1, None), (noop, removal))]))
+            self.successResultOf(storage.close())
+            data = DataFile(directory / "kv.sqlite", self.settings.cluster_id)
+            data.load()
+            data.prepare()
+            data.open()
+            data.write(delta(applied, {}))
+            data.close()
+            if applied == 2:
+                self.refuse_removed(directory)
+            else:
+                ports = self.ports()
+                disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
+                self.successResultOf(disk.stopService())
+                ports.close()
+
+    def refuse_removed(self, directory: Path) -> None:
+        ports = self.ports()
+        with self.assertRaises(MemberRemoved):
+            service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
+        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+        lock = DirectoryLock(directory)
+        lock.acquire()
+        lock.release()
 
     def test_lost_what_it_acknowledged(self) -> None:
         """What the core finds to be lost later comes with the directory too, and other errors alone (hazard R7)."""
@@ -395,6 +464,96 @@ class WholeNodeTests(TestCase):
             self.assertEqual((answer.code, (yield answer.text())), (200, "set value"))
         yield gatherResults([node.stopService() for node in nodes])
         yield deferLater(reactor, 0)  # for what the clients still have to close
+
+
+class JoiningTests(TestCase):
+    """A node that joins one that runs, on the reactor that runs the tests."""
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        self.reactor = reactor
+        self.settings = Settings((member(0),), Timing(election_timeout=30, heartbeat_interval=10))
+        self.first, self.new = self.settings.cluster[0], member(3)
+        self.directory, self.failures = Path(self.mktemp()), list[TxraftError]()
+
+    def get(self, kvaddr: Address, target: str, method: str = "GET") -> "Deferred[Any]":
+        return treq.request(method, f"http://{kvaddr}{target}", agent=Agent(self.reactor), persistent=False)
+
+    def start_first(self) -> service.NodeService:
+        ports = bind_ports(self.settings, 0)
+        node = service.make_node_service(self.reactor, self.settings, 0, ports, Path(self.mktemp()), self.fail)
+        node.startService()
+        return node
+
+    def join(self, kvaddr: Address) -> MultiService:
+        """A node that knows where clients reach it, and not where the others do."""
+        joiner = Joiner(3, self.first.kvaddr, kvaddr)
+        ports = bind_so_far(None, kvaddr)
+        return service.make_joining_service(
+            self.reactor, self.settings, joiner, ports, self.directory, self.failures.append
+        )
+
+    def add(self) -> "Deferred[Any]":
+        return self.get(
+            self.first.kvaddr, f"/members?id=3&address={self.new.address}&kvaddr={self.new.kvaddr}&learner=true", "POST"
+        )
+
+    @inlineCallbacks
+    def test_joins(self) -> Generator[Deferred[Any], Any, None]:
+        """Until it is added, it has no directory but a lock, and says what it waits for. Then it serves as any node."""
+        first, new = self.start_first(), self.join(self.new.kvaddr)
+        new.startService()
+        answer = yield self.get(self.new.kvaddr, "/status")
+        self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "this node is no member of th"))
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["lock"])
+        self.assertRaises(DirectoryLocked, self.join, member(9).kvaddr)
+        yield self.get(self.first.kvaddr, "/set?key=a&val=1")
+        answer = yield self.add()
+        self.assertEqual(answer.code, 200)
+        while (answer := (yield self.get(self.new.kvaddr, "/get?key=a"))).code != 200:
+            yield deferLater(self.reactor, 0.01)
+        self.assertEqual((yield answer.text()), "1")
+        yield gatherResults([node.stopService() for node in (new, first)])
+        yield deferLater(self.reactor, 0)  # for what the clients still have to close
+        self.assertEqual(self.failures, [])
+        stored = SQLiteStorage(self.directory, Bootstrap(3, "", Configuration(())), InlineWorker())
+        self.assertEqual(stored.load().log_start.configuration.voters, {0})
+        stored.unlock()
+        self.assertEqual(stored.identity.cluster_id, self.settings.cluster_id)
+
+    @inlineCallbacks
+    def test_refused(self) -> Generator[Deferred[Any], Any, None]:
+        """Its owner is told, once, and it makes nothing."""
+        first = self.start_first()
+        yield self.add()
+        new = self.join(member(3).kvaddr)
+        new.startService()
+        while not self.failures:
+            yield deferLater(self.reactor, 0.01)
+        yield gatherResults([node.stopService() for node in (new, first)])
+        yield deferLater(self.reactor, 0)
+        (failure,) = self.failures
+        self.assertIsInstance(failure, JoinRefused)
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["lock"])
+
+    @inlineCallbacks
+    def test_stopped(self) -> Generator[Deferred[Any], Any, None]:
+        """Before it is a member, and before it is started: the ports and the directory are free, as trial sees."""
+        for started in (True, False):
+            new = self.join(self.new.kvaddr)
+            if started:
+                new.startService()
+            yield new.stopService()
+            bind_so_far(None, self.new.kvaddr).close()
+        yield deferLater(self.reactor, 0)
+        self.assertEqual(self.failures, [])
+
+    def test_no_directory(self) -> None:
+        """It is found out at once, and the ports are closed."""
+        self.directory.write_text("a file")
+        self.assertRaises(StorageError, self.join, self.new.kvaddr)
+        bind_so_far(None, self.new.kvaddr).close()
 
 
 class StopTests(SynchronousTestCase):

@@ -12,16 +12,17 @@ be ended at any time and started again.
 import json
 from collections.abc import Generator, Mapping
 from http.client import OK, SERVICE_UNAVAILABLE
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.defer import TimeoutError as AnswerTimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, readBody
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory
 from zope.interface import implementer
@@ -97,20 +98,35 @@ class Joining:
     clock: IReactorTime
     waits_for: str = field(init=False, default="it has not asked yet")
     """What the server waits for, in a line."""
+    _stopped: bool = field(init=False, default=False)
+    _pending: "Deferred[Any] | None" = field(init=False, default=None)
     _first: Membership | None = field(init=False, default=None)
 
     @inlineCallbacks
-    def admitted(self) -> Generator[Deferred[Any], Any, Admission]:
-        """Fires when the server is a member. To be cancelled when it is stopped first.
+    def admitted(self) -> Generator[Deferred[Any], Any, Admission | None]:
+        """Fires when the server is a member; with None where it was stopped first.
 
         Fails with JoinRefused or MemberRemoved where to wait is of no use."""
-        while True:
+        while not self._stopped:
             try:
-                membership: Membership = yield self._ask()
+                membership: Membership = yield self._until(self._ask())
                 return self._admission(membership)
             except _NotYetError as reason:
-                self._wait_for(str(reason))
-            yield deferLater(self.clock, INTERVAL)
+                if not self._stopped:
+                    self._wait_for(str(reason))
+                    yield self._until(deferLater(self.clock, INTERVAL)).addErrback(lambda _: None)
+        return None
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped = True
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def _until(self, pending: "Deferred[Any]") -> "Deferred[Any]":
+        """What a stop cancels. (An agent's request does not say in its failure that it was cancelled.)"""
+        self._pending = pending
+        return pending
 
     def _wait_for(self, what: str) -> None:
         """Say so, where it is another thing than before."""
@@ -122,11 +138,9 @@ class Joining:
     def _ask(self) -> Generator[Deferred[Any], Any, Membership]:
         """Fires with the membership. Fails with _NotYetError."""
         try:
-            status, body = yield self._answer().addTimeout(PATIENCE, self.clock)
+            status, body = yield self._answer().addTimeout(PATIENCE, self.clock, _timed_out)
         except AnswerTimeoutError:
             raise _NotYetError(f"{self.joiner.asks} does not answer") from None
-        except CancelledError:
-            raise
         except Exception as error:
             raise _NotYetError(f"{self.joiner.asks} cannot be reached: {one_line(str(error))}") from error
         if status == SERVICE_UNAVAILABLE:
@@ -146,8 +160,8 @@ class Joining:
         response = yield self.agent.request(b"GET", f"http://{self.joiner.asks}/members".encode())
         body = readBody(response)
         if response.length is UNKNOWN_LENGTH or response.length > LONGEST_ANSWER:
-            body.addErrback(lambda _: b"it is very long")
-            body.cancel()
+            body.addErrback(lambda _: None).cancel()
+            return response.code, b"it is very long"
         return response.code, (yield body)
 
     def _admission(self, membership: Membership) -> Admission:
@@ -239,6 +253,10 @@ def _id(value: object) -> NodeId:
     if type(value) is not int or value < 0:
         raise ValueError(value)
     return value
+
+
+def _timed_out(result: object, timeout: float) -> NoReturn:
+    raise AnswerTimeoutError(timeout) from (result.value if isinstance(result, Failure) else None)
 
 
 def _shown(body: bytes) -> str:

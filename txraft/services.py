@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
@@ -149,28 +149,28 @@ class JoiningService(MultiService):
         self._make = make
         self._let_go = let_go
         self._on_failure = on_failure
-        self._waiting: Deferred[None] = Deferred()
 
     def startService(self) -> None:
         """Begin to ask."""
         MultiService.startService(self)
         self._on_start()
-        self._waiting = Deferred.fromCoroutine(self._join())
+        Deferred.fromCoroutine(self._join())
 
     def stopService(self) -> "Deferred[Any]":
-        """Ask no more, or stop the node."""
-        self._waiting.addErrback(lambda _: None).cancel()
+        """Ask no more, and stop the node, where there is one."""
+        self._joining.stop()
         stopped: Deferred[Any] = MultiService.stopService(self)
         return stopped.addBoth(self._ended)
 
     async def _join(self) -> None:
         try:
             admission = await self._joining.admitted()
+            if admission is None:
+                return
             if self._page is not None:
                 await maybeDeferred(self._page.disownServiceParent)
-            self._make(admission).setServiceParent(self)
-        except CancelledError:
-            pass
+            if self.running:
+                self._make(admission).setServiceParent(self)
         except TxraftError as error:
             self._on_failure(error)
         except Exception:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from txraft import service
 from txraft.cli import twistd
 from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser
 from txraft.errors import SettingsError, StorageError
+from txraft.joining import Joiner
 from txraft.ports import Ports
 from txraft.settings import BUILT_IN, Address
 from txraft.storage.directory import DirectoryLock
@@ -45,7 +47,9 @@ class OptionsTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         options = parsed("txraft", "--id", "7").subOptions
-        self.assertEqual({**options}, {"id": 7, "kvaddr": None, "config": None, "data-dir": "data"})
+        self.assertEqual(
+            {**options}, {"id": 7, "kvaddr": None, "config": None, "join": None, "single": 0, "data-dir": "data"}
+        )
         self.assertEqual(options.directory, self.directory / "data" / "7")
         self.assertEqual(options.user, (None, None))
 
@@ -106,6 +110,11 @@ class OptionsTests(SynchronousTestCase):
             (["--id", "x"], "--id takes a whole number, not 'x'"),
             (["--id", ""], "--id takes a whole number, not ''"),
             (["--id", "0", "--kvaddr", ""], "--kvaddr is empty: give it a value, or leave it out"),
+            (["--id", "0", "--join="], "--join is empty: give it a value, or leave it out"),
+            (
+                ["--id", "0", "--join", "h:1", "--single"],
+                "--single begins a cluster, and --join joins one: give one",
+            ),
             (["--id", "0", "--config="], "--config is empty: give it a value, or leave it out"),
             (["--id", "0", "--data-dir="], "--data-dir is empty: give it a value, or leave it out"),
             (["--od", "0"], "option --od not recognized"),
@@ -129,7 +138,7 @@ class OptionsTests(SynchronousTestCase):
         for flag in ("--help", "-h"):
             with redirect_stdout(StringIO()) as out:
                 self.assertEqual(self.assertRaises(SystemExit, parsed, "txraft", flag).code, 0)
-            for option in ("--id=", "--kvaddr=", "--config=", "--data-dir="):
+            for option in ("--id=", "--kvaddr=", "--config=", "--join=", "--single", "--data-dir="):
                 self.assertIn(option, out.getvalue())
 
     # The pid file that is there already
@@ -179,8 +188,10 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(twistd, "run_on_monotonic_time", lambda it: self.happened.append(("run_on_monotonic_time", it)))
         self.patch(twistd, "sparing_what_stays", self.sparing)
         self.patch(Ending, "prepare", lambda ending: self.happened.append(ending))  # noqa: PLW0108 - so that it is a method
-        self.patch(twistd, "bind_ports", self.bind_ports)
-        self.patch(service, "make_node_service", self.make_node_service)
+        for name in ("bind_ports_of", "bind_so_far"):
+            self.patch(twistd, name, partial(self.bind, name))
+        for name in ("make_node_service", "make_joining_service"):
+            self.patch(service, name, partial(self.make, name))
 
     @contextmanager
     def sparing(self) -> Iterator[None]:
@@ -188,13 +199,13 @@ class MakeServiceTests(SynchronousTestCase):
         yield
         self.happened.append(("spared", len(self.happened) - before))
 
-    def bind_ports(self, *arguments: object) -> Ports:
-        self.happened.append(("bind_ports", *arguments))
+    def bind(self, *arguments: object) -> Ports:
+        self.happened.append(arguments)
         ports: Ports = self.ports
         return ports
 
-    def make_node_service(self, *arguments: object) -> MultiService:
-        self.happened.append(("make_node_service", *arguments))
+    def make(self, *arguments: object) -> MultiService:
+        self.happened.append(arguments)
         return MultiService()
 
     def test_built_in(self) -> None:
@@ -203,9 +214,9 @@ class MakeServiceTests(SynchronousTestCase):
         twistd.makeService(options)
         clock, bound, made, ending, collector = self.happened
         self.assertEqual(clock, ("run_on_monotonic_time", self.reactor))
-        self.assertEqual(bound, ("bind_ports", BUILT_IN, 1, None))
+        self.assertEqual(bound, ("bind_ports_of", BUILT_IN.cluster[1], None))
         self.assertEqual(
-            made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail)
+            made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail, None)
         )
         self.assertEqual((ending.reactor, ending.patience), (self.reactor, STOP_WITHIN + 0.4))
         self.assertEqual(collector, ("spared", 4))
@@ -217,9 +228,28 @@ class MakeServiceTests(SynchronousTestCase):
         )
         arguments = ["--id", "4", "--config", str(path), "--kvaddr", "h:3"]
         twistd.makeService(parsed("--pidfile=", "txraft", *arguments).subOptions)
-        _, (_, settings, id, kvaddr), _, ending, _ = self.happened
-        self.assertEqual((settings.cluster[0].address, id, kvaddr), (Address("h", 1), 4, Address("h", 3)))
+        _, (_, member, kvaddr), _, ending, _ = self.happened
+        self.assertEqual((member.id, member.address, kvaddr), (4, Address("h", 1), Address("h", 3)))
         self.assertEqual(ending.patience, STOP_WITHIN + 4)
+
+    def test_single(self) -> None:
+        """It begins a cluster of its own."""
+        twistd.makeService(parsed("--pidfile=", "txraft", "--id", "1", "--single").subOptions)
+        _, _, (_, _, settings, *_, bootstrap), *_ = self.happened
+        self.assertEqual((settings.cluster, bootstrap.configuration.voters), (BUILT_IN.cluster[1:2], {1}))
+
+    def test_join(self) -> None:
+        """It listens as far as it knows where."""
+        arguments = ["--id", "7", "--join", "h:1", "--kvaddr", "k:2"]
+        options = parsed("--pidfile=", "txraft", *arguments).subOptions
+        twistd.makeService(options)
+        _, bound, made, ending, _ = self.happened
+        self.assertEqual(bound, ("bind_so_far", None, Address("k", 2)))
+        joiner = Joiner(7, Address("h", 1), Address("k", 2), addresses="HOST:PORT k:2")
+        self.assertEqual(
+            made,
+            ("make_joining_service", self.reactor, BUILT_IN, joiner, self.ports, options.directory, ending.fail),
+        )
 
     def test_another_user(self) -> None:
         """The node hands over what twistd makes as root."""
@@ -244,4 +274,4 @@ class MakeServiceTests(SynchronousTestCase):
             self.happened.clear()
             options = parsed("--pidfile=", "txraft", "--id", "0", *arguments).subOptions
             self.assertEqual(self.assertRaises(SystemExit, twistd.makeService, options).code, line)
-            self.assertEqual(self.happened[-1][0], "bind_ports" if not arguments else "run_on_monotonic_time")
+            self.assertEqual(self.happened[-1][0], "bind_ports_of" if not arguments else "run_on_monotonic_time")

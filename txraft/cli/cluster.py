@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
+from txraft.cli.growing import Growing
 from txraft.cli.process import STOP_WITHIN
 from txraft.settings import Member, Settings
 
@@ -88,6 +89,8 @@ class LocalCluster:
     clock: IReactorTime
     agent: IAgent
     say: Callable[[str], None]
+    joining: frozenset[int] = frozenset()
+    """The nodes that are not members yet, and are added once the others have a leader."""
     exit_status: int = field(default=0, init=False)
     """1 after nodes ended that should not have: one that could not start, or all of them."""
     _running: dict[int, NodeProcess] = field(factory=dict, init=False)
@@ -145,6 +148,8 @@ class LocalCluster:
             lambda how, exited: self._ended(id, how, exited),
         )
         command = [sys.executable, "-m", "txraft.cli.child", "--nodaemon", "--pidfile=", "txraft", "--id", str(id)]
+        if id in self.joining:
+            command += ["--join", str(self._members[0].kvaddr)]
         with _interrupts_held_back():
             self.processes.spawnProcess(process, sys.executable, [*command, *self.arguments], env=None)
         self._running[id] = process
@@ -186,11 +191,16 @@ class LocalCluster:
         self._waiting.append(waiter)
         return waiter
 
+    @property
+    def _members(self) -> list[Member]:
+        """Those that need not be added."""
+        return [member for member in self.settings.cluster if member.id not in self.joining]
+
     async def _look_for_leader(self) -> None:
         """Where a node knows a leader, say what to try, on nodes that answer: others may not have come up yet."""
         serving: list[Member] = []
         leader = None
-        for member in self.settings.cluster:
+        for member in self._members:
             status = await self._status_of(member)
             if not self._poll.running:
                 return
@@ -201,6 +211,8 @@ class LocalCluster:
             self._has_led = True
             self._poll.stop()
             self._greet(leader, serving[0], serving[-1])
+            new = [member for member in self.settings.cluster if member.id in self.joining]
+            await Growing(self.agent, self.clock, self.say).add(new, serving[0].kvaddr)
 
     async def _status_of(self, member: Member) -> dict[str, Any] | None:
         """What a node says of itself; None where it does not answer, or not as itself."""

@@ -74,7 +74,7 @@ class Options(VersionedOptions):
         self.to_whole_number("id")
         self.refuse_empty("kvaddr", "config", "join", "data-dir")
         if self["single"] and self["join"] is not None:
-            raise usage.UsageError("--single begins a cluster, and --join joins one: give one of the two")
+            raise usage.UsageError("--single begins a cluster, and --join joins one: give one")
         runner = self.runner
         if runner.get("pidfile") == "twistd.pid":
             runner["pidfile"] = f"txraft-{self['id']}.pid"

@@ -2,10 +2,12 @@
 
 import json
 import signal
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.python.usage import UsageError
@@ -14,11 +16,11 @@ from twisted.web.client import Agent
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import ListenError, SettingsError
-from txraft.file_names import LOG
 from txraft.ports import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.inspection import FirstLook, first_look, nodes_in
 from txraft.wal import require_file
 
 RAFT_PORTS: Final = 8080
@@ -29,13 +31,23 @@ APART: Final = 100
 CONFIGURATION: Final = "cluster.toml"
 """Where the cluster that --nodes and --base-port describe is written down, in the data directory."""
 
+HEAD: Final = (
+    "# Written by txraft up. A single node: twistd -n txraft --id N --config THIS-FILE --data-dir ITS-DIRECTORY\n"
+)
+"""The first line of that file."""
+
 
 class Up(Subcommand):
     """The options of `txraft up`."""
 
     meant = "nodes"
     optParameters = [  # noqa: RUF012 - how Twisted has it
-        ["nodes", None, None, f"How many nodes, 1 to {APART} [default: 3]."],
+        [
+            "nodes",
+            None,
+            None,
+            f"How many nodes, 1 to {APART} [default: 3, or as many as there were]. More than there were are added.",
+        ],
         [
             "base-port",
             None,
@@ -62,47 +74,70 @@ class Up(Subcommand):
     def run(self) -> int:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-        settings, path = self._settings()
-        self._check_number(settings)
+        there = self._there()
+        settings, path, text = self._settings(there)
         self._check_ports(settings)
         self._check_data(settings)
-        if path is not None and self["config"] is None:
-            self._write(settings)
+        if text is not None:
+            self._write(text)
         printer = Printer(reactor)
         cluster = LocalCluster(
-            settings=settings,
+            settings=_without_removed(settings, there, printer.say),
             arguments=("--data-dir", self["data-dir"], *([] if path is None else ["--config", path])),
             processes=reactor,
             clock=reactor,
             agent=Agent(reactor, connectTimeout=1),
             say=printer.say,
+            joining=_joining(settings, there),
         )
         status = run_until_ended(cluster, reactor)
         if printer.failure is not None:
             raise printer.failure
         return status
 
-    def _settings(self) -> tuple[Settings, str | None]:
-        """The cluster's, and the file that its nodes read; None for the built-in one. Raises SettingsError."""
+    def _there(self) -> dict[int, FirstLook]:
+        """What the nodes have that were started before. Raises StorageError, where one of them runs above all."""
+        directories = nodes_in(Path(self["data-dir"])) if Path(self["data-dir"]).is_dir() else []
+        looks = {int(path.name): first_look(path) for path in directories if path.name.isdecimal()}
+        return {id: look for id, look in looks.items() if look is not None}
+
+    def _settings(self, there: Mapping[int, FirstLook]) -> tuple[Settings, str | None, str | None]:
+        """The cluster's, the file that its nodes read, None for the built-in one, and what is to be written there, None
+        where it is there already. Raises SettingsError."""
         if self["config"] is not None:
-            return load(self["config"]), self["config"]
-        if (self["nodes"], self["base-port"]) == (None, None) and not self._configuration.exists():
-            return BUILT_IN, None
-        return local_cluster(self["nodes"] or len(BUILT_IN.cluster), self["base-port"]), str(self._configuration)
+            return load(self["config"]), self["config"], None
+        path, nodes, base_port = self._configuration, self["nodes"], self["base-port"]
+        if not there:
+            if (nodes, base_port) == (None, None) and not path.exists():
+                return BUILT_IN, None, None
+            settings = local_cluster(nodes or len(BUILT_IN.cluster), base_port)
+            return settings, str(path), HEAD + _tables(settings.cluster)
+        before = load(path) if path.exists() else BUILT_IN
+        settings = self._grown(before)
+        if settings == before:
+            return settings, str(path) if path.exists() else None, None
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else HEAD + _tables(before.cluster)
+        return settings, str(path), text + _tables(settings.cluster[len(before.cluster) :])
+
+    def _grown(self, before: Settings) -> Settings:
+        """The cluster of an earlier start, with the nodes that it is to have more. Raises SettingsError."""
+        members, nodes, data = before.cluster, self["nodes"] or len(before.cluster), self["data-dir"].rstrip("/")
+        if nodes < len(members):
+            raise SettingsError(
+                f"{data}/ has {len(members)} nodes: use txraft up --nodes {len(members)}, or another --data-dir"
+            )
+        port = members[0].address.port - members[0].id
+        base_port = None if port == RAFT_PORTS else port
+        if self["base-port"] not in (None, base_port):
+            raise SettingsError(
+                f"the nodes of {data}/ reach each other from port {port} on, where they were first started: leave out"
+                " --base-port, or give another --data-dir"
+            )
+        return evolve(before, cluster=(*members, *local_cluster(nodes, base_port).cluster[len(members) :]))
 
     @property
     def _configuration(self) -> Path:
         return Path(self["data-dir"], CONFIGURATION)
-
-    def _check_number(self, settings: Settings) -> None:
-        """Refuse another number of nodes than an earlier start had, which each node would do. Raises SettingsError."""
-        if self["config"] is not None or not any(Path(self["data-dir"]).glob(f"[0-9]*/{LOG}")):
-            return
-        before = load(str(self._configuration)) if self._configuration.exists() else BUILT_IN
-        number = len(before.cluster)
-        if number != len(settings.cluster):
-            data = self["data-dir"].rstrip("/")
-            raise SettingsError(f"{data}/ has {number} nodes: use txraft up --nodes {number}, or another --data-dir")
 
     def _check_data(self, settings: Settings) -> None:
         """Find out whether a node runs already, under other ports perhaps. Raises StorageError."""
@@ -113,7 +148,7 @@ class Up(Subcommand):
                 lock.acquire()
                 lock.release()
 
-    def _write(self, settings: Settings) -> None:
+    def _write(self, text: str) -> None:
         """Write the configuration down, all of it or nothing. Raises SettingsError, and StorageError where something
         else than a file has its name."""
         path = self._configuration
@@ -122,7 +157,7 @@ class Up(Subcommand):
             path.parent.mkdir(parents=True, exist_ok=True)
             place = path.resolve()  # it may be a link
             new = place.with_suffix(".new")
-            new.write_text(_toml(settings), encoding="utf-8")
+            new.write_text(text, encoding="utf-8")
             new.replace(place)
         except OSError as error:
             raise SettingsError(f"cannot write {path}: {error.strerror}; give another --data-dir") from error
@@ -152,16 +187,31 @@ def local_cluster(nodes: int, base_port: int | None) -> Settings:
     )
 
 
-def _toml(settings: Settings) -> str:
-    """The members, as `load` reads them."""
-    lines = [
-        "# Written by txraft up. A single node: twistd -n txraft --id N --config THIS-FILE --data-dir ITS-DIRECTORY"
-    ]
+def _joining(settings: Settings, there: Mapping[int, FirstLook]) -> frozenset[int]:
+    """The nodes that were not there when the cluster began, and that have no directory yet."""
+    begun = [look.identity.founders for look in there.values()]
+    return frozenset(
+        member.id for member in settings.cluster if begun and member.id not in begun[0] and member.id not in there
+    )
+
+
+def _without_removed(settings: Settings, there: Mapping[int, FirstLook], say: Callable[[str], None]) -> Settings:
+    """All nodes but those that are members no more."""
+    removed = {id for look in there.values() for id in look.memberships[0].removed}
     for member in settings.cluster:
+        if member.id in removed:
+            say(f"node {member.id} was removed from the cluster, and is not started")
+    return evolve(settings, cluster=tuple(member for member in settings.cluster if member.id not in removed))
+
+
+def _tables(members: Iterable[Member]) -> str:
+    """They, as `load` reads them."""
+    lines = []
+    for member in members:
         # A string of JSON is one of TOML.
         addresses = [f"{key} = {json.dumps(str(getattr(member, key)))}" for key in ("address", "kvaddr")]
         lines += ["", "[[cluster]]", f"id = {member.id}", *addresses]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
 
 
 class Printer:

@@ -37,6 +37,8 @@ class WaitingFactory(ServerFactory):
 class Waiting(Protocol):
     """One connection, on which one request is answered."""
 
+    transport: ITCPTransport
+
     def __init__(self, factory: WaitingFactory) -> None:
         self._factory = factory
         self._head = bytearray()
@@ -45,12 +47,10 @@ class Waiting(Protocol):
 
     def connectionMade(self) -> None:
         """As IProtocol."""
-        transport = ITCPTransport(self.transport)
-        self._deadline = self._factory.clock.callLater(PATIENCE, transport.abortConnection)
+        self._deadline = self._factory.clock.callLater(PATIENCE, self.transport.abortConnection)
 
     def dataReceived(self, data: bytes) -> None:
         """As IProtocol."""
-        assert self.transport is not None
         if self._answered:
             return
         self._head += data

@@ -1,0 +1,103 @@
+"""What a few rows of a directory tell before a node starts on it, and that a node was removed."""
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.storage.contract import FOUNDERS
+from tests.storage.disk import BOOTSTRAP, storage_in
+from txraft.core.configuration import Configuration
+from txraft.core.messages import Entry, EntryKind
+from txraft.core.ready import Save
+from txraft.errors import CorruptLog, DirectoryLocked, MemberRemoved, StorageError
+from txraft.storage.directory import DirectoryLock
+from txraft.storage.inspection import FirstLook, first_look
+from txraft.storage.removal import mark_removed, require_not_removed
+from txraft.storage.restoring import MARK
+
+LATER = (
+    Configuration({0, 1}, learners={7}, addresses={7: ("h:1", "h:2")}),
+    Configuration({0, 1, 7}, addresses={7: ("h:3", "h:4")}),
+    Configuration({0, 1}, removed={7}),
+)
+
+
+class FirstLookTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+
+    def start(self, *entries: Entry) -> None:
+        """A node that writes these."""
+        storage = storage_in(self.directory)
+        storage.load()
+        self.successResultOf(storage.save([Save(None, entries)]))
+        self.successResultOf(storage.close())
+
+    def look(self) -> FirstLook:
+        look = first_look(self.directory)
+        assert look is not None
+        return look
+
+    def test_new(self) -> None:
+        """Also where a start has taken the lock, and no more."""
+        self.assertIsNone(first_look(self.directory))
+        self.directory.mkdir()
+        lock = DirectoryLock(self.directory)
+        lock.acquire()
+        lock.release()
+        self.assertIsNone(first_look(self.directory))
+
+    def test_founders(self) -> None:
+        self.start()
+        look = self.look()
+        self.assertEqual((look.identity, look.memberships), (BOOTSTRAP.identity, (FOUNDERS,)))
+        self.assertEqual(look.addresses_of(0), dict(FOUNDERS.addresses).get(0))
+
+    def test_later(self) -> None:
+        """The one in force comes first. The last addresses of a member are known, also where it is none any more."""
+        entries = [Entry(2 * i + 2, 1, EntryKind.CONFIGURATION, each.to_bytes()) for i, each in enumerate(LATER)]
+        noops = [Entry(2 * i + 1, 1, EntryKind.NOOP, b"") for i in range(4)]
+        self.start(*sorted([*entries, *noops], key=lambda entry: entry.index))
+        look = self.look()
+        self.assertEqual(look.memberships, (*reversed(LATER), FOUNDERS))
+        self.assertEqual(look.addresses_of(7), ("h:3", "h:4"))
+        self.assertIsNone(look.addresses_of(8))
+
+    def test_changes_nothing(self) -> None:
+        """It is no start: a directory that is damaged is evidence."""
+        self.start(Entry(1, 1, EntryKind.NOOP, b""))
+        before = {path: path.read_bytes() for path in self.directory.iterdir() if path.is_file()}
+        self.look()
+        self.assertEqual({path: path.read_bytes() for path in self.directory.iterdir() if path.is_file()}, before)
+
+    def test_runs(self) -> None:
+        self.start()
+        lock = DirectoryLock(self.directory)
+        lock.acquire()
+        self.addCleanup(lock.release)
+        self.assertRaises(DirectoryLocked, first_look, self.directory)
+
+    def test_damaged(self) -> None:
+        """The lock is free again."""
+        self.start()
+        (self.directory / "raft.sqlite").write_bytes(b"")
+        self.assertRaises(CorruptLog, first_look, self.directory)
+        lock = DirectoryLock(self.directory)
+        lock.acquire()
+        lock.release()
+
+    def test_half_restored(self) -> None:
+        self.directory.mkdir()
+        (self.directory / MARK).touch()
+        self.assertIn("only half made", str(self.assertRaises(StorageError, first_look, self.directory)))
+
+
+class RemovalTests(SynchronousTestCase):
+    def test_mark(self) -> None:
+        """A node that was removed is not started again (hazard M7)."""
+        directory = Path(self.mktemp())
+        require_not_removed(directory, 7)
+        directory.mkdir()
+        require_not_removed(directory, 7)
+        mark_removed(directory)
+        self.assertIn("node 7 was removed", str(self.assertRaises(MemberRemoved, require_not_removed, directory, 7)))

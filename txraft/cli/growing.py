@@ -1,0 +1,56 @@
+"""Adds nodes of `txraft up` to its cluster, one after the other, once that has a leader."""
+
+import json
+from collections.abc import Callable, Sequence
+from http.client import CONFLICT, OK, SERVICE_UNAVAILABLE
+from typing import Any
+from urllib.parse import urlencode
+
+from attrs import define
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.web.client import readBody
+from twisted.web.iweb import IAgent
+
+from txraft.settings import Address, Member, one_line
+
+PAUSE = 0.5
+"""Seconds after which a change is asked for again, where another one is under way."""
+PATIENCE = 30.0
+"""Seconds for an answer."""
+
+
+@define(eq=False)
+class Growing:
+    """Of a cluster that runs."""
+
+    agent: IAgent
+    clock: IReactorTime
+    say: Callable[[str], None]
+
+    async def add(self, new: Sequence[Member], asked: Address) -> None:
+        """Add the `new` members that are none yet, by asking the one whose HTTP address is `asked`."""
+        for member in new:
+            try:
+                await self._add(member, asked)
+            except Exception as error:  # the node that is asked has ended, say
+                self.say(f"node {member.id} could not be added: {one_line(str(error))}; `txraft members` shows who is")
+
+    async def _add(self, member: Member, asked: Address) -> None:
+        while True:
+            status, body = await self._ask(b"GET", f"http://{asked}/members")
+            if status == OK and any(each["id"] == member.id for each in json.loads(body)["members"]):
+                return
+            if status == OK:
+                given = {"id": member.id, "address": member.address, "kvaddr": member.kvaddr}
+                status, body = await self._ask(b"POST", f"http://{asked}/members?{urlencode(given)}")
+            if status == OK:
+                self.say(f"node {member.id} joins the cluster, and gets its vote when it has caught up")
+                return
+            if status not in (CONFLICT, SERVICE_UNAVAILABLE):
+                raise ValueError(body.decode(errors="replace"))
+            await deferLater(self.clock, PAUSE)
+
+    async def _ask(self, method: bytes, url: str) -> tuple[int, bytes]:
+        response: Any = await self.agent.request(method, url.encode()).addTimeout(PATIENCE, self.clock)
+        return response.code, await readBody(response).addTimeout(PATIENCE, self.clock)
