@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from signal import Signals
-from typing import cast
+from typing import Any, cast
 
 from treq.testing import RequestTraversalAgent
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +13,7 @@ from twisted.web.iweb import IAgent
 
 from tests.cli.fakes import FakeNodes, FakeProcess, FakeProcesses
 from tests.clock import Clock
+from txraft.cli import cluster
 from txraft.cli.cluster import PATIENCE, POLL, STARTING, LocalCluster
 from txraft.settings import BUILT_IN, Settings
 
@@ -29,12 +30,14 @@ class LocalClusterTests(SynchronousTestCase):
         self.nodes = FakeNodes()
         self.start(BUILT_IN)
 
-    def start(self, settings: Settings, processes: FakeProcesses | None = None) -> None:
+    def start(
+        self, settings: Settings, processes: FakeProcesses | None = None, joining: frozenset[int] = frozenset()
+    ) -> None:
         self.processes = processes or FakeProcesses()
         self.said: list[str] = []
         agent = cast(IAgent, RequestTraversalAgent(self.nodes))
         self.cluster = LocalCluster(
-            settings, ("--data-dir", "there"), self.processes, self.clock, agent, self.said.append
+            settings, ("--data-dir", "there"), self.processes, self.clock, agent, self.said.append, joining
         )
         self.ended = self.cluster.start()
         self.addresses = self.said.copy()
@@ -129,6 +132,32 @@ class LocalClusterTests(SynchronousTestCase):
         self.nodes.answers = {27004: {"id": 0, "leader_id": 0}}
         self.clock.advance(POLL)
         self.assertEqual(self.said[2], "  curl 'http://localhost:27004/get?key=greeting'")
+
+    def test_new_nodes(self) -> None:
+        """They are told to join the cluster, which consists of the others, and are added once it has a leader."""
+        added: list[Any] = []
+
+        class Growing:
+            def __init__(self, *given: Any) -> None:
+                *_, self.say = given
+
+            async def add(self, *given: object) -> None:
+                added.append(given)
+                self.say("it grows")
+
+        self.patch(cluster, "Growing", Growing)
+        self.clock = Clock()  # the other cluster's has stopped
+        self.start(BUILT_IN, joining=frozenset({1, 2}))
+        self.assertNotIn("--join", self.children[0].arguments)
+        for child in self.children[1:]:
+            self.assertIn("--join localhost:27004", " ".join(child.arguments))
+        self.nodes.answers = {27005: {"id": 1, "leader_id": 1}}
+        self.clock.advance(POLL)
+        self.assertEqual(added, [])
+        self.nodes.answers = {27004: {"id": 0, "leader_id": 0}}
+        self.clock.advance(POLL)
+        self.assertEqual(added, [([*BUILT_IN.cluster[1:]], BUILT_IN.cluster[0].kvaddr)])
+        self.assertEqual(self.said[-1], "it grows")
 
     # Output
 

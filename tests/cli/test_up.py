@@ -18,13 +18,19 @@ from twisted.web.iweb import IAgent
 
 from tests.cli.fakes import FakeNodes, FakeProcesses
 from tests.clock import Clock
+from tests.storage.disk import storage_in
+from txraft.bootstrap import founders_of, founding
 from txraft.cli import up
 from txraft.cli.cluster import LocalCluster
-from txraft.cli.up import Up, run_until_ended
+from txraft.cli.up import Up, local_cluster, run_until_ended
+from txraft.core.configuration import Configuration
+from txraft.core.messages import Entry, EntryKind
+from txraft.core.ready import Save
 from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError
 from txraft.settings import BUILT_IN, Address, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.identity import Bootstrap
 
 
 class FakeReactor:
@@ -221,37 +227,102 @@ class OptionsTests(SynchronousTestCase):
         """Have nodes in the directory."""
         settings, _ = self.run_up(*arguments)
         for member in settings.cluster:
-            (self.data / str(member.id)).mkdir(parents=True)
-            (self.data / str(member.id) / "raft.sqlite").touch()
+            self.begin(founding(settings, member.id))
 
-    def test_another_number_of_nodes(self) -> None:
+    def begin(self, bootstrap: Bootstrap, *memberships: Configuration) -> None:
+        """The directory of a node that has these in its log."""
+        storage = storage_in(self.data / str(bootstrap.node_id), bootstrap)
+        storage.load()
+        entries = (Entry(i, 1, EntryKind.CONFIGURATION, each.to_bytes()) for i, each in enumerate(memberships, 1))
+        self.successResultOf(storage.save([Save(None, tuple(entries))]))
+        self.successResultOf(storage.close())
+
+    def test_fewer_nodes(self) -> None:
         """One line says so, before any port is tried, and the file stays as it was."""
-        for given, number, others in [
-            (["--nodes", "5"], 5, ([], ["--nodes", "3"], ["--base-port", "9000"])),
-            ([], 3, (["--nodes", "5"], ["--nodes", "1", "--base-port", "9000"])),
-        ]:
-            self.data = Path(self.mktemp())
-            self.started_with(*given)
-            self.bound.clear()
-            file = self.data / "cluster.toml"
-            before = file.read_text() if file.exists() else None
-            for other in others:
-                self.assertEqual(
-                    str(self.assertRaises(SettingsError, self.run_up, *other)),
-                    f"{self.data}/ has {number} nodes: use txraft up --nodes {number}, or another --data-dir",
-                )
-            self.assertEqual((file.read_text() if file.exists() else None, self.bound), (before, []))
-            self.run_up("--nodes", str(number))
+        self.started_with("--nodes", "5")
+        self.bound.clear()
+        file = self.data / "cluster.toml"
+        before = file.read_text()
+        for arguments in (["--nodes", "3"], ["--nodes", "1", "--base-port", "9000"]):
+            self.assertEqual(
+                str(self.assertRaises(SettingsError, self.run_up, *arguments)),
+                f"{self.data}/ has 5 nodes: use txraft up --nodes 5, or another --data-dir",
+            )
+        self.assertEqual((file.read_text(), self.bound), (before, []))
 
-    def test_the_file_names_the_ports_of_the_last_start(self) -> None:
-        """Of one without options too; and never those of a start that was refused."""
+    def test_as_before(self) -> None:
+        """What nothing is said of is as it was, and what is in the file stays."""
+        for arguments, again in (
+            (["--nodes", "5"], []),
+            (["--nodes", "2", "--base-port", "9000"], ["--nodes", "2"]),
+            (["--base-port", "9000"], ["--base-port", "9000"]),
+        ):
+            self.data = Path(self.mktemp())
+            self.started_with(*arguments)
+            started = self.cluster.settings
+            file = self.data / "cluster.toml"
+            file.write_text(file.read_text() + "[timing]\nslow_coefficient = 2\n")
+            before = file.read_text()
+            settings, _ = self.run_up(*again)
+            self.assertEqual((settings.cluster, settings.timing.slow_coefficient), (started.cluster, 2))
+            self.assertEqual((file.read_text(), self.cluster.joining), (before, frozenset()))
+
+    def test_other_ports(self) -> None:
+        """The members are where the log says, so the ports of the first start stay."""
         self.started_with("--base-port", "9000")
-        self.assertEqual(self.run_up()[0], BUILT_IN)
-        self.assertEqual(load(str(self.data / "cluster.toml")), BUILT_IN)
+        line = str(self.assertRaises(SettingsError, self.run_up, "--base-port", "9100"))
+        self.assertEqual(
+            line,
+            f"the nodes of {self.data}/ reach each other from port 9000 on, where they were first started: leave out"
+            " --base-port, or give another --data-dir",
+        )
+        self.assertEqual(load(self.data / "cluster.toml"), local_cluster(3, 9000))
+
+    def test_more_nodes(self) -> None:
+        """They join, and follow on the ports of the others. A node that has its directory goes on as it is."""
+        self.started_with("--nodes", "1", "--base-port", "9000")
+        file = self.data / "cluster.toml"
+        file.write_text(file.read_text() + "[timing]\nslow_coefficient = 2\n")
+        settings, arguments = self.run_up("--nodes", "3")
+        self.assertEqual(settings.cluster, local_cluster(3, 9000).cluster)
+        self.assertEqual((load(file), arguments[-1]), (settings, str(file)))
+        self.assertEqual((settings.timing.slow_coefficient, self.cluster.joining), (2, {1, 2}))
+        self.begin(Bootstrap(1, settings.cluster_id, founders_of(local_cluster(1, 9000))))
+        self.run_up()
+        self.assertEqual(self.cluster.joining, {2})
+
+    def test_more_than_built_in(self) -> None:
+        """They are written down, with those that are there."""
+        self.started_with()
+        settings, arguments = self.run_up("--nodes", "4")
+        self.assertEqual((settings, self.cluster.joining), (local_cluster(4, None), {3}))
+        self.assertEqual((load(self.data / "cluster.toml"), arguments[-2]), (settings, "--config"))
+
+    def test_first_start_cut_off(self) -> None:
+        """A node that was to begin the cluster with the others need not join them."""
+        settings, _ = self.run_up("--nodes", "3")
+        self.begin(founding(settings, 1))
+        self.run_up()
+        self.assertEqual(self.cluster.joining, frozenset())
+
+    def test_removed(self) -> None:
+        """A node that is no member any more is not started, as one line says."""
+        self.started_with("--nodes", "2")
+        settings, _ = self.run_up("--nodes", "3")
+        self.begin(Bootstrap(2, settings.cluster_id, founders_of(settings)), Configuration({0, 2}, removed={1}))
+        with redirect_stdout(StringIO()) as out:
+            started, _ = self.run_up()
+        self.assertEqual([each.id for each in started.cluster], [0, 2])
+        self.assertEqual(out.getvalue(), "node 1 was removed from the cluster, and is not started\n")
+
+    def test_the_file_of_a_start_that_was_refused(self) -> None:
+        """It is not written."""
+        self.started_with("--nodes", "2")
+        before = (self.data / "cluster.toml").read_text()
         self.patch(up, "bind_ports", self.bind_the_first)
-        self.assertRaises(ListenError, self.run_up, "--base-port", "9100")
-        self.assertEqual(load(str(self.data / "cluster.toml")), BUILT_IN)
-        self.assertEqual(sorted(path.name for path in self.data.iterdir()), ["0", "1", "2", "cluster.toml"])
+        self.assertRaises(ListenError, self.run_up, "--nodes", "3")
+        self.assertEqual((self.data / "cluster.toml").read_text(), before)
+        self.assertEqual(sorted(path.name for path in self.data.iterdir()), ["0", "1", "cluster.toml"])
 
     def test_something_else_has_the_name_of_the_file(self) -> None:
         """It stays, also where it is a link to nowhere; a link to a file stays too, and the file is written."""

@@ -212,7 +212,11 @@ class LocalCluster:
             self._poll.stop()
             self._greet(leader, serving[0], serving[-1])
             new = [member for member in self.settings.cluster if member.id in self.joining]
-            await Growing(self.agent, self.clock, self.say).add(new, serving[0].kvaddr)
+            await Growing(self.agent, self.clock, self._say_while_it_runs).add(new, serving[0].kvaddr)
+
+    def _say_while_it_runs(self, line: str) -> None:
+        if not self._stopping:
+            self.say(line)
 
     async def _status_of(self, member: Member) -> dict[str, Any] | None:
         """What a node says of itself; None where it does not answer, or not as itself."""

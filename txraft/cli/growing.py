@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from http.client import CONFLICT, OK, SERVICE_UNAVAILABLE
+from http.client import OK
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +15,7 @@ from twisted.web.iweb import IAgent
 from txraft.settings import Address, Member, one_line
 
 PAUSE = 0.5
-"""Seconds after which a change is asked for again, where another one is under way."""
+"""Seconds after which the same is asked again."""
 PATIENCE = 30.0
 """Seconds for an answer."""
 
@@ -37,20 +37,20 @@ class Growing:
                 self.say(f"node {member.id} could not be added: {one_line(str(error))}; `txraft members` shows who is")
 
     async def _add(self, member: Member, asked: Address) -> None:
+        members = json.loads(await self._ask(b"GET", f"http://{asked}/members"))["members"]
+        if any(each["id"] == member.id for each in members):
+            return
+        given = {"id": member.id, "address": member.address, "kvaddr": member.kvaddr}
+        await self._ask(b"POST", f"http://{asked}/members?{urlencode(given)}")
+        self.say(f"node {member.id} joins the cluster, and gets its vote when it has caught up")
+
+    async def _ask(self, method: bytes, url: str) -> bytes:
+        """The answer, once it is not that the same may be asked later: another change is under way, say."""
         while True:
-            status, body = await self._ask(b"GET", f"http://{asked}/members")
-            if status == OK and any(each["id"] == member.id for each in json.loads(body)["members"]):
-                return
-            if status == OK:
-                given = {"id": member.id, "address": member.address, "kvaddr": member.kvaddr}
-                status, body = await self._ask(b"POST", f"http://{asked}/members?{urlencode(given)}")
-            if status == OK:
-                self.say(f"node {member.id} joins the cluster, and gets its vote when it has caught up")
-                return
-            if status not in (CONFLICT, SERVICE_UNAVAILABLE):
+            response: Any = await self.agent.request(method, url.encode()).addTimeout(PATIENCE, self.clock)
+            body = await readBody(response).addTimeout(PATIENCE, self.clock)
+            if response.code == OK:
+                return body
+            if not response.headers.hasHeader("retry-after"):
                 raise ValueError(body.decode(errors="replace"))
             await deferLater(self.clock, PAUSE)
-
-    async def _ask(self, method: bytes, url: str) -> tuple[int, bytes]:
-        response: Any = await self.agent.request(method, url.encode()).addTimeout(PATIENCE, self.clock)
-        return response.code, await readBody(response).addTimeout(PATIENCE, self.clock)
