@@ -49,16 +49,20 @@ class Client:
         self._pool.retryAutomatically = False  # a second try would hide what became of the first
         self._http = HTTPClient(Agent.usingEndpointFactory(reactor, _Endpoints(reactor), self._pool))
 
-    def ask(self, url: str, parameters: dict[str, str], timeout: float = TIMEOUT) -> Deferred[Answer]:
-        """POST `parameters` as a form. Fails as treq does, and with TimeoutError after `timeout` seconds."""
-        return Deferred.fromCoroutine(self._ask(url, parameters)).addTimeout(timeout, self._reactor)
+    def ask(
+        self, url: str, parameters: dict[str, str], timeout: float = TIMEOUT, method: str = "POST"
+    ) -> Deferred[Answer]:
+        """POST `parameters` as a form, or ask by another method. Fails as treq does, and with TimeoutError after
+        `timeout` seconds."""
+        return Deferred.fromCoroutine(self._ask(url, parameters, method)).addTimeout(timeout, self._reactor)
 
     def close(self) -> None:
         """Let the open connections go."""
         self._pool.closeCachedConnections()
 
-    async def _ask(self, url: str, parameters: dict[str, str]) -> Answer:
-        response = await self._http.post(url, data=parameters)
+    async def _ask(self, url: str, parameters: dict[str, str], method: str) -> Answer:
+        form, query = (parameters, None) if method == "POST" else (None, parameters)
+        response = await self._http.request(method, url, data=form, params=query)
         body = await treq.content(response)
         outcome, retry_after = (
             values[0] if (values := response.headers.getRawHeaders(name)) else None

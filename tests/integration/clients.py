@@ -76,7 +76,7 @@ class Clients:
         while not self._stopping:
             answered = await self._perform(client, node, self._next(choose))
             if not answered or choose.random() < WANDERING:
-                node = choose.choice(self.cluster.others(node))
+                node = choose.choice(self.cluster.others(node) or [node])
             await deferLater(self.cluster.reactor, PAUSE if answered else SETBACK)
 
     def _next(self, choose: random.Random) -> Action:

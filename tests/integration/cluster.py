@@ -42,12 +42,14 @@ class NodeProcess:
         self.configuration = cluster.configuration
         self.python_path: tuple[Path, ...] = ()
         """Where it looks for modules before all others do."""
+        self.options: list[str] = []
+        """More of its command line."""
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
 
     def arguments(self) -> list[str]:
         """The command line after `twistd [-n]`."""
-        return ["txraft", "--id", str(self.id), *self._cluster.arguments(self.configuration)]
+        return ["txraft", "--id", str(self.id), *self._cluster.arguments(self.configuration), *self.options]
 
     def start(self) -> None:
         """Start the process, on the data that there is. It has not begun to serve when this returns."""
@@ -223,7 +225,8 @@ class ProcessCluster:
             if len({(status["term"], status["leader_id"]) for status in statuses}) != 1:
                 return None
             leaders = [status["id"] for status in statuses if status["role"] == "leader"]
-            return self.nodes[leaders[0]] if leaders == [statuses[0]["leader_id"]] else None
+            its = [node for node in self.nodes if node.id in leaders]
+            return its[0] if leaders == [statuses[0]["leader_id"]] else None
 
         return await until(self.reactor, "the nodes agree on a leader", agreed)
 
