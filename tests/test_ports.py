@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.ports import reserve_port
 from txraft.errors import ListenError, SettingsError
-from txraft.ports import bind_ports
+from txraft.ports import PortsSoFar, bind_ports, bind_so_far
 from txraft.settings import Address, Member, Settings
 
 
@@ -54,6 +54,30 @@ class PortTests(SynchronousTestCase):
         ports = bind_ports(Settings((node,)), 0)
         ports.close()
         self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+
+    def test_so_far(self) -> None:
+        """A node that is to join listens where it knows already, and at the rest when it is told."""
+        node, other = member(0), member(1)
+        self.assertEqual(bind_so_far(None), PortsSoFar())
+        for known, kvaddr, raft, kv in (
+            (node, None, node.address, node.kvaddr),
+            (None, node.kvaddr, other.address, node.kvaddr),
+            (None, None, other.address, other.kvaddr),
+        ):
+            ports = bind_so_far(known, kvaddr)
+            bound = ports.complete(other.address, other.kvaddr)
+            self.assertEqual(bound.raft.getsockname(), (raft.host, raft.port))
+            self.assertEqual(bound.kv.getsockname(), (kv.host, kv.port))
+            ports.close()
+            self.assertEqual((bound.raft.fileno(), bound.kv.fileno()), (-1, -1))
+
+    def test_so_far_and_no_further(self) -> None:
+        """What is bound is let go of where the rest is taken."""
+        node = member(0)
+        ports = bind_so_far(None, node.kvaddr)
+        self.assertRaises(ListenError, ports.complete, node.kvaddr, node.kvaddr)
+        ports.close()
+        bind_so_far(None, node.kvaddr).close()
 
     def test_localhost_is_that_of_version_4(self) -> None:
         """It is ::1 too; what dials it tries both."""

@@ -1,12 +1,15 @@
 """The parts of a node, as they stop."""
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.services import ClientPortService, DiskService, PeersService
+from txraft.errors import JoinRefused, ListenError, TxraftError
+from txraft.services import ClientPortService, DiskService, JoiningService, PeersService
 
 
 class PeersTests(SynchronousTestCase):
@@ -29,6 +32,61 @@ class ClientPortTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         gone.callback(None)
         self.successResultOf(stopped)
+
+
+class JoiningTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.admitted: Deferred[Any] = Deferred()
+        self.joining = Mock(admitted=lambda: self.admitted)
+        self.made, self.page = Service(), Service()
+        self.failures: list[TxraftError] = []
+        self.let_go = Mock()
+
+    def start(self, make: Callable[[Any], IService]) -> JoiningService:
+        joining: Any = self.joining
+        service = JoiningService(joining, self.page, Mock(), make, self.let_go, self.failures.append)
+        service.startService()
+        self.assertTrue(self.page.running)
+        return service
+
+    def test_made(self) -> None:
+        """Once it is a member, and what told clients to wait has stopped."""
+
+        def make(admission: object) -> IService:
+            self.assertEqual((admission, self.page.running), ("an admission", 0))
+            return self.made
+
+        service = self.start(make)
+        self.admitted.callback("an admission")
+        self.assertTrue(self.made.running)
+        self.let_go.assert_not_called()
+        self.successResultOf(service.stopService())
+        self.assertFalse(self.made.running)
+        self.let_go.assert_called_once_with()
+        self.assertEqual(self.failures, [])
+
+    def test_stopped_first(self) -> None:
+        service = self.start(self.fail)
+        self.joining.stop = lambda: self.admitted.callback(None)
+        self.successResultOf(service.stopService())
+        self.assertFalse(self.page.running)
+        self.let_go.assert_called_once_with()
+        self.assertEqual(self.failures, [])
+
+    def test_refused(self) -> None:
+        self.start(self.fail)
+        self.admitted.errback(error := JoinRefused("no"))
+        self.assertEqual(self.failures, [error])
+
+    def test_cannot_be_made(self) -> None:
+        """Its owner hears of it, whatever it is."""
+        for error in (ListenError("taken", "end it"), ZeroDivisionError("a bug")):
+            self.setUp()
+            self.start(Mock(side_effect=error))
+            self.admitted.callback("an admission")
+            (failure,) = self.failures
+            self.assertIn(str(error), str(failure))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class DiskTests(SynchronousTestCase):

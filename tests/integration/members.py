@@ -32,11 +32,15 @@ class Membership:
     async def add(self, id: int) -> NodeProcess:
         """A new node, which is a voter when this returns."""
         node = self.join(id)
-        given = {"id": str(id), "address": node.address, "kvaddr": node.kvaddr}
-        await self.change("POST", "/members", given, lambda members: id in ids_of(members))
-        self.cluster.nodes.append(node)
-        await self.wait_for_voters(self.voters | {id})
+        await self.admit(node)
         return node
+
+    async def admit(self, node: NodeProcess) -> None:
+        """It is a voter when this returns."""
+        given = {"id": str(node.id), "address": node.address, "kvaddr": node.kvaddr}
+        await self.change("POST", "/members", given, lambda members: node.id in ids_of(members))
+        self.cluster.nodes.append(node)
+        await self.wait_for_voters(self.voters)
 
     async def replace(self, old: NodeProcess, id: int) -> NodeProcess:
         """A new node, which has the vote of the other when this returns."""

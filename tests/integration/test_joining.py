@@ -5,6 +5,7 @@ FIRE_SEED repeats the kills of a failed run.
 
 import os
 import random
+import shutil
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -15,6 +16,8 @@ from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.commands import run, twistd
 from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.members import Membership
+from tests.integration.test_lost_disk import txraft
+from tests.integration.waiting import until
 from tests.integration.writers import Writers
 from txraft.testing.history import Outcome
 from txraft.testing.linearizability import check
@@ -117,3 +120,96 @@ async def test_one_to_five_to_three(make_cluster: MakeCluster) -> None:
     assert len(clients.operations(Outcome.OK)) > 100
     verdict = check(clients.history.operations())
     assert verdict.ok, str(verdict)
+
+
+@process_test
+async def test_a_dead_voter_is_replaced(make_cluster: MakeCluster) -> None:
+    """By one command, while clients write. The machine that comes back is refused for good (hazard M7)."""
+    cluster = make_cluster(timing=TIMING)
+    cluster.start()
+    leader = await cluster.wait_for_leader()
+    dead, other = cluster.others(leader)
+    writers = Writers(cluster, count=2)
+    writers.start()
+    await writers.acknowledge(50)
+    dead.kill()
+    cluster.nodes.remove(dead)
+    new = Membership(cluster).join(3)
+    command = txraft("member", "replace", dead.id, 3, new.address, new.kvaddr, "--node", other.kvaddr)
+    replaced = await run(cluster.reactor, command, cluster.directory)
+    assert (replaced.status, replaced.err) == (0, "")
+    assert replaced.out.endswith("node 3 is a voter\n")
+    cluster.nodes.append(new)
+    await writers.acknowledge(50)
+    dead.start()
+    await ends_removed(dead, cluster)
+    new.kill()
+    new.options = []  # what its directory says is enough
+    new.start()
+    await writers.acknowledge(50)
+    await writers.stop()
+    await cluster.wait_until_equal()
+    await writers.check()
+
+
+@process_test
+async def test_a_member_is_removed(make_cluster: MakeCluster) -> None:
+    """It ends by itself, whether it leads or follows, and no start of it is of any use, as a daemon or not."""
+    cluster = make_cluster()
+    cluster.start()
+    leader = await cluster.wait_for_leader()
+    (follower, _) = cluster.others(leader)
+    membership = Membership(cluster)
+    for node in (follower, leader):
+        assert (await leader.ask("/set", key="a", val=str(node.id))).status == 200
+        await membership.remove(node)
+        await ends_removed(node, cluster)
+        assert "was removed from the cluster" in await refused(node, cluster, "--logfile", "daemon.log")
+    (last,) = cluster.nodes
+    assert (await last.ask("/get", key="a")).body == str(leader.id).encode()
+
+
+@process_test
+async def test_waiting(make_cluster: MakeCluster) -> None:
+    """A node may be started before the cluster, and be killed while it waits. Its log says what it waits for."""
+    cluster = make_cluster(size=1)
+    new = Membership(cluster).join(3)
+    asked = cluster.nodes[0].kvaddr
+
+    async def says(line: str) -> None:
+        async def said() -> bool | None:
+            return line in new.stdout.read_text() or None
+
+        await until(cluster.reactor, f"it says: {line}", said)
+
+    await says(f"node 3 waits to join the cluster: {asked} cannot be reached")
+    cluster.start()
+    await says(f"txraft member add 3 HOST:PORT {new.kvaddr} --node {asked}")
+    assert (await new.ask("/get", key="a")).outcome == "not-applied"
+    assert [path.name for path in new.data.iterdir()] == ["lock"]
+    new.kill()
+    new.start()
+    await Membership(cluster).admit(new)
+    await cluster.wait_until_equal()
+    for node in cluster.nodes:
+        node.terminate()
+    for node in cluster.nodes:
+        await node.ended_cleanly()
+
+
+@process_test
+async def test_what_cannot_join(make_cluster: MakeCluster) -> None:
+    """It is told in one line: before a daemon is in the background, where it can be."""
+    cluster = make_cluster()
+    cluster.start()
+    await cluster.wait_for_leader()
+    stranger, (node, _, lost) = NodeProcess(cluster, 7), cluster.nodes
+    assert "it needs --join HOST:PORT" in await refused(stranger, cluster)
+    stranger.options = ["--join", "nowhere"]
+    assert "is not host:port" in await refused(stranger, cluster)
+    stranger.options = ["--join", node.kvaddr, "--kvaddr", node.kvaddr]
+    assert f"cannot listen on {node.kvaddr}" in await refused(stranger, cluster)
+    lost.kill()
+    shutil.rmtree(lost.data)
+    lost.options = ["--join", node.kvaddr]
+    assert "node 2 belongs to the cluster since its beginning" in await refused(lost, cluster, "-n")

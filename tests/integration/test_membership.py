@@ -1,9 +1,11 @@
 """Who the members are is what the cluster was started with, whatever the configuration says later (hazard E14)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.conftest import MakeCluster, process_test
+from tests.integration.members import Members, Membership
 from tests.integration.waiting import until
 
 
@@ -53,22 +55,30 @@ async def test_a_list_that_was_edited_in_some_files_only(make_cluster: MakeClust
 
 
 async def refused(nodes: Sequence[NodeProcess]) -> bool:
-    """Whether each of `nodes` has said that others refuse it for its voters."""
-    return all("voters" in node.stdout.read_text() for node in nodes)
+    """Whether each of `nodes` has said that others refuse it for its founders."""
+    return all("founders" in node.stdout.read_text() for node in nodes)
 
 
 @process_test
 async def test_other_addresses(make_cluster: MakeCluster) -> None:
-    """Members of a cluster without a name go on at addresses that none of them had before."""
+    """One node after the other moves to addresses that none had before, while the cluster serves. Where each listens is
+    in its file."""
     cluster: ProcessCluster = make_cluster()
     cluster.start()
     leader = await cluster.wait_for_leader()
     assert (await leader.ask("/set", key="a", val="1")).status == 200
-    await stop(cluster.nodes)
-    elsewhere = make_cluster()
+    membership, elsewhere = Membership(cluster), make_cluster()
     for node, moved in zip(cluster.nodes, elsewhere.nodes, strict=True):
+        given = {"id": str(node.id), "address": moved.address, "kvaddr": moved.kvaddr}
+        await membership.change("POST", "/members/update", given, partial(has_address, moved.address))
+        await stop([node])
         node.address, node.kvaddr = moved.address, moved.kvaddr
-    cluster.write_configuration(cluster.configuration, cluster.nodes)
-    cluster.start()
-    await cluster.wait_for_leader()
+        cluster.write_configuration(cluster.configuration, cluster.nodes)
+        node.start()
+        await cluster.wait_for_leader()
     await agree(cluster.nodes, b"1")
+
+
+def has_address(address: str, members: Members) -> bool:
+    """Whether that is where the others reach a member."""
+    return any(each["address"] == address for each in members["members"])

@@ -11,9 +11,9 @@ from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save
 from txraft.errors import CorruptLog, DirectoryLocked, MemberRemoved, StorageError
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.half_made import RESTORING
 from txraft.storage.inspection import FirstLook, first_look
 from txraft.storage.removal import mark_removed, require_not_removed
-from txraft.storage.restoring import MARK
 
 LATER = (
     Configuration({0, 1}, learners={7}, addresses={7: ("h:1", "h:2")}),
@@ -88,7 +88,7 @@ class FirstLookTests(SynchronousTestCase):
 
     def test_half_restored(self) -> None:
         self.directory.mkdir()
-        (self.directory / MARK).touch()
+        (self.directory / RESTORING).touch()
         self.assertIn("only half made", str(self.assertRaises(StorageError, first_look, self.directory)))
 
 

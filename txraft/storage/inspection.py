@@ -17,6 +17,7 @@ from txraft.file_names import LOG
 from txraft.interfaces import Identity, Incarnation, Stored
 from txraft.storage.directory import DirectoryLock, unusable
 from txraft.storage.durable import DurableRecord
+from txraft.storage.half_made import require_whole
 from txraft.storage.raft_reading import (
     OtherFormat,
     corrupt,
@@ -27,7 +28,6 @@ from txraft.storage.raft_reading import (
     require_durable,
     require_there,
 )
-from txraft.storage.restoring import require_whole
 from txraft.storage.snapshot_files import RECEIVED, snapshot_in
 from txraft.storage.snapshot_reading import read_chunks
 
