@@ -203,6 +203,37 @@ class JointTests(Three):
             {cluster[each].raft.configuration for each in (1, 2, 3)}, {Configuration({1, 2, 3}, removed={4, 5})}
         )
 
+    def test_both_halves_decide(self) -> None:
+        """§6: elections, reads, and whether a leader is in contact with a majority, each takes one of the old voters and
+        one of the new."""
+        for half in ((2, 3), (4, 5)):
+            cluster = Cluster(configuration=Configuration({1, 2, 3}, outgoing={1, 4, 5}))
+            cluster.isolate(*half)
+            for _ in range(3):
+                cluster.advance(1)
+                cluster[1].time_out()
+                cluster.settle()
+            self.assertEqual(cluster.leaders(), [])
+            cluster.heal()
+            leader = cluster.elect(1)
+            cluster.beat()
+            cluster.isolate(*half)
+            leader.read(1)
+            cluster.settle()
+            self.assertEqual(leader.reads, [])
+            for _ in range(3):
+                cluster.beat()
+            self.assertEqual(leader.view.role, Role.LEADER)
+            for _ in range(3):
+                cluster.beat()
+            self.assertEqual((leader.view.role, leader.lost_reads), (Role.FOLLOWER, [1]))
+
+    def test_an_outgoing_voter_leads(self) -> None:
+        """It votes until the joint configuration is left, so it may be needed as a candidate, too."""
+        cluster = Cluster(configuration=Configuration({1, 2, 3}, outgoing={1, 4, 5}, auto_leave=True))
+        leader = cluster.elect(4)
+        self.assertEqual(leader.raft.configuration, Configuration({1, 2, 3}, removed={4, 5}))
+
     def test_no_change_while_joint(self) -> None:
         """One at a time, until it is left."""
         self.cluster.isolate(2, 3)
@@ -347,6 +378,25 @@ class JoiningTests(Three):
         self.cluster.beat()
         self.assertEqual(len(configurations(self.leader)), 2)
 
+    def test_not_promoted_while_leadership_is_handed_over(self) -> None:
+        """The target could not catch up with what comes meanwhile (thesis §3.10)."""
+        self.join(4, learner(4))
+        self.cluster.isolate(2)
+        self.leader.change_members(add(4))
+        self.cluster.settle()
+        self.leader.transfer(2)
+        self.cluster.beat()
+        self.assertEqual(self.leader.raft.configuration.learners, {4})
+
+    def test_not_promoted_where_it_has_lost_what_it_had(self) -> None:
+        """hazard R23: what it acknowledged before counts for nothing."""
+        self.join(4, learner(4))
+        self.leader.change_members(add(4))
+        self.cluster.settle()
+        self.leader.raft.followers[4].has_lost_data = True
+        self.leader.beat()
+        self.assertEqual(self.leader.raft.configuration.learners, {4})
+
     def test_not_promoted_where_it_would_be_needed(self) -> None:
         """hazard M9: with it there would be no majority of voters that answer."""
         cluster = Cluster(2)
@@ -411,6 +461,35 @@ class LeavingTests(Three):
         for _ in range(4):
             self.cluster.beat()
         self.assertIn(3, self.leader.raft.followers)
+
+    def test_fed_while_only_it_has_the_change(self) -> None:
+        """It acknowledges and follows, and those who stay have not answered: it may yet stay."""
+        self.cluster.isolate(2)
+        self.change(remove(3))
+        for _ in range(4):
+            self.cluster.beat()
+        self.assertIn(3, self.leader.raft.followers)
+
+    def test_fed_while_its_disk_is_slow(self) -> None:
+        """To answer heartbeats is not to have the change."""
+        self.leader.change_members(remove(3))
+        for _ in range(4):
+            self.cluster.advance(0.1)
+            self.leader.beat()
+            self.cluster.settle(writing=(1, 2))
+        self.assertIn(3, self.leader.raft.followers)
+
+    def test_fed_until_it_was_told_that_it_is_committed(self) -> None:
+        """To have the change is not to know that: what says so may be lost, and is said again."""
+        self.change(remove(3))
+        self.cluster.isolate(3)
+        for _ in range(5):
+            self.cluster.beat()
+        self.cluster.heal()
+        for _ in range(3):
+            self.cluster.beat()
+        self.assertNotIn(3, self.leader.raft.followers)
+        self.assertGreaterEqual(self.cluster[3].view.commit_index, self.leader.raft.configuration_index)
 
     def test_what_it_says_later_counts_for_nothing(self) -> None:
         """It acknowledges, and is no voter."""
@@ -498,6 +577,24 @@ class LeaderLeavesTests(Three):
             self.cluster.beat()
         self.assertEqual(self.leader.view.role, Role.FOLLOWER)
         self.assertTrue(self.cluster.elect(2))
+
+    def test_the_word_to_campaign_is_always_lost(self) -> None:
+        """All else comes through. It steps down, so that another is elected in time."""
+        self.leader.change_members(remove(1))
+        for _ in range(8):
+            while any([self.leader.write(), self.lose_the_word() or self.cluster.deliver_one()]):
+                for server in self.cluster:
+                    server.write_all()
+            if self.leader.view.role is Role.LEADER:
+                self.cluster.advance(0.1)
+                self.leader.beat()
+        self.assertEqual(self.leader.view.role, Role.FOLLOWER)
+
+    def lose_the_word(self) -> bool:
+        """Whether one was on its way."""
+        kept = [each for each in self.leader.outgoing if not isinstance(each.message, TimeoutNow)]
+        is_lost, self.leader.outgoing = len(kept) < len(self.leader.outgoing), kept
+        return is_lost
 
     def test_nobody_to_hand_over_to(self) -> None:
         """The only other voter falls silent when it has acknowledged the change."""
