@@ -204,8 +204,8 @@ class JointTests(Three):
         )
 
     def test_both_halves_decide(self) -> None:
-        """§6: elections, reads, and whether a leader is in contact with a majority, each takes one of the old voters and
-        one of the new."""
+        """§6: elections, reads, and whether a leader is in contact with a majority, each takes one of the old voters
+        and one of the new."""
         for half in ((2, 3), (4, 5)):
             cluster = Cluster(configuration=Configuration({1, 2, 3}, outgoing={1, 4, 5}))
             cluster.isolate(*half)
