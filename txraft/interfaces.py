@@ -18,6 +18,7 @@ from txraft.core.configuration import Addresses, Configuration, Snapshot
 from txraft.core.messages import Entry, EntryKind, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import CommandFailed, TxraftError
+from txraft.statuses import Members, Status
 
 
 @frozen
@@ -82,83 +83,6 @@ class SnapshotFile:
     """Bytes."""
     checksum: bytes
     """SHA-256 of all of them."""
-
-
-@frozen
-class MemberStatus:
-    """One member of the cluster, as `/status` shows it."""
-
-    id: NodeId
-    address: str
-    kvaddr: str
-    voter: bool
-    learner: bool
-    """It receives the log and has no vote. An outgoing voter may be one, too, in a moment: see `Configuration`."""
-    joining: bool
-    """A learner that becomes a voter by itself when it has caught up."""
-
-
-@frozen
-class MemberDetails(MemberStatus):
-    """One member of the cluster, as `/members` shows it."""
-
-    replaces: NodeId | None
-    """The voter whose place it takes when it has caught up."""
-    leaving: bool
-    """A voter of the old configuration only, while a joint one is in force."""
-    match_index: int | None
-    """Where this node leads: everything up to here is on the member's disk, as far as the leader knows. Of the leader
-    itself, the last entry of its log."""
-    last_contact: float | None
-    """Where this node leads: seconds since the member last answered; since the election, where it has not."""
-
-
-@frozen
-class Members:
-    """The membership in force on a node, as `/members` shows it."""
-
-    cluster: str
-    founders: tuple[NodeId, ...]
-    """The members that the cluster was first started with, in ascending order."""
-    index: int
-    """The entry that it is from; 0 for the founders'."""
-    leader_id: NodeId | None
-    joint: bool
-    """Whether it is a step of a change that has not ended."""
-    removed: tuple[NodeId, ...]
-    """Ids that are never used again, in ascending order."""
-    members: tuple[MemberDetails, ...]
-    """In ascending order of their ids."""
-
-
-@frozen
-class FollowerStatus:
-    """What a leader knows of another member, as `/status` shows it."""
-
-    id: NodeId
-    match_index: int
-    """Everything up to here is on its disk."""
-    last_contact: float
-    """Seconds since it last answered; since the election, where it has not."""
-
-
-@frozen
-class Status:
-    """What `/status` shows of a node."""
-
-    id: NodeId
-    cluster: str
-    """What identifies the cluster."""
-    role: str
-    term: int
-    leader_id: NodeId | None
-    commit_index: int
-    last_applied: int
-    last_log_index: int
-    first_log_index: int
-    members: tuple[MemberStatus, ...]
-    followers: tuple[FollowerStatus, ...]
-    """On the node that leads; empty on others."""
 
 
 class IStateMachine(Interface):

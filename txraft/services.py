@@ -17,7 +17,7 @@ from txraft.joining import Admission, Joining
 from txraft.kv.backups import Backups
 from txraft.kv.write_behind import WriteBehind
 from txraft.node.driver import Node
-from txraft.node.reporting import report_bug
+from txraft.node.reporting import reason_of
 from txraft.rpc import Network
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
@@ -171,10 +171,8 @@ class JoiningService(MultiService):
                 await maybeDeferred(self._page.disownServiceParent)
             if self.running:
                 self._make(admission).setServiceParent(self)
-        except TxraftError as error:
-            self._on_failure(error)
         except Exception:
-            self._on_failure(report_bug(Node.log, self._joining.joiner.id, Failure()))
+            self._on_failure(reason_of(Node.log, self._joining.joiner.id, Failure()))
 
     def _ended(self, result: Any) -> Any:
         self._let_go()

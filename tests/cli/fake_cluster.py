@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import asdict, define, evolve, field
 
 from tests.cli.serving import QuietHandler, serving
-from txraft.interfaces import MemberDetails, Members
 from txraft.settings import Address
+from txraft.statuses import MemberDetails, Members
 
 NOBODY = Address("127.0.0.1", 1)
 LAST = 100

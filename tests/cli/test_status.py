@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cli.fake_cluster import NOBODY, FakeCluster, fake_cluster
 from tests.cli.running import run
 from txraft.cli import status as module
-from txraft.interfaces import Members
+from txraft.statuses import Members
 
 
 class StatusTests(SynchronousTestCase):

@@ -12,9 +12,9 @@ from txraft.core.invariants import View
 from txraft.core.progress import Progress
 from txraft.core.roles import Role
 from txraft.errors import ChangeRefused
-from txraft.interfaces import Members
 from txraft.node.member_changes import add, promote, remove, replace, update
 from txraft.node.membership_status import members_of, statuses_of
+from txraft.statuses import Members
 
 CONFIGURATION = Configuration(
     voters={0, 1, 2},

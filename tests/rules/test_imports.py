@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transports": set(),
     "values": set(),
     "core": {"errors", "values"},
-    "interfaces": {*TYPES, "errors"},
+    "interfaces": {*TYPES, "errors", "statuses"},
+    "statuses": {*TYPES},
     "version": set(),
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
@@ -39,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "core.changes.Change",
         "errors",
         "interfaces",
+        "statuses",
         "kv",
         "node.member_changes",  # with `interfaces`, a node's public face
         "settings",
@@ -46,9 +48,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "values",
         "version",
     },
-    "node": {"core", "errors", "interfaces", "values"},
+    "node": {"core", "errors", "interfaces", "statuses", "values"},
     "service": EVERYTHING,
-    "services": {"errors", "interfaces", "joining", "kv", "node", "rpc", "storage", "web"},
+    "services": {"errors", "interfaces", "statuses", "joining", "kv", "node", "rpc", "storage", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
         *TYPES,
@@ -60,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "kv",
         "ports",
         "service",
+        "statuses",
         "settings",
         "settings_file",
         "snapshot_writing",

@@ -13,10 +13,11 @@ from zope.interface import implementer
 from tests.clock import Clock
 from tests.kv.applying import apply_command
 from txraft.core.changes import Change
-from txraft.interfaces import FollowerStatus, IReplica, MemberDetails, Members, MemberStatus, Status
+from txraft.interfaces import IReplica
 from txraft.kv import KeyValueStore
 from txraft.kv.backups import Backups
 from txraft.settings import SizeLimits, Timing
+from txraft.statuses import FollowerStatus, MemberDetails, Members, MemberStatus, Status
 from txraft.web import site
 
 STATUS = Status(

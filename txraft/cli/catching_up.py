@@ -7,8 +7,8 @@ from time import sleep
 from txraft.cli.membership import addresses_in, leader_of, member_of, members_from_leader
 from txraft.cli.progress import progress, say
 from txraft.errors import ChangeRefused
-from txraft.interfaces import MemberDetails, Members
 from txraft.settings import Address
+from txraft.statuses import MemberDetails, Members
 
 POLL = 0.5
 """Seconds between two looks."""

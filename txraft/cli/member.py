@@ -13,8 +13,8 @@ from txraft.cli.catching_up import watch
 from txraft.cli.membership import NotUnderstood, addresses_in, read
 from txraft.cli.subcommand import Subcommand, SubcommandOn, VersionedOptions
 from txraft.errors import ChangeRefused, OutcomeUnknown
-from txraft.interfaces import Members
 from txraft.settings import Address, require_reachable
+from txraft.statuses import Members
 
 
 class Changing(AskingNodes, SubcommandOn):

@@ -8,7 +8,7 @@ import attrs
 from txraft.cli.asking import AskingNodes
 from txraft.cli.membership import members_from_any
 from txraft.cli.table import table
-from txraft.interfaces import MemberDetails, Members
+from txraft.statuses import MemberDetails, Members
 
 
 class MembersOptions(AskingNodes):

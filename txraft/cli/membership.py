@@ -8,8 +8,8 @@ import cattrs
 
 from txraft.cli.asking import CONNECT_TIMEOUT, NOTHING, Answer, NoAnswer, ask
 from txraft.errors import SettingsError, Unreachable
-from txraft.interfaces import MemberDetails, Members
 from txraft.settings import Address
+from txraft.statuses import MemberDetails, Members
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from txraft.cli.asking import AskingNodes, NoAnswer, ask
 from txraft.cli.membership import NotUnderstood, ask_for_members, members_from_leader, read
 from txraft.cli.table import table
 from txraft.errors import SettingsError, Unreachable
-from txraft.interfaces import FollowerStatus, MemberDetails, Members
 from txraft.settings import Address
+from txraft.statuses import FollowerStatus, MemberDetails, Members
 
 TIMEOUT = 2.0
 """Seconds in which a node must take the connection, and in which it must answer."""

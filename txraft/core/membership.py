@@ -47,6 +47,10 @@ class Membership:
         """The configuration as of entry `index`, which is not below the log's start (hazard M6)."""
         return next((each for since, each in reversed(self._later) if since <= index), self._base)
 
+    def index_at(self, index: int) -> int:
+        """Of the entry that the configuration as of entry `index` is from; the log's start where that is compacted."""
+        return next((since for since, _ in reversed(self._later) if since <= index), self._base_index)
+
     def votes_since(self, server: NodeId, index: int) -> bool:
         """Whether a server has a vote by the configuration as of entry `index`, or by a later one."""
         return self.at(index).is_voter(server) or any(

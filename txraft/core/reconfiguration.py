@@ -55,8 +55,8 @@ class Reconfiguration:
             raise ChangeRefused(f"there can be no such members: {error}") from error
         if len(configuration.to_bytes()) > LONGEST:
             raise ChangeRefused("there can be no such members: they and their addresses are too long for an entry")
-        silent = configuration.voters - in_contact
         if not has_quorum(configuration.voter_sets, in_contact):
+            silent = configuration.voters.union(configuration.outgoing) - in_contact
             raise ChangeRefused(
                 f"no majority of the voters that there would be has answered within an election timeout; silent are"
                 f" {', '.join(map(str, sorted(silent)))}"

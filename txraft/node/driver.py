@@ -49,7 +49,7 @@ from txraft.node.compaction import Keep
 from txraft.node.handing_over import HandingOver
 from txraft.node.membership_watch import MembershipWatch
 from txraft.node.pending_requests import Changes, HeldProposals, PendingReads, Proposals
-from txraft.node.reporting import report_bug, report_change, report_lost_data, report_start
+from txraft.node.reporting import reason_of, report_change, report_lost_data, report_start
 from txraft.node.save_queue import SaveQueue
 from txraft.node.snapshots import Snapshots
 from txraft.node.starting import start_raft
@@ -95,7 +95,7 @@ class Node(Service):
         last_applied, now = state_machine.last_applied, clock.seconds()
         self._raft = start_raft(node_id, stored, received, last_applied, options, random, now)
         self._view = self._raft.view()
-        self._saving = SaveQueue(storage, self._saved, self._failed)
+        self._saving = SaveQueue(storage, self._saved, self._fail)
         self._proposals = Proposals()
         self._held = HeldProposals(
             Backlog(options.max_uncommitted_size, options.max_uncommitted_entries, MEMORY_OVERHEAD), self.propose
@@ -110,7 +110,7 @@ class Node(Service):
             clock=clock,
             proposals=self._proposals,
             tell=self._tell,
-            on_failure=self._failed,
+            on_failure=self._fail,
         )
         self.applied = self._snapshots.applied
         self.to_apply = self._snapshots.to_apply
@@ -286,7 +286,7 @@ class Node(Service):
 
     def refused(self, error: TxraftError) -> None:
         """Others know that this node has forgotten what it promised: nothing that it says may count (hazard S6)."""
-        self._fail(error)
+        self._fail(Failure(error))
 
     # Inputs
 
@@ -298,8 +298,8 @@ class Node(Service):
             return function(*args, **kwargs)
         except (Undecided, NoSuchVoter, ChangeRefused):
             raise
-        except Exception as error:
-            self._fail(error)
+        except Exception:
+            self._fail(Failure())
             raise
         finally:
             self._flush_soon()
@@ -310,8 +310,8 @@ class Node(Service):
             return
         try:
             due = function(*args, **kwargs)
-        except Exception as error:
-            self._fail(error)
+        except Exception:
+            self._fail(Failure())
         else:
             if due is not False:
                 self._flush_soon()
@@ -339,11 +339,6 @@ class Node(Service):
         if self.running:
             self._send(messages)
 
-    def _failed(self, failure: Failure) -> None:
-        """The disk or the state machine has failed."""
-        assert failure.value is not None
-        self._fail(failure.value, failure)
-
     # Outputs
 
     def _flush(self) -> None:
@@ -358,11 +353,11 @@ class Node(Service):
                 self._report(before, self._view)
             if self._view.transfer_target is None:
                 self._held.let_go()
-            self._members.look(self._view)
             if self.running:  # one that is told may stop the node
                 self._carry_out(ready)
-        except Exception as error:  # what was taken from the core and not carried out is lost, so there is no going on
-            self._fail(error)
+                self._members.look(self._view)
+        except Exception:  # what was taken from the core and not carried out is lost, so there is no going on
+            self._fail(Failure())
         if self.running:
             self._timers.set(self._raft.election_deadline)
 
@@ -396,13 +391,9 @@ class Node(Service):
 
     # The end
 
-    def _fail(self, error: BaseException, failure: Failure | None = None) -> None:
-        """Stop rather than go on wrong. `failure` knows where the error came from, if it came from afar."""
-        if not self.running:
-            return
-        if isinstance(error, TxraftError):
-            reason = error
-        else:
-            reason = report_bug(self.log, self.node_id, failure or Failure(error))
-        self.stopService()
-        self._on_failure(reason)
+    def _fail(self, failure: Failure) -> None:
+        """Stop rather than go on wrong: the core, the disk or the state machine has failed."""
+        if self.running:
+            reason = reason_of(self.log, self.node_id, failure)
+            self.stopService()
+            self._on_failure(reason)

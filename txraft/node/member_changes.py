@@ -12,7 +12,7 @@ from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Addresses
 from txraft.core.messages import NodeId
 from txraft.errors import ChangeRefused
-from txraft.interfaces import MemberDetails, Members
+from txraft.statuses import MemberDetails, Members
 
 
 def add(members: Members, id: NodeId, address: str, kvaddr: str, learner: bool = False) -> Change:

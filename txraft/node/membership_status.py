@@ -7,7 +7,7 @@ from txraft.core.invariants import View
 from txraft.core.messages import NodeId
 from txraft.core.progress import Progress
 from txraft.core.roles import Role
-from txraft.interfaces import MemberDetails, Members, MemberStatus
+from txraft.statuses import MemberDetails, Members, MemberStatus
 
 NO_ADDRESSES = ("", "")
 """Of a member whose addresses the log does not have: its directory was made by a txraft that kept none there."""

@@ -28,7 +28,7 @@ class MembershipWatch:
         self._peers = peers
         self._log = log
         self._on_change = on_change
-        self._seen: tuple[Configuration, int, NodeId | None, bool] | None = None
+        self._seen: tuple[Configuration, int, NodeId | None, int] | None = None
 
     def require_known_to_all(self) -> None:
         """Raises ChangeRefused where a member is connected that could not read a membership in the log."""
@@ -55,7 +55,7 @@ class MembershipWatch:
         """To be called at the start, and at the end of each turn, of which `view` says where it has led. Raises
         MemberRemoved where this node is none any more."""
         membership, followers = self._raft.log.membership, self._raft.followers
-        now = membership.configuration, len(followers), view.leader_id, membership.index <= view.commit_index
+        now = membership.configuration, len(followers), view.leader_id, membership.index_at(view.commit_index)
         if now == self._seen:
             return
         before, self._seen = self._seen, now

@@ -34,11 +34,12 @@ from txraft.errors import (
     Undecided,
     Unreachable,
 )
-from txraft.interfaces import FollowerStatus, IPeers, IReplica, Members, Status
+from txraft.interfaces import IPeers, IReplica
 from txraft.node.driver import Node
 from txraft.node.membership_status import members_of, statuses_of
 from txraft.node.pending_requests import SharedBarriers
 from txraft.node.time_limit import TimeLimit
+from txraft.statuses import FollowerStatus, Members, Status
 
 T = TypeVar("T")
 

@@ -79,11 +79,13 @@ def report_lost_data(log: Logger, lost: LostData) -> None:
     )
 
 
-def report_bug(log: Logger, node_id: NodeId, failure: Failure) -> TxraftError:
-    """Log where a node met a bug, with the traceback; gives the line with which the node ends."""
-    log.failure("node {node} met a bug", failure=failure, node=node_id)
+def reason_of(log: Logger, node_id: NodeId, failure: Failure) -> TxraftError:
+    """The line with which a node ends. Where it met a bug, log where that was, with the traceback."""
     error = failure.value
     assert error is not None
+    if isinstance(error, TxraftError):
+        return error
+    log.failure("node {node} met a bug", failure=failure, node=node_id)
     reason = TxraftError(f"{in_a_line(error)}; this is a bug in txraft or in the state machine")
     reason.__cause__ = error
     return reason

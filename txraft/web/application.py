@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from txraft.core.changes import Change as MemberChange
 from txraft.errors import BadRequest, IdempotencyKeyUsed, Undecided
-from txraft.interfaces import IReplica, Members
+from txraft.interfaces import IReplica
 from txraft.kv.backups import Backups
 from txraft.kv.commands import (
     Batch,
@@ -27,6 +27,7 @@ from txraft.kv.commands import (
 )
 from txraft.node.member_changes import add, promote, remove, replace, update
 from txraft.settings import SizeLimits
+from txraft.statuses import Members
 from txraft.version import version
 from txraft.web import outcomes
 from txraft.web.backups import of_backup

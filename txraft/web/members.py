@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import attrs
 
 from txraft.errors import BadRequest, SettingsError
-from txraft.interfaces import Members
 from txraft.settings import MAX_ID, Address, require_reachable
+from txraft.statuses import Members
 from txraft.web.forms import shown
 from txraft.web.outcomes import JSON, Answer
 
