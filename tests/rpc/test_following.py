@@ -81,6 +81,7 @@ class DiallingTests(SynchronousTestCase):
         cluster.elsewhere["moved:8080"].target = target
         cluster.advance(2)
         self.assertTrue(cluster.endpoints[0].pumps[0].clientIO.disconnected)
+        self.assertEqual(cluster.networks[0]._dialler._retired, {})
         self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 2)
         cluster.elsewhere["moved:8080"].pumps[0].clientIO.loseConnection()
         cluster.advance(2)
