@@ -168,15 +168,14 @@ class Leader:
             self._hand_over(successor, now)
 
     def _go_on_handing_over(self, now: float) -> bool:
-        """Begin a transfer where there must be one, repeat or end the one there is. Whether this server leads on: one
-        that has no vote any more does not where nobody takes over (hazard M4)."""
-        is_retired = self.reconfiguration.is_retired
+        """Begin a transfer where the disk hangs, repeat or end the one there is. Whether this server leads on: one that
+        has no vote any more (hazard M4), for which `send` begins a transfer, does not where nobody takes over."""
         if self.transfer is None:
-            if (self.is_overtaken or is_retired) and (successor := self.successor(now)) is not None:
+            if self.is_overtaken and (successor := self.successor(now)) is not None:
                 self._hand_over(successor, now)
         elif not self.transfer.has_failed(now):
             self.transfer.ask_again()
-        elif self.is_overtaken or is_retired:
+        elif self.is_overtaken or self.reconfiguration.is_retired:
             return False
         else:
             self.transfer = None
