@@ -29,7 +29,7 @@ from tests.descriptors import open_files
 from tests.lacking import do_without
 from txraft.cli import process
 from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, sparing_what_stays
-from txraft.errors import SettingsError, WriteFailed
+from txraft.errors import MemberRemoved, SettingsError, WriteFailed
 
 MINUTE = 60.0
 
@@ -240,6 +240,13 @@ class EndingTests(SynchronousTestCase):
         self.assertEqual([formatEvent(event) for event in logged], ["txraft ends: the log is lost"])
         register.assert_called_once_with(os._exit, 1)
         self.assertEqual(self.reactor.stops, 1)
+
+    def test_removed(self) -> None:
+        """A status of its own, upon which systemd does not start the node again."""
+        self.patch(sys, "__stderr__", StringIO())
+        with patch("atexit.register") as register:
+            self.ending.fail(MemberRemoved(3))
+        register.assert_called_once_with(os._exit, process.REMOVED)
 
     def test_a_stop_that_takes_too_long(self) -> None:
         """The process ends with status 1 and says so; a log on the disk that hangs does not keep it."""

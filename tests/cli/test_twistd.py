@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txraft import service
 from txraft.cli import twistd
-from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser
-from txraft.errors import SettingsError, StorageError
+from txraft.cli.process import REMOVED, STOP_WITHIN, Ending, FilesOfUser
+from txraft.errors import MemberRemoved, SettingsError, StorageError
 from txraft.joining import Joiner
 from txraft.ports import Ports
 from txraft.settings import BUILT_IN, Address
@@ -259,6 +259,14 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(
             [*cast(MultiService, twistd.makeService(parsed("--pidfile=", "txraft", "--id", "1").subOptions))], []
         )
+
+    def test_removed(self) -> None:
+        """A status of its own, upon which systemd does not start the node again."""
+        self.patch(service, "make_node_service", lambda *_: (_ for _ in ()).throw(MemberRemoved(0)))
+        options = parsed("--pidfile=", "txraft", "--id", "0").subOptions
+        with redirect_stderr(StringIO()) as errors:
+            self.assertEqual(self.assertRaises(SystemExit, twistd.makeService, options).code, REMOVED)
+        self.assertRegex(errors.getvalue(), r"\Atxraft: node 0 was removed .*\n\Z")
 
     def test_refused(self) -> None:
         """One line, and the process is left alone from there on."""

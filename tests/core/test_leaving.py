@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.core.changing import Three, add, learner, remove
 from tests.core.cluster import Cluster, Server, only_request, request_vote
-from tests.core.test_reconfiguration import Three, add, learner, remove
 from txraft.core.configuration import Configuration
 from txraft.core.messages import AppendEntriesReply, NodeId, TimeoutNow
 from txraft.core.roles import Role
@@ -255,3 +255,36 @@ class LeaderLeavesTests(Three):
         leader.change_members(remove(2), remove(3))
         cluster.settle()
         self.assertNotIn(leader.raft.successor(cluster.now), (2, 3))
+
+
+class LostVoteTests(SynchronousTestCase):
+    """A server has lost its vote, as far as it knows (hazard M4)."""
+
+    def test_it_leads_until_the_others_know(self) -> None:
+        """Thesis §4.2.2: the leader of two demotes itself and starts anew, with the only log that has that entry. The
+        other one alone votes, and cannot win without it."""
+        cluster = Cluster(2)
+        leader = cluster.elect(1)
+        cluster.beat()
+        cluster.isolate(1)
+        leader.change_members(learner(1))
+        leader.write_all()
+        cluster.heal()
+        leader.start()
+        cluster[2].time_out()
+        cluster.settle()
+        self.assertEqual(cluster.leaders(), [])
+        cluster.advance(1)
+        cluster[1].time_out()
+        cluster.settle()
+        self.assertEqual([each.raft.configuration for each in cluster], [Configuration({2}, learners={1})] * 2)
+        self.assertEqual(cluster.leaders(), [cluster[2]])  # to whom it has handed over
+
+    def test_it_does_not_campaign_when_that_is_committed(self) -> None:
+        """It waits to hear of the leader."""
+        cluster = Cluster()
+        cluster.elect(1).change_members(learner(3))
+        cluster.settle()
+        cluster.beat()
+        cluster[3].time_out()
+        self.assertIs(cluster[3].view.role, Role.FOLLOWER)

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.lacking import do_without
-from txraft.cli.process import LAST_WORDS, STOP_WITHIN
+from txraft.cli.process import LAST_WORDS, REMOVED, STOP_WITHIN
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "etc" / "txraft@.service"
@@ -38,6 +38,10 @@ class UnitTests(SynchronousTestCase):
     def test_starts_for_as_long_as_it_takes(self) -> None:
         """A name that DNS does not know yet is a failed start."""
         self.assertEqual((self.unit["StartLimitIntervalSec"], self.service["Restart"]), ("0", "on-failure"))
+
+    def test_does_not_start_who_was_removed(self) -> None:
+        """It would be refused every five seconds, for good (hazard M7)."""
+        self.assertEqual(self.service["RestartPreventExitStatus"], str(REMOVED))
 
     def test_lets_a_node_stop_by_itself(self) -> None:
         """Before systemd kills it, it has ended by force, and said why."""

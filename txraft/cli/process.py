@@ -22,7 +22,7 @@ from twisted.application.service import Service
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
-from txraft.errors import SettingsError, TxraftError
+from txraft.errors import MemberRemoved, SettingsError, TxraftError
 from txraft.storage.directory import name_of_user
 
 log = Logger()
@@ -152,9 +152,13 @@ def give_away(path: Path, uid: int, gid: int) -> None:
         os.close(descriptor)
 
 
+REMOVED = 3
+"""The exit status of a node that was removed from its cluster. The systemd unit does not start it again."""
+
+
 @define(eq=False)
 class Ending:
-    """How the process ends. Its exit status is 0 after a clean stop, at SIGTERM too, and 1 after a failure."""
+    """How the process ends. Its exit status is 0 after a clean stop, at SIGTERM too; after a failure 1, or REMOVED."""
 
     reactor: Any
     patience: float
@@ -174,7 +178,8 @@ class Ending:
         with suppress(OSError):  # the disk may be full
             print(f"txraft: {error}", file=sys.__stderr__, flush=True)
         log.critical("txraft ends: {error}", error=error)
-        atexit.register(os._exit, 1)  # twistd knows no status but 0 for a reactor that stops
+        status = REMOVED if isinstance(error, MemberRemoved) else 1
+        atexit.register(os._exit, status)  # twistd knows no status but 0 for a reactor that stops
         self.reactor.callWhenRunning(self._stop)
 
     def _take_signals(self) -> None:

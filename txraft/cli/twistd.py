@@ -5,6 +5,7 @@ twistd goes into the background, so that it reaches the terminal: one line on st
 """
 
 import pwd
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -13,6 +14,7 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from txraft.cli.process import (
+    REMOVED,
     STOP_WITHIN,
     Ending,
     FilesOfUser,
@@ -22,7 +24,7 @@ from txraft.cli.process import (
 )
 from txraft.cli.starting import Command, Start, start_of
 from txraft.cli.subcommand import VersionedOptions
-from txraft.errors import SettingsError, TxraftError
+from txraft.errors import MemberRemoved, SettingsError, TxraftError
 from txraft.ports import bind_ports_of, bind_so_far
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
@@ -159,6 +161,9 @@ def _make_service(options: Options) -> IService:
             files = FilesOfUser(*options.user, options.files)
             files.warn()
             service.addService(files)
+    except MemberRemoved as error:
+        print(f"txraft: {error}", file=sys.stderr)
+        raise SystemExit(REMOVED) from None
     except TxraftError as error:
         _refuse(str(error))
     ending.prepare()
