@@ -134,6 +134,8 @@ class NodeProcess:
             answer = await self._cluster.client.ask(self.url("/status"), {}, timeout=1)
         except Exception:  # it is not up yet, or down, or paused: for whoever polls it is all the same
             return None
+        if answer.status != 200:  # it waits to be added to a cluster
+            return None
         status: Status = json.loads(answer.body)
         return status
 

@@ -27,7 +27,8 @@ TIMING = {"request_timeout": 800}
 
 @define(eq=False)
 class Killer:
-    """Kills one node after another, with SIGKILL, and starts each again."""
+    """Kills one node after another, with SIGKILL, and starts each again. After each, the cluster is left alone for as
+    long as it took to be whole again, however slow the machine is."""
 
     cluster: ProcessCluster
     seed: int
@@ -50,10 +51,16 @@ class Killer:
             victim = choose.choice(self.cluster.nodes)
             self.log.append(f"node {victim.id} is killed")
             victim.kill()
+            killed_at = self.cluster.reactor.seconds()
             await deferLater(self.cluster.reactor, choose.uniform(0.1, 0.5))
             if victim in self.cluster.nodes:
                 victim.start()
-            await deferLater(self.cluster.reactor, choose.uniform(1.5, 3))
+            await until(self.cluster.reactor, "all nodes know a leader", self._whole, timeout=240)
+            await deferLater(self.cluster.reactor, self.cluster.reactor.seconds() - killed_at)
+
+    async def _whole(self) -> bool | None:
+        statuses = await self.cluster.statuses(self.cluster.nodes) or [{"leader_id": None}]
+        return all(status["leader_id"] is not None for status in statuses) or None
 
 
 def start_alone(make_cluster: MakeCluster) -> ProcessCluster:

@@ -4,8 +4,9 @@ from typing import Literal
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
+from twisted.web._newclient import RequestNotSent  # twisted.web.client does not export it, and raises it
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from tests.integration.cluster import NodeProcess, ProcessCluster
@@ -93,7 +94,7 @@ class Writers:
             answer = await node.ask("/set", key=key, val=_value(key))
         except ConnectError:
             return "refused"
-        except (RequestTransmissionFailed, ResponseFailed):
+        except (RequestNotSent, RequestTransmissionFailed, ResponseFailed, ConnectionClosed):
             return "cut off"
         if answer.status == 200:
             return "acknowledged"
