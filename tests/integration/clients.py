@@ -2,8 +2,9 @@
 
 import random
 import time
+from collections.abc import Sequence
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
@@ -12,6 +13,7 @@ from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from tests.integration.client import Answer
 from tests.integration.cluster import NodeProcess, ProcessCluster
+from tests.integration.waiting import until
 from txraft.kv import CompareAndSet, Delete, Result, Set
 from txraft.testing.history import Action, Get, History, Operation, Outcome
 from txraft.testing.history import Answer as Known
@@ -31,12 +33,36 @@ WANDERING = 0.01
 """How often a client goes to another node without a reason."""
 
 
+@frozen
+class Undecided:
+    """A request that a node refused, or did not answer."""
+
+    node: int
+    began: float
+    """Seconds, by the reactor's clock."""
+    ended: float
+    outcome: Outcome
+    why: str
+    connected: bool = True
+    """Whether there was a connection. Where there was none, nothing was sent."""
+
+    def __str__(self) -> str:
+        return f"node {self.node}, {self.began:.3f} to {self.ended:.3f} s: {self.outcome.value}, {self.why}"
+
+
 @define(eq=False)
 class Clients:
-    """Two clients a node, each of which stays with a node as long as that one answers."""
+    """Clients that are spread over the nodes, by default two a node. Each stays with a node as long as that one
+    answers, and gives up a request after `patience` seconds."""
 
     cluster: ProcessCluster
     seed: int
+    count: int = 0
+    keys: Sequence[bytes] = KEYS
+    patience: float = TIMEOUT
+    undecided: list[Undecided] = field(factory=list, init=False)
+    """In the order in which they ended."""
+    answered: int = field(default=0, init=False)
     history: History = field(factory=lambda: History(time.monotonic), init=False)
     _seen: dict[bytes, bytes] = field(factory=dict, init=False)
     """By key, the value that somebody wrote or read last: a compare-and-set from it may well succeed."""
@@ -46,9 +72,13 @@ class Clients:
 
     def start(self) -> None:
         """Begin."""
-        nodes = self.cluster.nodes * 2
+        nodes = self.cluster.nodes
         self._running = gatherResults(
-            [Deferred.fromCoroutine(self._go_on(client, node)) for client, node in enumerate(nodes)], consumeErrors=True
+            [
+                Deferred.fromCoroutine(self._go_on(client, nodes[client % len(nodes)]))
+                for client in range(self.count or 2 * len(nodes))
+            ],
+            consumeErrors=True,
         )
 
     async def stop(self) -> None:
@@ -57,14 +87,28 @@ class Clients:
         assert self._running is not None
         await self._running
 
+    async def go_on(self, count: int) -> None:
+        """Wait until so many more requests have been decided. Fails where a client met what should not happen."""
+        goal = self.answered + count
+
+        async def reached() -> bool | None:
+            assert self._running is not None
+            if self._running.called:
+                await self._running
+            return self.answered >= goal or None
+
+        await until(self.cluster.reactor, f"{count} more answers", reached)
+
     async def try_out(self, node: NodeProcess) -> bool:
         """Whether it serves: one write and one linearizable read, by a client of its own."""
         client = -1 - node.id
-        return all([await self._perform(client, node, action) for action in (self._set(KEYS[0]), Get(KEYS[0]))])
+        return all(
+            [await self._perform(client, node, action) for action in (self._set(self.keys[0]), Get(self.keys[0]))]
+        )
 
     async def read_all(self, node: NodeProcess) -> None:
         """Read every key. Fails where a read is not answered."""
-        for key in KEYS:
+        for key in self.keys:
             assert await self._perform(-1 - node.id, node, Get(key)), f"node {node.id} does not serve {key!r}"
 
     def operations(self, outcome: Outcome) -> list[Operation]:
@@ -80,7 +124,7 @@ class Clients:
             await deferLater(self.cluster.reactor, PAUSE if answered else SETBACK)
 
     def _next(self, choose: random.Random) -> Action:
-        key = choose.choice(KEYS)
+        key = choose.choice(self.keys)
         match choose.choices(("get", "set", "cas", "delete"), (8, 5, 5, 2))[0]:
             case "get":
                 return Get(key)
@@ -101,26 +145,42 @@ class Clients:
     async def _perform(self, client: int, node: NodeProcess, action: Action) -> bool:
         """Ask, and write down what came of it. Gives whether the request was decided."""
         path, parameters = _request(action)
-        token = self.history.begin(client, action)
+        token, began = self.history.begin(client, action), self.cluster.reactor.seconds()
         try:
-            answer = await self.cluster.client.ask(node.url(path), parameters, TIMEOUT)
-        except ConnectError:  # there was no connection on which anything could have been sent
+            answer = await self.cluster.client.ask(node.url(path), parameters, self.patience)
+        except ConnectError as error:  # there was no connection on which anything could have been sent
             self.history.not_applied(token)
+            self._note(node, began, Outcome.NOT_APPLIED, repr(error), connected=False)
             return False
-        except (RequestNotSent, RequestTransmissionFailed, ResponseFailed, ConnectionClosed, TimeoutError):
+        except (
+            RequestNotSent,
+            RequestTransmissionFailed,
+            ResponseFailed,
+            ConnectionClosed,
+            TimeoutError,
+        ) as error:
             self.history.unknown(token)
+            self._note(node, began, Outcome.UNKNOWN, repr(error))
             return False
         if answer.status == 503:
             assert answer.outcome in ("not-applied", "unknown"), answer
-            (self.history.unknown if answer.outcome == "unknown" else self.history.not_applied)(token)
+            unknown = answer.outcome == "unknown"
+            (self.history.unknown if unknown else self.history.not_applied)(token)
+            outcome = Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED
+            self._note(node, began, outcome, answer.body.decode())
             return False
         known = _known(action, answer)
         self.history.ok(token, known)
+        self.answered += 1
         if isinstance(known, bytes):
             self._seen[action.key] = known
         elif known is Result.DONE and isinstance(action, Set | CompareAndSet):
             self._seen[action.key] = action.value
         return True
+
+    def _note(self, node: NodeProcess, began: float, outcome: Outcome, why: str, connected: bool = True) -> None:
+        now = self.cluster.reactor.seconds()
+        self.undecided.append(Undecided(node.id, began, now, outcome, why, connected))
 
 
 def _request(action: Action) -> tuple[str, dict[str, str]]:
