@@ -11,7 +11,7 @@ from unittest.mock import Mock, patch
 
 import treq
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
@@ -561,7 +561,8 @@ class StopTests(SynchronousTestCase):
 
     def test_leadership_cannot_be_handed_over(self) -> None:
         """Everything is let go all the same."""
-        whole, part = service.NodeService(Mock(hand_over=lambda: fail(InvariantViolated("broken"))), Mock()), Service()
+        node = Mock(hand_over=lambda: fail(InvariantViolated("broken")))
+        whole, part = service.NodeService(node, Mock(), lambda: succeed(None)), Service()
         part.setServiceParent(whole)
         whole.startService()
         self.successResultOf(whole.stopService())

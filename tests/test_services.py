@@ -6,10 +6,11 @@ from unittest.mock import Mock
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.errors import JoinRefused, ListenError, TxraftError
-from txraft.services import ClientPortService, DiskService, JoiningService, PeersService
+from txraft.services import ClientPortService, DiskService, JoiningService, PeersService, within
 
 
 class PeersTests(SynchronousTestCase):
@@ -32,6 +33,39 @@ class ClientPortTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         gone.callback(None)
         self.successResultOf(stopped)
+
+    def test_stops_once(self) -> None:
+        """It is told so before the others are, and again with them."""
+        gone: Deferred[None] = Deferred()
+        stops: list[Deferred[None]] = [gone]
+        clients = ClientPortService(Mock(), Mock(), Mock(stop=stops.pop))
+        self.assertIs(clients.stopService(), clients.stopService())
+
+
+class WithinTests(SynchronousTestCase):
+    """`within`."""
+
+    def test_all_are_done(self) -> None:
+        """Well or not, which is left to whom it concerns."""
+        clock = Clock()
+        good, bad = Deferred[None](), Deferred[None]()
+        over = within(clock, 1.0, [good, bad])
+        bad.errback(RuntimeError())
+        self.assertNoResult(over)
+        good.callback(None)
+        self.successResultOf(over)
+        self.failureResultOf(bad, RuntimeError)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_time_is_over(self) -> None:
+        """What is not done goes on."""
+        clock, work = Clock(), Deferred[None]()
+        over = within(clock, 1.0, [work])
+        clock.advance(0.9)
+        self.assertNoResult(over)
+        clock.advance(0.1)
+        self.successResultOf(over)
+        work.callback(None)
 
 
 class JoiningTests(SynchronousTestCase):

@@ -45,7 +45,7 @@ from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.ports import Ports, PortsSoFar
 from txraft.rpc import LinkLimits, Network
-from txraft.services import ClientPortService, DiskService, JoiningService, PeersService, PortService
+from txraft.services import ClientPortService, DiskService, JoiningService, PeersService, PortService, within
 from txraft.settings import Address, Settings, SizeLimits
 from txraft.storage.directory import DirectoryLock, make_directory, size_of
 from txraft.storage.identity import Bootstrap
@@ -70,14 +70,17 @@ _log = Logger()
 
 
 class NodeService(MultiService):
-    """All of a node. A stop begins with handing leadership over, which takes everything else in working order."""
+    """All of a node. A stop begins with handing leadership over, and with answering what it is asked still: both take
+    everything else in working order."""
 
-    def __init__(self, node: Node, replica: IReplica) -> None:
+    def __init__(self, node: Node, replica: IReplica, answer_all: Callable[[], Deferred[None]]) -> None:
+        """`answer_all` takes no more requests, and fires when those that were taken are answered."""
         MultiService.__init__(self)
         self.replica = replica
         """What a program asks of the node that it embeds: everything that the HTTP API does, and `status`. Its commands
         are those of `txraft.kv`."""
         self._node = node
+        self._answer_all = answer_all
         self._started = False
 
     def startService(self) -> None:
@@ -89,11 +92,13 @@ class NodeService(MultiService):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Hand over, if there is leadership to hand over, then stop everything, also where that failed."""
+        """Hand over, if there is leadership to hand over, and answer everybody; then stop everything, also where that
+        failed."""
         try:
             yield self._node.hand_over()
         except Exception:
             _log.failure("this node could not hand leadership over; it stops, and the others elect a leader")
+        yield self._answer_all()
         yield MultiService.stopService(self)
 
 
@@ -278,7 +283,23 @@ def _wire(
     # A snapshot for a backup and one for a peer may be asked for at a time: these data make them one after the other.
     backups = Backups(data_path, data_on_disk.snapshot, lambda: _origin(replica), backup_worker, reactor)
 
-    service = NodeService(node, replica)
+    api = site(
+        replica,
+        store,
+        reactor,
+        _within_open_files(limits),
+        timing,
+        settings.allowed_hosts,
+        backups,
+        data_size=partial(size_of, directory),
+    )
+    on_failure.api = api
+    clients = ClientPortService(reactor, ports.kv, api)
+
+    def answer_all() -> Deferred[None]:
+        return within(reactor, timing.election_seconds, [clients.stopService(), peers.leave()])
+
+    service = NodeService(node, replica, answer_all)
     parts: MultiService = service
     parts.addService(
         DiskService(
@@ -294,18 +315,7 @@ def _wire(
     parts.addService(node)
     parts.addService(PeersService(peers, node))
     parts.addService(PortService(reactor, ports.raft, peers.server_factory()))
-    api = site(
-        replica,
-        store,
-        reactor,
-        _within_open_files(limits),
-        timing,
-        settings.allowed_hosts,
-        backups,
-        data_size=partial(size_of, directory),
-    )
-    on_failure.api = api
-    parts.addService(ClientPortService(reactor, ports.kv, api))
+    parts.addService(clients)
     return service
 
 

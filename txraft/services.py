@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
 from txraft.errors import StorageError, TxraftError
@@ -120,10 +120,32 @@ class ClientPortService(PortService):
     def __init__(self, reactor: Any, port: socket.socket, api: ApiSite) -> None:
         super().__init__(reactor, port, api)
         self._api = api
+        self._stopped: Deferred[Any] | None = None
 
     def stopService(self) -> "Deferred[Any]":
-        """Take no more, and hang up once what is under way is answered."""
-        return gatherResults([maybeDeferred(super().stopService), self._api.stop()])
+        """Take no more, and hang up once what is under way is answered. Where it has stopped, or is stopping already,
+        it fires as that does."""
+        if self._stopped is None:
+            self._stopped = gatherResults([maybeDeferred(super().stopService), self._api.stop()])
+        return self._stopped
+
+
+def within(clock: IReactorTime, seconds: float, work: "Sequence[Deferred[Any]]") -> "Deferred[None]":
+    """Fires when all of `work` is done, well or not, or after so many seconds. It goes on then."""
+    over: Deferred[None] = Deferred()
+    limit = clock.callLater(seconds, over.callback, None)
+    left = set(work)
+
+    def ended(result: Any, each: "Deferred[Any]") -> Any:
+        left.discard(each)
+        if not left and limit.active():
+            limit.cancel()
+            over.callback(None)
+        return result
+
+    for each in work:
+        each.addBoth(ended, each)
+    return over
 
 
 class JoiningService(MultiService):

@@ -288,6 +288,66 @@ class QuestionsTests(SynchronousTestCase):
         self.cluster.advance(3)
         self.assertEqual(self.handler.proposals, [])
 
+    def test_leaving(self) -> None:
+        """A node that is about to end is asked nothing more, and has answered what it was asked (hazard C8): also what
+        was on its way when it said so."""
+        answers: list[Deferred[bytes]] = []
+
+        def on_propose() -> Deferred[bytes]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.handler.on_propose = on_propose
+        results = [self.network.propose(1, b"first")]
+        self.cluster.settle()
+        left = self.cluster.networks[1].leave()
+        results.append(self.network.propose(1, b"second"))
+        self.cluster.settle()
+        self.failureResultOf(self.network.propose(1, b"third"), Unreachable)
+        self.failureResultOf(self.network.read_barrier(1), Unreachable)
+        self.assertEqual(self.handler.proposals, [b"first", b"second"])
+        answers[0].callback(b"done")
+        self.assertNoResult(left)
+        answers[1].errback(NotLeader(2))
+        self.successResultOf(left)
+        self.cluster.networks[1].stop()
+        self.cluster.settle()
+        self.assertEqual(self.successResultOf(results[0]), b"done")
+        self.failureResultOf(results[1], NotLeader)
+
+    def test_still_told_while_it_leaves(self) -> None:
+        """Messages go to it as before: it has to learn what was committed, and may ask others itself."""
+        self.cluster.networks[1].leave()
+        self.cluster.settle()
+        self.network.send(1, REQUEST)
+        result = self.cluster.networks[1].propose(0, b"command")
+        self.cluster.settle()
+        self.assertEqual(self.handler.received, [(0, REQUEST)])
+        self.assertEqual(self.successResultOf(result), b"done")
+
+    def test_lost_while_it_leaves(self) -> None:
+        """Nobody is left to answer."""
+        self.handler.on_propose = Deferred
+        self.network.propose(1, b"").addErrback(lambda _: None)
+        self.cluster.settle()
+        left = self.cluster.networks[1].leave()
+        for dialler in (0, 1):
+            self.assertNoResult(left)
+            self.cluster.cut(dialler)
+        self.successResultOf(left)
+        self.successResultOf(Cluster().networks[0].leave())
+
+    def test_back_again(self) -> None:
+        """By a new connection it is asked again."""
+        self.cluster.networks[1].leave()
+        self.cluster.settle()
+        for dialler in (0, 1):
+            self.cluster.cut(dialler)
+        self.cluster.advance(3)
+        result = self.network.propose(1, b"command")
+        self.cluster.settle()
+        self.assertEqual(self.successResultOf(result), b"done")
+
     def test_asking_again_at_once(self) -> None:
         """Who asks again as soon as a connection is lost does not do so on that connection."""
         self.handler.on_propose = Deferred

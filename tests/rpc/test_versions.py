@@ -3,6 +3,7 @@
 from functools import partial
 
 from attrs import define, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 from twisted.protocols import amp
@@ -172,6 +173,21 @@ class MixedTests(SynchronousTestCase):
                 self.assertIn("upgrade it first", line)
             self.assertEqual(cluster.handlers[1].received, [])
 
+    def test_leaving_an_older_node(self) -> None:
+        """It can't be told to ask nothing more, but what it asked before is answered."""
+        cluster = Cluster(versions=(5, 6)).start()
+        answer: Deferred[bytes] = Deferred()
+        cluster.handlers[1].on_propose = lambda: answer
+        result = cluster.networks[0].propose(1, b"command")
+        left = cluster.networks[1].leave()
+        cluster.settle()
+        self.assertNoResult(left)
+        answer.callback(b"done")
+        self.successResultOf(left)
+        cluster.settle()
+        self.assertEqual(self.successResultOf(result), b"done")
+        self.assertEqual(cluster.networks[1].versions(), {0: 5})
+
     def test_snapshot_for_an_older_node(self) -> None:
         """The data of a snapshot that it could not use are not sent either."""
         cluster, of = Cluster(versions=(6, 5)).start(), source(10)
@@ -219,7 +235,11 @@ class NonsenseTests(SynchronousTestCase):
         """On a connection that speaks version 5, what came later is as unknown as it was."""
         cluster = Cluster().start(1)
         cluster.cut(1)
-        for noise in (box(b"ChangeMembers", changes=b"\x90", _ask=b"9"), message_box(ADDED)):
+        for noise in (
+            box(b"ChangeMembers", changes=b"\x90", _ask=b"9"),
+            box(b"Leaving", _ask=b"9"),
+            message_box(ADDED),
+        ):
             protocol, transport = dial(cluster.networks[0])
             hello = hello_box(newest_version=None, configuration_index=None)
             protocol.dataReceived(hello + met_box(drawn=PeersInMemory().own.start))

@@ -1,5 +1,5 @@
-"""The AMP commands: one for each of Raft's messages, which ask for no answer, and ten that do: Hello, Met, Ping,
-Propose, ReadBarrier, Transfer, ChangeMembers, and the three by which the data of a snapshot go over.
+"""The AMP commands: one for each of Raft's messages, which ask for no answer, and eleven that do: Hello, Met, Ping,
+Leaving, Propose, ReadBarrier, Transfer, ChangeMembers, and the three by which the data of a snapshot go over.
 
 A message's command has the message's name. Which class goes with which is in `COMMAND_OF` and nowhere else.
 """
@@ -228,6 +228,11 @@ class Ping(amp.Command):
     """Asks for its answer, which is empty: whether anything comes through (`txraft.rpc.link`)."""
 
 
+class Leaving(amp.Command):
+    """Says that this node is about to end, so that nothing more is asked of it on this connection. The answer, which is
+    empty, comes behind all that was asked before. Not of version 5, which is sent a Ping for such an answer."""
+
+
 class Propose(amp.Command):
     """Passes a command for the state machine on to the leader; the answer is the state machine's result."""
 
@@ -289,13 +294,16 @@ class FinishSnapshot(amp.Command):
 
 
 _ALL: Final[list[type[amp.Command]]] = [
-    *(Hello, Met, Ping, Propose, ReadBarrier, Transfer, ChangeMembers),
+    *(Hello, Met, Ping, Leaving, Propose, ReadBarrier, Transfer, ChangeMembers),
     *(OfferSnapshot, SnapshotChunk, FinishSnapshot),
     *COMMAND_OF.values(),
 ]
 COMMANDS: Final = {command.commandName: command for command in _ALL}
 """Everything that may be said, by its name on the wire."""
 
+
+LATER: Final = frozenset({Leaving, ChangeMembers})
+"""What version 5 does not know."""
 
 HANDSHAKE: Final = frozenset({Hello, Met})
 """What is said before anything else, and never again."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
@@ -19,6 +19,7 @@ class Answering:
     """The oldest first, and when each was asked for."""
     _letting_go: IDelayedCall | None = field(init=False, default=None)
     """Set while there are any."""
+    _none_left: Deferred[None] | None = field(init=False, default=None)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -38,6 +39,16 @@ class Answering:
     def remove(self, answer: Deferred[Any]) -> None:
         """It has come."""
         self._answers.pop(answer, None)
+        if not self._answers and self._none_left is not None:
+            none_left, self._none_left = self._none_left, None
+            none_left.callback(None)
+
+    def none_left(self) -> Deferred[None]:
+        """Fires when all have come. To be asked for once."""
+        if not self._answers:
+            return succeed(None)
+        self._none_left = Deferred()
+        return self._none_left
 
     def stop(self) -> None:
         """Cancel all: nobody waits for them."""

@@ -67,6 +67,8 @@ class Link(BoxProtocol):
     """The peer's, once the link is up."""
     version: int = OLDEST_VERSION
     """Of the protocol; the peer's, or this node's where that is the earlier one. Known once the link is up."""
+    peer_leaves: bool = False
+    """Whether nothing is to be asked of the peer here any more."""
     _asked_about: Incarnation | None = None
     """What was known of the peer when it was asked what it drew."""
     transport: Any
@@ -124,6 +126,13 @@ class Link(BoxProtocol):
             return fail(NotApplied(f"node {self.peer}, which is to change the membership, {OUTDATED}"))
         return self._ask(amp_commands.ChangeMembers, {"changes": changes}, "configuration", OutcomeUnknown)
 
+    def leave(self) -> Deferred[None]:
+        """This node is about to end. Fires when the peer asks nothing more of it on this link, and has all answers; or
+        when the link is lost."""
+        command = amp_commands.Ping if self.version < CHANGES_MEMBERS else amp_commands.Leaving
+        asked, _ = self.ask(command)
+        return asked.addBoth(lambda _: self._answering.none_left())
+
     def ask_about_snapshot(self, command: type[amp.Command], key: str | None = None, **arguments: Any) -> Deferred[Any]:
         """Ask one of the questions of `txraft.rpc.snapshot_transfer`. Fires with what the answer has under `key`; fails
         with NotApplied, which is Unreachable where none came. Cancelling forgets the question."""
@@ -169,7 +178,7 @@ class Link(BoxProtocol):
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """Do as the command in `box` says. Fires with the box of the answer, if there is to be one."""
         command = amp_commands.COMMANDS.get(box[amp.COMMAND])
-        later = command is amp_commands.ChangeMembers and self.version < CHANGES_MEMBERS
+        later = command in amp_commands.LATER and self.version < CHANGES_MEMBERS
         if command is None or later or command.requiresAnswer != (amp.ASK in box):
             raise MalformedMessage(f"there is no such command as {box[amp.COMMAND]!r}")
         if self.up == (command in amp_commands.HANDSHAKE):
@@ -179,7 +188,8 @@ class Link(BoxProtocol):
             return self.greeted(Greeting(**arguments))
         if command is amp_commands.Met:
             return self.met(**arguments)
-        if command is amp_commands.Ping:
+        if command in (amp_commands.Ping, amp_commands.Leaving):
+            self.peer_leaves = self.peer_leaves or command is amp_commands.Leaving
             return succeed(amp.Box())
         if command in amp_commands.TRANSFER:
             return self._answer_about_snapshot(command, arguments)

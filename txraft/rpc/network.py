@@ -95,6 +95,10 @@ class Network:
         self.running = True
         self._dialler.start()
 
+    def leave(self) -> Deferred[None]:
+        """This node is about to end. Fires when no peer asks anything more of it, and each has its answers."""
+        return gatherResults([link.leave() for link in self._links if link.up]).addCallback(lambda _: None)
+
     def stop(self) -> Deferred[None]:
         """Close every connection. Fires when the last is gone, which takes `limits.close` seconds at most."""
         self.running = False
@@ -143,22 +147,22 @@ class Network:
 
     def propose(self, to: NodeId, command: bytes) -> Deferred[bytes]:
         """As IPeers.propose."""
-        link = self._link_to(to)
+        link = self._link_to_ask(to)
         return _unreachable(to) if link is None else link.propose(command)
 
     def read_barrier(self, to: NodeId) -> Deferred[int]:
         """As IPeers.read_barrier."""
-        link = self._link_to(to)
+        link = self._link_to_ask(to)
         return _unreachable(to) if link is None else link.read_barrier()
 
     def transfer_leadership(self, leader: NodeId, target: NodeId) -> Deferred[NodeId]:
         """As IPeers.transfer_leadership."""
-        link = self._link_to(leader)
+        link = self._link_to_ask(leader)
         return _unreachable(leader) if link is None else link.transfer_leadership(target)
 
     def change_members(self, leader: NodeId, changes: Sequence[Change]) -> Deferred[Configuration]:
         """As IPeers.change_members."""
-        link = self._link_to(leader)
+        link = self._link_to_ask(leader)
         return _unreachable(leader) if link is None else link.change_members(changes)
 
     def send_snapshot(
@@ -177,6 +181,11 @@ class Network:
 
     def _link_to(self, peer: NodeId) -> Link | None:
         return self._outgoing.get(peer) or self._incoming.get(peer)
+
+    def _link_to_ask(self, peer: NodeId) -> Link | None:
+        """None also where it is about to end: it might do so before it reads the question, and nobody would know."""
+        link = self._link_to(peer)
+        return None if link is None or link.peer_leaves else link
 
     # Owner of the links
 

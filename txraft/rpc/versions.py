@@ -6,7 +6,7 @@ the release before.
 
 - 5 knows no changes of the membership. It has the members of a snapshot as three lists, says one version instead of
   two, and ends the connection when an entry comes whose kind it does not know.
-- 6 has a configuration as `Configuration.to_bytes` writes it, and `ChangeMembers`.
+- 6 has a configuration as `Configuration.to_bytes` writes it, `ChangeMembers` and `Leaving`.
 """
 
 from typing import Final
