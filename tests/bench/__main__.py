@@ -9,12 +9,14 @@ idle        CPU that each node of three takes while nobody asks anything
 restart     seconds from kill -9 of all nodes until they serve a store of many keys; memory and disk of each
 catchup     a node that first starts beside a store of many keys, under steady writes, and what that costs those
 overwrites  memory and disk while a few keys are written again and again, and the restart afterwards
+members     what changes of the membership cost those who write; a dead node replaced in a store of many keys
+rolling     each node restarted in turn while clients write: their errors, and the longest gap
 soak        memory and disk under a steady pace of writes, for as long as is asked for
 
-They want wrk, curl and ss, and etcd where it is measured; the last four neither wrk nor ss. Data is kept in TMPDIR, or
+They want wrk, curl and ss, and etcd where it is measured; the last six neither wrk nor ss. Data is kept in TMPDIR, or
 in /tmp. A run (of compare, grow, pysyncobj) in which a request failed is refused; one during which others had more than
 15% of the machine is done again, and refused the third time. With BENCH_ANYWAY=1 in the environment the first run
-counts, however busy the machine is. The last four only tell what share others had.
+counts, however busy the machine is. The last six only tell what share others had.
 """
 
 import argparse

@@ -140,7 +140,7 @@ async def catchup(reactor: Any, name: str, keys: int, size: int, rate: int, seco
             began = reactor.seconds()
             newcomer.start()
             watched.begin()
-            await _caught_up(reactor, system, leader, newcomer)
+            await caught_up(reactor, system, leader, newcomer)
             took = reactor.seconds() - began
             phases.append(watched.end("meanwhile"))
             watched.begin()
@@ -166,7 +166,7 @@ async def _position(reactor: Any, system: System, node: Any) -> Position:
     return system.position(answer)
 
 
-async def _caught_up(reactor: Any, system: System, leader: Any, newcomer: Any) -> None:
+async def caught_up(reactor: Any, system: System, leader: Any, newcomer: Any) -> None:
     """Wait until the newcomer has applied what the leader had applied a look before."""
     goal = (await _position(reactor, system, leader)).applied
     told = reactor.seconds()

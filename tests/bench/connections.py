@@ -25,9 +25,9 @@ class Answer:
     body: bytes
 
 
-def post(path: str, body: bytes, kind: str = "application/json") -> bytes:
+def post(path: str, body: bytes, kind: str = "application/json", method: str = "POST") -> bytes:
     """A whole request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

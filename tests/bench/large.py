@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.arguments import positive
-from tests.bench import catchup, compare, overwrites, restart, soak
+from tests.bench import catchup, compare, members, overwrites, restart, rolling, soak
 
 NODES: Final = 3
 """Of a cluster."""
@@ -57,10 +57,28 @@ def add_commands(add: Callable[..., argparse.ArgumentParser], systems: argparse.
     command.add_argument("--every", type=positive, default=60, help="seconds between two looks [%(default)s]")
     command.set_defaults(measure=_soak, wants=[])
 
+    command = add(
+        "members",
+        parents=[systems, stored],
+        help="changes of the membership",
+        epilog=f"{members.__doc__}\n{members.NOTES}",
+    )
+    command.add_argument("--rate", type=positive, default=500, help="of writes, a second [%(default)s]")
+    command.add_argument("--keys", type=positive, default=100_000, help="to try it: 5000 [%(default)s]")
+    command.add_argument("--times", type=positive, default=3, help="that a dead node is replaced [%(default)s]")
+    command.set_defaults(
+        measure=_members, wants=["tabulate"], room=lambda given: _room(given.keys, given.size, given.times + NODES + 2)
+    )
 
-def _room(writes: int, size: int) -> int:
+    command = add("rolling", parents=[systems, stored], help="each node in turn", epilog=rolling.NOTES)
+    command.add_argument("--connections", type=positive, default=64, help="[%(default)s]")
+    command.add_argument("--rounds", type=positive, default=2, help="of all nodes [%(default)s]")
+    command.set_defaults(measure=_rolling, wants=["tabulate"])
+
+
+def _room(writes: int, size: int, nodes: int = NODES) -> int:
     """Bytes that so many writes may take."""
-    return NODES * writes * (size + OVERHEAD)
+    return nodes * writes * (size + OVERHEAD)
 
 
 def _room_for_overwrites(given: argparse.Namespace) -> int:
@@ -105,6 +123,20 @@ async def _catchup(reactor: Any, given: argparse.Namespace) -> None:
         return await catchup.catchup(reactor, name, given.keys, given.size, given.rate, given.seconds, single)
 
     await _each_system(given, measure, catchup.table)
+
+
+async def _members(reactor: Any, given: argparse.Namespace) -> None:
+    async def measure(name: str) -> Sequence[members.Changed]:
+        return await members.members(reactor, name, given.keys, given.size, given.rate, given.times)
+
+    await _each_system(given, measure, members.table)
+
+
+async def _rolling(reactor: Any, given: argparse.Namespace) -> None:
+    async def measure(name: str) -> rolling.Rolling:
+        return await rolling.rolling(reactor, name, given.connections, given.size, given.rounds)
+
+    await _each_system(given, measure, rolling.table)
 
 
 async def _overwrites(reactor: Any, given: argparse.Namespace) -> None:

@@ -40,6 +40,8 @@ class Period:
     """Milliseconds from the moment at which a write was due until it was acknowledged."""
     p99: float
     longest: float
+    gap: float = 0.0
+    """The longest time in which no write was acknowledged, in milliseconds."""
 
     @property
     def rate(self) -> float:
@@ -63,6 +65,9 @@ class Pace:
     _under_way: int = field(default=0, init=False)
     _began: float = field(default=0.0, init=False)
     _latencies: list[float] = field(factory=list, init=False)
+    _gap: float = field(default=0.0, init=False)
+    _acknowledged: float = field(default=0.0, init=False)
+    """When the last one was; the beginning of the period, where none was since."""
     _since: float = field(default=0.0, init=False)
     _failed_before: int = field(default=0, init=False)
     _idle: "Deferred[None] | None" = field(default=None, init=False)
@@ -70,7 +75,7 @@ class Pace:
 
     def start(self) -> None:
         """The first write is due now."""
-        self._began = self._since = self.clock.seconds()
+        self._began = self._since = self._acknowledged = self.clock.seconds()
         self._loop = LoopingCall(self._send_what_is_due)
         self._loop.clock = self.clock
         self._loop.start(max(TICK, 1 / self.rate))
@@ -95,8 +100,10 @@ class Pace:
             p50=p50,
             p99=p99,
             longest=max(latencies, default=0.0) * 1000,
+            gap=max(self._gap, now - self._acknowledged) * 1000,
         )
         self._latencies, self._since, self._failed_before, self.lateness = [], now, self.failed, 0.0
+        self._gap, self._acknowledged = 0.0, now
         return period
 
     def _send_what_is_due(self) -> None:
@@ -118,7 +125,9 @@ class Pace:
         self._under_way -= 1
         if acknowledged:
             self.written += 1
-            self._latencies.append(self.clock.seconds() - due)
+            now = self.clock.seconds()
+            self._latencies.append(now - due)
+            self._gap, self._acknowledged = max(self._gap, now - self._acknowledged), now
         else:
             self.failed += 1
         if self._idle is not None and not self._under_way:

@@ -21,6 +21,7 @@ from tests.bench.connections import Answer, post
 from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.ports import reserve_port
 from tests.integration.waiting import until
+from txraft.settings import Timing
 
 LIMITS: Final = {"connections": 1100, "batch_size": 4 * 1024 * 1024, "uncommitted_size": 512 * 1024 * 1024}
 """txraft's; a thousand clients, and 256 that send a MiB each."""
@@ -56,6 +57,9 @@ class Node(Protocol):
 
     def resume(self) -> None: ...
 
+    def terminate(self) -> None:
+        """SIGTERM: it ends by itself, soon."""
+
     def start(self) -> None: ...
 
 
@@ -67,6 +71,8 @@ class System(Protocol):
     """That must be installed."""
     script: str
     """For wrk: how its requests look."""
+    election_timeout: float
+    """Seconds, its default: how long followers wait at least for a leader that says nothing."""
     nodes: list[Any]
     most_in_a_request: int
     """Keys that `set_many` may have."""
@@ -131,12 +137,17 @@ class Txraft:
     name = "txraft"
     programs: Sequence[str] = ()
     script = "txraft.lua"
+    election_timeout = Timing().election_seconds
     most_in_a_request = 1000
     position_request = post("/status", b"", FORM)
 
     def __init__(self, reactor: Any, directory: Path, size: int, timing: Mapping[str, float] | None = None) -> None:
         self._cluster = ProcessCluster(reactor, directory, size, timing, LIMITS)
         self.nodes: list[NodeProcess] = self._cluster.nodes
+
+    def new_node(self, id: int) -> NodeProcess:
+        """One that is none of the cluster's yet."""
+        return NodeProcess(self._cluster, id)
 
     def start(self, nodes: Sequence[NodeProcess]) -> None:
         for node in nodes:
@@ -165,7 +176,7 @@ class Txraft:
 
     def set_many(self, numbers: Sequence[int], size: int) -> bytes:
         value = "v" * size
-        return _post_json("/batch", [{"set": {"key": f"key{number}", "val": value}} for number in numbers])
+        return post_json("/batch", [{"set": {"key": f"key{number}", "val": value}} for number in numbers])
 
     def get_one(self, number: int, stale: bool = False) -> bytes:
         return post("/get", f"key=key{number}{'&consistency=stale' if stale else ''}".encode(), FORM)
@@ -189,6 +200,8 @@ class EtcdNode:
         self.peer_url, self.url = (f"http://127.0.0.1:{reserve_port()}" for _ in range(2))
         self.directory = directory / self.name
         self.others: list[EtcdNode] = []
+        self.state = "new"
+        """Of the cluster that it starts in, where it has no data yet: `existing` where that runs."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -216,6 +229,7 @@ class EtcdNode:
             "listen-client-urls": self.url,
             "advertise-client-urls": self.url,
             "initial-cluster": ",".join(f"{node.name}={node.peer_url}" for node in self.others),
+            "initial-cluster-state": self.state,
             "quota-backend-bytes": str(QUOTA),
             "log-level": "error",
         }
@@ -226,6 +240,9 @@ class EtcdNode:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def terminate(self) -> None:
+        self.process.terminate()
 
     def pause(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -240,14 +257,23 @@ class Etcd:
     name = "etcd"
     programs: Sequence[str] = ("etcd", "curl")
     script = "etcd.lua"
+    election_timeout = 1.0
     most_in_a_request = 128
     position_request = post("/v3/maintenance/status", b"{}")
 
     def __init__(self, reactor: Any, directory: Path, size: int) -> None:
         self._reactor = reactor
+        self._directory, self._made = directory, size
         self.nodes = [EtcdNode(number, directory) for number in range(size)]
         for node in self.nodes:
             node.others = self.nodes
+
+    def new_node(self) -> EtcdNode:
+        """One that is none of the cluster's yet."""
+        node = EtcdNode(self._made, self._directory)
+        node.state = "existing"
+        self._made += 1
+        return node
 
     def start(self, nodes: Sequence[EtcdNode]) -> None:
         for node in nodes:
@@ -282,17 +308,17 @@ class Etcd:
         return [f"{node.url}/v3/kv/put", "-d", json.dumps({"key": f"{key:0<4}", "value": f"{value:0<4}"})]
 
     def set_one(self, number: int, size: int) -> bytes:
-        return _post_json("/v3/kv/put", self._put(number, _base64("v" * size)))
+        return post_json("/v3/kv/put", self._put(number, _base64("v" * size)))
 
     def set_many(self, numbers: Sequence[int], size: int) -> bytes:
         value = _base64("v" * size)
-        return _post_json("/v3/kv/txn", {"success": [{"requestPut": self._put(number, value)} for number in numbers]})
+        return post_json("/v3/kv/txn", {"success": [{"requestPut": self._put(number, value)} for number in numbers]})
 
     def _put(self, number: int, value: str) -> dict[str, str]:
         return {"key": _base64(f"key{number:06}"), "value": value}
 
     def get_one(self, number: int, stale: bool = False) -> bytes:
-        return _post_json("/v3/kv/range", {"key": _base64(f"key{number:06}"), "serializable": stale})
+        return post_json("/v3/kv/range", {"key": _base64(f"key{number:06}"), "serializable": stale})
 
     def is_value(self, answer: Answer, size: int) -> bool:
         if answer.code != 200:
@@ -307,7 +333,7 @@ class Etcd:
         return [_port(node.peer_url) for node in self.nodes]
 
 
-def _post_json(path: str, body: Any) -> bytes:
+def post_json(path: str, body: Any) -> bytes:
     return post(path, json.dumps(body).encode())
 
 

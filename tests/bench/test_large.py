@@ -125,7 +125,7 @@ class CatchupTests(SynchronousTestCase):
             is_running=lambda _node: running,
         )
         self.patch(catchup, "ask", ask)
-        waiting = ensureDeferred(catchup._caught_up(clock, system, "leader", "newcomer"))
+        waiting = ensureDeferred(catchup.caught_up(clock, system, "leader", "newcomer"))
         clock.pump([0.05] * 100)
         return waiting
 

@@ -63,6 +63,20 @@ class PaceTests(SynchronousTestCase):
         self.assertAlmostEqual(found.p50, 100)
         self.assertAlmostEqual(found.rate, 12)
 
+    def test_gap(self) -> None:
+        """Between two that were acknowledged, and from the last to the end of the period."""
+        writes = self.pace(10)
+        self.clock.pump([0.1] * 3)
+        self.asked[0].callback(OK)
+        self.asked[1].callback(REFUSED)
+        self.assertAlmostEqual(writes.period().gap, 300)
+        self.clock.advance(0.2)
+        self.asked[2].callback(OK)
+        self.clock.advance(0.1)
+        self.assertAlmostEqual(writes.period().gap, 200)
+        self.clock.advance(0.4)
+        self.assertAlmostEqual(writes.period().gap, 400)
+
     def test_failed(self) -> None:
         """Refused, or not answered: counted, and in no latency."""
         writes = self.pace(10)
