@@ -22,6 +22,7 @@ class Totals:
     operations: int = 0
     done: int = 0
     faults: "Counter[str]" = field(factory=Counter)
+    changes: "Counter[str]" = field(factory=Counter)
     failed: list[int] = field(factory=list)
     began: float = field(factory=time.monotonic)
 
@@ -32,18 +33,23 @@ class Totals:
         self.operations += report.operations
         self.done += report.done
         self.faults += report.faults
+        self.changes += report.changes
         if report.violation is not None:
             self.failed.append(report.plan.seed)
 
     def line(self) -> str:
         """Progress, on a line."""
         seconds = max(time.monotonic() - self.began, 0.001)
-        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
+        faults, changes = map(_listed, (self.faults, self.changes))
         return (
             f"{self.seeds} seeds, {self.steps} steps ({60 * self.steps / seconds:,.0f} a minute),"
             f" {self.operations} operations checked ({self.done} done), {len(self.failed)} failed;"
-            f" {self.faults.total()} faults ({faults})"
+            f" {self.faults.total()} faults ({faults}); {self.changes.total()} changes of the membership ({changes})"
         )
+
+
+def _listed(counts: "Counter[str]") -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
 
 
 def run_seed(seed: int) -> Report:

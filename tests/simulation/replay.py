@@ -18,8 +18,8 @@ from txraft.testing.simulation import run_of
 LINES = 60
 """Of the transcript, that are printed unless asked for otherwise."""
 
-_LISTS = {"faults": "faults", "lasting": "lasting faults"}
-"""The faults of a plan."""
+_LISTS = {"faults": "faults", "lasting": "lasting faults", "orders": "changes of the membership"}
+"""What happens in a plan."""
 
 
 def explain(plan: Plan, lines: int = LINES) -> bool:
@@ -39,7 +39,7 @@ def command_of(plan: Plan) -> str:
     for name in _LISTS:
         kept = getattr(plan, name)
         if kept != getattr(whole, name):
-            words.append(f"--{name} {','.join(str(fault.number) for fault in kept) or 'none'}")
+            words.append(f"--{name} {','.join(str(each.number) for each in kept) or 'none'}")
     if plan.clients != whole.clients:
         words.append(f"--clients {plan.clients}")
     words += [f"--{each.name}" for each in SIMPLIFICATIONS if each.of(plan) == plan and each.of(whole) != whole]
@@ -51,10 +51,10 @@ def plan_from(options: argparse.Namespace) -> Plan:
     plan = plan_of(options.seed)
     for name, what in _LISTS.items():
         if (kept := getattr(options, name)) is not None:
-            faults = {fault.number: fault for fault in getattr(plan, name)}
-            if unknown := kept - faults.keys():
-                raise ValueError(f"--{name}: {min(unknown)} is none of the {len(faults)} {what} of seed {plan.seed}")
-            change: dict[str, Any] = {name: tuple(faults[number] for number in sorted(kept))}
+            numbered = {each.number: each for each in getattr(plan, name)}
+            if unknown := kept - numbered.keys():
+                raise ValueError(f"--{name}: {min(unknown)} is none of the {len(numbered)} {what} of seed {plan.seed}")
+            change: dict[str, Any] = {name: tuple(numbered[number] for number in sorted(kept))}
             plan = evolve(plan, **change)
     if options.clients is not None:
         if options.clients > plan.clients:

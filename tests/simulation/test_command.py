@@ -13,8 +13,8 @@ from tests.simulation.many import Totals, simulate
 from tests.simulation.mutants import __main__ as mutants
 from tests.simulation.replay import command_of, make_parser, plan_from
 from txraft.core.state import State
+from txraft.testing.links import Noise
 from txraft.testing.plan import Plan, plan_of
-from txraft.testing.simulated_network import Noise
 
 COMMAND = "python -m tests.simulation.replay "
 
@@ -56,11 +56,13 @@ class CommandTests(SynchronousTestCase):
 
     def test_smaller_plan(self) -> None:
         """What was taken from a plan is left out again by its command."""
-        whole = next(plan for seed in range(1, 100_000) if _has_everything(plan := plan_of(seed)))
+        whole = next(plan for seed in range(1, 400_000) if _has_everything(plan := plan_of(seed)))
         changes: dict[str, Any] = {
             "faults": whole.faults[1:3],
             "lasting": (),
+            "orders": whole.orders[1:2],
             "clients": 1,
+            "strays": False,
             "noise": Noise(),
             "streams": False,
             "files": False,
@@ -83,6 +85,7 @@ class CommandTests(SynchronousTestCase):
             (mutants, "nosuch", "argument NAME: there is no mutant 'nosuch'"),
             (replay, "3 --faults 1,x", "argument --faults: '1,x' is neither numbers with commas between them nor"),
             (replay, "3 --faults 999", "--faults: 999 is none of the"),
+            (replay, "3 --orders 999", "--orders: 999 is none of the"),
             (replay, f"3 --clients {few + 1}", f"--clients: seed 3 has {few} only"),
         ):
             errors = io.StringIO()
@@ -105,4 +108,4 @@ class CommandTests(SynchronousTestCase):
 
 def _has_everything(plan: Plan) -> bool:
     switches = (plan.streams, plan.files, plan.tight, plan.without_pre_vote, plan.noise != Noise())
-    return all((*switches, plan.lasting, plan.clients > 1, plan.faults[3:]))
+    return all((*switches, plan.lasting, plan.orders[1:], plan.clients > 1, plan.faults[3:]))

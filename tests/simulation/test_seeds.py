@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.testing.orders import Wish
 from txraft.testing.plan import Kind, plan_of
 from txraft.testing.simulation import run_of
 
@@ -28,28 +29,35 @@ for seed in {seeds}:
 class SeedTests(SynchronousTestCase):
     def test_seeds(self) -> None:
         """Under faults of every kind, in clusters of 1 to 7, every rule holds: messages are lost, doubled and late
-        (hazard R19), and power fails (hazard S3). Healed, every cluster serves."""
+        (hazard R19), and power fails (hazard S3). Members come and go, in every way that there is. Healed, every
+        cluster serves."""
         faults: Counter[str] = Counter()
+        changes: Counter[str] = Counter()
         sizes: set[int] = set()
         steps = done = 0
         for seed in SEEDS:
             report = run_of(plan_of(seed))
             self.assertIsNone(report.violation, f"python -m tests.simulation.replay {seed}: {report.violation}")
             faults += report.faults
+            changes += report.changes
             sizes.add(report.plan.nodes)
             steps += report.steps
             done += report.done
         self.assertEqual(sizes, set(range(1, 8)))
         self.assertEqual(set(faults), {kind.value for kind in Kind})
+        self.assertEqual(set(changes), {wish.value for wish in Wish if wish is not Wish.REVIVE})
         self.assertGreater(steps, 500 * len(SEEDS))
         self.assertGreater(done, 40 * len(SEEDS))
 
 
 class RepetitionTests(SynchronousTestCase):
     def seeds(self) -> list[int]:
-        """Two that pass messages, and one that has them go through AMP."""
-        over_streams = next(seed for seed in SEEDS if plan_of(seed).streams and plan_of(seed).nodes > 2)
-        return [3, 4, over_streams]
+        """Two that pass messages, and one that has them go through AMP; with and without changes of the membership."""
+        over_streams = next(
+            seed for seed in SEEDS if (plan := plan_of(seed)).streams and plan.nodes > 2 and plan.orders
+        )
+        by_datagrams = next(seed for seed in SEEDS if (plan := plan_of(seed)).orders and not plan.streams)
+        return [3, by_datagrams, over_streams]
 
     def test_same_seed_same_transcript(self) -> None:
         """Byte for byte, in this process and in others whose strings hash otherwise."""

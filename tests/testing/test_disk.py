@@ -11,8 +11,8 @@ from txraft.core.ready import Save, TermAndVote
 from txraft.errors import WriteFailed
 from txraft.interfaces import Incarnation
 from txraft.testing.disk import Disk, DiskStorage, Synced
-from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.violation import Violation
 
 ENTRIES = entries_of(1, 1, 2)
 VOTE = TermAndVote(2, 1)

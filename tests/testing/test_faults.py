@@ -3,8 +3,9 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.testing.links import Noise
 from txraft.testing.plan import Fault, Kind, Plan, plan_of
-from txraft.testing.simulated_network import REDIAL, Noise
+from txraft.testing.simulated_network import REDIAL
 from txraft.testing.simulation import run_of
 
 CALM = evolve(
@@ -12,6 +13,9 @@ CALM = evolve(
     noise=Noise(),
     faults=(),
     lasting=(),
+    spares=0,
+    strays=False,
+    orders=(),
     lasts=1.5,
     without_pre_vote=frozenset(),
 )

@@ -4,7 +4,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.testing.simulated_network import Links, Noise
+from txraft.testing.links import Links, Noise
 
 
 class LinksTests(SynchronousTestCase):

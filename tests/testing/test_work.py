@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.testing.disk import Disk
-from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.violation import Violation
 from txraft.testing.work import SimulatedWorker, read_at_work
 
 

@@ -20,6 +20,6 @@ or compared and set:
 `search`, where the algorithm is, with the proofs of what makes it short; `counterexample` makes a failure readable.
 
 **The cluster.** `simulation` runs whole clusters of the real core and driver on one queue of events (`schedule`), with
-simulated processes, links, streams and disks, and checks the rules of `invariants` and `durability` at every step.
-A run follows from its seed alone.
+simulated processes, links, streams and disks, and checks the rules of `invariants`, `memberships` and `durability` at
+every step. In some runs an operator changes the membership (`orders`, `operating`). A run follows from its seed alone.
 """

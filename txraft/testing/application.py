@@ -17,6 +17,8 @@
 
 A machine in memory is `MemoryMachine(Jobs(), home.directory, "simulated", home.worker)`, and has nothing to let go of.
 
+In two of five runs members come and go while all of this happens: an `Application` makes machines for those too.
+
 In these runs logs keep little, so that they are compacted and snapshots are restored; half of the plans that
 `run_of(plan_of(seed), application=Counters)` takes keep their logs whole. By hand, a run is made smaller by
 `shrink(report, run=partial(run_of, application=Counters))`. Some hundred seeds find most; a bug that needs two faults

@@ -19,9 +19,10 @@ from txraft.kv import Batch, Command, CompareAndSet, Delete, Once, Result, Set, 
 from txraft.testing.application import Application
 from txraft.testing.data import command_of, key_of, numbered
 from txraft.testing.history import Action, Change, Get, History, Token
-from txraft.testing.invariants import Invariants, Violation
+from txraft.testing.invariants import Invariants
 from txraft.testing.machine import Machine
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.violation import Violation
 
 ROUND_TRIP = (0.0, 0.002)
 """Seconds that a request, or its answer, takes between a client and a node."""

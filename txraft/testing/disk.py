@@ -30,8 +30,8 @@ from txraft.storage.memory import MemoryDisk, MemoryStorage
 from txraft.storage.memory_snapshots import MemorySnapshotDisk
 from txraft.storage.merging import merge
 from txraft.storage.raft_file import RaftFile
-from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
+from txraft.testing.violation import Violation
 
 if TYPE_CHECKING:
     from txraft.testing.work import SimulatedWorker
@@ -61,6 +61,10 @@ class Synced:
     def starts(self) -> int:
         """How often a process was started on it."""
         return 0 if self.history is None else self.history.incarnation.starts
+
+    def configuration(self, bootstrap: Configuration) -> Configuration:
+        """The membership that a process would begin with, by its log, or else by `bootstrap`."""
+        return MemoryStorage(evolve(self.log), bootstrap).load().configuration
 
     def empty(self) -> "Synced":
         """What is in its place when all of it was removed."""

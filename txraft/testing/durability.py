@@ -10,7 +10,8 @@ from txraft.core.log import RaftLog
 from txraft.core.messages import AppendEntriesReply, Entry, Message, NodeId, RequestVote, RequestVoteReply
 from txraft.core.ready import Save, TermAndVote
 from txraft.storage.memory import MemoryDisk
-from txraft.testing.invariants import Invariants, Violation
+from txraft.testing.invariants import Invariants
+from txraft.testing.violation import Violation
 
 
 @define(eq=False)
@@ -43,7 +44,8 @@ class Durability:
             raise Violation("Never back", f"the disk of node {node_id} goes from {before} to {after}")
         for entry in removed:
             if self.invariants.is_committed(entry.index, entry.term):
-                self.invariants.on_a_majority_of_disks(entry, f"node {node_id} truncates")
+                counting = self.invariants.memberships.latest_or_later()
+                self.invariants.on_majorities_of_disks(entry, counting, f"node {node_id} truncates")
 
     def replaced(self, node_id: NodeId) -> None:
         """A node starts anew, and the others go by nothing that it has promised."""
@@ -59,6 +61,8 @@ class Durability:
             return
         if not self.invariants.is_committed(start.index, start.term):
             raise Violation("Compaction", f"the disk of node {node_id} starts after {start}, which is not committed")
+        if start.configuration != (known := self.invariants.memberships.at(start.index)):
+            raise Violation("Membership", f"the disk of node {node_id} starts after {start}; committed is {known}")
         if held < start.index and (start.index, start.term) not in received:
             what = f"starts after {start.index}/{start.term}, its data end at {held}, and it has received {received}"
             raise Violation("Compaction", f"the disk of node {node_id} {what}")

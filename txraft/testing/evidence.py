@@ -5,10 +5,12 @@ it was well, a read that happens to be fresh.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
 from txraft.core.log import MEMORY_OVERHEAD, RaftLog, size_of
 from txraft.core.messages import (
@@ -27,7 +29,8 @@ from txraft.core.progress import ProgressState
 from txraft.core.ready import Ready
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.testing.invariants import Violation
+from txraft.testing.memberships import holds_any, holds_majorities
+from txraft.testing.violation import Violation
 
 if TYPE_CHECKING:
     from txraft.core.raft import Raft
@@ -47,13 +50,14 @@ class Evidence:
     """What one process has sent and heard."""
 
     node_id: NodeId
-    majority: int
     options: RaftOptions
-    _asked: dict[int, int] = field(factory=dict)
-    """The last PreVote round that asked about a term."""
+    _asked: "dict[int, tuple[int, Configuration]]" = field(factory=dict)
+    """The last PreVote round that asked about a term, and the membership by which it counts."""
     _granted: "defaultdict[int, set[NodeId]]" = field(factory=lambda: defaultdict(set))
     _round: tuple[int, int] = (0, 0)
     """Term and number of the ReadIndex round that the last heartbeat carried."""
+    _votes: "defaultdict[int, set[NodeId]]" = field(factory=lambda: defaultdict(set))
+    """By term: who has voted for this server."""
     _answered: "defaultdict[tuple[int, int], set[NodeId]]" = field(factory=lambda: defaultdict(set))
     _reads: dict[int, tuple[int, int]] = field(factory=dict)
     """By read: the round of the last heartbeat before it was asked for."""
@@ -78,7 +82,7 @@ class Evidence:
     _fed_at: dict[NodeId, float] = field(factory=dict)
     """When AppendEntries left for a peer last, by the process's clock."""
 
-    def sends(self, to: NodeId, message: Message, now: float) -> None:
+    def sends(self, to: NodeId, message: Message, configuration: Configuration, now: float) -> None:
         """A message leaves. A campaign follows on a majority's word, in the PreVote round of its term (hazard E3), or
         on the leader's own (thesis §3.10). A message is no larger than it may be (hazard R20), and to a peer that does
         not answer no more goes than may be in flight (hazard R18).
@@ -97,10 +101,11 @@ class Evidence:
             case Heartbeat():
                 self._round = message.term, message.read_round
             case RequestVote(pre_vote=True):
-                self._asked[message.term] = message.round
+                self._asked[message.term] = message.round, configuration
             case RequestVote(leadership_transfer=False) if self.options.pre_vote:
-                granted = self._granted[self._asked.get(message.term, 0)]
-                if len(granted | {self.node_id}) < self.majority:
+                number, by = self._asked.get(message.term, (0, configuration))
+                granted = self._granted[number]
+                if not holds_majorities(by, granted | {self.node_id}):
                     raise Violation("PreVote", f"node {self.node_id} campaigns in term {message.term}: {granted}")
             case RequestVote(leadership_transfer=True) if message.term - 1 not in self._told:
                 raise Violation("Transfer", f"node {self.node_id} says that a leader wants it to lead: {message}")
@@ -120,20 +125,27 @@ class Evidence:
         if sum(sizes) > limit and len(sizes) > 1:
             raise Violation("Bounded", f"node {self.node_id} holds {sum(sizes)} bytes that are not committed")
 
-    def beats(self, raft: "Raft", now: float, late: float, unread: int) -> None:
+    def elected(self, view: View, configuration: Configuration) -> None:
+        """This server leads: a majority has voted for it in that term (§5.2), in a joint configuration two of them."""
+        if not holds_majorities(configuration, votes := self._votes[view.current_term] | {self.node_id}):
+            raise Violation("Votes", f"node {self.node_id} leads term {view.current_term} by the votes of {votes}")
+
+    def beats(self, raft: "Raft", before: Configuration, now: float, late: float, unread: int) -> None:
         """The heartbeat timer of a leader has fired, `late` seconds after it was due. Who leads on has heard from a
         majority within an election timeout (CheckQuorum, thesis §6.2; hazard E8), unless the timer was late; the first
-        is granted to who has just been elected."""
+        is granted to who has just been elected, or has come to be a member. `before` were the members by then."""
         view = raft.view()
         if self._leads != view.current_term:
-            self._leads, self._contact = view.current_term, dict.fromkeys(raft.configuration.voters, now)
+            self._leads, self._contact = view.current_term, {}
             self._beat_passed_over = False
+        for peer in raft.configuration.members:
+            self._contact.setdefault(peer, now)
         self._beat_passed_over = self._is_late(late) and not self._beat_passed_over
         if view.role is not Role.LEADER:
             self._acts_on_time(self._beat_passed_over, late, unread)
             return
         recent = {peer for peer, at in self._contact.items() if now - at < self.options.election_timeout}
-        if len(recent | {self.node_id}) < self.majority and not self._beat_passed_over:
+        if not holds_majorities(before, recent | {self.node_id}) and not self._beat_passed_over:
             raise Violation("CheckQuorum", f"node {self.node_id} leads on; it has heard from {recent}")
 
     def times_out(self, acts: bool, late: float, unread: int) -> None:
@@ -156,14 +168,14 @@ class Evidence:
         """Somebody wants to read."""
         self._reads[read_id] = self._round
 
-    def confirms(self, ready: Ready) -> None:
+    def confirms(self, ready: Ready, counting: Sequence[Configuration]) -> None:
         """Reads may be answered: a majority has answered the latest round, which began after they were asked for
-        (thesis §6.4; hazards C2, C3)."""
+        (thesis §6.4; hazards C2, C3). One of the memberships `counting` has decided."""
         answered = self._answered[self._round]
         for read in ready.reads:
-            if self._reads.pop(read.read_id) == self._round and self.majority > 1:
+            if self._reads.pop(read.read_id) == self._round and not holds_any(counting, {self.node_id}):
                 raise Violation("ReadIndex", f"node {self.node_id} confirms a read by the older round {self._round}")
-        if ready.reads and len(answered | {self.node_id}) < self.majority:
+        if ready.reads and not holds_any(counting, answered | {self.node_id}):
             raise Violation("ReadIndex", f"node {self.node_id} confirms reads; round {self._round} has {answered}")
 
     def before(self, sender: NodeId, message: Message, raft: "Raft", now: float) -> Any:
@@ -199,6 +211,8 @@ class Evidence:
                 self._election_passed_over = False
             case RequestVoteReply(pre_vote=True, vote_granted=True):
                 self._granted[message.round].add(sender)
+            case RequestVoteReply(vote_granted=True):
+                self._votes[message.term].add(sender)
             case HeartbeatReply():
                 self._answered[message.term, message.read_round].add(sender)
             case RequestVote() if before not in (None, _position(raft, sender)):
@@ -215,7 +229,7 @@ class Evidence:
         """A peer that answers heartbeats and is behind is sent entries, or asked for what it has, about once a
         heartbeat interval (hazard R21)."""
         starving, leader = self._starving[peer], raft._leader
-        progress = leader.replication.progress[peer] if leader is not None else None
+        progress = leader.replication.progress.get(peer) if leader is not None else None
         gets_snapshot = progress is not None and progress.state is ProgressState.SNAPSHOT  # and nothing but that
         is_early = now < self._fed_at.get(peer, now)  # the clock went back: by that it is not time yet
         if progress is None or progress.match_index == raft.log.last_index or gets_snapshot or is_early:
@@ -235,8 +249,7 @@ def _position(raft: "Raft", candidate: NodeId) -> tuple[object, ...]:
 
 def _progress(raft: "Raft", peer: NodeId) -> tuple[object, ...] | None:
     """How a leader sends to a peer."""
-    leader = raft._leader
-    if leader is None:
+    progress = raft.followers.get(peer)
+    if progress is None:
         return None
-    progress = leader.replication.progress[peer]
     return progress.state, progress.next_index, progress.match_index

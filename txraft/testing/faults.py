@@ -9,10 +9,11 @@ from attrs import define, field
 from txraft.core.messages import NodeId, RequestVote
 from txraft.core.roles import Role
 from txraft.testing.disk import FAST
+from txraft.testing.links import Links, Noise
 from txraft.testing.machine import Machine
+from txraft.testing.memberships import holds_majorities
 from txraft.testing.plan import Fault, Kind
 from txraft.testing.schedule import Process, Schedule
-from txraft.testing.simulated_network import Links, Noise
 
 ON_PROCESS = {
     Kind.CRASH,
@@ -99,7 +100,9 @@ class Nemesis:
         leading = [each for each in self.machines if each.process is not None and each.node.view.role is Role.LEADER]
         if fault.target == 0 and leading:
             return max(leading, key=lambda machine: machine.node.view.current_term)
-        return self.machines[(fault.target or 1) - 1]
+        machine = self.machines[(fault.target - 1) % len(self.machines)] if fault.target else self.machines[0]
+        installed = [each for each in self.machines if each.installed]
+        return machine if machine.installed else installed[fault.number % len(installed)]
 
     def _effect(self, fault: Fault, machine: Machine) -> End:
         """Begin a fault; gives back what ends it."""
@@ -192,14 +195,17 @@ class Nemesis:
         """A node is started on an empty disk, or on what was on it before its last start, until somebody puts back what
         was there (hazard S6). Not where another node may have to let that in: one that does not know better, because
         it has never met the node, or has itself forgotten."""
-        disk, others = machine.disk, [each.disk for each in self.machines if each is not machine]
+        disk, others = machine.disk, [each.disk for each in self.machines if each is not machine and each.installed]
         earlier = disk.earlier if fault.detail < 0.5 else None
         starts = 0 if earlier is None else earlier.starts
         known = [each.synced.peers.get(machine.id) for each in others]
         have_forgotten = any(each.disk.original is not None for each in self.machines)
         if not others or have_forgotten or any(each is None or each.starts <= starts for each in known):
             return _nothing_to_do
-        machine.run_on(disk.synced.empty() if earlier is None else earlier.copy())
+        other = disk.synced.empty() if earlier is None else earlier.copy()
+        if holds_majorities(other.configuration(disk.bootstrap), {machine.id}):  # it would ask nobody
+            return _nothing_to_do
+        machine.run_on(other)
 
         def end() -> None:
             machine.put_back()

@@ -12,10 +12,13 @@ from collections.abc import Callable, Hashable, Sequence, Set
 
 from attrs import define, field
 
+from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
 from txraft.core.log import RaftLog
 from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.roles import Role
+from txraft.testing.memberships import InLog, Memberships, holds_any
+from txraft.testing.violation import Violation
 
 FAR = 1 << 21
 """Terms. No more of them are left out at once."""
@@ -27,23 +30,12 @@ SHOWN = 5
 """Reasons for that, at most."""
 
 
-class Violation(Exception):
-    """A rule that must always hold does not; `rule` names it."""
-
-    def __init__(self, rule: str, what: str) -> None:
-        super().__init__(rule, what)
-        self.rule = rule
-        self.what = what
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.what}"
-
-
 @define(eq=False)
 class Observed:
     """What was last seen of one node, since its process started."""
 
     node_id: NodeId
+    members: InLog
     view: View | None = None
     start: int = 0
     """What the log holds begins behind this entry."""
@@ -57,8 +49,8 @@ class Invariants:
     """Everything that has been seen of the cluster."""
 
     synced_on: Callable[[int, int], Set[NodeId]]
-    """On which voters' disks the entry (index, term) is safe."""
-    majority: int
+    """On which nodes' disks the entry (index, term) is safe."""
+    memberships: Memberships
     command_id: Callable[[bytes], int]
     """Which operation of a client a command belongs to; no two share one."""
 
@@ -83,6 +75,7 @@ class Invariants:
         if log.snapshot_index != seen.start:
             self.begins_with_what_is_committed(view, log)
         added, removed = self._changes(seen, log)
+        self.memberships.observe(seen.members, before, view, log, added, removed)
         if view.role is Role.LEADER:
             if before is None or before.role is not Role.LEADER or before.current_term != view.current_term:
                 self.election_safety(view)
@@ -100,7 +93,8 @@ class Invariants:
         if view.commit_index > known:
             self.only_by_its_own_term(before, view, log)
             # What a snapshot has brought was committed elsewhere, and has been judged there.
-            self.state_machine_safety(view, log.between(max(known + 1, log.first_index), view.commit_index))
+            committed = log.between(max(known + 1, log.first_index), view.commit_index)
+            self.state_machine_safety(view, committed, self.memberships.counting(seen.members, view))
         # A transfer that was under way before goes on, to whomever it was to go.
         if before is not None and view.is_overtaken and not before.is_overtaken and before.transfer_target is None:
             self.hands_over_well(view)
@@ -164,8 +158,9 @@ class Invariants:
                 f"node {view.node_id} leads term {view.current_term} without {self.committed[index - 1]}",
             )
 
-    def state_machine_safety(self, view: View, entries: Sequence[Entry]) -> None:
-        """All servers commit, and so apply, the same entry at an index (§5.4.3); it is safe before it is committed."""
+    def state_machine_safety(self, view: View, entries: Sequence[Entry], counting: Sequence[Configuration]) -> None:
+        """All servers commit, and so apply, the same entry at an index (§5.4.3); it is safe before it is committed, by
+        one of the configurations that may have been `counting`."""
         news = False
         for entry in entries:
             if entry.index <= len(self.committed):
@@ -180,8 +175,10 @@ class Invariants:
             news = True
             if entry.kind is EntryKind.COMMAND:
                 self.once(entry)
+            elif entry.kind is EntryKind.CONFIGURATION:
+                self.memberships.commits(entry, self.synced_on(entry.index, entry.term))
         if news:
-            self.on_a_majority_of_disks(entries[-1], f"node {view.node_id} commits")
+            self.on_majorities_of_disks(entries[-1], counting, f"node {view.node_id} commits")
 
     def only_by_its_own_term(self, before: View | None, view: View, log: RaftLog) -> None:
         """A leader commits by counting an entry of its own term, and only with it older ones (§5.4.2; hazard R1)."""
@@ -197,10 +194,11 @@ class Invariants:
 
     # What is promised to clients
 
-    def on_a_majority_of_disks(self, entry: Entry, who: str) -> None:
-        """What is committed is on the synced disks of a majority (§5.3; hazard R10), and stays there (hazard E1)."""
+    def on_majorities_of_disks(self, entry: Entry, counting: Sequence[Configuration], who: str) -> None:
+        """What is committed is on the synced disks of a majority (§5.3; hazard R10), by one of the configurations that
+        may have been `counting`, and stays there (hazard E1)."""
         safe = self.synced_on(entry.index, entry.term)
-        if len(safe) < self.majority:
+        if not holds_any(counting, safe):
             raise Violation("Durability", f"{who} {entry}, which is on the disks of {safe} only")
 
     def once(self, entry: Entry) -> None:
@@ -262,6 +260,14 @@ class Invariants:
             raise Violation(
                 "No far term", f"node {after.node_id} goes from {before.current_term} to {after.current_term}"
             )
+
+    def ends_removed(self, node_id: NodeId, view: View | None) -> None:
+        """A node ends because it was removed: it was, and a leader that has removed itself does not end before another
+        leads (hazard M4). `view` is its last; None where it has just been started."""
+        if node_id not in self.memberships.latest.removed:
+            raise Violation("Removed", f"node {node_id} ends as removed, and is a member")
+        if view is not None and view.role is Role.LEADER and view.current_term == max(self.leaders):
+            raise Violation("Removed", f"node {node_id} ends as removed, and leads")
 
     # The state machines
 

@@ -16,9 +16,9 @@ from txraft.core.messages import NodeId
 from txraft.errors import ContractBroken
 from txraft.interfaces import ISnapshot
 from txraft.testing.application import Home
-from txraft.testing.invariants import Violation
 from txraft.testing.machine import Machine
 from txraft.testing.transcript import traceback_of
+from txraft.testing.violation import Violation
 from txraft.testing.watched_machine import WatchedMachine, made_by
 
 BITE: Final = 16

@@ -10,24 +10,28 @@ from typing import Any, cast
 from attrs import define, field
 from twisted.logger import LogEvent, Logger
 
+from txraft.core.invariants import View
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Save, TermAndVote
 from txraft.core.state import RaftOptions
-from txraft.errors import DirectoryRefused, StorageError, TxraftError
-from txraft.interfaces import IPeerHandler
+from txraft.errors import DirectoryRefused, MemberRemoved, StorageError, TxraftError
+from txraft.interfaces import Identity, IPeerHandler
 from txraft.node.compaction import Keep
 from txraft.node.replica import Replica
 from txraft.storage.memory_snapshots import MemorySnapshotFiles
 from txraft.testing.application import Home
+from txraft.testing.change_evidence import ChangeEvidence
 from txraft.testing.disk import FAST, Disk, DiskStorage, Synced
 from txraft.testing.disk_peers import DiskPeers
 from txraft.testing.doors import Arrivals, Departures
 from txraft.testing.evidence import Evidence
-from txraft.testing.invariants import Observed, Violation
+from txraft.testing.invariants import Observed
+from txraft.testing.memberships import InLog
 from txraft.testing.schedule import Process
 from txraft.testing.snapshot_disk import DiskSnapshots
 from txraft.testing.surroundings import Surroundings, Wiring
 from txraft.testing.transcript import QUIET, traceback_of
+from txraft.testing.violation import Violation
 from txraft.testing.watched_machine import MachineEvent, WatchedMachine, made_by
 from txraft.testing.watcher import WatchedNode, Watcher
 from txraft.testing.work import SimulatedWorker, read_at_work
@@ -51,6 +55,11 @@ class Machine:
     id: NodeId
     around: Surroundings
     disk: Disk
+    identity: Identity
+    installed: bool = True
+    """Whether a node was set up on it. One that is not cannot be started."""
+    addresses: set[str] = field(init=False)
+    """Where it listens."""
     process: Process | None = field(init=False, default=None)
     dies_after: int | None = None
     """So many things the process may still let out, then it dies: between a save and a send, say."""
@@ -66,6 +75,8 @@ class Machine:
     """So many pieces of a snapshot may still arrive before the connection breaks that they came by."""
     on_cut: "Callable[[Machine, NodeId], None]" = lambda *_: None
     """Breaks the connection to a node that sends a snapshot."""
+    on_removed: "Callable[[Machine], None]" = lambda _: None
+    """Called when its node has ended because it was removed."""
     stopping: bool = False
     """Whether the process has been asked to end."""
 
@@ -88,13 +99,14 @@ class Machine:
 
     def __attrs_post_init__(self) -> None:
         self._options = self.around.options_of(self.id)
+        self.addresses = {str(self.id)}
 
     # Its life
 
     def start(self) -> None:
         """Start a process with what the disk has, if none runs."""
         around = self.around
-        if self.process is not None:
+        if self.process is not None or not self.installed:
             return
         self._dead.close()
         self.dies_after, self.stopping = None, False
@@ -106,6 +118,9 @@ class Machine:
         except Violation as violation:
             around.judges.on_violation(violation)
             return
+        except MemberRemoved as error:
+            self._ends_removed(error, None)
+            return
         except TxraftError as error:
             around.judges.on_violation(Violation("The node starts", f"node {self.id} does not: {error}"))
             return
@@ -113,7 +128,7 @@ class Machine:
             self.node,
             Departures(self),
             "simulated",
-            frozenset(around.ids),
+            self.identity.founders,
             process,
             request_timeout=around.request_timeout,
             patience=self._options.election_timeout,
@@ -154,10 +169,12 @@ class Machine:
         sending.pause = sending.longest_pause = PAUSE
         if around.tight:
             node.to_apply.at_once = LITTLE_AT_ONCE
-        evidence = Evidence(self.id, around.majority, self._options)
-        seen = Observed(self.id, applied=machine.last_applied)
-        around.judges.invariants.state_is(seen, machine.state())
-        self.watcher = node.watcher = Watcher(node, around.judges, disk, evidence, seen, process)
+        evidence = Evidence(self.id, self._options)
+        rules = around.judges.invariants
+        changing = ChangeEvidence(self.id, self._options.election_timeout, process, rules.memberships, rules.synced_on)
+        seen = Observed(self.id, InLog(disk.bootstrap), applied=machine.last_applied)
+        rules.state_is(seen, machine.state())
+        self.watcher = node.watcher = Watcher(node, around.judges, disk, evidence, changing, seen, process)
         disk.on_synced = self._synced
         return node
 
@@ -173,7 +190,8 @@ class Machine:
 
     def _start(self) -> None:
         self.node.startService()
-        self.wiring.start(self.handler)
+        if self.node.running:  # one that was removed ends at once
+            self.wiring.start(self.handler)
 
     def remember(self, process: Process, random: Random) -> DiskPeers:
         """What a process that starts knows of the directories of the others, and `random` what is drawn for its own."""
@@ -354,11 +372,22 @@ class Machine:
         refused_rightly = isinstance(error, DirectoryRefused) and self.disk.original is not None
         if refused_rightly or (isinstance(error, StorageError) and self.disk.failures):
             self.crash(str(error))
+        elif isinstance(error, MemberRemoved):
+            self._ends_removed(error, self.node.view)
         elif isinstance(error.__cause__, Violation):
             self.around.judges.on_violation(error.__cause__)
         else:
             what = "\n".join(filter(None, (f"node {self.id} stops: {error}", self._bug)))
             self.around.judges.on_violation(Violation("The node goes on", what))
+
+    def _ends_removed(self, error: MemberRemoved, view: View | None) -> None:
+        """A node ends, with this view of its own at last, or does not start, because it was removed."""
+        try:
+            self.around.judges.invariants.ends_removed(self.id, view)
+        except Violation as violation:
+            self.around.judges.on_violation(violation)
+        self.crash(str(error))
+        self.on_removed(self)
 
 
 def state_of(machine: Machine) -> str:

@@ -2,11 +2,13 @@
 
 import enum
 import math
+from collections.abc import Sequence, Set
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from txraft.testing.simulated_network import Noise
+from txraft.testing.links import Noise
+from txraft.testing.orders import Order, orders_of
 
 
 class Kind(enum.Enum):
@@ -134,6 +136,12 @@ class Plan:
     slow_work: bool
     """Whether, after the slow disks, all that is done beside the log becomes slow, for a while in which a follower
     needs a snapshot: no reason either (hazard S11)."""
+    spares: int = 0
+    """Machines beyond the founders', which are the first `nodes`: empty until they are added."""
+    strays: bool = False
+    """Whether the first of the spares was started with other founders, as an edited file has them (hazard E14)."""
+    orders: tuple[Order, ...] = ()
+    """The changes of the membership that an operator asks for meanwhile."""
 
 
 LASTING = (Kind.CRASH, Kind.PAUSE, Kind.ISOLATE, Kind.DEAF, Kind.MUTE, Kind.SLOW_DISK, Kind.HANGING_DISK)
@@ -146,6 +154,26 @@ ALL = 1 << 20
 
 def plan_of(seed: int) -> Plan:
     """The plan of a seed. Its times suit the election timeout of `txraft.testing.simulation`: 0.15 s."""
+    plan = _plan_of_founders(seed)
+    wanted = orders_of(seed, plan.lasts)
+    if not wanted.orders:
+        return plan
+    random = Random(f"targets {seed}")
+    machines = range(1, plan.nodes + wanted.spares + 1)
+    faults = [evolve(each, target=each.target and random.choice(machines)) for each in plan.faults]
+    asks_nobody = len(plan.without_pre_vote) == plan.nodes
+    return evolve(
+        plan,
+        spares=wanted.spares,
+        strays=wanted.strays,
+        orders=wanted.orders,
+        faults=tuple(faults),
+        without_pre_vote=frozenset(machines) if asks_nobody else plan.without_pre_vote,
+    )
+
+
+def _plan_of_founders(seed: int) -> Plan:
+    """One in which nobody comes or goes."""
     random = Random(seed)
     nodes = random.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7))
     lasts = random.choice((1.0, 1.5, 2.0, 3.0))
@@ -201,8 +229,22 @@ def _lasting(random: Random, nodes: int, without_pre_vote: frozenset[int]) -> tu
     faults: list[Fault] = []
     for number, target in enumerate(random.sample(range(1, nodes + 1), minority)):
         kind = random.choice(LASTING)
-        if kind is Kind.DEAF and target in without_pre_vote:
-            # It would raise the term and take votes without end, which is what PreVote is for (hazard E8).
-            kind = Kind.ISOLATE
         faults.append(Fault(number, kind, 0.0, math.inf, target, random.random()))
-    return tuple(faults)
+    return tuple(_bearable(fault, without_pre_vote) for fault in faults)
+
+
+def _bearable(fault: Fault, without_pre_vote: Set[int]) -> Fault:
+    """One that is deaf and does not ask first would raise the term and take votes without end, which is what PreVote is
+    for (hazard E8): it is cut off both ways."""
+    if fault.kind is Kind.DEAF and fault.target in without_pre_vote:
+        return evolve(fault, kind=Kind.ISOLATE)
+    return fault
+
+
+def of_a_minority(lasting: Sequence[Fault], voters: Sequence[int], without_pre_vote: Set[int]) -> tuple[Fault, ...]:
+    """As many of these faults as a minority of `voters` may suffer from, each on one of them."""
+    faults = [
+        evolve(fault, target=voters[(fault.target + number) % len(voters)])
+        for number, fault in enumerate(lasting[: (len(voters) - 1) // 2])
+    ]
+    return tuple(_bearable(fault, without_pre_vote) for fault in faults)

@@ -4,8 +4,8 @@ from collections import Counter
 
 from attrs import frozen
 
-from txraft.testing.invariants import Violation
 from txraft.testing.plan import Plan
+from txraft.testing.violation import Violation
 
 
 @frozen
@@ -24,5 +24,7 @@ class Report:
     """How often a state machine's `persist` or `snapshot` failed with SnapshotFailed: in every run, if it has to do
     with the data. One that a restore breaks off is counted too."""
     faults: "Counter[str]"
+    changes: "Counter[str]"
+    """Of the membership, that were answered as done, by what was wished."""
     lines: list[str]
     """The transcript, where one was wanted."""

@@ -1,14 +1,16 @@
-"""A failing run made smaller: fewer faults, fewer clients, a calmer network, while the same rule stays broken."""
+"""A failing run made smaller: fewer faults, changes and clients, a calmer network, while the same rule stays broken."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import evolve, frozen
 
-from txraft.testing.plan import ALL, Fault, Plan
+from txraft.testing.links import Noise
+from txraft.testing.plan import ALL, Plan
 from txraft.testing.report import Report
-from txraft.testing.simulated_network import Noise
 from txraft.testing.simulation import run_of
+
+_T = TypeVar("_T")
 
 
 @frozen
@@ -25,6 +27,7 @@ class Simplification:
 
 
 SIMPLIFICATIONS: Final = (
+    Simplification("no-strays", "no spare machine has other founders", {"strays": False}),
     Simplification("calm", "no noise but that of a fault", {"noise": Noise()}),
     Simplification("datagrams", "messages pass as they are, not as AMP over TCP", {"streams": False}),
     Simplification("memory", "no log files beside the simulated disks", {"files": False}),
@@ -55,6 +58,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     """Plans with a little less in them, the boldest first."""
     for faults in _fewer(plan.faults):
         yield evolve(plan, faults=faults)
+    for orders in _fewer(plan.orders):
+        yield evolve(plan, orders=orders)
     for lasting in _fewer(plan.lasting):
         yield evolve(plan, lasting=lasting)
     for clients in range(1, plan.clients):
@@ -64,10 +69,10 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             yield simpler
 
 
-def _fewer(faults: Sequence[Fault]) -> Iterator[tuple[Fault, ...]]:
+def _fewer(these: Sequence[_T]) -> Iterator[tuple[_T, ...]]:
     """Without any, without one half, one quarter, and so on, down to without one."""
-    size = len(faults)
+    size = len(these)
     while size:
-        for start in range(0, len(faults), size):
-            yield (*faults[:start], *faults[start + size :])
+        for start in range(0, len(these), size):
+            yield (*these[:start], *these[start + size :])
         size //= 2

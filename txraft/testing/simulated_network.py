@@ -1,13 +1,12 @@
-"""The network: who can hear whom, how long it takes, and what gets lost on the way.
+"""The network of nodes that pass messages as they are: an `IPeers` over links that is rougher than TCP is.
 
-`Links` knows the conditions. `Datagrams` is an `IPeers` over them that is rougher than TCP is: every message may be
-lost, doubled, late and out of order (hazard R19). What has an answer, a proposal or a read barrier, belongs to a
-connection, as it does over AMP: when that breaks, the outcome is unknown. (`txraft.testing.streams` is the other
-`IPeers`: the real one, over simulated TCP.)
+Every message may be lost, doubled, late and out of order (hazard R19). What has an answer, a proposal or a read
+barrier, belongs to a connection, as it does over AMP: when that breaks, the outcome is unknown. Who is let in, the real
+handshake says, except of directories. (`txraft.testing.streams` is the other `IPeers`: the real one, over simulated
+TCP.)
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from random import Random
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field
@@ -18,9 +17,19 @@ from zope.interface import implementer
 from txraft.core.changes import Change
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import Message, NodeId
-from txraft.errors import ChangeRefused, CommandFailed, NotApplied, OutcomeUnknown, Undecided, Unreachable
-from txraft.interfaces import IPeerHandler, IPeers, SnapshotFile
+from txraft.errors import (
+    ChangeRefused,
+    CommandFailed,
+    MemberRemoved,
+    NotApplied,
+    OutcomeUnknown,
+    Undecided,
+    Unreachable,
+)
+from txraft.interfaces import Identity, IPeerHandler, IPeers, SnapshotFile
+from txraft.rpc.handshake import Party, Refusal, check, greeting
 from txraft.rpc.versions import NEWEST_VERSION
+from txraft.testing.links import Links
 from txraft.testing.schedule import Process, Schedule
 
 _T = TypeVar("_T")
@@ -31,72 +40,13 @@ AGAIN = 0.05
 """Seconds until TCP sends again what has not come through."""
 
 
-@define
-class Noise:
-    """What happens to messages on their way."""
-
-    loss: float = 0.0
-    """The share of them that is lost."""
-    doubling: float = 0.0
-    """The share that arrives twice."""
-    lateness: float = 0.0
-    """The share that is late, by up to `late_by` seconds, and so overtaken by others."""
-    late_by: float = 1.0
-
-
-@define(eq=False)
-class Links:
-    """Every way from one node to another."""
-
-    random: Random
-    noise: Noise = field(factory=Noise)
-    latency: tuple[float, float] = (0.0002, 0.002)
-    """Seconds that a message takes, from and to."""
-    _cuts: dict[tuple[NodeId, NodeId], int] = field(factory=dict)
-
-    def cut(self, ways: Iterable[tuple[NodeId, NodeId]]) -> None:
-        """Let nothing through from the first of each pair to the second. Cuts add up."""
-        for way in ways:
-            self._cuts[way] = self._cuts.get(way, 0) + 1
-
-    def join(self, ways: Iterable[tuple[NodeId, NodeId]]) -> None:
-        """Take one cut of each away again."""
-        for way in ways:
-            self._cuts[way] = max(0, self._cuts.get(way, 0) - 1)
-
-    def heal(self) -> None:
-        """Take every cut away, and all noise."""
-        self._cuts.clear()
-        self.noise = Noise()
-
-    def carries(self, sender: NodeId, receiver: NodeId) -> bool:
-        """Whether anything gets through this way."""
-        return not self._cuts.get((sender, receiver))
-
-    def connects(self, one: NodeId, other: NodeId) -> bool:
-        """Whether a connection between the two can be opened."""
-        return self.carries(one, other) and self.carries(other, one)
-
-    def delay(self) -> float:
-        """Seconds that this message takes."""
-        low, high = self.latency
-        delay = low + (high - low) * self.random.random()
-        if self.noise.lateness and self.random.random() < self.noise.lateness:
-            delay += self.noise.late_by * self.random.random()
-        return delay
-
-    def copies(self) -> int:
-        """How often this message arrives."""
-        noise = self.noise
-        if noise.loss and self.random.random() < noise.loss:
-            return 0
-        return 2 if noise.doubling and self.random.random() < noise.doubling else 1
-
-
 class Station(Protocol):
     """What the network needs of a node's machine."""
 
     id: NodeId
+    identity: Identity
+    addresses: set[str]
+    """Where it listens. What one of them is begins with its id: `3`, and when it has moved, `3.1`."""
 
     @property
     def process(self) -> Process | None:
@@ -123,6 +73,8 @@ class Connection:
     dialler: "Datagrams"
     peer: Station
     peer_process: Process
+    addresses: Addresses
+    """Where the peer was dialled."""
     open: bool = True
     _asked: dict[int, tuple["Deferred[Any]", type[Undecided]]] = field(factory=dict)
     _last: int = 0
@@ -194,6 +146,12 @@ class Datagrams:
     everyone: "dict[NodeId, Datagrams]"
     """The latest of each node."""
     connections: dict[NodeId, Connection] = field(factory=dict, init=False)
+    _followed: dict[NodeId, Addresses] = field(factory=dict, init=False)
+    _removed: frozenset[NodeId] = field(default=frozenset(), init=False)
+    _configuration_index: int = field(default=0, init=False)
+    _dialling: set[NodeId] = field(factory=set, init=False)
+    """Whom it is going to dial."""
+    _runs: bool = field(default=False, init=False)
 
     @property
     def peers(self) -> IPeers:
@@ -201,11 +159,11 @@ class Datagrams:
         return self
 
     def start(self, _handler: IPeerHandler) -> None:
-        """Dial every peer."""
+        """Dial every peer, and let peers in."""
         self.everyone[self.station.id] = self
-        for peer in self.stations:
-            if peer != self.station.id:
-                self._dial_soon(peer)
+        self._runs = True
+        for peer in self._followed:
+            self._dial_soon(peer)
 
     def crashed(self) -> None:
         """The process is dead. Its peers hear so: at once, or, where the machine has lost power, when TCP finds out."""
@@ -231,14 +189,27 @@ class Datagrams:
 
     def follow(self, peers: Mapping[NodeId, Addresses], removed: Set[NodeId], configuration_index: int) -> None:
         """As IPeers."""
+        known = self._followed
+        self._followed = {peer: peers[peer] or known.get(peer, ()) for peer in sorted(peers)}
+        self._removed = frozenset(removed) - peers.keys()
+        self._configuration_index = configuration_index
+        for peer, connection in list(self.connections.items()):
+            if self._followed.get(peer) != connection.addresses:
+                self.schedule.after(0, connection.close)
+        for peer in sorted(self._removed):
+            if (coming := self._incoming(peer)) is not None:
+                self.schedule.after(0, coming.close)
+        if self._runs:
+            for peer in self._followed.keys() - self.connections.keys():
+                self._dial_soon(peer)
 
     def versions(self) -> Mapping[NodeId, int]:
         """As IPeers: all are of this release."""
-        return dict.fromkeys(self.connections, NEWEST_VERSION)
+        return dict.fromkeys([peer for peer in self.stations if self._is_connected(peer)], NEWEST_VERSION)
 
     def send(self, to: NodeId, message: Message) -> None:
         """As IPeers."""
-        copies = self.links.copies() if to in self.connections else 0
+        copies = self.links.copies() if self._is_connected(to) else 0
         for _ in range(copies):
             self.schedule.after(self.links.delay(), self._arrive, to, message)
         if not copies:
@@ -311,21 +282,59 @@ class Datagrams:
 
     def lost(self, connection: Connection) -> None:
         """A connection has been lost, and this process knows."""
-        del self.connections[connection.peer.id]
-        self.station.handler.peer_lost(connection.peer.id)
+        peer = connection.peer.id
+        del self.connections[peer]
+        if peer in self._followed:
+            self.station.handler.peer_lost(peer)
         connection.give_up()
-        self._dial_soon(connection.peer.id)
+        self._dial_soon(peer)
+
+    def _incoming(self, peer: NodeId) -> Connection | None:
+        """What another node's process has dialled to this one."""
+        calling = self.everyone.get(peer)
+        connection = calling.connections.get(self.station.id) if calling is not None else None
+        is_mine = connection is not None and connection.open and connection.peer_process is self.process
+        return connection if is_mine else None
+
+    def _is_connected(self, peer: NodeId) -> bool:
+        return peer in self.connections or self._incoming(peer) is not None
 
     def _dial_soon(self, peer: NodeId) -> None:
-        self.schedule.after(self.links.random.uniform(*REDIAL), self.process.enter, self._dial, peer)
+        if peer in self._followed and peer not in self._dialling:
+            self._dialling.add(peer)
+            self.schedule.after(self.links.random.uniform(*REDIAL), self.process.enter, self._dial, peer)
 
     def _dial(self, peer: NodeId) -> None:
-        station = self.stations[peer]
-        if station.process is None or station.process.paused or not self.links.connects(self.station.id, peer):
-            self._dial_soon(peer)
+        self._dialling.discard(peer)
+        if peer not in self._followed or peer in self.connections:
             return
-        self.connections[peer] = Connection(self, station, station.process)
-        self.station.handler.peer_connected(peer)
+        addresses = self._followed[peer]
+        station = station_at(addresses, self.stations)
+        listens = station is not None and station.process is not None and not station.process.paused
+        if station is None or not listens or not self.links.connects(self.station.id, station.id):
+            self._dial_soon(peer)
+        elif (refusal := check(self.everyone[station.id].party, greeting(self.party, peer))) is Refusal.REMOVED:
+            self.station.handler.refused(MemberRemoved(self.station.id))
+        elif refusal is not None:
+            self._dial_soon(peer)
+        else:
+            assert station.process is not None
+            self.connections[peer] = Connection(self, station, station.process, addresses)
+            self.station.handler.peer_connected(peer)
+
+    @property
+    def party(self) -> Party:
+        """Its side of a handshake, which is the real one, but for the directories."""
+        return Party(self.station.identity, self._followed.keys(), self._removed, self._configuration_index)
+
+
+def station_at(addresses: Addresses, stations: Mapping[NodeId, Station]) -> Station | None:
+    """Which machine listens there."""
+    for address in addresses:
+        station = stations.get(int(address.partition(".")[0]))
+        if station is not None and address in station.addresses:
+            return station
+    return None
 
 
 def _forget(answer: "Deferred[None]") -> None:

@@ -4,10 +4,12 @@
 
 What is replicated is the key-value store, or what `txraft.testing.application` makes of a state machine of your own.
 
-First the faults of the plan, while clients work: safety. Then a minority only is out of order, and within a bounded
-time the others must serve. Then everything is healed, and within a bounded time there must be one leader whom all
-follow, all logs and states must be equal, and every node must serve: liveness. In some runs a disk is lost then. What
-the clients saw, in all parts, must be linearizable. In the end no log may be longer than it has to be.
+First the faults of the plan, while clients work, and in some runs members come and go: safety. Then a minority only is
+out of order, and within a bounded time the others must serve. Then everything is healed, and within a bounded time
+there must be one leader whom all members follow, all their logs and states must be equal, and every one must serve:
+liveness. Whoever was to get a vote has it by then, and nobody has to do with those who were removed. In some runs a
+disk is lost then. What the clients saw, in all parts, must be linearizable. In the end no log may be longer than it has
+to be.
 """
 
 import traceback
@@ -17,42 +19,36 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from attrs import define, evolve
+from attrs import define
 from twisted.python.failure import Failure
 
-from txraft.core.configuration import Configuration
-from txraft.core.messages import NodeId
 from txraft.core.roles import Role
-from txraft.core.state import RaftOptions
-from txraft.errors import Undecided
+from txraft.errors import NoSuchVoter, Undecided
 from txraft.kv import Set
 from txraft.testing.application import Application
 from txraft.testing.clients import Client, Ledger, Look, Request, ask_for_any, ask_for_keys, proposal_of
+from txraft.testing.cluster import ELECTION_TIMEOUT, REQUEST_TIMEOUT, Cluster
 from txraft.testing.data import KeyValueApplication, key_of, number_of
-from txraft.testing.disk import Disk, Synced
 from txraft.testing.durability import Durability
 from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
-from txraft.testing.invariants import Invariants, Violation
+from txraft.testing.invariants import Invariants
 from txraft.testing.keeping import keep
 from txraft.testing.linearizability import check
+from txraft.testing.links import Noise
 from txraft.testing.lost_disk import lose_a_disk
 from txraft.testing.machine import Machine
-from txraft.testing.plan import Kind, Plan
+from txraft.testing.operating import Operator
+from txraft.testing.plan import Kind, Plan, of_a_minority
 from txraft.testing.quick_disk import quick_directory
 from txraft.testing.report import Report
-from txraft.testing.schedule import Process, Schedule
-from txraft.testing.simulated_network import Datagrams, Links, Noise
+from txraft.testing.schedule import Schedule
 from txraft.testing.slowness import bear_slow_disks, bear_slow_work
-from txraft.testing.standing import behind, leaderless, states_of
-from txraft.testing.streams import Streams
-from txraft.testing.surroundings import Surroundings, Wiring
+from txraft.testing.standing import behind, changing, leaderless, lingering, states_of
 from txraft.testing.transcript import Transcript
+from txraft.testing.violation import Violation
 from txraft.testing.watcher import Judges
 
-ELECTION_TIMEOUT = 0.15
-"""Seconds, of the simulation's time."""
-REQUEST_TIMEOUT = 0.8
 LARGER_THAN_A_MESSAGE, LARGER_THAN_A_BOX = 200, 70_000
 """Bytes that every tenth value has: more than a message may where a plan is tight, and more than an AMP box can."""
 SETTLES_WITHIN = 16 * ELECTION_TIMEOUT
@@ -89,6 +85,7 @@ def run_of(plan: Plan, transcript: bool = False, application: Callable[[], Appli
         len(simulation.invariants.failed),
         simulation.judges.not_kept,
         simulation.nemesis.counts,
+        simulation.operator.counts,
         simulation.transcript.lines,
     )
 
@@ -112,32 +109,14 @@ class Simulation:
         self.random = random = Random(plan.seed)
         self.schedule = schedule = Schedule()
         self.transcript = Transcript(schedule, transcript)
-        ids = range(1, plan.nodes + 1)
-        self.links = Links(Random(random.getrandbits(64)))
-        self.invariants = Invariants(self._synced_on, plan.nodes // 2 + 1, number_of)
+        self.cluster = cluster = Cluster(plan, schedule, random)
+        self.memberships, self.machines, links = cluster.memberships, cluster.machines, cluster.links
+        self.invariants = Invariants(cluster.synced_on, self.memberships, number_of)
         own = application() if application is not None else None
         self._draw = partial(ask_for_any, own) if own is not None else partial(ask_for_keys, plan.keys)
         self._is_key_value = own is None
         self.judges = Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated)
-        around = Surroundings(
-            application=own if own is not None else KeyValueApplication(),
-            schedule=schedule,
-            random=random,
-            judges=self.judges,
-            options_of=self._options_of,
-            tight=plan.tight,
-            keeps=plan.keeps,
-            request_timeout=REQUEST_TIMEOUT,
-            wire=self._wire,
-            ids=ids,
-        )
-        homes = {node_id: directory / str(node_id) if directory else None for node_id in ids}
-        self.machines = {
-            node_id: Machine(node_id, around, Disk(random, Synced(home), plan.files, Configuration(ids)))
-            for node_id, home in homes.items()
-        }
-        self._streams: dict[int, Streams] = {}
-        self._datagrams: dict[int, Datagrams] = {}
+        cluster.build(own if own is not None else KeyValueApplication(), self.judges, directory)
         everyone = list(self.machines.values())
         self.ledger = Ledger(
             schedule,
@@ -149,9 +128,18 @@ class Simulation:
             large=LARGER_THAN_A_BOX if plan.streams else LARGER_THAN_A_MESSAGE,
         )
         self.clients = [self._client(name, everyone) for name in range(1, plan.clients + 1)]
-        self.nemesis = Nemesis(schedule, Random(random.getrandbits(64)), self.links, everyone, plan.noise, self._say)
+        self.nemesis = Nemesis(schedule, Random(random.getrandbits(64)), links, everyone, plan.noise, self._say)
+        self.operator = Operator(
+            schedule,
+            Random(f"operator {plan.seed}"),
+            self.machines,
+            self.memberships,
+            self.violated,
+            self._say,
+        )
         for machine in everyone:
             machine.on_cut = self.nemesis.cut
+            machine.on_removed = self.operator.was_removed
 
     def run(self) -> None:
         """Run it all, or up to the first violation."""
@@ -181,34 +169,9 @@ class Simulation:
         for machine in self.machines.values():
             machine.close()
 
-    # Wiring
-
-    def _options_of(self, node: NodeId) -> RaftOptions:
-        options = RaftOptions(
-            election_timeout=ELECTION_TIMEOUT,
-            heartbeat_interval=ELECTION_TIMEOUT / 3,
-            pre_vote=node not in self.plan.without_pre_vote,
-        )
-        if not self.plan.tight:
-            return options
-        # Two entries, or one that is larger, in a message; and four that are not committed.
-        return evolve(
-            options, max_message_size=100, max_inflight_messages=2, max_inflight_size=200, max_uncommitted_size=720
-        )
-
-    def _wire(self, machine: Machine, process: Process) -> Wiring:
-        if not self.plan.streams:
-            return Datagrams(self.schedule, self.links, machine, process, self.machines, self._datagrams)
-        seed = Random(self.random.getrandbits(64))
-        memory = machine.remember(process, seed)
-        return Streams(self.schedule, self.links, machine, process, seed, memory, self.machines, self._streams)
-
     def _client(self, name: int, machines: list[Machine]) -> Client:
         random = Random(self.random.getrandbits(64))
         return Client(name, self.ledger, machines, random, self._draw, self.plan.pause, patience=0.6)
-
-    def _synced_on(self, index: int, term: int) -> set[NodeId]:
-        return {machine.id for machine in self.machines.values() if machine.disk.has(index, term)}
 
     def _say(self, who: str, what: str) -> None:
         if self.transcript.on:
@@ -223,6 +186,7 @@ class Simulation:
         for client in self.clients:
             client.start()
         self.nemesis.start(self.plan.faults)
+        self.operator.start(self.plan.orders)
         if self.plan.seed % 8 == 0:
             self.schedule.after(self.plan.lasts / 2, self.nemesis.forge_a_term)
         self._until(self.plan.lasts)
@@ -236,14 +200,13 @@ class Simulation:
 
     def _bear(self, steps_of: Callable[[Sequence[Machine], float, Random], Iterator[float]]) -> None:
         self._heal()
-        everyone = list(self.machines.values())
         # What is late may be an earlier leader's word to campaign.
         self._until(self._healed_at + Noise().late_by)
-        self._require(SETTLES_WITHIN, lambda: leaderless(everyone) or self._transfers_go_on())
+        self._require(SETTLES_WITHIN, lambda: self._in_motion() or leaderless(self.cluster.members()))
         if self.violation is not None:
             return
         try:
-            for seconds in steps_of(everyone, ELECTION_TIMEOUT, self.random):
+            for seconds in steps_of(self.cluster.voters(), ELECTION_TIMEOUT, self.random):
                 self._until(self.schedule.now + seconds)
         except Violation as violation:
             self.violated(violation)
@@ -255,11 +218,15 @@ class Simulation:
         if not self.plan.lasting:
             return
         self._heal()
-        self.nemesis.leave(self.plan.lasting)
-        away = {fault.target for fault in self.plan.lasting if fault.kind is not Kind.SLOW_DISK}
+        lasting = self.plan.lasting
+        if self.plan.orders:
+            self._require(SETTLES_WITHIN, lambda: self._in_motion() or leaderless(self.cluster.members()))
+            lasting = of_a_minority(lasting, [each.id for each in self.cluster.voters()], self.plan.without_pre_vote)
+        self.nemesis.leave(lasting)
+        away = {fault.target for fault in lasting if fault.kind is not Kind.SLOW_DISK}
         # Who is slow may lead, but where it does not it lags far behind.
-        slow = {fault.target for fault in self.plan.lasting} - away
-        present = [machine for machine in self.machines.values() if machine.id not in away]
+        slow = {fault.target for fault in lasting} - away
+        present = [machine for machine in self.cluster.members() if machine.id not in away]
         self._require(SETTLES_WITHIN, lambda: leaderless(present))
         self._ask([machine for machine in present if machine.id not in slow], persistent=True)
 
@@ -272,6 +239,7 @@ class Simulation:
 
     def _heal(self) -> None:
         self.nemesis.heal()
+        self.operator.heal()
         self._healed_at = self.schedule.now
         if self.plan.streams:
             # A stream carries nothing before what the noise has made late.
@@ -281,13 +249,13 @@ class Simulation:
         """Every node is asked, in half of the runs while leadership is handed over: nobody need notice (hazard C4).
         Only where little may wait at once, some have to ask again."""
         handed_over = self._hand_over() if self.plan.seed % 2 else lambda: None
-        self._ask(list(self.machines.values()), persistent=self.plan.tight)
+        self._ask(self.cluster.members(), persistent=self.plan.tight)
         self._require(SETTLES_WITHIN, self._unsettled)
         handed_over()
 
     def _hand_over(self) -> Callable[[], None]:
         """Ask a node for a transfer of leadership to a node. Gives back what sees to it that it has succeeded."""
-        seed, everyone = self.plan.seed, list(self.machines.values())
+        seed, everyone = self.plan.seed, self.cluster.voters()
         asked, target = everyone[seed // 16 % len(everyone)], everyone[seed // 2 % len(everyone)]
         answer = self.nemesis.transfer(asked, target)
 
@@ -299,7 +267,7 @@ class Simulation:
 
     def _lose_a_disk(self) -> None:
         """One disk is lost for good."""
-        if not self.plan.streams or self.plan.nodes < 3 or self.plan.seed % 8 != 4:
+        if not self.plan.streams or self.plan.orders or self.plan.nodes < 3 or self.plan.seed % 8 != 4:
             return
         others = list(self.machines.values())
         lost = others.pop(self.plan.seed // 8 % len(others))
@@ -310,10 +278,11 @@ class Simulation:
         """What was late is there by now; nobody campaigns, nor hands over, for no reason."""
         self._until(max(self.schedule.now, self._healed_at + Noise().late_by))
         self._require(SETTLES_WITHIN, self._unsettled)
-        before = [machine.node.view for machine in self.machines.values()]
+        members = self.cluster.members()
+        before = [machine.node.view for machine in members]
         self._until(self.schedule.now + STABLE_FOR)
-        if self.violation is None and before != [machine.node.view for machine in self.machines.values()]:
-            states = states_of(self.machines.values())
+        if self.violation is None and before != [machine.node.view for machine in members]:
+            states = states_of(members)
             self.violated(Violation("Stability", f"in {STABLE_FOR:g} s in which nothing happened: {states}"))
 
     def _until(self, time: float) -> None:
@@ -340,12 +309,18 @@ class Simulation:
         """Why the cluster is not one, with one leader."""
         if any(client.under_way is not None for client in self.clients):
             return "a request is still under way"
-        machines = list(self.machines.values())
-        return self._transfers_go_on() or leaderless(machines) or behind(machines)
+        machines = self.cluster.members()
+        going_on = self._in_motion() or leaderless(machines) or behind(machines)
+        return going_on or lingering(machines, self.memberships.latest.removed)
 
-    def _transfers_go_on(self) -> str:
-        """Why the leader may yet change."""
-        return "leadership is still being handed over" if self.nemesis.transfers_go_on() else ""
+    def _in_motion(self) -> str:
+        """Why the leader, or the members, may yet change."""
+        if self.nemesis.transfers_go_on():
+            return "leadership is still being handed over"
+        self.operator.provide()
+        if self.operator.goes_on():
+            return "a change of the members is not answered"
+        return changing(self.cluster.members(), self.memberships.latest, self.memberships.strays)
 
     def _ask(self, machines: Sequence[Machine], persistent: bool = False) -> None:
         """Two requests to each of these nodes, from clients of their own. They must all be served."""
@@ -372,18 +347,18 @@ class Simulation:
         """Which of these clients' requests has not been answered, or not with a result."""
         for client in asking:
             if client.under_way is not None:
-                return f"operation {client.under_way.number} has no answer: {states_of(self.machines.values())}"
+                return f"operation {client.under_way.number} has no answer: {states_of(self.cluster.members())}"
             if client.failed:
                 self.violated(Violation("Liveness", f"a node that is well does not serve: {client.failed[0]}"))
         return ""
 
     def _compare(self) -> None:
         """All states are equal, the clients' history is linearizable, and no transfer has come to anything odd."""
-        states = [machine.state_machine.state() for machine in self.machines.values()]
+        states = [machine.state_machine.state() for machine in self.cluster.members()]
         if any(state != states[0] for state in states):
             self.violated(Violation("State Machine Safety", f"the states differ: {states}"))
         for answer in self.nemesis.answers():
-            if isinstance(answer, Failure) and answer.check(Undecided) is None:
+            if isinstance(answer, Failure) and answer.check(Undecided, NoSuchVoter) is None:
                 self.violated(Violation("Answers", f"a transfer came to {answer.getTraceback()}"))
         if not (verdict := check(self.ledger.history.operations())).ok:
             self.violated(Violation("Linearizability", str(verdict)))
@@ -392,4 +367,4 @@ class Simulation:
 
     def _keep(self) -> None:
         """Logs are cut off, and every state machine but the store's, which has tests, gives what one can be made of."""
-        self._take(keep(list(self.machines.values()), self.violated, makes_others=not self._is_key_value))
+        self._take(keep(self.cluster.members(), self.violated, makes_others=not self._is_key_value))

@@ -7,9 +7,9 @@ from random import Random
 
 from txraft.core.roles import Role
 from txraft.testing.disk import FAST
-from txraft.testing.invariants import Violation
 from txraft.testing.machine import Machine
 from txraft.testing.standing import leaders_of, states_of
+from txraft.testing.violation import Violation
 
 BEARS_FOR = 10
 BEARS_WORK_FOR = 6

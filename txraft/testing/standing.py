@@ -1,7 +1,8 @@
 """Where the nodes of a simulated cluster stand, several of them together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
+from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.core.roles import Role
 from txraft.testing.machine import Machine, state_of
@@ -40,4 +41,27 @@ def behind(machines: Sequence[Machine]) -> str:
         reached = {view.last_index, view.commit_index, view.last_applied, machine.node.applied.index}
         if reached != {lead.last_index}:
             return f"node {machine.id} has not caught up: {states_of(machines)}"
+    return ""
+
+
+def changing(members: Sequence[Machine], latest: Configuration, strays: Set[NodeId]) -> str:
+    """Why the membership may yet change; empty where it may not. `latest` is the last one that is committed, and
+    `strays` cannot be members, whatever it says."""
+    for machine in members:
+        if machine.process is None or machine.node.configuration != latest:
+            return f"node {machine.id} has not come to have the members {latest}"
+    if latest.is_joint:
+        return f"the membership is joint: {latest}"
+    if leads := [each.id for each in members if each.node.view.role is Role.LEADER and each.id not in latest.voters]:
+        return f"nodes {leads} lead, and have no vote"
+    if joining := [each for each, _ in latest.joining if each not in strays]:
+        return f"nodes {joining} have not been given a vote"
+    return ""
+
+
+def lingering(members: Sequence[Machine], removed: Set[NodeId]) -> str:
+    """Who of the removed still has to do with a member; empty where nobody has (hazard E9)."""
+    for machine in members:
+        if still := removed & machine.wiring.peers.versions().keys():
+            return f"node {machine.id} is connected to nodes {set(still)}, which were removed"
     return ""

@@ -5,6 +5,7 @@ wait; when a connection breaks, some of what was still on its way arrives before
 """
 
 from collections.abc import Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -18,10 +19,11 @@ from zope.interface import implementer
 
 from txraft.core.configuration import Addresses
 from txraft.core.messages import NodeId
-from txraft.interfaces import Identity, IPeerHandler, IPeerMemory
+from txraft.interfaces import IPeerHandler, IPeerMemory
 from txraft.rpc import Network
+from txraft.testing.links import Links
 from txraft.testing.schedule import Process, Schedule
-from txraft.testing.simulated_network import AGAIN, Links, Station
+from txraft.testing.simulated_network import AGAIN, Station, station_at
 
 BUFFER = 64 << 10
 """Bytes that may be on their way before a socket takes no more."""
@@ -139,10 +141,10 @@ class Transport:
 @implementer(IStreamClientEndpoint)
 @define(eq=False)
 class Dial:
-    """How one process reaches another node."""
+    """How one process reaches what listens at these addresses."""
 
     streams: "Streams"
-    peer: NodeId
+    addresses: Addresses
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
         """As IStreamClientEndpoint. Refused where nobody listens, or nothing gets through."""
@@ -153,10 +155,11 @@ class Dial:
 
     def _reach(self, factory: IProtocolFactory, done: "Deferred[Any]") -> None:
         streams = self.streams
-        if not streams.process.alive:
+        if not streams.process.alive or done.called:  # or nobody wants it any more
             return
-        listening = streams.everyone.get(self.peer)
-        if listening is None or not streams.links.connects(streams.station.id, self.peer):
+        station = station_at(self.addresses, streams.stations)
+        listening = streams.everyone.get(station.id) if station is not None else None
+        if listening is None or not streams.links.connects(streams.station.id, listening.station.id):
             streams.process.enter(done.errback, Failure(ConnectionRefusedError()))
             return
         here = Transport(streams.station, streams.process, streams.links)
@@ -169,8 +172,11 @@ class Dial:
         streams.process.enter(self._made, factory, here, done)
 
     def _made(self, factory: IProtocolFactory, transport: Transport, done: "Deferred[Any]") -> None:
-        self.streams.take(transport, factory)
-        done.callback(transport.protocol)
+        if done.called:
+            transport.abortConnection()
+        else:
+            self.streams.take(transport, factory)
+            done.callback(transport.protocol)
 
 
 @define(eq=False)
@@ -190,16 +196,12 @@ class Streams:
     transports: list[Transport] = field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
-        identity = Identity(self.station.id, "simulation", frozenset(self.stations))
-        self.peers = Network(self.process, identity, self.memory, self._dial, self.random)
-
-    def _dial(self, addresses: Addresses) -> Dial:
-        return Dial(self, int(addresses[0]))
+        dial = partial(Dial, self)
+        self.peers = Network(self.process, self.station.identity, self.memory, dial, self.random)
 
     def start(self, handler: IPeerHandler) -> None:
         """Dial every peer, and listen."""
         self.everyone[self.station.id] = self
-        self.peers.follow({peer: (str(peer),) for peer in self.stations if peer != self.station.id}, frozenset(), 0)
         self.peers.start(handler)
 
     def accept(self, transport: Transport) -> None:

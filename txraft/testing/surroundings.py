@@ -50,9 +50,3 @@ class Surroundings:
     keeps: int
     request_timeout: float
     wire: "Callable[[Machine, Process], Wiring]"
-    ids: range
-
-    @property
-    def majority(self) -> int:
-        """How many nodes are more than half of them. Not the program's own, which is what is judged by it."""
-        return len(self.ids) // 2 + 1

@@ -4,7 +4,7 @@ from attrs import define
 
 from txraft.core.messages import NodeId
 from txraft.interfaces import SnapshotFile
-from txraft.testing.invariants import Violation
+from txraft.testing.violation import Violation
 
 
 @define(eq=False)

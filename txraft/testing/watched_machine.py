@@ -15,8 +15,8 @@ from txraft.memory_machine import MemoryMachine
 from txraft.node.contract import deferred_of, index_of, lacking, require_results, snapshot_of
 from txraft.testing.application import Application, Home
 from txraft.testing.data import without_number
-from txraft.testing.invariants import Violation
 from txraft.testing.transcript import QUIET, traceback_of
+from txraft.testing.violation import Violation
 
 
 @frozen

@@ -6,19 +6,26 @@ from typing import ParamSpec
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from txraft.core.changes import Change
+from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
 from txraft.core.messages import Entry, Message, NodeId
 from txraft.core.ready import Ready, Save, TermAndVote
+from txraft.core.roles import Role
+from txraft.errors import ChangeRefused, NotApplied
 from txraft.interfaces import SnapshotFile
 from txraft.node.driver import Node
+from txraft.testing.change_evidence import ChangeEvidence
 from txraft.testing.disk import Disk
 from txraft.testing.durability import Durability
 from txraft.testing.evidence import Evidence
-from txraft.testing.invariants import Invariants, Observed, Violation
+from txraft.testing.invariants import Invariants, Observed
 from txraft.testing.schedule import Process
 from txraft.testing.transcript import Transcript, in_words, what_changed
 from txraft.testing.transfers import Transfers
+from txraft.testing.violation import Violation
 from txraft.testing.watched_machine import Applied, MachineEvent, NotKept, Persisted, Restored, Taken
 
 _P = ParamSpec("_P")
@@ -48,6 +55,14 @@ class WatchedNode(Node):
             self.watcher.asks(self._reads.last_id)
         return found
 
+    def change_members(self, changes: Sequence[Change]) -> "Deferred[Configuration]":
+        """As Node."""
+        membership = self._raft.log.membership
+        before = membership.index, membership.configuration
+        answer = super().change_members(changes)
+        after = membership.index, membership.configuration
+        return self.watcher.changes_members(answer, None if after == before else membership.index)
+
     def peer_lost(self, peer: NodeId) -> None:
         """As Node."""
         self.watcher.evidence.loses(peer, self._raft.view())
@@ -72,6 +87,7 @@ class Watcher:
     judges: Judges
     disk: Disk
     evidence: Evidence
+    changing: ChangeEvidence
     seen: Observed
     process: Process
     persisted: int | None = field(init=False, default=None)
@@ -79,6 +95,8 @@ class Watcher:
     _transfers: Transfers = field(init=False)
     _events: list[MachineEvent] = field(init=False, factory=list)
     """What its state machine has done in this turn."""
+    _answers: list[tuple[int, int, Configuration]] = field(init=False, factory=list)
+    """Changes of the membership that were answered: index and term of the entry, and what it led to."""
 
     def __attrs_post_init__(self) -> None:
         self._transfers = Transfers(self.seen.node_id)
@@ -98,11 +116,12 @@ class Watcher:
         before = evidence.before(sender, message, raft, now)
         node.receive(sender, message)
         self._hold(evidence.after, before, sender, message, raft, now)
+        self.changing.hears(sender, message)
 
     def sends(self, to: NodeId, message: Message) -> None:
         """A message is about to leave."""
         self._hold(self.judges.durability.sends, self.seen.node_id, self.disk.synced.log, to, message)
-        self._hold(self.evidence.sends, to, message, self.node._clock.seconds())
+        self._hold(self.evidence.sends, to, message, self.node.configuration, self.node._clock.seconds())
 
     def message_lost(self, to: NodeId, message: Message) -> None:
         """A copy of a message does not arrive."""
@@ -112,6 +131,7 @@ class Watcher:
     def connects(self, peer: NodeId) -> None:
         """There is a connection to a peer, whose directory this process has written down (hazard S6)."""
         disk, node_id = self.disk, self.seen.node_id
+        self._hold(self.judges.invariants.memberships.connects, node_id, peer)
         if disk.original is not None:
             self._violated("Directory", f"node {peer} lets in node {node_id}, whose disk has forgotten")
         if disk.synced.history is not None and peer not in disk.synced.peers:
@@ -121,13 +141,32 @@ class Watcher:
         """Somebody wants to read."""
         self.evidence.asks(read_id)
 
+    def changes_members(self, answer: "Deferred[Configuration]", index: int | None) -> "Deferred[Configuration]":
+        """Somebody has asked for a change of the membership, which is in the log as entry `index`, if it is."""
+        if index is not None:
+            term = self.node._raft.log.term_at(index)
+            answer.addCallbacks(self._change_done, self._change_fails, (index, term), errbackArgs=(index, term))
+        elif not answer.called:
+            self._violated("Acknowledged", f"node {self.seen.node_id} makes somebody wait for a change that is none")
+        return answer
+
+    def _change_done(self, result: Configuration, index: int, term: int) -> Configuration:
+        self._answers.append((index, term, result))
+        return result
+
+    def _change_fails(self, failure: Failure, index: int, term: int) -> Failure:
+        if failure.check(NotApplied, ChangeRefused):
+            self._hold(self.judges.invariants.memberships.answered_not_applied, index, term)
+        return failure
+
     def beats(self, beat: Callable[[], None]) -> None:
         """The heartbeat timer has fired: let the node act on it, and see what it does."""
         raft, now, leader = self.node._raft, self.node._clock.seconds(), self.node._raft._leader
         due = leader._beat_at + self.evidence.options.heartbeat_interval if leader is not None else None
+        members = raft.configuration
         beat()
         if due is not None:
-            self._hold(self.evidence.beats, raft, now, now - due, self.process.unread)
+            self._hold(self.evidence.beats, raft, members, now, now - due, self.process.unread)
 
     def times_out(self, time_out: Callable[[], None]) -> None:
         """The election timer has fired: let the node act on it, and see what it does."""
@@ -140,7 +179,7 @@ class Watcher:
 
     def carries_out(self, ready: Ready) -> None:
         """The core has said what it wants done."""
-        self._hold(self.evidence.confirms, ready)
+        self._hold(self.evidence.confirms, ready, (self.seen.members.last[1], self.node.configuration))
 
     def snapshot_begun(self, offset: int, sender: NodeId, term: int, file: SnapshotFile) -> int:
         """An offer was accepted. Gives back `offset`, from which on the node wants it."""
@@ -185,6 +224,10 @@ class Watcher:
         view, seen = self.node.view, self.seen
         if view is not seen.view:
             self._hold(self._node_changed, seen.view, view)
+        if self._answers and self.node._raft.view().commit_index == view.commit_index:  # or it has not been seen yet
+            answers, self._answers = self._answers, []
+            for answer in answers:
+                self._hold(self.judges.invariants.memberships.answered_done, *answer)
         if self._events:
             events, self._events = self._events, []
             for event in events:
@@ -196,6 +239,9 @@ class Watcher:
         self.judges.durability.takes_for_durable(view, log, self.disk.synced.log)
         if added:
             self.evidence.appends(view, log)
+        if view.role is Role.LEADER and (before is None or before.leadership[:2] != view.leadership[:2]):
+            self.evidence.elected(view, self.node.configuration)
+        self.changing.turn_ended(view, self.seen.members.steps)
         if self.judges.transcript.on and (what := what_changed(before, view, added, removed)):
             self.say(what)
 

@@ -12,8 +12,8 @@ from zope.interface import implementer
 
 from txraft.interfaces import IWorker
 from txraft.testing.disk import Disk
-from txraft.testing.invariants import Violation
 from txraft.testing.schedule import Process
+from txraft.testing.violation import Violation
 
 
 @define(eq=False)

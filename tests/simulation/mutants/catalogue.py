@@ -1,6 +1,6 @@
 """The planted bugs, by the table of hazards."""
 
-from tests.simulation.mutants import clients, directories, driver, elections, replication, snapshots
+from tests.simulation.mutants import clients, directories, driver, elections, membership, replication, snapshots
 from tests.simulation.mutants.planting import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -10,6 +10,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *driver.MUTANTS,
     *snapshots.MUTANTS,
     *directories.MUTANTS,
+    *membership.MUTANTS,
 )
 
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

@@ -1,8 +1,8 @@
 """Planted bugs of table E: elections."""
 
 from tests.simulation.mutants.planting import Mutant
+from txraft.testing.links import Noise
 from txraft.testing.plan import Fault, Kind
-from txraft.testing.simulated_network import Noise
 
 PAUSES = tuple(Fault(n, Kind.PAUSE, 0.5 + 0.7 * (n // 3), 0.4, target=1 + n % 3, detail=0.5) for n in range(9))
 """All of three nodes stand still together, three times."""

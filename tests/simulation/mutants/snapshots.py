@@ -212,9 +212,9 @@ MUTANTS = (
     Mutant(
         "start-with-a-hole",
         "S18",
-        "txraft.node.snapshots",
-        "    return last_applied < start.index and ",
-        "    return False and ",
+        "txraft.node.starting",
+        "    restores = last_applied < start.index and ",
+        "    restores = False and ",
         what="a start does not see that what it needs is in a file",
         only=COMPACTS,
         budget=300,
