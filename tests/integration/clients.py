@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.web._newclient import RequestNotSent  # twisted.web.client does not export it, and raises it
 from twisted.web.client import RequestTransmissionFailed, ResponseFailed
@@ -148,7 +148,7 @@ class Clients:
         token, began = self.history.begin(client, action), self.cluster.reactor.seconds()
         try:
             answer = await self.cluster.client.ask(node.url(path), parameters, self.patience)
-        except ConnectError as error:  # there was no connection on which anything could have been sent
+        except (ConnectError, ConnectingCancelledError) as error:  # there was no connection, so nothing was sent
             self.history.not_applied(token)
             self._note(node, began, Outcome.NOT_APPLIED, repr(error), connected=False)
             return False
