@@ -19,6 +19,7 @@ from tests.integration.members import Membership
 from tests.integration.test_lost_disk import txraft
 from tests.integration.waiting import until
 from tests.integration.writers import Writers
+from txraft.cli.process import REMOVED
 from txraft.testing.history import Outcome
 from txraft.testing.linearizability import check
 
@@ -71,21 +72,21 @@ def start_alone(make_cluster: MakeCluster) -> ProcessCluster:
     return cluster
 
 
-async def refused(node: NodeProcess, cluster: ProcessCluster, *options: str) -> str:
-    """The line in which a start of the node ends."""
+async def refused(node: NodeProcess, cluster: ProcessCluster, *options: str, status: int = 1) -> str:
+    """The line in which a start of the node ends, with a status."""
     command = twistd(*options, "--pidfile=", *node.arguments())
     finished = await run(cluster.reactor, command, cluster.directory)
-    assert finished.status == 1
+    assert finished.status == status
     (line,) = finished.err.splitlines()
     return line
 
 
 async def ends_removed(node: NodeProcess, cluster: ProcessCluster) -> None:
     """It ends by itself, and its directory is of no use from then on (hazard M7)."""
-    assert await node.ended() == 1
+    assert await node.ended() == REMOVED
     (line,) = node.stderr.read_text().splitlines()
     assert f"node {node.id} was removed from the cluster" in line
-    assert await refused(node, cluster, "-n") == line
+    assert await refused(node, cluster, "-n", status=REMOVED) == line
 
 
 @process_test
@@ -171,7 +172,7 @@ async def test_a_member_is_removed(make_cluster: MakeCluster) -> None:
         assert (await leader.ask("/set", key="a", val=str(node.id))).status == 200
         await membership.remove(node)
         await ends_removed(node, cluster)
-        assert "was removed from the cluster" in await refused(node, cluster, "--logfile", "daemon.log")
+        assert "was removed from the cluster" in await refused(node, cluster, "--logfile", "daemon.log", status=REMOVED)
     (last,) = cluster.nodes
     assert (await last.ask("/get", key="a")).body == str(leader.id).encode()
 
