@@ -559,6 +559,21 @@ class JoiningTests(TestCase):
 class StopTests(SynchronousTestCase):
     """The end of a whole node."""
 
+    def test_in_order(self) -> None:
+        """Everything works until what was asked is answered."""
+        handed_over, answered, part = Deferred[None](), Deferred[None](), Service()
+        asked: list[Deferred[None]] = [answered]
+        whole = service.NodeService(Mock(hand_over=lambda: handed_over), Mock(), asked.pop)
+        part.setServiceParent(whole)
+        whole.startService()
+        stopped = whole.stopService()
+        self.assertEqual((part.running, asked), (1, [answered]))
+        handed_over.callback(None)
+        self.assertEqual((part.running, asked), (1, []))
+        answered.callback(None)
+        self.successResultOf(stopped)
+        self.assertFalse(part.running)
+
     def test_leadership_cannot_be_handed_over(self) -> None:
         """Everything is let go all the same."""
         node = Mock(hand_over=lambda: fail(InvariantViolated("broken")))
