@@ -255,9 +255,15 @@ def main() -> None:
         except STOPPED as error:
             raise SystemExit(f"bench: {str(error) or 'interrupted'}") from None
 
+    def end(measuring: Deferred[None]) -> Deferred[None]:
+        ended: Deferred[None] = Deferred()
+        measuring.addBoth(ended.callback)
+        measuring.cancel()
+        return ended
+
     def start(reactor: Any) -> Deferred[None]:
         measuring = Deferred.fromCoroutine(measure(reactor))
-        reactor.addSystemEventTrigger("before", "shutdown", measuring.cancel)  # no node outlives this process
+        reactor.addSystemEventTrigger("before", "shutdown", end, measuring)  # no node outlives this process
         return measuring
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # which the nodes and wrk inherit

@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 from attrs import define, field
-from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 
 from tests.bench.connections import Answer, Pool, post
@@ -37,9 +36,9 @@ class Roving:
         """What one node says; without a code where it does not answer."""
         node = self.node
         if node not in self._pools:
-            self._pools[node] = Pool(self.reactor, self.system.url(node))
+            self._pools[node] = Pool(self.reactor, self.system.url(node), self.patience)
         try:
-            answer = await ensureDeferred(self._pools[node].ask(request)).addTimeout(self.patience, self.reactor)
+            answer = await self._pools[node].ask(request)
         except Exception:  # nothing came in time, or the connection broke, or there is none
             answer = Answer(0, b"it does not answer")
         if answer.code != 200 and self.node is node:

@@ -150,9 +150,11 @@ async def ask(reactor: Any, url: str, request: bytes, patience: float) -> Answer
 class Pool:
     """Connections to one node, each of which has one request at a time: as many as it takes, up to MOST."""
 
-    def __init__(self, reactor: Any, url: str) -> None:
+    def __init__(self, reactor: Any, url: str, patience: float | None = None) -> None:
+        """`patience`: seconds after which a request that was sent fails, with the connection that it was sent on."""
         self._reactor = reactor
         self._url = url
+        self._patience = patience
         self._idle: list[Connection] = []
         self._opened = 0
         self._waiting: deque[Deferred[None]] = deque()
@@ -166,7 +168,8 @@ class Pool:
             await free
         connection = await self._take()
         try:
-            return await connection.ask(request)
+            asked = connection.ask(request)
+            return await (asked if self._patience is None else asked.addTimeout(self._patience, self._reactor))
         finally:
             self._give_back(connection)
 

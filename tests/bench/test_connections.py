@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -107,6 +108,23 @@ class PoolTests(SynchronousTestCase):
         self.made[3].dataReceived(OK)
         for each in again:
             self.successResultOf(each)
+
+    def test_no_answer(self) -> None:
+        """The time counts from when the request is sent, and what does not answer is replaced."""
+        clock = Clock()
+        self.pool = Pool(clock, "http://node", patience=1.0)
+        asked = [self.ask(each) for each in (b"1", b"2", b"3")]
+        clock.advance(0.9)
+        self.made[1].dataReceived(OK)
+        self.successResultOf(asked[1])
+        clock.advance(0.9)
+        self.failureResultOf(asked[0], TimeoutError)
+        self.assertNoResult(asked[2])
+        self.made[1].dataReceived(OK)
+        self.successResultOf(asked[2])
+        self.ask(b"4")
+        self.ask(b"5")
+        self.assertEqual(self.sent(), [b"1", b"234", b"5"])
 
     def test_cannot_connect(self) -> None:
         """The request fails, and those that wait for a connection go on."""

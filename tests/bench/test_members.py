@@ -32,19 +32,19 @@ RESTARTED = Restarted(led=True, gap=0.05, there=3, elsewhere=0, took=2, written=
 
 
 class Pools:
-    """What each node says to each request; it is silent where that is None, and cuts off where it is an error."""
+    """What each node says to each request, or what befalls that."""
 
-    def __init__(self, says: Callable[[str, bytes], Answer | Exception | None]) -> None:
+    def __init__(self, says: Callable[[str, bytes], Answer | Exception]) -> None:
         self.asked: list[tuple[str, bytes]] = []
         self._says = says
 
-    def __call__(self, _reactor: object, url: str) -> Any:
+    def __call__(self, _reactor: object, url: str, _patience: float) -> Any:
         async def ask(request: bytes) -> Answer:
             self.asked.append((url, request))
             said = self._says(url, request)
             if isinstance(said, Exception):
                 raise said
-            return await Deferred[Answer]() if said is None else said
+            return said
 
         return Namespace(ask=ask, close=lambda: None)
 
@@ -55,7 +55,7 @@ def three() -> Any:
 
 
 class RovingTests(SynchronousTestCase):
-    def ask(self, *answers: Answer | Exception | None) -> tuple[Answer, list[str]]:
+    def ask(self, *answers: Answer | Exception) -> tuple[Answer, list[str]]:
         """What came of a request where these are what was said to it, and who said so."""
         left, clock = list(answers), Clock()
         pools = Pools(lambda _url, _request: left.pop(0))
@@ -65,9 +65,9 @@ class RovingTests(SynchronousTestCase):
         return self.successResultOf(asking), [url for url, _ in pools.asked]
 
     def test_goes_on(self) -> None:
-        """To the next node that runs, where one refuses, does not answer, or cuts off."""
+        """To the next node that runs, where one refuses, or cuts off."""
         self.assertEqual(self.ask(OK), (OK, ["a"]))
-        for trouble in (REFUSED, None, ConnectionDone()):
+        for trouble in (REFUSED, ConnectionDone()):
             self.assertEqual(self.ask(trouble, OK), (OK, ["a", "c"]))
         self.assertEqual(self.ask(REFUSED, REFUSED, OK), (OK, ["a", "c", "a"]))
 
