@@ -46,6 +46,7 @@ class NodeProcess:
         """More of its command line."""
         self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
+        cluster.made.append(self)
 
     def arguments(self) -> list[str]:
         """The command line after `twistd [-n]`."""
@@ -171,6 +172,8 @@ class ProcessCluster:
         self._python_path, self._variables = tuple(python_path), dict(variables or {})
         self.client = Client(reactor)
         self.configuration = directory / "txraft.toml"
+        self.made: list[NodeProcess] = []
+        """All nodes that there ever were, which are ended and shown with the cluster."""
         self.nodes = [NodeProcess(self, id) for id in range(size)]
         self._settings = ([] if name is None else [f'name = "{name}"'], timing or {}, limits or {}, log or {})
         self.write_configuration(self.configuration, self.nodes)
@@ -201,7 +204,7 @@ class ProcessCluster:
 
     def close(self) -> None:
         """End every process, at once and whatever it does."""
-        for node in self.nodes:
+        for node in self.made:
             node.kill()
         self.client.close()
 
@@ -244,4 +247,4 @@ class ProcessCluster:
 
     def tails(self) -> str:
         """The end of every node's output, for a person."""
-        return "\n".join(node.tail() for node in self.nodes)
+        return "\n".join(node.tail() for node in self.made)

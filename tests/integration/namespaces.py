@@ -120,6 +120,7 @@ class FencedCluster(ProcessCluster):
         self.network = network
         text = self.configuration.read_text()
         outside, self.nodes = self.nodes, [FencedNode(self, id) for id in network.ids]
+        self.made = [*self.nodes]
         for old, new in zip(outside, self.nodes, strict=True):
             text = text.replace(f'"{old.address}"', f'"{new.address}"').replace(f'"{old.kvaddr}"', f'"{new.kvaddr}"')
         self.configuration.write_text(text)
