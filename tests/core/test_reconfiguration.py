@@ -142,6 +142,15 @@ class JoiningTests(Three):
         expected = Configuration({1, 2, 3}, learners={4}, joining={4: None}, addresses={4: ("here",)})
         self.assertEqual(self.leader.raft.configuration, expected)
 
+    def test_no_voter_goes_for_one_that_votes_later(self) -> None:
+        """hazard M8: the one would go at once, and the other might never catch up. Each by itself may be."""
+        for joins in (Change(ChangeKind.ADD_VOTER, 4), add(4)):
+            for goes in (remove(3), learner(3)):
+                line = str(self.assertRaises(ChangeRefused, self.leader.change_members, joins, goes))
+                self.assertIn("node 4 gets its vote when it has caught up, and node 3 would lose its own", line)
+        self.change(learner(5))
+        self.change(add(4), remove(5))
+
     def test_it_stays_a_learner_when_asked_to(self) -> None:
         """Until it is promoted, which lets it join."""
         self.join(4, learner(4))

@@ -46,6 +46,7 @@ class Reconfiguration:
         and it itself. Raises ChangeUnderWay and ChangeRefused, and then nothing has changed."""
         self._require_no_other()
         before = self._state.configuration
+        _require_votes_to_stay(before, changes)
         configuration = changed(before, [_first_as_a_learner(before, change) for change in changes])
         if configuration == before:
             raise ChangeRefused("the members are so already")
@@ -133,6 +134,19 @@ class Reconfiguration:
                 if self._has_committed_in_its_term
                 else "the leader was elected just now, and has to know the members first; try again soon"
             )
+
+
+def _require_votes_to_stay(configuration: Configuration, changes: Sequence[Change]) -> None:
+    """Raises ChangeRefused where voters are to go at once and others are to vote later, in their place as it were.
+    Until these have caught up, which may be never, there would be too few voters (hazard M8)."""
+    voters = configuration.voters
+    to_vote = {each.server for each in changes if each.kind is ChangeKind.ADD_VOTER or each.joins} - voters
+    to_go = {each.server for each in changes if each.kind in (ChangeKind.REMOVE, ChangeKind.ADD_LEARNER)} & voters
+    if to_vote and to_go:
+        raise ChangeRefused(
+            f"node {min(to_vote)} gets its vote when it has caught up, and node {min(to_go)} would lose its own at"
+            " once: change that afterwards, or say whom the new one replaces"
+        )
 
 
 def _first_as_a_learner(configuration: Configuration, change: Change) -> Change:
