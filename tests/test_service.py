@@ -1,5 +1,6 @@
 """How a node is wired: what its settings reach, and a whole one that serves and stops."""
 
+import os
 import resource
 import socket
 import sqlite3
@@ -437,7 +438,7 @@ class WholeNodeTests(TestCase):
         node = service.make_node_service(reactor, settings, 0, ports, self.mktemp(), failures.append)
         node.startService()
         yield node.replica.propose(encode(Set(b"a", b"1")))
-        node._node.refused(WriteFailed("cannot write"))
+        node._node._fail(Failure(WriteFailed("cannot write")))
         self.assertEqual([str(failure) for failure in failures], ["cannot write"])
         for path in ("/status", "/get?key=a&consistency=stale", "/set?key=a&val=2", "/nothing"):
             url = f"http://{settings.cluster[0].kvaddr}{path}"
@@ -498,6 +499,21 @@ class JoiningTests(TestCase):
         return self.get(
             self.first.kvaddr, f"/members?id=3&address={self.new.address}&kvaddr={self.new.kvaddr}&learner=true", "POST"
         )
+
+    @inlineCallbacks
+    def test_joins_before_its_parent_has_ended(self) -> Generator[Deferred[Any], Any, None]:
+        """A process that this one forked from, as a daemon, has the lock's open file too, for as long as it lives."""
+        first, new = self.start_first(), self.join(self.new.kvaddr)
+        files = [each for each in Path("/proc/self/fd").iterdir() if each.exists()]
+        (lock,) = [int(each.name) for each in files if each.samefile(self.directory / "lock")]
+        self.addCleanup(os.close, os.dup(lock))
+        new.startService()
+        yield self.add()
+        while not any(isinstance(each, service.NodeService) for each in new):
+            self.assertEqual(self.failures, [])
+            yield deferLater(self.reactor, 0.01)
+        yield new.stopService()
+        yield first.stopService()
 
     @inlineCallbacks
     def test_joins(self) -> Generator[Deferred[Any], Any, None]:

@@ -110,6 +110,7 @@ def make_node_service(
     directory: str | PathLike[str],
     on_failure: Callable[[TxraftError], None],
     bootstrap: Bootstrap | None = None,
+    lock: DirectoryLock | None = None,
 ) -> NodeService:
     """Wire one node, which owns `ports` and `directory` and can be started once. Its `replica` takes what a program
     asks of it.
@@ -121,7 +122,8 @@ def make_node_service(
     Nothing of the process is changed, and the reactor is taken as it is.
 
     `bootstrap` is what the directory becomes where it is new; by default, that of a node which begins the cluster of
-    the settings together with the others in there. Who is a member in the settings counts for nothing else.
+    the settings together with the others in there. Who is a member in the settings counts for nothing else. `lock` is
+    the directory's, where it was taken before.
 
     Raises SettingsError, StorageError, or MemberRemoved; the ports are closed then, and the directory is free.
     """
@@ -132,7 +134,7 @@ def make_node_service(
         if bootstrap is None and not has_node(directory):
             settings.member(node_id)
         require_not_removed(directory, node_id)
-        storage = SQLiteStorage(directory, bootstrap or founding(settings, node_id), worker)
+        storage = SQLiteStorage(directory, bootstrap or founding(settings, node_id), worker, lock=lock)
         undo.callback(storage.unlock)
         stored = storage.load()
         parts = _wire(reactor, settings, node_id, ports, directory, storage, stored, worker, _OnFailure(on_failure))
@@ -164,8 +166,8 @@ def make_joining_service(
     def make(admission: Admission) -> NodeService:
         bootstrap = Bootstrap(joiner.id, admission.cluster_id, admission.configuration)
         bound = ports.complete(admission.address, admission.kvaddr)
-        lock.release()  # the node takes it
-        return make_node_service(reactor, settings, joiner.id, bound, directory, on_failure, bootstrap)
+        # It is not taken anew: the process that this one forked from may still have it, until it has ended.
+        return make_node_service(reactor, settings, joiner.id, bound, directory, on_failure, bootstrap, lock)
 
     with ExitStack() as undo:
         undo.callback(let_go)

@@ -62,8 +62,10 @@ class DirectoryLock:
         self._file: BinaryIO | None = None
 
     def acquire(self) -> None:
-        """Take the lock of a directory that exists. Raises DirectoryLocked at once where another has it, and
-        StorageError."""
+        """Take the lock of a directory that exists, unless this has it. Raises DirectoryLocked at once where another
+        has it, and StorageError."""
+        if self._file is not None:
+            return
         path = self._directory / "lock"
         wal.require_files(path, remedy="remove it")
         try:

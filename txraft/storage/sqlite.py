@@ -30,13 +30,21 @@ class SQLiteStorage:
     owner's to stop, after `close` has fired; others may use it too.
 
     `bootstrap` is what the directory becomes, where it is new; one that is not has to be that node's, and keeps its
-    members. A cluster id that is on disk already counts and may differ, unless it was named. `connect` is for tests.
+    members. A cluster id that is on disk already counts and may differ, unless it was named. `lock` is the directory's,
+    where it was taken before. `connect` is for tests.
     """
 
-    def __init__(self, directory: Path, bootstrap: Bootstrap, worker: IWorker, connect: Connect = connect) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        bootstrap: Bootstrap,
+        worker: IWorker,
+        connect: Connect = connect,
+        lock: DirectoryLock | None = None,
+    ) -> None:
         self._directory = directory
         self._file = RaftFile(directory / LOG, bootstrap, connect)
-        self._lock = DirectoryLock(directory)
+        self._lock = lock or DirectoryLock(directory)
         self._worker = worker
         # What is known of the peers, and what of that is durable.
         self._known: dict[NodeId, Incarnation] = {}
