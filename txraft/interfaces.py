@@ -312,10 +312,10 @@ class IPeerHandler(Interface):
         """The last connection to `peer` has closed, and it was dialled since and not reached. So nothing is said of one
         that is not dialled."""
 
-    def refused(error: TxraftError) -> None:
-        """The node ends with `error`: a DirectoryRefused where another node knows that the directory of this one has
-        forgotten what it promised (hazard S6), a MemberRemoved where it knows that this one was removed (hazard M7).
-        """
+    def refused(peer: NodeId, error: TxraftError) -> None:
+        """`peer`, which this node has dialled or let in, refuses this node: with a DirectoryRefused, which says that
+        the directory has forgotten what it promised (hazard S6), or a MemberRemoved (hazard M7). May come again. The
+        node ends with it where enough of the voters say so."""
 
     def passed_on(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further. Fails with NotApplied
@@ -367,10 +367,11 @@ class IReplica(Interface):
         Fails with NoSuchVoter; with NotApplied; or with OutcomeUnknown, above all TransferFailed."""
 
     def change_members(changes: Sequence[Change]) -> "Deferred[None]":
-        """Change the membership, all of it at once (§6). Fires when that is committed, and no joint configuration is in
-        force any more. `txraft.node.member_changes` has what is asked for mostly.
+        """Change the membership (§6): what these changes say is in force at once, and this fires when it is committed,
+        and no joint configuration is in force any more. Who is to vote and has no vote yet joins, and gets it by itself
+        when it has caught up. `txraft.node.member_changes` has what is asked for mostly.
 
-        Fails with ChangeRefused; with NotApplied; or with OutcomeUnknown."""
+        Fails with ChangeRefused, above all ChangeUnderWay, which goes by; with NotApplied; or with OutcomeUnknown."""
 
     def members() -> Members:
         """The membership in force on this node, now."""

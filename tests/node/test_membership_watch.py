@@ -61,6 +61,14 @@ class RemovedTests(SynchronousTestCase):
         self.assertEqual(started(0, WITHOUT_1).configuration, WITHOUT_1)
         self.assertEqual(started(1, JOINT, WITHOUT_1).configuration, WITHOUT_1)
 
+    def test_when_it_is_told(self) -> None:
+        """A voter believes a majority of the other voters, and nobody else; who has no vote believes anybody."""
+        watch = watch_of(started(0), Peers())
+        for peer, believed in ((9, False), (2, False), (2, False), (3, True)):
+            self.assertIs(watch.believes(peer, MemberRemoved(1)), believed)
+        learner = Configuration({2, 3}, learners={1})
+        self.assertTrue(watch_of(started(0, learner), Peers()).believes(9, MemberRemoved(1)))
+
     def test_when_it_hears_of_it(self) -> None:
         """Nobody has to tell it but its own core."""
         raft, peers = started(0, WITHOUT_1), Peers()

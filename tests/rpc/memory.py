@@ -71,9 +71,9 @@ class Recorder:
         """Remember it."""
         self.events.append(f"lost {peer}")
 
-    def refused(self, error: TxraftError) -> None:
+    def refused(self, peer: NodeId, error: TxraftError) -> None:
         """Remember it."""
-        self.events.append(f"refused: {error}")
+        self.events.append(f"refused by {peer}: {error}")
 
     def passed_on(self, command: bytes) -> Deferred[bytes]:
         """Remember the command, and answer."""

@@ -207,7 +207,7 @@ class RefusedTests(SynchronousTestCase):
                 told = cluster.handlers[1].events
                 self.assertTrue(told)
                 for line in told:
-                    self.assertIn("refused: this directory is ", line)
+                    self.assertRegex(line, "^refused by [0-9]: this directory is ")
                     self.assertIn("node 0 knows", line)
                     self.assertIn(part, line)
                     self.assertIn(REMEDY_FOR_LOST_DATA, line)

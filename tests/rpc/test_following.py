@@ -247,7 +247,7 @@ class RemovedTests(SynchronousTestCase):
             self.assertTrue(cluster.endpoints[0].pumps[0].clientIO.disconnected)
             self.assertTrue(cluster.endpoints[1].pumps[0].clientIO.disconnected)
             cluster.advance(2)
-        self.assertEqual(cluster.handlers[1].events[-1], f"refused: {MemberRemoved(1)}")
+        self.assertEqual(cluster.handlers[1].events[-1], f"refused by 0: {MemberRemoved(1)}")
         self.assertIn("node 1", str(MemberRemoved(1)))
         self.assertIn("which says that it is node 1, which was removed from this cluster", "".join(warnings(events)))
         self.failureResultOf(cluster.networks[0].propose(1, b"command"), Unreachable)

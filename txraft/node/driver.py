@@ -284,9 +284,10 @@ class Node(Service):
         self._tell(self._raft.peer_lost, peer, self._clock.seconds())
         self._changes.happened()
 
-    def refused(self, error: TxraftError) -> None:
-        """Others know that this node has forgotten what it promised: nothing that it says may count (hazard S6)."""
-        self._fail(Failure(error))
+    def refused(self, peer: NodeId, error: TxraftError) -> None:
+        """Others refuse this node. Where they are to be believed, nothing that it says may count (hazards S6, M7)."""
+        if self._members.believes(peer, error):
+            self._fail(Failure(error))
 
     # Inputs
 

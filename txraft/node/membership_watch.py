@@ -12,9 +12,10 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration, NodeId
 from txraft.core.invariants import View
+from txraft.core.quorum import has_quorum
 from txraft.core.raft import Raft
 from txraft.core.roles import Role
-from txraft.errors import ChangeRefused, MemberRemoved, NotApplied, OutcomeUnknown
+from txraft.errors import ChangeRefused, MemberRemoved, NotApplied, OutcomeUnknown, TxraftError
 from txraft.interfaces import CHANGES_MEMBERS, IPeers
 from txraft.node.reporting import report_members
 
@@ -28,6 +29,8 @@ class MembershipWatch:
         self._peers = peers
         self._log = log
         self._on_change = on_change
+        self._say_removed: set[NodeId] = set()
+        """Who has said that this node was removed."""
         self._seen: tuple[Configuration, int, NodeId | None, int] | None = None
 
     def require_known_to_all(self) -> None:
@@ -50,6 +53,19 @@ class MembershipWatch:
             except NotApplied:
                 raise OutcomeUnknown("the node stopped before it knew whether the change has ended") from None
         return raft.configuration
+
+    def believes(self, peer: NodeId, error: TxraftError) -> bool:
+        """Whether this node is to end with `error` because `peer` refuses it. Who has a vote has a promise to keep, so
+        it believes none but other voters: of its removal, which is for good, a majority of them. Otherwise who can name
+        an address that members dial could end them all."""
+        configuration, own = self._raft.configuration, self._raft.view().node_id
+        others = (configuration.voters | configuration.outgoing) - {own}
+        if not configuration.is_voter(own):
+            return True
+        if peer not in others or not isinstance(error, MemberRemoved):
+            return peer in others
+        self._say_removed.add(peer)
+        return has_quorum((others,), self._say_removed)
 
     def look(self, view: View) -> None:
         """To be called at the start, and at the end of each turn, of which `view` says where it has led. Raises

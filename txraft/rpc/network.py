@@ -255,11 +255,11 @@ class Network:
 
     def refused(self, peer: NodeId, verdict: Verdict) -> None:
         """As Owner.refused: nothing that this node says may count any more."""
-        self.handler.refused(DirectoryRefused(verdict.told.format(by=peer)))
+        self.handler.refused(peer, DirectoryRefused(verdict.told.format(by=peer)))
 
-    def removed(self) -> None:
+    def removed(self, peer: NodeId) -> None:
         """As Owner.removed."""
-        self.handler.refused(MemberRemoved(self.identity.node_id))
+        self.handler.refused(peer, MemberRemoved(self.identity.node_id))
 
     def link_closed(self, link: Link) -> None:
         """As Owner.link_closed."""

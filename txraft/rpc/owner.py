@@ -41,8 +41,8 @@ class Owner(Protocol):
     def refused(self, peer: NodeId, verdict: Verdict) -> None:
         """`peer`, whose handshake was in order otherwise, refuses the directory that this node has."""
 
-    def removed(self) -> None:
-        """A node of the cluster says that this one is no member any more."""
+    def removed(self, peer: NodeId) -> None:
+        """`peer` says that this node is no member any more."""
 
     def link_closed(self, link: "Link") -> None:
         """The link is of no more use. Called once; the transport may still be sending what was written."""

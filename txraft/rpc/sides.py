@@ -82,8 +82,10 @@ class Caller(Link):
         if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
             self.malformed(failure.value)
         elif failure.check(RemovedThere):
+            line = f"node {self.peer} at {self._address} says that this node was removed from the cluster"
+            self.owner.reject(self, "removed", line)
             self.close()
-            self.owner.removed()
+            self.owner.removed(self.peer)
         elif not self.closed:
             reason = shown(failure.getErrorMessage(), 200)
             self.owner.reject(self, "refused", f"node {self.peer} at {self._address} refused this node: {reason}")

@@ -43,9 +43,9 @@ class Arrivals:
         """As IPeerHandler."""
         self._machine.node.peer_lost(peer)
 
-    def refused(self, error: TxraftError) -> None:
+    def refused(self, peer: NodeId, error: TxraftError) -> None:
         """As IPeerHandler."""
-        self._machine.node.refused(error)
+        self._machine.node.refused(peer, error)
 
     def passed_on(self, command: bytes) -> "Deferred[bytes]":
         """As IPeerHandler."""

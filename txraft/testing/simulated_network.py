@@ -314,7 +314,8 @@ class Datagrams:
         if station is None or not listens or not self.links.connects(self.station.id, station.id):
             self._dial_soon(peer)
         elif (refusal := check(self.everyone[station.id].party, greeting(self.party, peer))) is Refusal.REMOVED:
-            self.station.handler.refused(MemberRemoved(self.station.id))
+            self.station.handler.refused(peer, MemberRemoved(self.station.id))
+            self._dial_soon(peer)
         elif refusal is not None:
             self._dial_soon(peer)
         else:
