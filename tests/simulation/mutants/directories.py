@@ -93,7 +93,7 @@ MUTANTS = (
         "refused-and-goes-on",
         "S6",
         "txraft.rpc.network",
-        "        self.handler.refused(DirectoryRefused(verdict.told.format(by=peer)))\n",
+        "        self.handler.refused(peer, DirectoryRefused(verdict.told.format(by=peer)))\n",
         "        pass\n",
         what="a node that is refused runs on, and nobody is told",
         only={"streams": True, "nodes": 3, "lasting": (), "faults": ()},
