@@ -62,10 +62,16 @@ class RemovedTests(SynchronousTestCase):
         self.assertEqual(started(1, JOINT, WITHOUT_1).configuration, WITHOUT_1)
 
     def test_when_it_is_told(self) -> None:
-        """A voter believes a majority of the other voters, and nobody else; who has no vote believes anybody."""
-        watch = watch_of(started(0), Peers())
-        for peer, believed in ((9, False), (2, False), (2, False), (3, True)):
+        """A voter believes other voters, that say so again and again while it knows of no leader, and nobody else; who
+        has no vote believes anybody."""
+        raft = started(0)
+        watch = watch_of(raft, Peers())
+        for peer, believed in ((9, False), (2, False), (9, False), (3, True)):
             self.assertIs(watch.believes(peer, MemberRemoved(1)), believed)
+        raft._state.leader_id = 2
+        self.assertFalse(watch.believes(3, MemberRemoved(1)))
+        raft._state.leader_id = None
+        self.assertEqual([watch.believes(3, MemberRemoved(1)) for _ in range(2)], [False, True])
         learner = Configuration({2, 3}, learners={1})
         self.assertTrue(watch_of(started(0, learner), Peers()).believes(9, MemberRemoved(1)))
 

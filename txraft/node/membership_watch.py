@@ -12,12 +12,14 @@ from twisted.logger import Logger
 
 from txraft.core.configuration import Configuration, NodeId
 from txraft.core.invariants import View
-from txraft.core.quorum import has_quorum
 from txraft.core.raft import Raft
 from txraft.core.roles import Role
 from txraft.errors import ChangeRefused, MemberRemoved, NotApplied, OutcomeUnknown, TxraftError
 from txraft.interfaces import CHANGES_MEMBERS, IPeers
 from txraft.node.reporting import report_members
+
+TIMES_TOLD = 2
+"""A voter that is told so often that it was removed, and knows of no leader, believes it."""
 
 
 class MembershipWatch:
@@ -29,8 +31,8 @@ class MembershipWatch:
         self._peers = peers
         self._log = log
         self._on_change = on_change
-        self._say_removed: set[NodeId] = set()
-        """Who has said that this node was removed."""
+        self._times_told = 0
+        """How often voters have said that this node was removed, since it knew of a leader last."""
         self._seen: tuple[Configuration, int, NodeId | None, int] | None = None
 
     def require_known_to_all(self) -> None:
@@ -55,17 +57,16 @@ class MembershipWatch:
         return raft.configuration
 
     def believes(self, peer: NodeId, error: TxraftError) -> bool:
-        """Whether this node is to end with `error` because `peer` refuses it. Who has a vote has a promise to keep, so
-        it believes none but other voters: of its removal, which is for good, a majority of them. Otherwise who can name
-        an address that members dial could end them all."""
-        configuration, own = self._raft.configuration, self._raft.view().node_id
-        others = (configuration.voters | configuration.outgoing) - {own}
-        if not configuration.is_voter(own):
+        """Whether this node is to end with `error` because `peer` refuses it. Otherwise who can name an address that
+        members dial could end them all. So a voter believes none but voters; and of its removal, which is for good, not
+        even these while it knows of a leader, but when it was told again, a second later."""
+        configuration, view = self._raft.configuration, self._raft.view()
+        if not configuration.is_voter(view.node_id):
             return True
-        if peer not in others or not isinstance(error, MemberRemoved):
-            return peer in others
-        self._say_removed.add(peer)
-        return has_quorum((others,), self._say_removed)
+        if not isinstance(error, MemberRemoved) or not configuration.is_voter(peer):
+            return configuration.is_voter(peer)
+        self._times_told = self._times_told + 1 if view.leader_id is None else 0
+        return self._times_told >= TIMES_TOLD
 
     def look(self, view: View) -> None:
         """To be called at the start, and at the end of each turn, of which `view` says where it has led. Raises

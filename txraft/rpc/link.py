@@ -88,7 +88,7 @@ class Link(BoxProtocol):
         self._answering = Answering(owner.reactor, owner.limits.max_questions, owner.limits.answer)
         self._receiver: SnapshotReceiver | None = None
         """Set when the link is up."""
-        self._about_snapshot: set[Deferred[Any]] = set()
+        self._about_snapshot: dict[Deferred[Any], None] = {}
         """The answers of `_receiver` that are still to come."""
 
     # To the peer
@@ -244,11 +244,11 @@ class Link(BoxProtocol):
         work = self._receiver.take(command, arguments)
         work.addCallback(lambda result: command.makeResponse({"offset": result}, None))
         answer: Deferred[Any] = Deferred()
-        self._about_snapshot.add(answer)
+        self._about_snapshot[answer] = None
         work.addErrback(_on_the_wire, self.peer).addCallbacks(answer.callback, answer.errback)
 
         def over(result: Any) -> Any:
-            self._about_snapshot.discard(answer)
+            self._about_snapshot.pop(answer, None)
             lost = isinstance(result, Failure) and result.check(CancelledError)
             return amp.Box() if lost else result
 

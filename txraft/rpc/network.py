@@ -63,7 +63,8 @@ class Network:
     _removed: frozenset[NodeId] = field(init=False, default=frozenset())
     _configuration_index: int = field(init=False, default=0)
     _dialler: Dialler = field(init=False)
-    _links: set[Link] = field(init=False, factory=set)
+    _links: dict[Link, None] = field(init=False, factory=dict)
+    """In the order in which they opened, so that a run can be repeated."""
     _outgoing: dict[NodeId, Link] = field(init=False, factory=dict)
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
     _unwelcome: set[NodeId] = field(init=False, factory=set)
@@ -200,7 +201,7 @@ class Network:
 
     def link_made(self, link: Link) -> None:
         """As Owner.link_made. A peer gets in however many strangers call (`txraft.rpc.strangers`)."""
-        self._links.add(link)
+        self._links[link] = None
         link.lost.addCallback(lambda _: self._forget(link))
         if isinstance(link, Callee):
             surplus = self._strangers.called(link, link.host)
@@ -215,7 +216,7 @@ class Network:
             older.abort()
 
     def _forget(self, link: Link) -> None:
-        self._links.discard(link)
+        self._links.pop(link, None)
         self._strangers.forget(link)
 
     def link_up(self, link: Link, peer: NodeId) -> None:
