@@ -27,7 +27,7 @@ class FakeCluster:
     """Called when a node is asked for the membership."""
     asked: list[tuple[int, str, str, dict[str, str]]] = field(factory=list)
     """The changes that were asked for: node, method, path and parameters."""
-    refusal: tuple[int, str, str] | None = None
+    refusal: tuple[int, str, str | None] | None = None
     """What a change is answered: status, line and X-Txraft-Outcome."""
     statuses: dict[int, dict[str, Any] | None] = field(factory=dict)
     """What a node's /status has that is not as usual; None where it answers something else."""

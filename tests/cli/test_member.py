@@ -75,8 +75,11 @@ class ChangeTests(MemberTestCase):
             self.assertEqual(len(cluster.asked), 5)
             cluster.refusal = 503, "no leader was found", "not-applied"
             self.assertEqual(
-                self.member(cluster, *ADD), (1, "", f"txraft: {cluster.node} answered 503: no leader was found\n")
+                self.member(cluster, *ADD),
+                (1, "", f"txraft: {cluster.node} answered 503: no leader was found; nothing was changed\n"),
             )
+            cluster.refusal = 400, "no parameter", None
+            self.assertIn("400: no parameter\n", self.member(cluster, *ADD)[2])
 
     def test_unknown(self) -> None:
         """Where it may have been done, the line says how to find out (hazard C8)."""
@@ -85,6 +88,8 @@ class ChangeTests(MemberTestCase):
             status, _, err = self.member(cluster, *ADD)
             self.assertEqual(status, 1)
             self.assertIn("the leader went away; the members may be changed or not: see `txraft members`\n", err)
+            cluster.refusal = 500, "something else", None
+            self.assertIn("something else; the members may be changed or not", self.member(cluster, *ADD)[2])
             with patch.object(asking, "ask", side_effect=KeyboardInterrupt):
                 _, _, err = self.member(cluster, "remove", 1)
             self.assertIn("had not answered yet; the members may be changed or not", err)

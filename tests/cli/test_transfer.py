@@ -32,6 +32,8 @@ asked: list[tuple[str, str, bytes]] = []
 
 THE_REQUEST = ("/transfer", "application/x-www-form-urlencoded", b"to=2")
 
+DOUBT = "node 2 may lead or not, which `txraft status` tells"
+
 
 @contextmanager
 def node(status: int = 200, said: bytes = DONE, header: tuple[str, str] = ("X-A", "b")) -> Iterator[Address]:
@@ -104,8 +106,14 @@ class TransferTests(SynchronousTestCase):
         """What a node says is the line."""
         with node(503, b"node 2 did not take over") as address:
             line = self.fails(TransferFailed, address, address)
-        self.assertEqual(line, f"{address} answered 503: node 2 did not take over")
+        self.assertEqual(line, f"{address} answered 503: node 2 did not take over; {DOUBT}")
         self.assertEqual(len(asked), 1)
+
+    def test_not_applied(self) -> None:
+        """What the node promises is passed on."""
+        with node(503, b"no leader was found", ("X-Txraft-Outcome", "not-applied")) as address:
+            line = self.fails(TransferFailed, address)
+        self.assertEqual(line, f"{address} answered 503: no leader was found; nothing was changed")
 
     def test_nobody_there(self) -> None:
         """Nothing was sent, and the line says so, and why the last one was not asked."""
@@ -116,7 +124,7 @@ class TransferTests(SynchronousTestCase):
         """It may be at it still; to ask another one would be to ask twice. Hazard C8."""
         with listener() as (_, silent), node() as address:
             line = self.fails(OutcomeUnknown, silent, address, patience=SOON)
-        self.assertEqual(line, f"{silent} did not answer within 0.05 s; node 2 may lead or not, which /status tells")
+        self.assertEqual(line, f"{silent} did not answer within 0.05 s; {DOUBT}")
         self.assertEqual(asked, [])
 
     def test_hangs_up(self) -> None:

@@ -79,6 +79,17 @@ class Answer:
     outcome: str | None = None
     """Of a change that was not decided: `not-applied` or `unknown`."""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what was asked for may have been done, or yet be, by an answer that does not say that it is."""
+        return self.status >= 500 and self.outcome != "not-applied"
+
+    def with_what_came_of_it(self, doubt: str) -> str:
+        """The line, and that nothing was changed, where the node promises that, or the `doubt`."""
+        if self.is_doubtful:
+            return f"{self}; {doubt}"
+        return f"{self}; nothing was changed" if self.outcome == "not-applied" else str(self)
+
     def __str__(self) -> str:
         return f"{self.address} answered {self.status}: {line_of(self.body) or 'nothing more'}"
 

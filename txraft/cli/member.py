@@ -16,6 +16,8 @@ from txraft.errors import ChangeRefused, OutcomeUnknown
 from txraft.settings import Address, require_reachable
 from txraft.statuses import Members
 
+DOUBT = "the members may be changed or not: see `txraft members`"
+
 
 class Changing(AskingNodes, SubcommandOn):
     """What the commands have in common: an id, and most of them addresses."""
@@ -42,7 +44,7 @@ class Changing(AskingNodes, SubcommandOn):
             try:
                 answer = ask_first(addresses, patience, target, form, method)
             except NoAnswer as error:
-                raise OutcomeUnknown(f"{error}; the members may be changed or not: see `txraft members`") from error
+                raise OutcomeUnknown(f"{error}; {DOUBT}") from error
         members = _done(answer)
         return members, [answer.address, *addresses_in(members)]
 
@@ -201,6 +203,5 @@ def _done(answer: Answer) -> Members:
                 raise OutcomeUnknown(str(error)) from error
         case 409:
             raise ChangeRefused(line_of(answer.body))
-        case 503 if answer.outcome != "not-applied":
-            raise OutcomeUnknown(f"{answer}; the members may be changed or not: see `txraft members`")
-    raise ChangeRefused(str(answer))
+    line = answer.with_what_came_of_it(DOUBT)
+    raise OutcomeUnknown(line) if answer.is_doubtful else ChangeRefused(line)

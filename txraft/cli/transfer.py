@@ -43,6 +43,10 @@ def transfer(target: int, addresses: Iterable[Address], patience: float) -> None
     try:
         answer = ask_first(addresses, patience, "/transfer", {"to": target})
     except NoAnswer as error:
-        raise OutcomeUnknown(f"{error}; node {target} may lead or not, which /status tells") from error
+        raise OutcomeUnknown(f"{error}; {_doubt(target)}") from error
     if (answer.status, line_of(answer.body)) != (200, "transferred leadership"):
-        raise TransferFailed(str(answer))
+        raise TransferFailed(answer.with_what_came_of_it(_doubt(target)))
+
+
+def _doubt(target: int) -> str:
+    return f"node {target} may lead or not, which `txraft status` tells"

@@ -57,10 +57,11 @@ class Reconfiguration:
         if len(configuration.to_bytes()) > LONGEST:
             raise ChangeRefused("there can be no such members: they and their addresses are too long for an entry")
         if not has_quorum(configuration.voter_sets, in_contact):
-            silent = configuration.voters.union(configuration.outgoing) - in_contact
+            silent = sorted(configuration.voters.union(configuration.outgoing) - in_contact)
+            nodes = f"node {silent[0]}" if len(silent) == 1 else f"nodes {', '.join(map(str, silent))}"
             raise ChangeRefused(
-                f"no majority of the voters that there would be has answered within an election timeout; silent are"
-                f" {', '.join(map(str, sorted(silent)))}"
+                f"no majority of the voters that there would be has answered within an election timeout: start {nodes}"
+                " again, or remove or replace such a node first"
             )
         return self._replication.append_configuration(configuration, now)
 
