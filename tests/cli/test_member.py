@@ -115,7 +115,11 @@ class ChangeTests(MemberTestCase):
             (("remove", "x"), "ID takes a whole number, not 'x'; see txraft member remove --help"),
             (
                 ("replace", "1", "-2", "a:1", "b:1"),
-                "NEW takes a whole number, not '-2'; see txraft member replace --help",
+                f"NEW takes a whole number from 0 to {2**63 - 1}, not '-2'; see txraft member replace --help",
+            ),
+            (
+                ("add", 10**21, "a:1", "b:1"),
+                f"ID takes a whole number from 0 to {2**63 - 1}, not '{10**21}'; see txraft member add --help",
             ),
             (("update", "1"), "give --address, --kvaddr, or both; see txraft member update --help"),
             (("update", "1", "--address="), "--address is empty: give it a value, or leave it out"),

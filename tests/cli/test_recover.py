@@ -130,14 +130,20 @@ class RecoverTests(RecoverTestCase):
             storage_in(self.directory, evolve(BOOTSTRAP, cluster_id="theirs")).load()
 
     def test_again(self) -> None:
-        """One that is recovered can be recovered: its cluster is another one then, of the same name."""
+        """One that is recovered is whole, and stays as it is. When its new cluster has lost a majority too, it can be
+        recovered again: its cluster is another one then, of the same name."""
         self.recover()
         first = self.load()[0].identity.cluster_id
+        self.assertIn("is of node 0, which decides alone in its cluster already, so there is nothing", self.refused())
+        storage = storage_in(self.directory)
+        grown = evolve(storage.load().configuration, voters={0, 7})
+        self.successResultOf(storage.save([Save(None, (Entry(9, 4, EntryKind.CONFIGURATION, grown.to_bytes()),))]))
+        self.successResultOf(storage.close())
         self.assertEqual(self.recover()[0], 0)
         storage, stored = self.load()
         self.assertNotEqual(storage.identity.cluster_id, first)
         self.assertEqual(name_in(storage.identity.cluster_id), "ours")
-        self.assertEqual(stored.configuration.removed, {1, 2, 3, 4, 5, 6})
+        self.assertEqual(stored.configuration.removed, {1, 2, 3, 4, 5, 6, 7})
 
     def test_compacted(self) -> None:
         """Who was removed before the log begins is not used again either; without data behind the log, or with none of

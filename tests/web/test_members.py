@@ -102,8 +102,8 @@ class ChangeTests(ApiTestCase):
         """A line that says what is wrong."""
         self.refused("/members?id=4", "address is missing; /members takes id, address, kvaddr and learner")
         self.refused("/members", "id is missing; /members takes id$", method="DELETE")
-        self.refused(f"/members?id=x&{ADDRESSES}", "id is the id of a node, a whole number, not 'x'")
-        self.refused(f"/members?id={2**63}&{ADDRESSES}", "a whole number")
+        self.refused(f"/members?id=x&{ADDRESSES}", f"id is the id of a node, a whole number up to {2**63 - 1}, not 'x'")
+        self.refused(f"/members?id={2**63}&{ADDRESSES}", f"a whole number up to {2**63 - 1}, not")
         self.refused(f"/members/replace?id=1&by=-1&{ADDRESSES}", "by is the id of a node")
         self.refused("/members?id=4&address=e&kvaddr=e:27004", '^address: "e" is not host:port')
         self.refused("/members?id=4&address=e:8080&kvaddr=%FF:1", "^kvaddr: .* is not")

@@ -44,7 +44,8 @@ class VersionedOptions(Options):
         what = name if name.isupper() else f"--{name}"
         # The length first: to read ten thousand digits takes Python too long, and it refuses.
         if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-            which = "" if most == MAX_ID else f" from {least} to {most}"
+            is_number = text.removeprefix("-").isdigit()
+            which = f" from {least} to {most}" if most != MAX_ID or is_number else ""
             raise UsageError(f"{what} takes a whole number{which}, not {text!r}")
         self[name] = int(text)
 

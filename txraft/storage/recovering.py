@@ -94,7 +94,7 @@ def recovering(directory: Path) -> Iterator[Recovery]:
     """The node of `directory`, which is locked meanwhile, and checked. Nothing is changed before `Recovery.changing`.
 
     Raises DirectoryLocked where the node runs, and StorageError where there is no node's directory, its files cannot be
-    used, or it was removed from its cluster."""
+    used, it was removed from its cluster, or has no need of another node: so it is when it is recovered."""
     require_restored(directory)
     if not has_node(directory):
         raise StorageError(f"{directory} is not the directory of a node: it has no {LOG}; give that of a node")
@@ -122,6 +122,12 @@ def _look(directory: Path) -> Recovery:
         raise StorageError(
             f"{directory} is of node {identity.node_id}, which was removed from its cluster, so it does not have what"
             " came later; recover a node that was a member to the end"
+        )
+    voters = stored.configuration.voters | stored.configuration.outgoing
+    if voters == {identity.node_id} and not os.path.lexists(mark):
+        raise StorageError(
+            f"{directory} is of node {identity.node_id}, which decides alone in its cluster already, so there is"
+            " nothing to recover it from: start it"
         )
     others = _all_in(stored) | identity.founders | file.peers.keys()
     return Recovery(

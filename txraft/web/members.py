@@ -16,7 +16,7 @@ def read_id(given: Mapping[bytes, bytes], name: bytes) -> int:
     """The parameter `name`, the id of a node. Raises BadRequest."""
     text = given[name]
     if not (text.isdigit() and len(text) < 20 and int(text) <= MAX_ID):
-        raise BadRequest(f"{name.decode()} is the id of a node, a whole number, not {shown(text)}")
+        raise BadRequest(f"{name.decode()} is the id of a node, a whole number up to {MAX_ID}, not {shown(text)}")
     return int(text)
 
 
