@@ -374,7 +374,8 @@ class IReplica(Interface):
         Fails with ChangeRefused, above all ChangeUnderWay, which goes by; with NotApplied; or with OutcomeUnknown."""
 
     def members() -> Members:
-        """The membership in force on this node, now."""
+        """The membership in force on this node, now. Raises NotApplied where it has received none yet: it was added,
+        and has nothing of the log."""
 
     def status() -> Status:
         """Where this node stands, now."""

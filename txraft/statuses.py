@@ -31,7 +31,9 @@ class MemberDetails(MemberStatus):
     """Where this node leads: everything up to here is on the member's disk, as far as the leader knows. Of the leader
     itself, the last entry of its log."""
     last_contact: float | None
-    """Where this node leads: seconds since the member last answered; since the election, where it has not."""
+    """Where this node leads: seconds since the member last answered; None where it has not answered this leader yet."""
+    problem: str | None = None
+    """Where this node leads: why the member does not catch up, if it could not be sent a snapshot that it needs."""
 
 
 @frozen
@@ -59,8 +61,8 @@ class FollowerStatus:
     id: NodeId
     match_index: int
     """Everything up to here is on its disk."""
-    last_contact: float
-    """Seconds since it last answered; since the election, where it has not."""
+    last_contact: float | None
+    """Seconds since it last answered; None where it has not answered this leader yet."""
 
 
 @frozen
@@ -77,6 +79,8 @@ class Status:
     last_applied: int
     last_log_index: int
     first_log_index: int
+    members_known: bool
+    """False on a new member that has received nothing of the log yet, so that it knows no members."""
     members: tuple[MemberStatus, ...]
     followers: tuple[FollowerStatus, ...]
     """On the node that leads; empty on others."""

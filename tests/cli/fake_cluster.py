@@ -70,7 +70,7 @@ class FakeCluster:
     def _as_seen_by(self, id: int) -> Members:
         if id == self.members.leader_id:
             return self.members
-        unknown = (evolve(member, match_index=None, last_contact=None) for member in self.members.members)
+        unknown = (evolve(member, match_index=None, last_contact=None, problem=None) for member in self.members.members)
         return evolve(self.members, members=tuple(unknown))
 
     def status(self, id: int, /, **parts: Any) -> dict[str, Any]:
@@ -93,6 +93,7 @@ class FakeCluster:
             "last_applied": LAST - id,
             "last_log_index": LAST,
             "first_log_index": 1,
+            "members_known": True,
             "members": [],
             "followers": followers,
             **parts,

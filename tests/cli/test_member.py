@@ -236,6 +236,25 @@ class CatchingUpTests(MemberTestCase):
         self.assertEqual((status, err.count("\n")), (0, 1))
         self.assertIn("not heard from node 3 for 11 s: does it run, and is raft3:1 its ADDRESS?", err)
 
+    def test_never_heard(self) -> None:
+        """One that the leader has not heard since it was added is named when it has been waited for."""
+        self.patch(catching_up, "SILENCE", 0)
+        with fake_cluster() as cluster:
+            self.follow(cluster, *[{"joining": True, "last_contact": None}] * 4, {"voter": True})
+            status, _, err = self.member(cluster, *ADD)
+        self.assertEqual((status, err.count("\n")), (0, 1))
+        self.assertIn("not heard from node 3 yet: does it run, and is raft3:1 its ADDRESS?", err)
+
+    def test_problem(self) -> None:
+        """Why it does not catch up is said once; another reason is said, too."""
+        with fake_cluster() as cluster:
+            looks = [{"joining": True, "last_contact": 0, "problem": each} for each in ("a\n", "a\n", "a\n", "b", "b")]
+            self.follow(cluster, *looks, {"voter": True})
+            status, _, err = self.member(cluster, *ADD)
+        self.assertEqual(
+            (status, err), (0, "node 3 a; the leader goes on trying\nnode 3 b; the leader goes on trying\n")
+        )
+
     def test_removed_meanwhile(self) -> None:
         """There is nothing to wait for any more."""
         with fake_cluster() as cluster:

@@ -85,7 +85,33 @@ class StatusTests(SynchronousTestCase):
         """As of a member that was written down by an earlier version."""
         with fake_cluster() as cluster:
             cluster.have(3, kvaddr="")
-            self.assertIn("is not host:port", str(self.errors(cluster)[3]))
+            self.assertEqual(self.errors(cluster)[3], "its address is not known")
+
+    def test_never_heard(self) -> None:
+        """Where a node is in trouble, that the leader has heard nothing from it tells that it may never have run."""
+        with fake_cluster() as cluster:
+            cluster.have(2, last_contact=None)
+            cluster.have(3, kvaddr=str(NOBODY), last_contact=None)
+            errors = self.errors(cluster)
+        self.assertEqual(errors[2:], ["", "cannot be reached; the leader has not heard from it yet"])
+
+    def test_problem(self) -> None:
+        """Why a member does not catch up, as the leader knows it."""
+        with fake_cluster() as cluster:
+            cluster.have(2, problem="could not be sent a snapshot:\x1b no room")
+            self.assertEqual(self.errors(cluster)[2], "could not be sent a snapshot: no room")
+
+    def test_a_node_that_knows_no_members(self) -> None:
+        """Its line says whom to ask."""
+        self.assert_told("status")
+        self.assert_told("members")
+
+    def assert_told(self, command: str) -> None:
+        with fake_cluster() as cluster:
+            self.patch(cluster, "answer", lambda *_: (503, "node 1 has not received the members yet", "not-applied"))
+            status, out, err = run(command, "--node", cluster.node)
+        self.assertEqual((status, out, err.count("\n")), (1, "", 1))
+        self.assertIn(f"{cluster.node} answered 503: node 1 has not received the members yet", err)
 
     def test_leaders(self) -> None:
         """All have to know the same one."""

@@ -72,6 +72,7 @@ async def test_status(cluster: ProcessCluster, curl: Curl) -> None:
             "last_applied": applied,
             "last_log_index": applied,
             "first_log_index": 1,
+            "members_known": True,
             "members": [
                 {"id": member.id, "address": member.address, "kvaddr": member.kvaddr, "voter": True}
                 for member in cluster.nodes

@@ -1,6 +1,6 @@
 """What operators ask for, and what of the membership is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from attrs import evolve
@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txraft.core.changes import Change, ChangeKind, changed
 from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
+from txraft.core.messages import NodeId
 from txraft.core.progress import Progress
 from txraft.core.roles import Role
 from txraft.errors import ChangeRefused
@@ -25,7 +26,9 @@ CONFIGURATION = Configuration(
 )
 
 
-def shown(configuration: Configuration = CONFIGURATION, leads: bool = False) -> Members:
+def shown(
+    configuration: Configuration = CONFIGURATION, leads: bool = False, problems: Mapping[NodeId, str] = {}
+) -> Members:
     """The membership as node 0 shows it."""
     view = View(
         node_id=0,
@@ -40,8 +43,12 @@ def shown(configuration: Configuration = CONFIGURATION, leads: bool = False) -> 
         last_index=6,
         last_term=1,
     )
-    followers = {id: Progress(next_index=7, last_contact=9.5, match_index=id) for id in (1, 2, 3, 4) if leads}
-    return members_of("ours", frozenset({2, 0, 1}), configuration, 3, view, followers, now=10.0)
+    followers = {
+        id: Progress(next_index=7, last_contact=9.5, has_answered=id != 4, match_index=id)
+        for id in (1, 2, 3, 4)
+        if leads
+    }
+    return members_of("ours", frozenset({2, 0, 1}), configuration, 3, view, followers, problems, now=10.0)
 
 
 class ShownTests(SynchronousTestCase):
@@ -68,10 +75,15 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(members.members[4].voter, True)
 
     def test_what_a_leader_knows(self) -> None:
-        """How far each member is, itself included, and when it was heard of; nobody else knows."""
+        """How far each member is, itself included, and when it was heard of, if it was; nobody else knows."""
         known = [(each.match_index, each.last_contact) for each in shown(leads=True).members]
-        self.assertEqual(known, [(6, 0.0), (1, 0.5), (2, 0.5), (3, 0.5), (4, 0.5)])
+        self.assertEqual(known, [(6, 0.0), (1, 0.5), (2, 0.5), (3, 0.5), (4, None)])
         self.assertEqual({(each.match_index, each.last_contact) for each in shown().members}, {(None, None)})
+
+    def test_problems(self) -> None:
+        """Why a member does not catch up."""
+        found = [each.problem for each in shown(leads=True, problems={3: "has no room"}).members]
+        self.assertEqual(found, [None, None, None, "has no room", None])
 
     def test_addresses(self) -> None:
         """Those in the log; none where it has none."""

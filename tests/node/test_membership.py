@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from tests.node.world import Machine, WorldTestCase
 from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Configuration
-from txraft.core.messages import NodeId
+from txraft.core.messages import Heartbeat, NodeId
 from txraft.errors import ChangeRefused, ChangeUnderWay, MemberRemoved, NotApplied, OutcomeUnknown
 
 
@@ -41,6 +41,47 @@ class MembershipTests(WorldTestCase):
         self.leader.node.propose(b"after")
         self.nodes.run(0.2)
         self.assertEqual(newcomer.journal.commands, [b"before", b"after"])
+
+    def test_what_a_new_node_knows_of_the_members(self) -> None:
+        """Nothing, before the first entries come: what it begins with are the founders, and they may all be gone. It
+        says so, and whom to ask."""
+        newcomer = self.nodes.join(4)
+
+        def refused(line: str) -> None:
+            self.assertRaisesRegex(NotApplied, f"^node 4 has not received the members yet; {line}$", ask)
+            status = newcomer.replica.status()
+            self.assertEqual((status.members_known, status.members, status.role), (False, (), "learner"))
+            failure = self.failureResultOf(newcomer.replica.transfer_leadership(self.leader.id), NotApplied)
+            self.assertIn("has not received the members", str(failure.value))
+
+        ask = newcomer.replica.members
+        refused("ask another node")
+        newcomer.disk.hold()
+        newcomer.node.receive(self.leader.id, Heartbeat(self.leader.node.view.current_term, 0, 0, 1))
+        self.nodes.settle()
+        refused(f"ask node {self.leader.id}, which leads, at kv{self.leader.id}")
+        newcomer.node.receive(9, Heartbeat(self.leader.node.view.current_term + 5, 0, 0, 1))
+        self.nodes.settle()
+        refused("ask node 9, which leads")
+        newcomer.disk.let_go()
+        self.successResultOf(self.changed(add(4)))
+        self.nodes.run(2)
+        self.assertEqual([member.id for member in ask().members], [1, 2, 3, 4])
+        self.assertTrue(newcomer.replica.status().members_known)
+
+    def test_who_was_never_heard(self) -> None:
+        """Is not said to have been heard when it was added."""
+        self.successResultOf(self.changed(add(4)))
+        self.nodes.run(1)
+
+        def contact() -> tuple[float | None, float | None]:
+            status = self.leader.replica.status()
+            return self.leader.replica.members().members[-1].last_contact, status.followers[-1].last_contact
+
+        self.assertEqual(contact(), (None, None))
+        self.nodes.join(4)
+        self.nodes.run(2)
+        self.assertNotIn(None, contact())
 
     def test_asked_of_any_node(self) -> None:
         """A follower passes it on."""

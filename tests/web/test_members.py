@@ -41,9 +41,18 @@ class ReadTests(ApiTestCase):
             [*members["members"][0]],
             [
                 *("id", "address", "kvaddr", "voter", "learner", "joining"),
-                *("replaces", "leaving", "match_index", "last_contact"),
+                *("replaces", "leaving", "match_index", "last_contact", "problem"),
             ],
         )
+
+    def test_not_known(self) -> None:
+        """A new node that has received nothing says so at once, also where what it has would do."""
+        self.replica.unknown = NotApplied("node 3 has not received the members yet")
+        for target in ("/members", "/members?consistency=stale"):
+            response = self.wire.get(target)
+            self.check(response, 503, "^node 3 has not received the members yet$")
+            self.assertEqual(response.headers["x-txraft-outcome"], "not-applied")
+        self.assertEqual(self.replica.barriers, 0)
 
     def test_methods(self) -> None:
         """The membership is read by GET; its changes are never made by following a link."""

@@ -30,6 +30,7 @@ STATUS = Status(
     last_applied=4,
     last_log_index=6,
     first_log_index=1,
+    members_known=True,
     members=(MemberStatus(0, "localhost:8080", "localhost:27004", True, False, False),),
     followers=(FollowerStatus(0, 5, 0.25),),
 )
@@ -60,6 +61,8 @@ class FakeReplica:
         self.proposals = 0
         self.barriers = 0
         self.transfers: list[int] = []
+        self.unknown: Exception | None = None
+        """Why it cannot tell the members."""
         self.changes: list[Change] = []
 
     def propose(self, command: bytes) -> "Deferred[bytes]":
@@ -84,6 +87,8 @@ class FakeReplica:
         return succeed(None) if self.failure is None else fail(self.failure)
 
     def members(self) -> Members:
+        if self.unknown is not None:
+            raise self.unknown
         return MEMBERS
 
     def status(self) -> Status:

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from time import sleep
+from time import monotonic, sleep
 
+from txraft.cli.asking import line_of
 from txraft.cli.membership import addresses_in, leader_of, member_of, members_from_leader
 from txraft.cli.progress import progress, say
 from txraft.errors import ChangeRefused
@@ -26,7 +27,7 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
     try:
         with progress(f"node {id} catches up", None, " entries") as report:
             last_before: int | None = None
-            warned = False
+            warned, problem, since = False, None, monotonic()
             while True:
                 members = members_from_leader(addresses, PATIENCE)
                 if members is not None:
@@ -34,12 +35,17 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
                     if _has_caught_up(members, member, becomes_voter, last_before):
                         return
                     report(member.match_index or 0, last)
-                    if not warned and (member.last_contact or 0) > SILENCE:
+                    silence = monotonic() - since if member.last_contact is None else member.last_contact
+                    if not warned and silence > SILENCE:
                         warned = True
+                        heard = "yet" if member.last_contact is None else f"for {silence:.0f} s"
                         say(
-                            f"the leader has not heard from node {id} for {member.last_contact:.0f} s: does it run, and"
-                            f" is {member.address} its ADDRESS?"
+                            f"the leader has not heard from node {id} {heard}: does it run, and is {member.address} its"
+                            " ADDRESS?"
                         )
+                    if member.problem not in (None, problem):
+                        problem = member.problem
+                        say(f"node {id} {line_of(problem)}; the leader goes on trying")
                     last_before, addresses = last, addresses_in(members)
                 sleep(POLL)
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from time import sleep
@@ -10,8 +10,8 @@ from time import sleep
 import attrs
 from attrs import frozen
 
-from txraft.cli.asking import AskingNodes, NoAnswer, ask
-from txraft.cli.membership import NotUnderstood, ask_for_members, members_from_leader, read
+from txraft.cli.asking import AskingNodes, NoAnswer, ask, line_of
+from txraft.cli.membership import NotUnderstood, ask_for_members, leader_of, members_from_leader, read
 from txraft.cli.table import table
 from txraft.errors import SettingsError, Unreachable
 from txraft.settings import Address
@@ -59,7 +59,7 @@ class Row:
     data_size: int | None = None
     """Bytes."""
     last_contact: float | None = None
-    """Seconds since the leader last heard from it."""
+    """Seconds since the leader last heard from it; None where it has not yet."""
     errors: str = ""
     """What is wrong with it; empty where nothing is."""
 
@@ -144,7 +144,7 @@ def overview_of(addresses: Sequence[Address]) -> Overview:
     leaders = [status for status, _ in found if status is not None and status.role == "leader"]
     leader = max(leaders, key=lambda status: status.term, default=None)
     rows = tuple(
-        _row(member, status, error or _wrong_with(status, members.cluster, leader), leader)
+        _row(member, status, "; ".join(_errors(member, status, error, members, leader)), leader)
         for member, (status, error) in zip(members.members, found, strict=True)
     )
     healthy = not any(row.errors for row in rows)
@@ -163,6 +163,8 @@ def _members_from_any(addresses: Sequence[Address]) -> Members:
 
 def _look(member: MemberDetails) -> tuple[NodeStatus | None, str]:
     """What a node says of itself, or why there is nothing."""
+    if not member.kvaddr:
+        return None, "its address is not known"
     try:
         status = read(ask(Address.parse(member.kvaddr), TIMEOUT, "/status", connect_timeout=TIMEOUT), NodeStatus)
     except Unreachable:
@@ -172,6 +174,18 @@ def _look(member: MemberDetails) -> tuple[NodeStatus | None, str]:
     if status.id != member.id:
         return None, f"node {status.id} answers at its address"
     return status, ""
+
+
+def _errors(
+    member: MemberDetails, status: NodeStatus | None, error: str, members: Members, leader: NodeStatus | None
+) -> Iterator[str]:
+    """What is wrong with a node, by itself and by the leader. `error` is why it has no status."""
+    if wrong := error or _wrong_with(status, members.cluster, leader):
+        yield wrong
+        if leader_of(members) is not None and member.last_contact is None:
+            yield "the leader has not heard from it yet"
+    if member.problem is not None:
+        yield line_of(member.problem)
 
 
 def _wrong_with(status: NodeStatus | None, cluster: str, leader: NodeStatus | None) -> str:

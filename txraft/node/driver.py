@@ -228,6 +228,11 @@ class Node(Service):
         return self._raft.followers
 
     @property
+    def problems(self) -> Mapping[NodeId, str]:
+        """Why followers do not catch up, where this node leads and could not send them a snapshot that they need."""
+        return self._snapshots.sending.problems()
+
+    @property
     def changes(self) -> int:
         """Counts what `change_since` waits for."""
         return self._changes.count

@@ -28,6 +28,26 @@ def statuses_of(configuration: Configuration) -> Iterator[MemberStatus]:
         )
 
 
+def since_contact(progress: Progress, now: float) -> float | None:
+    """Seconds since a follower last answered this leader; None where it has not yet."""
+    return round(now - progress.last_contact, 3) if progress.has_answered else None
+
+
+def are_known(configuration: Configuration, index: int, node_id: NodeId) -> bool:
+    """Whether a node has the members. One that was added begins with the founders, and is none of them; it learns who
+    is a member when it is sent its first entries, or a snapshot."""
+    return index > 0 or node_id in configuration.members
+
+
+def not_known(configuration: Configuration, view: View) -> str:
+    """What is said in place of the members, in a line: whom to ask."""
+    leader, asked = view.leader_id, "another node"
+    if leader is not None:
+        kvaddr = (*dict(configuration.addresses).get(leader, ()), *NO_ADDRESSES)[1]
+        asked = f"node {leader}, which leads" + (f", at {kvaddr}" if kvaddr else "")
+    return f"node {view.node_id} has not received the members yet; ask {asked}"
+
+
 def members_of(
     cluster: str,
     founders: Set[NodeId],
@@ -35,16 +55,17 @@ def members_of(
     index: int,
     view: View,
     followers: Mapping[NodeId, Progress],
+    problems: Mapping[NodeId, str],
     now: float,
 ) -> Members:
     """All of it. `index` is the entry that `configuration` is from, and `followers` what a leader knows of each other
-    member, empty elsewhere."""
+    member, empty elsewhere, as `problems` are: why a follower does not catch up."""
     joining = dict(configuration.joining)
 
     def details(member: MemberStatus) -> MemberDetails:
         match_index, last_contact = None, None
         if progress := followers.get(member.id):
-            match_index, last_contact = progress.match_index, round(now - progress.last_contact, 3)
+            match_index, last_contact = progress.match_index, since_contact(progress, now)
         elif view.role is Role.LEADER and member.id == view.node_id:
             match_index, last_contact = view.last_index, 0.0
         return MemberDetails(
@@ -58,6 +79,7 @@ def members_of(
             leaving=member.voter and member.id not in configuration.voters,
             match_index=match_index,
             last_contact=last_contact,
+            problem=problems.get(member.id),
         )
 
     return Members(

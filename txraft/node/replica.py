@@ -36,7 +36,7 @@ from txraft.errors import (
 )
 from txraft.interfaces import IPeers, IReplica
 from txraft.node.driver import Node
-from txraft.node.membership_status import members_of, statuses_of
+from txraft.node.membership_status import are_known, members_of, not_known, since_contact, statuses_of
 from txraft.node.pending_requests import SharedBarriers
 from txraft.node.time_limit import TimeLimit
 from txraft.statuses import FollowerStatus, Members, Status
@@ -120,6 +120,10 @@ class Replica:
 
     def transfer_leadership(self, target: NodeId) -> "Deferred[None]":
         """Make another node lead; see `IReplica.transfer_leadership`."""
+        try:
+            self._require_members()
+        except NotApplied:
+            return fail()
         voters = self._node.configuration.voters
         if target not in voters:
             return fail(NoSuchVoter(f"node {target} cannot lead; the voters are {', '.join(map(str, sorted(voters)))}"))
@@ -138,6 +142,7 @@ class Replica:
     def members(self) -> Members:
         """The membership in force here; see `IReplica.members`."""
         node = self._node
+        self._require_members()
         return members_of(
             self._cluster_id,
             self._founders,
@@ -145,12 +150,14 @@ class Replica:
             node.configuration_index,
             node.view,
             node.followers,
+            node.problems,
             self._clock.seconds(),
         )
 
     def status(self) -> Status:
         """Where this node stands; see `IReplica.status`."""
         view, configuration, now = self._node.view, self._node.configuration, self._clock.seconds()
+        known = are_known(configuration, self._node.configuration_index, view.node_id)
         role = "candidate" if view.role is Role.PRE_CANDIDATE else view.role.value
         if view.role is Role.FOLLOWER and not configuration.is_voter(view.node_id):
             role = "learner"
@@ -164,14 +171,21 @@ class Replica:
             last_applied=self._node.applied.index,
             last_log_index=view.last_index,
             first_log_index=view.first_index,
-            members=tuple(statuses_of(configuration)),
+            members_known=known,
+            members=tuple(statuses_of(configuration)) if known else (),
             followers=tuple(
-                FollowerStatus(member, progress.match_index, round(now - progress.last_contact, 3))
+                FollowerStatus(member, progress.match_index, since_contact(progress, now))
                 for member, progress in sorted(self._node.followers.items())
             ),
         )
 
     # Inside
+
+    def _require_members(self) -> None:
+        """Raises NotApplied where this node does not know them yet."""
+        node = self._node
+        if not are_known(node.configuration, node.configuration_index, node.node_id):
+            raise NotApplied(not_known(node.configuration, node.view))
 
     def _ask_to_propose(self, command: bytes, leader: NodeId) -> "Deferred[bytes]":
         local = leader == self._node.node_id

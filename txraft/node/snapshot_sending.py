@@ -102,6 +102,8 @@ class SnapshotSending:
         """Followers the connection to which was lost in the last attempt, and until when the log stays for the next."""
         self._pauses: dict[NodeId, float] = {}
         """Of followers that could not be sent one otherwise."""
+        self._problems: dict[NodeId, str] = {}
+        """Why the last attempt failed, until one succeeds."""
         self._pausing: set[NodeId] = set()
         """Attempts that have failed, and wait for the end of the pause."""
         self._drop_call: IDelayedCall | None = None
@@ -119,7 +121,7 @@ class SnapshotSending:
         attempts, self._attempts = self._attempts, {}
         for attempt in attempts.values():
             attempt.cancel()
-        for state in (self._catching_up, self._tried, self._pauses, self._pausing):
+        for state in (self._catching_up, self._tried, self._pauses, self._problems, self._pausing):
             state.clear()
         self._drop_in_time()
 
@@ -149,6 +151,12 @@ class SnapshotSending:
             return None
         return its.match_index
 
+    def problems(self) -> dict[NodeId, str]:
+        """Why followers have no snapshot, each in a line: of those that cannot go on without one."""
+        start, followers = self._raft.log.snapshot_index, self._raft.followers
+        needing = self._problems.keys() & followers.keys()
+        return {peer: self._problems[peer] for peer in needing if followers[peer].counted_index < start}
+
     async def _attempt(self, peer: NodeId, term: int) -> Snapshot | None:
         """Gives what the follower has then."""
         try:
@@ -165,12 +173,14 @@ class SnapshotSending:
                 raise Compacted(OVERTAKEN)
         except Unreachable as error:
             self.log.warn("node {peer} did not get all of its snapshot yet: {reason}", peer=peer, reason=str(error))
+            self._problems[peer] = f"did not get all of its snapshot yet: {error}"
             self._tried[peer] = self._clock.seconds() + HELD_FOR
         except (Undecided, SnapshotFailed, BadSnapshot, Compacted) as error:
             pause = self._pauses.get(peer, self.pause)
             self._pauses[peer] = min(2 * pause, self.longest_pause)
             self._tried.pop(peer, None)
             self._pausing.add(peer)
+            self._problems[peer] = f"could not be sent a snapshot: {error}"
             self.log.warn(
                 "node {peer} could not be sent a snapshot: {reason}; it is tried again in {pause:g} s",
                 peer=peer,
@@ -182,6 +192,7 @@ class SnapshotSending:
         else:
             self._tried.pop(peer, None)
             self._pauses.pop(peer, None)
+            self._problems.pop(peer, None)
             return file.snapshot
         return None
 

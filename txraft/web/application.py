@@ -161,6 +161,7 @@ class WebApplication:
     )
     def members(self, given: Parameters, _: Head) -> "Answer | Deferred[Answer]":
         """Who belongs to the cluster."""
+        self._replica.members()  # a node that does not know them says so at once, and whom to ask
         return self._read(given, lambda _: of_members(self._replica.members()))
 
     @_serve(routes, Route("/members", NEW_MEMBER, (b"learner",), changes=True, methods=POST), read_parameters)
