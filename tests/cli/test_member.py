@@ -10,6 +10,7 @@ from tests.cli.fake_cluster import LAST, NOBODY, FakeCluster, fake_cluster
 from tests.cli.running import run
 from tests.cli.test_progress import Terminal
 from txraft.cli import asking, catching_up, progress
+from txraft.errors import Unreachable
 
 ADD = ("add", 3, "e:8080", "e:27004")
 
@@ -235,6 +236,57 @@ class CatchingUpTests(MemberTestCase):
             status, _, err = self.member(cluster, *ADD)
         self.assertEqual((status, err.count("\n")), (0, 1))
         self.assertIn("not heard from node 3 for 11 s: does it run, and is raft3:1 its ADDRESS?", err)
+
+    def test_asked_for_before(self) -> None:
+        """Where the member joins as it was asked to, the command says so, and waits as the first one did."""
+        for words, so in (
+            (ADD, {"joining": True}),
+            ((*ADD, "--learner"), {}),
+            (("promote", 3), {"joining": True}),
+            (("replace", 1, *ADD[1:]), {"joining": True, "replaces": 1}),
+        ):
+            with fake_cluster() as cluster:
+                cluster.refusal = 409, "it is one already", None
+                cluster.have(3, address="e:8080", kvaddr="e:27004", **so)
+                self.assertEqual(self.member(cluster, *words, "--no-wait")[0], 0)
+                self.follow(cluster, {}, {}, {}, {"voter": True, "learner": False, "joining": False})
+                if "--learner" in words:
+                    cluster.have(3, match_index=LAST)
+                    cluster.before_each_look = lambda: None
+                status, out, err = self.member(cluster, *words)
+            self.assertEqual((status, err), (0, ""))
+            self.assertTrue(out.startswith("this was asked for before: node 3 "), out)
+            self.assertTrue(out.endswith("node 3 has caught up\n" if "--learner" in words else "node 3 is a voter\n"))
+
+    def test_done_before(self) -> None:
+        """It ends as the first one did."""
+        with fake_cluster() as cluster:
+            cluster.refusal = 409, "it is one already", None
+            cluster.have(3, address="e:8080", kvaddr="e:27004", voter=True, learner=False)
+            status, out, err = self.member(cluster, *ADD)
+        self.assertEqual((status, err), (0, ""))
+        self.assertTrue(out.startswith("this was asked for before, and done\n"))
+        self.assertTrue(out.endswith("node 3 is a voter\n"))
+
+    def test_another_is_there(self) -> None:
+        """At other addresses, or as something else: it is refused. So it is where nobody can tell."""
+        addresses = {"address": "e:8080", "kvaddr": "e:27004"}
+        for words, so in (
+            (ADD, {"joining": True}),
+            (ADD, addresses),
+            ((*ADD, "--learner"), {"joining": True, **addresses}),
+            (("promote", 3), {}),
+            (("replace", 1, *ADD[1:]), {"joining": True, "replaces": 2, **addresses}),
+            (("add", 4, *ADD[2:]), {"joining": True, **addresses}),
+        ):
+            with fake_cluster() as cluster:
+                cluster.refusal = 409, "it is one already", None
+                cluster.have(3, **so)
+                self.assertEqual(self.member(cluster, *words), (1, "", "txraft: it is one already\n"))
+        for error in (asking.NoAnswer("silent"), Unreachable("gone")):
+            with fake_cluster() as cluster, patch("txraft.cli.member.ask_for_members", side_effect=error):
+                cluster.refusal = 409, "it is one already", None
+                self.assertEqual(self.member(cluster, *ADD), (1, "", "txraft: it is one already\n"))
 
     def test_never_heard(self) -> None:
         """One that the leader has not heard since it was added is named when it has been waited for."""

@@ -110,7 +110,8 @@ class AskedForTests(SynchronousTestCase):
         self.assertNotIn(5, dict(after.joining))
         for member in (0, 3, 4):  # with the same addresses too: a voter would lose its vote
             again = partial(add, shown(), member, f"raft{member}", f"kv{member}", learner=True)
-            self.refused("is a member already", again)
+            self.refused(f"node {member} is .* already, at just these addresses", again)
+        self.refused("is a member already, at raft3; give .* another id", lambda: add(shown(), 3, "raft5", "kv3"))
         self.refused("both Raft's address and", lambda: add(shown(), 5, "a", "a"))
 
     def test_remove(self) -> None:

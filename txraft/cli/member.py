@@ -4,17 +4,17 @@ A change is asked for as leadership is in `txraft.cli.transfer`: of one node, on
 nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.python.usage import UsageError
 
 from txraft.cli.asking import Answer, AskingNodes, NoAnswer, ask_first, line_of
 from txraft.cli.catching_up import watch
-from txraft.cli.membership import NotUnderstood, addresses_in, read
+from txraft.cli.membership import NotUnderstood, addresses_in, ask_for_members, member_of, read
 from txraft.cli.subcommand import Subcommand, SubcommandOn, VersionedOptions
-from txraft.errors import ChangeRefused, OutcomeUnknown
+from txraft.errors import ChangeRefused, OutcomeUnknown, Unreachable
 from txraft.settings import Address, require_reachable
-from txraft.statuses import Members
+from txraft.statuses import MemberDetails, Members
 
 DOUBT = "the members may be changed or not: see `txraft members`"
 
@@ -50,9 +50,40 @@ class Changing(AskingNodes, SubcommandOn):
 
 
 class Joining(Changing):
-    """A change after which a member has to catch up."""
+    """A change after which a member has to catch up. What was asked for before is not asked for again: it is waited
+    for."""
 
     optFlags = [["no-wait", None, "Do not wait until the member has caught up."]]  # noqa: RUF012 - how Twisted has it
+
+    def join(
+        self, id: int, line: str, target: str, form: Mapping[str, object], is_done: Callable[[MemberDetails], bool]
+    ) -> list[Address]:
+        """Have it done, and say so in `line`. `is_done` says of member `id` whether it was done before. Gives where the
+        members can be asked. Raises as `change`."""
+        try:
+            _, addresses = self.change(target, form)
+        except ChangeRefused:
+            found = self._find_member(id)
+            if found is None or not is_done(found[0]):
+                raise
+            member, addresses = found
+            line = "this was asked for before, and done" if member.voter else f"this was asked for before: {line}"
+        print(line, flush=True)
+        return addresses
+
+    def _find_member(self, id: int) -> tuple[MemberDetails, list[Address]] | None:
+        """Who it is, and where its members can be asked, by what the node that refused knows: it has the latest."""
+        addresses, patience = self.nodes()
+        for address in addresses:
+            try:
+                members = ask_for_members(address, patience, stale=True)
+            except Unreachable:
+                continue
+            except (NoAnswer, NotUnderstood):
+                return None
+            member = member_of(members, id)
+            return None if member is None else (member, [address, *addresses_in(members)])
+        return None
 
     def report(self, id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
         """Wait until it has, unless that is not wanted."""
@@ -86,8 +117,13 @@ class Add(Joining):
         id, kvaddr = self["ID"], self.address("KVADDR")
         learner = bool(self["learner"])
         form = {"id": id, "address": self.address("ADDRESS"), "kvaddr": kvaddr, "learner": str(learner).lower()}
-        _, addresses = self.change("/members", form)
-        print(f"node {id} is a learner{'' if learner else ', and gets its vote when it has caught up'}")
+        addresses = self.join(
+            id,
+            f"node {id} is a learner{'' if learner else ', and gets its vote when it has caught up'}",
+            "/members",
+            form,
+            lambda it: (it.address, it.kvaddr, it.joining or it.voter) == (form["address"], kvaddr, not learner),
+        )
         self.say_how_to_start(id, kvaddr, addresses)
         self.report(id, not learner, addresses)
         return 0
@@ -116,8 +152,9 @@ class Promote(Joining):
     longdesc = "Gives a learner a vote, as soon as it has caught up. The command waits for that."
 
     def run(self) -> int:
-        _, addresses = self.change("/members/promote", {"id": self["ID"]})
-        print(f"node {self['ID']} gets its vote when it has caught up", flush=True)
+        id = self["ID"]
+        line = f"node {id} gets its vote when it has caught up"
+        addresses = self.join(id, line, "/members/promote", {"id": id}, lambda it: it.joining)
         self.report(self["ID"], True, addresses)
         return 0
 
@@ -135,8 +172,13 @@ class Replace(Joining):
     def run(self) -> int:
         old, new, kvaddr = self["OLD"], self["NEW"], self.address("KVADDR")
         form = {"id": old, "by": new, "address": self.address("ADDRESS"), "kvaddr": kvaddr}
-        _, addresses = self.change("/members/replace", form)
-        print(f"node {new} is a learner, and takes the place of node {old} when it has caught up")
+        addresses = self.join(
+            new,
+            f"node {new} is a learner, and takes the place of node {old} when it has caught up",
+            "/members/replace",
+            form,
+            lambda it: (it.address, it.kvaddr, it.joining, it.replaces) == (form["address"], kvaddr, True, old),
+        )
         self.say_how_to_start(new, kvaddr, addresses)
         self.report(new, True, addresses)
         return 0

@@ -18,8 +18,10 @@ from txraft.statuses import MemberDetails, Members
 def add(members: Members, id: NodeId, address: str, kvaddr: str, learner: bool = False) -> Change:
     """A new member. It joins without a vote, and gets one when it has caught up (hazard M8), unless it is to stay a
     `learner`."""
-    if _member(members, id) is not None:
-        raise ChangeRefused(f"node {id} is a member already; give the new one another id")
+    if (member := _member(members, id)) is not None:
+        if (member.address, member.kvaddr) == (address, kvaddr):
+            raise ChangeRefused(f"node {id} is {_as_what(member)} already, at just these addresses")
+        raise ChangeRefused(f"node {id} is a member already, at {member.address}; give the new one another id")
     return Change(ChangeKind.ADD_LEARNER, id, _addresses(address, kvaddr), joins=not learner)
 
 
@@ -52,6 +54,12 @@ def update(members: Members, id: NodeId, address: str | None = None, kvaddr: str
     """A member is reached elsewhere. An address that is not given stays."""
     member = _require_member(members, id)
     return Change(ChangeKind.UPDATE, id, _addresses(address or member.address, kvaddr or member.kvaddr))
+
+
+def _as_what(member: MemberDetails) -> str:
+    if member.voter:
+        return "a voter"
+    return "added" if member.joining else "added as a learner that stays one"
 
 
 def _addresses(address: str, kvaddr: str) -> Addresses:
