@@ -135,6 +135,10 @@ class ISnapshot(Interface):
     """What a state machine held at one moment."""
 
     index: int = Attribute("The last entry that is in it.")
+    size: int | None = Attribute(
+        "Bytes of all of it, so that a disk with too little room is known before they are written; None where that is"
+        " not known."
+    )
 
     def chunks() -> Iterable[bytes]:
         """All of it, in order. To be called once, and read on a worker. Raises SnapshotFailed."""
@@ -192,9 +196,10 @@ class ISnapshotFiles(Interface):
 
         Raises StorageError, CorruptLog above all."""
 
-    def make(snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+    def make(snapshot: Snapshot, chunks: Iterable[bytes], size: int | None = None) -> "Deferred[SnapshotFile]":
         """Write `chunks`, which are read on the worker, into a file for others. When it is whole it takes the place of
-        the one made before. Fails with SnapshotFailed, or with what `chunks` raises."""
+        the one made before. Fails with SnapshotFailed, also where there is not room enough for `size` bytes, if that is
+        known; or with what `chunks` raises."""
 
     def read(file: SnapshotFile, offset: int, size: int) -> "Deferred[bytes]":
         """At most `size` bytes of the one that was made last. Fails with BadSnapshot where `file` is another one, and

@@ -48,7 +48,7 @@ class Snapshots:
             raise self.failure
         path = self.directory / f"snapshot-{next(self._numbers)}"
         data_file(path, self.size)
-        return succeed(DataSnapshot(path, INDEX, self.worker))
+        return succeed(DataSnapshot(path, INDEX, path.stat().st_size, self.worker))
 
     def names(self) -> set[str]:
         """Of those that are there."""

@@ -56,10 +56,12 @@ class RestoreTestCase(SynchronousTestCase):
         file.prepare()
         file.open()
         file.write(Delta(index, dict(values), 7))
-        target, found = SnapshotMaker(path).make(0)
+        target, found, size = SnapshotMaker(path).make(0)
         file.close()
         self.assertEqual(found, index)
-        return list(DataSnapshot(target, found, InlineWorker()).chunks())
+        chunks = list(DataSnapshot(target, found, size, InlineWorker()).chunks())
+        self.assertEqual(sum(map(len, chunks)), size)
+        return chunks
 
     def start(self, worker: IWorker | None = None, snapshot_worker: IWorker | None = None) -> WriteBehind:
         self.disk = WriteBehind(

@@ -167,7 +167,15 @@ class SnapshotTests(SynchronousTestCase):
     def test_full_disk(self) -> None:
         """Where the disk has no room for one, or is full in the middle of it, there is none; all goes on."""
         self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, snapshot_writing.RESERVE))
-        self.assert_fails("have to stay free; the disk has 33,554,432")
+        self.assert_fails("have to stay free; the disk has 33,554,432; make room on the disk")
+        size = sum(Path(f"{self.path}{end}").stat().st_size for end in ("", "-wal"))
+        self.patch(
+            shutil,
+            "disk_usage",
+            lambda _: shutil._ntuple_diskusage(10**9, 10**9, snapshot_writing.RESERVE + 2 * size - 1),
+        )
+        line = self.assert_fails("; make room on the disk")
+        self.assertIn(f": it takes {2 * size:,} bytes more", line)  # it is copied once more to be sent
         self.patch(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**9, 10**12))
         self.disk.applied(1, 2, {b"k": bytes(1 << 20)})
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -186,7 +194,7 @@ class SnapshotTests(SynchronousTestCase):
         self.work()
         self.assertEqual(self.successResultOf(made).index, 1)
 
-    def assert_fails(self, reason: str) -> None:
+    def assert_fails(self, reason: str) -> str:
         made = self.disk.snapshot()
         self.work()
         line = self.failureResultOf(made, SnapshotFailed).getErrorMessage()
@@ -194,6 +202,7 @@ class SnapshotTests(SynchronousTestCase):
         self.assertTrue(line.endswith(reason), line)
         self.assertNotIn("\n", line)
         self.assertEqual(self.names(), {"kv.sqlite", "kv.sqlite-shm", "kv.sqlite-wal"})
+        return line
 
     def test_interrupted(self) -> None:
         """A stop does not wait for one that is being made."""

@@ -183,6 +183,7 @@ class Page:
     index: int
     commands: tuple[bytes, ...]
     journal: Journal
+    size: None = None
 
     def chunks(self) -> Iterator[bytes]:
         """As ISnapshot."""
@@ -217,9 +218,9 @@ class Files(MemorySnapshotFiles):
     offsets: list[int] = field(factory=list)
     """Of what was written, in its order."""
 
-    def make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+    def make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None = None) -> "Deferred[SnapshotFile]":
         """As ISnapshotFiles."""
-        return self.makes.do(lambda: self._make(snapshot, chunks))
+        return self.makes.do(lambda: self._make(snapshot, chunks, size))
 
     def received(self, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
         """As ISnapshotFiles."""

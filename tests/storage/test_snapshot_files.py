@@ -136,6 +136,29 @@ class FileTests(SynchronousTestCase):
         self.assertIn("; make room on the disk", self.line_of(self.files.make(snapshot(5), [DATA])))
         self.assertEqual(self.names(), [])
 
+    def test_little_room_to_make_one(self) -> None:
+        """hazard S2: where its size is known, the line asks for all of it, at the beginning and, where others write
+        meanwhile, for all that is left; and not for as much as is written until the next sync."""
+        self.patch(snapshot_writing, "SYNC_SIZE", 2000)
+        size, reserve = 3 * len(DATA), snapshot_writing.RESERVE
+
+        def chunks() -> Iterator[bytes]:
+            yield DATA
+            has(size - len(DATA) - 1)
+            yield DATA
+
+        def has(free: int) -> None:
+            found = SimpleNamespace(disk_usage=lambda _: SimpleNamespace(free=reserve + free))
+            self.patch(snapshot_writing, "shutil", found)
+
+        has(size - 1)
+        self.assertIn(f": it takes {size:,} bytes more", self.line_of(self.files.make(snapshot(5), [DATA] * 3, size)))
+        has(size)
+        line = self.line_of(self.files.make(snapshot(5), chunks(), size))
+        self.assertIn(f": it takes {size - len(DATA):,} bytes more", line)
+        has(size)
+        self.assertEqual(self.successResultOf(self.files.make(snapshot(5), [DATA] * 3, size)).size, size)
+
     def test_full_while_receiving(self) -> None:
         """hazard S2: the disk becomes full in the middle. What is here is removed, which makes room, and when there is
         enough it begins again."""

@@ -27,6 +27,7 @@ class Page:
 
     index: int
     data: bytes
+    size: None = None
 
     def chunks(self) -> Iterator[bytes]:
         """As ISnapshot."""

@@ -7,6 +7,7 @@ file is not begun again: it grows by what is written, and is cut back when it is
 What is here is under names that no start reads, and a start removes it.
 """
 
+import errno
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -44,10 +45,11 @@ _log = Logger()
 
 @implementer(ISnapshot)
 class DataSnapshot:
-    """The file at `path`, with what the entries up to `index` have done. `worker` removes it."""
+    """The file at `path`, of `size` bytes, with what the entries up to `index` have done. `worker` removes it."""
 
-    def __init__(self, path: Path, index: int, worker: IWorker) -> None:
+    def __init__(self, path: Path, index: int, size: int, worker: IWorker) -> None:
         self.index = index
+        self.size = size
         self.path = path
         self._worker = worker
         self._file: FileIO | None = None
@@ -86,15 +88,15 @@ class SnapshotMaker:
         self.interrupts = 0
         """How often `interrupt` was called."""
 
-    def make(self, interrupts: int) -> tuple[Path, int]:
-        """A new file, and the applied index that is in it. Blocks; one call at a time. `interrupts` is what this had
-        when the snapshot was asked for.
+    def make(self, interrupts: int) -> tuple[Path, int, int]:
+        """A new file, the applied index that is in it, and its bytes. Blocks; one call at a time. `interrupts` is what
+        this had when the snapshot was asked for. There has to be room for it twice: it is copied to be sent.
 
         Raises SnapshotFailed: the disk is too full, or what `interrupt` does. Nothing is left then."""
         target = self._path.with_name(f"{self._path.name}{SNAPSHOT}{next(self._numbers)}")
         try:
             files = (self._path, Path(f"{self._path}-wal"))
-            require_room(self._path.parent, sum(path.stat().st_size for path in files))
+            require_room(self._path.parent, 2 * sum(path.stat().st_size for path in files))
             # One that only reads: were it the last to close, SQLite would checkpoint, and swallow what goes wrong.
             with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 self._connection = connection
@@ -106,14 +108,16 @@ class SnapshotMaker:
                 connection.execute("VACUUM INTO ?", (str(target),))
             with closing(sqlite3.connect(target)) as connection:
                 ((index,),) = connection.execute("SELECT last_applied FROM applied")
+            size = target.stat().st_size
         except (sqlite3.Error, OSError) as error:
             with suppress(OSError):
                 target.unlink(missing_ok=True)
             reason = error.strerror if isinstance(error, OSError) else error
-            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {reason}") from error
+            advice = "; make room on the disk" if _is_full(error) else ""
+            raise SnapshotFailed(f"cannot make a snapshot of {self._path}: {reason}{advice}") from error
         finally:
             self._connection = None
-        return target, index
+        return target, index, size
 
     def interrupt(self) -> None:
         """End those that were asked for by now, as failures: the one that is being made too. From another thread."""
@@ -154,6 +158,12 @@ def remove_leftovers(path: Path) -> None:
                 name.unlink()
     except OSError as error:
         raise StorageError(f"cannot remove what a snapshot left in {path.parent}: {error}; remove it") from error
+
+
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL  # the module's own errors have none
 
 
 def _write(path: Path, chunks: Iterable[bytes]) -> None:

@@ -160,15 +160,15 @@ class WriteBehind:
         return self._persisted
 
     async def _snapshot(self, interrupts: int) -> DataSnapshot:
-        made: Deferred[tuple[Path, int]] = Deferred()
+        made: Deferred[tuple[Path, int, int]] = Deferred()
 
         async def begin() -> None:
             await self._flush_all()
             self._snapshot_worker.run(self._maker.make, interrupts).chainDeferred(made)
 
         await self._alone.run(begin)
-        path, index = await made
-        return DataSnapshot(path, index, self._snapshot_worker)
+        path, index, size = await made
+        return DataSnapshot(path, index, size, self._snapshot_worker)
 
     async def _restore(self, index: int, chunks: Iterable[bytes]) -> Contents:
         self._require_open()

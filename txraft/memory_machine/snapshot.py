@@ -19,6 +19,7 @@ class StateSnapshot:
 
     def __init__(self, file: StateFile, kept: Kept, descriptor: int, worker: IWorker) -> None:
         self.index = kept.index
+        self.size = kept.size
         self._file = file
         self._kept = kept
         self._descriptor = descriptor

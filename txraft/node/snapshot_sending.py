@@ -235,7 +235,7 @@ class SnapshotSending:
                     f"snapshot is of entry {snapshot.index}, and {given} is the last that it was given"
                 )
             stands_for = self._raft.snapshot_at(snapshot.index)
-            return await self._files.make(stands_for, until(lambda: self._stopped, snapshot.chunks()))
+            return await self._files.make(stands_for, until(lambda: self._stopped, snapshot.chunks()), snapshot.size)
         finally:
             await snapshot.close()
 

@@ -38,9 +38,9 @@ class MemorySnapshotFiles:
         """As ISnapshotFiles."""
         return tuple(sorted(self.disk.received, key=lambda snapshot: snapshot.index))
 
-    def make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+    def make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None = None) -> "Deferred[SnapshotFile]":
         """As ISnapshotFiles."""
-        return execute(self._make, snapshot, chunks)
+        return execute(self._make, snapshot, chunks, size)
 
     def read(self, file: SnapshotFile, offset: int, size: int) -> "Deferred[bytes]":
         """As ISnapshotFiles."""
@@ -86,8 +86,9 @@ class MemorySnapshotFiles:
         """Nothing to do."""
         return succeed(None)
 
-    def _make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> SnapshotFile:
+    def _make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None) -> SnapshotFile:
         data = b"".join(chunks)
+        assert size in (None, len(data)), "a snapshot is as long as it says"
         file = SnapshotFile(snapshot, len(data), hashlib.sha256(data).digest())
         self._made = (file, data)
         return file

@@ -77,9 +77,9 @@ class SnapshotFiles:
         except OSError as error:
             raise unusable(self._directory, error) from error
 
-    def make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+    def make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None = None) -> "Deferred[SnapshotFile]":
         """As ISnapshotFiles."""
-        return self._run("make", self._make, snapshot, chunks)
+        return self._run("make", self._make, snapshot, chunks, size)
 
     def read(self, file: SnapshotFile, offset: int, size: int) -> "Deferred[bytes]":
         """As ISnapshotFiles."""
@@ -128,9 +128,9 @@ class SnapshotFiles:
                 f"cannot {verb} a snapshot in {self._directory}: {error.strerror or error}; {advice}"
             ) from error
 
-    def _make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> SnapshotFile:
-        require_room(self._directory, 0)
-        writing = SnapshotWriting(self._directory / "made.new")
+    def _make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None) -> SnapshotFile:
+        require_room(self._directory, size or 0)
+        writing = SnapshotWriting(self._directory / "made.new", expected=size)
         with _dropped_on(BaseException, writing.drop):
             for chunk in chunks:
                 writing.write(chunk)

@@ -59,6 +59,11 @@ class CopyTaken:
     index: int
     _data: bytes
 
+    @property
+    def size(self) -> int:
+        """As ISnapshot."""
+        return len(self._data)
+
     def chunks(self) -> Iterator[bytes]:
         """As ISnapshot."""
         for start in range(0, len(self._data), PIECE):

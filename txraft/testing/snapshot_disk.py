@@ -31,9 +31,9 @@ class DiskSnapshots:
         """As ISnapshotFiles."""
         return self.files.open()
 
-    def make(self, snapshot: Snapshot, chunks: Iterable[bytes]) -> "Deferred[SnapshotFile]":
+    def make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None = None) -> "Deferred[SnapshotFile]":
         """As ISnapshotFiles."""
-        return self.worker.run(self._write, self.files.make, snapshot, chunks)
+        return self.worker.run(self._write, self.files.make, snapshot, chunks, size)
 
     def read(self, file: SnapshotFile, offset: int, size: int) -> "Deferred[bytes]":
         """As ISnapshotFiles."""

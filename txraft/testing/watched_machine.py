@@ -90,6 +90,12 @@ class WatchedSnapshot:
         """As ISnapshot."""
         return int(self.inner.index)
 
+    @property
+    def size(self) -> int | None:
+        """As ISnapshot."""
+        size: int | None = self.inner.size
+        return size
+
     def chunks(self) -> Iterable[bytes]:
         """As ISnapshot."""
         return self._watched(self.inner.chunks())
