@@ -63,6 +63,7 @@ async def test_status(cluster: ProcessCluster, curl: Curl) -> None:
         assert {follower["match_index"] for follower in followers} <= {applied}
         assert all(0 <= follower["last_contact"] < 5 for follower in followers)
         assert len(status.pop("cluster")) == 16
+        assert status.pop("data_size") > 0
         assert status == {
             "version": metadata.version("txraft"),
             "id": node.id,
@@ -74,7 +75,10 @@ async def test_status(cluster: ProcessCluster, curl: Curl) -> None:
             "first_log_index": 1,
             "members_known": True,
             "members": [
-                {"id": member.id, "address": member.address, "kvaddr": member.kvaddr, "voter": True}
+                {
+                    **{"id": member.id, "address": member.address, "kvaddr": member.kvaddr},
+                    **{"voter": True, "learner": False, "joining": False},
+                }
                 for member in cluster.nodes
             ],
         }
