@@ -529,7 +529,7 @@ class ConnectionsTests(SynchronousTestCase):
         cluster.settle()
         for result in stopped:
             self.successResultOf(result)
-        self.assertEqual([network._links for network in cluster.networks], [set(), set()])
+        self.assertEqual([network._links for network in cluster.networks], [{}, {}])
         self.assertEqual(cluster.clock.getDelayedCalls(), [])
 
     def test_only_while_running(self) -> None:
