@@ -14,12 +14,15 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from tests.clock import Clock
+from txraft.answer_body import LONGEST
 from txraft.core.configuration import Configuration
 from txraft.errors import JoinRefused, MemberRemoved
 from txraft.joining import INTERVAL, PATIENCE, Admission, Joiner, Joining
 from txraft.settings import Address
 
 MEMBER = Address("h", 1)
+ABSURD: tuple[Any, ...] = (None, 2**70, -1, 1.5, True, "no\nname", [[]], [None], ["text"], {"text": 1})
+"""What is neither a name, nor an id, nor an address, nor a list of them."""
 
 
 def member(id: int) -> dict[str, Any]:
@@ -139,23 +142,43 @@ class JoiningTests(SynchronousTestCase):
         self.ask()
         self.successResultOf(admitted)
 
+    def test_absurd(self) -> None:
+        """An answer is a stranger's: it is no membership, and no bug either."""
+        lone = "\ud800"
+        for absurd in (
+            *(members(3, **{key: value}) for key in ("cluster", "founders", "removed", "members") for value in ABSURD),
+            *(members(3, members=[{**member(3), key: value}]) for key in ("id", "address") for value in ABSURD),
+            *(members(3, members=[{**member(3), "kvaddr": value}]) for value in (*ABSURD, 5, f"{lone}:1", "h:0")),
+            *(members(3, members=[value]) for value in ABSURD),
+            *(members(3, cluster=name) for name in ("", lone, "two\nlines", "c" * 301)),
+            *(members(3, founders=ids) for ids in ([2**63], [-1], [True], [0.0], [], [*range(101)])),
+        ):
+            self.answer(absurd)
+            self.assertIn("h:1 answers as no member does, with status 200 (", self.waits_for(), absurd)
+        for text in (b"[" * 200_000, b'{"cluster": ', b"1" * 5000, b"\xff", b"[NaN, Infinity]"):
+            self.member.body = text
+            self.assertIn("h:1 answers as no member does, with status 200 (", self.waits_for(), text)
+
+    def test_as_large_as_may_be(self) -> None:
+        """What is no more than unusual."""
+        self.answer(members(3, 2**63 - 1, cluster="\N{SNOWMAN}" * 300, founders=[*range(4, 104)], removed=[2**63 - 1]))
+        self.successResultOf(self.start(Joiner(3, MEMBER)))
+
     def test_very_long(self) -> None:
-        """What has no end, or a far one, is not read."""
+        """What has no end is not read to it."""
 
         class Endless(Member):
             def render_GET(self, request: Request) -> int:
-                request.write(b"a" * 100)
+                request.write(b"a" * (LONGEST + 1))
                 return NOT_DONE_YET
 
         self.agent = RequestTraversalAgent(Endless())
-        self.assertIn("(it is very long)", self.waits_for())
-        self.agent = RequestTraversalAgent(Member(200, b" " * (1024 * 1024 + 1)))
-        self.assertIn("(it is very long)", self.waits_for())
+        self.assertIn(f"answers as no member does, with status 200 ({'a' * 100}): ", self.waits_for())
 
     def test_stopped(self) -> None:
         """While it waits, and while it asks."""
         self.answer(members(0))
-        for body in (self.member.body, None):
+        for body in (self.member.body, None):  # one that has come halfway: test_answer_body
             self.member.body = body
             admitted = self.start(Joiner(3, MEMBER))
             waits_for = self.joining.waits_for

@@ -10,11 +10,12 @@ be ended at any time and started again.
 """
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from http.client import OK, SERVICE_UNAVAILABLE
 from typing import Any, Final, NoReturn, cast
 
-from attrs import define, field, frozen
+import cattrs
+from attrs import Attribute, define, field, frozen
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.defer import TimeoutError as AnswerTimeoutError
 from twisted.internet.endpoints import HostnameEndpoint
@@ -23,14 +24,15 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, readBody
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory
+from twisted.web.client import URI, Agent
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
+from txraft.answer_body import body_of
 from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import JoinRefused, MemberRemoved, SettingsError
-from txraft.settings import Address, one_line, shown
+from txraft.settings import MAX_ID, MAX_MEMBERS, Address, one_line, shown
 from txraft.storage.identity import is_called
 
 INTERVAL: Final = 1.0
@@ -39,8 +41,8 @@ CONNECT_TIMEOUT: Final = 2.0
 """Seconds after which a member is not reached."""
 PATIENCE: Final = 10.0
 """Seconds for an answer; a node that has no leader answers after its `request_timeout`."""
-LONGEST_ANSWER: Final = 1024 * 1024
-"""Bytes; the membership of a hundred nodes takes 30,000."""
+LONGEST_NAME: Final = 300
+"""Characters of what identifies a cluster: a name has 255, and a cluster that was restored 28 more."""
 SHOWN: Final = 100
 """Characters of an answer that is not what was asked for."""
 
@@ -62,15 +64,33 @@ class Joiner:
     """For the others and for clients, in the command that adds it, as far as they are known."""
 
 
-@frozen
-class Membership:
-    """What a member of the cluster answered."""
+def _check_cluster(_: object, __: "Attribute[str]", cluster: str) -> None:
+    if not (0 < len(cluster) <= LONGEST_NAME and cluster.isprintable()):  # which no half of a surrogate pair is
+        raise ValueError("no cluster is called so")
 
-    cluster_id: str
-    founders: frozenset[NodeId]
+
+def _check_founders(_: object, __: "Attribute[frozenset[NodeId]]", founders: frozenset[NodeId]) -> None:
+    if not 1 <= len(founders) <= MAX_MEMBERS:
+        raise ValueError(f"no cluster has {len(founders)} founders")
+
+
+@frozen
+class _Member:
+    id: NodeId
+    address: Address
+    """Where the others reach it."""
+    kvaddr: Address
+    """Where clients do."""
+
+
+@frozen
+class _Membership:
+    """What is used of what a member of the cluster answers."""
+
+    cluster: str = field(validator=_check_cluster)
+    founders: frozenset[NodeId] = field(validator=_check_founders)
     removed: frozenset[NodeId]
-    members: Mapping[NodeId, tuple[Address, Address]]
-    """Where the others reach each, and where clients do."""
+    members: tuple[_Member, ...]
 
 
 @frozen
@@ -100,7 +120,7 @@ class Joining:
     """What the server waits for, in a line."""
     _stopped: bool = field(init=False, default=False)
     _pending: "Deferred[Any] | None" = field(init=False, default=None)
-    _first: Membership | None = field(init=False, default=None)
+    _first: _Membership | None = field(init=False, default=None)
 
     @inlineCallbacks
     def admitted(self) -> Generator[Deferred[Any], Any, Admission | None]:
@@ -109,7 +129,7 @@ class Joining:
         Fails with JoinRefused or MemberRemoved where to wait is of no use."""
         while not self._stopped:
             try:
-                membership: Membership = yield self._until(self._ask())
+                membership: _Membership = yield self._until(self._ask())
                 return self._admission(membership)
             except _NotYetError as reason:
                 if not self._stopped:
@@ -135,7 +155,7 @@ class Joining:
             _log.info("node {id} waits to join the cluster: {what}", id=self.joiner.id, what=what)
 
     @inlineCallbacks
-    def _ask(self) -> Generator[Deferred[Any], Any, Membership]:
+    def _ask(self) -> Generator[Deferred[Any], Any, _Membership]:
         """Fires with the membership. Fails with _NotYetError."""
         try:
             status, body = yield self._answer().addTimeout(PATIENCE, self.clock, _timed_out)
@@ -148,8 +168,8 @@ class Joining:
         try:
             if status != OK:
                 raise ValueError(status)
-            return _membership_in(body)
-        except (ValueError, TypeError, LookupError, SettingsError) as error:
+            return _converter.structure(json.loads(body), _Membership)
+        except (ValueError, TypeError, LookupError, RecursionError, SettingsError) as error:
             raise _NotYetError(
                 f"{self.joiner.asks} answers as no member does, with status {status} ({_shown(body)}): --join takes the"
                 " HTTP address of a member"
@@ -158,20 +178,16 @@ class Joining:
     @inlineCallbacks
     def _answer(self) -> Generator[Deferred[Any], Any, tuple[int, bytes]]:
         response = yield self.agent.request(b"GET", f"http://{self.joiner.asks}/members".encode())
-        body = readBody(response)
-        if response.length is UNKNOWN_LENGTH or response.length > LONGEST_ANSWER:
-            body.addErrback(lambda _: None).cancel()
-            return response.code, b"it is very long"
-        return response.code, (yield body)
+        return response.code, (yield body_of(response))
 
-    def _admission(self, membership: Membership) -> Admission:
+    def _admission(self, membership: _Membership) -> Admission:
         """What the server begins with. Raises _NotYetError where it is no member, JoinRefused and MemberRemoved."""
         id, member, first = self.joiner.id, self.joiner.asks, self._first or membership
         self._first = first
-        name, cluster_id = self.joiner.name, membership.cluster_id
-        if (cluster_id, membership.founders) != (first.cluster_id, first.founders):
+        name, cluster_id = self.joiner.name, membership.cluster
+        if (cluster_id, membership.founders) != (first.cluster, first.founders):
             raise JoinRefused(
-                f"{member} answered for cluster {shown(first.cluster_id)} before, and does for {shown(cluster_id)} now:"
+                f"{member} answered for cluster {shown(first.cluster)} before, and does for {shown(cluster_id)} now:"
                 f" find out which of the two node {id} is to join, and start it again"
             )
         if name is not None and not is_called(cluster_id, name):
@@ -187,11 +203,12 @@ class Joining:
                 f" lost, replace it by a node whose id was never used, txraft member replace {id} NEW HOST:PORT"
                 f" HOST:PORT --node {member}"
             )
-        if id not in membership.members:
+        members = {each.id: each for each in membership.members}
+        if id not in members:
             raise _NotYetError(
                 f"it is no member yet; to add it: txraft member add {id} {self.joiner.addresses} --node {member}"
             )
-        address, kvaddr = membership.members[id]
+        address, kvaddr = members[id].address, members[id].kvaddr
         if self.joiner.kvaddr not in (None, kvaddr):
             raise JoinRefused(
                 f"clients are to reach node {id} at {kvaddr}, as it was added, and --kvaddr is {self.joiner.kvaddr}:"
@@ -199,9 +216,10 @@ class Joining:
                 f" {self.joiner.kvaddr} --node {member}"
             )
         known = {
-            each: tuple(map(str, membership.members[each])) for each in membership.members.keys() & membership.founders
+            each: (str(members[each].address), str(members[each].kvaddr))
+            for each in members.keys() & {*membership.founders, id}
         }
-        configuration = Configuration(voters=membership.founders, addresses={**known, id: (str(address), str(kvaddr))})
+        configuration = Configuration(voters=membership.founders, addresses=known)
         return Admission(cluster_id, configuration, address, kvaddr)
 
 
@@ -235,24 +253,22 @@ def agent(reactor: Any) -> IAgent:
     return asking
 
 
-def _membership_in(body: bytes) -> Membership:
-    """Raises ValueError, TypeError, LookupError or SettingsError where it is none."""
-    found = json.loads(body)
-    members = {
-        _id(each["id"]): (Address.parse(each["address"]), Address.parse(each["kvaddr"])) for each in found["members"]
-    }
-    cluster_id = found["cluster"]
-    if not isinstance(cluster_id, str):
-        raise TypeError(cluster_id)
-    return Membership(
-        cluster_id, frozenset(map(_id, found["founders"])), frozenset(map(_id, found["removed"])), members
-    )
-
-
-def _id(value: object) -> NodeId:
-    if type(value) is not int or value < 0:
-        raise ValueError(value)
+def _id(value: object, _: type) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_ID:
+        raise ValueError(f"{value!r} is no id")
     return value
+
+
+def _text(value: object, _: type) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+_converter.register_structure_hook(int, _id)
+_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(Address, lambda value, _: Address.parse(_text(value, str)))
 
 
 def _timed_out(result: object, timeout: float) -> NoReturn:

@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
     "ports": {"errors", "settings"},
-    "joining": {"core.configuration", "core.messages", "errors", "settings", "storage.identity"},
+    "answer_body": set(),
+    "joining": {"answer_body", "core.configuration", "core.messages", "errors", "settings", "storage.identity"},
     "bootstrap": {"core.configuration", "core.messages", "settings", "storage.identity"},
     "wal": {"errors", "wal_frames"},
     "wal_frames": set(),
@@ -54,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
         *TYPES,
+        "answer_body",
         "bootstrap",
         "errors",
         "file_names",

@@ -16,9 +16,9 @@ from twisted.internet.interfaces import IDelayedCall, IProcessTransport, IReacto
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
+from txraft.answer_body import body_of
 from txraft.cli.growing import Growing
 from txraft.cli.process import STOP_WITHIN
 from txraft.settings import Member, Settings
@@ -223,7 +223,7 @@ class LocalCluster:
         try:
             request = self.agent.request(b"GET", f"http://{member.kvaddr}/status".encode())
             response = await request.addTimeout(1, self.clock)
-            status = json.loads(await readBody(response).addTimeout(1, self.clock))
+            status = json.loads(await body_of(response).addTimeout(1, self.clock))
             is_itself = status["id"] == member.id and "leader_id" in status
         except Exception:  # not up yet, or something else listens there
             return None

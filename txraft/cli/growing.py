@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.web.client import readBody
 from twisted.web.iweb import IAgent
 
+from txraft.answer_body import body_of
 from txraft.settings import Address, Member, one_line
 
 PAUSE = 0.5
@@ -48,7 +48,7 @@ class Growing:
         """The answer, once it is not that the same may be asked later: another change is under way, say."""
         while True:
             response: Any = await self.agent.request(method, url.encode()).addTimeout(PATIENCE, self.clock)
-            body = await readBody(response).addTimeout(PATIENCE, self.clock)
+            body = await body_of(response).addTimeout(PATIENCE, self.clock)
             if response.code == OK:
                 return body
             if not response.headers.hasHeader("retry-after"):
