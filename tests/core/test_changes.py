@@ -1,6 +1,7 @@
 """Changes of the membership (§6, thesis §4.3), one rule at a time. `test_changes_as_etcd` has every change there is."""
 
 from itertools import combinations
+from typing import ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +37,17 @@ def remove(server: NodeId) -> Change:
 
 def update(server: NodeId, *addresses: str) -> Change:
     return Change(ChangeKind.UPDATE, server, addresses)
+
+
+class Text(str):
+    """A text that counts how often one is looked up."""
+
+    hashed: ClassVar[int] = 0
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        Text.hashed += 1
+        return super().__hash__()
 
 
 class ChangesTestCase(SynchronousTestCase):
@@ -180,6 +192,14 @@ class AddressesTests(ChangesTestCase):
         self.assertEqual(dict(changed(shared, [remove(2)]).addresses), {1: ("a",)})
         line = "a is an address of node 1; give node 3 another one, or remove node 1 first"
         self.assert_refused(line, shared, update(3, "a"))
+
+    def test_many_move_among_many(self) -> None:
+        """The work is that of looking at each address, not at each two: while it goes on, nobody hears the leader."""
+        many = Configuration({1}, learners=range(2, 1001), addresses={each: (Text(each),) for each in range(1, 1001)})
+        moved = [update(each, Text(f"new {each}")) for each in range(500, 1001)]
+        before = Text.hashed
+        changed(many, moved)
+        self.assertLess(Text.hashed - before, 10 * 1000)
 
     def test_an_id_that_is_taken(self) -> None:
         """Added again as it is, it stays as it is; with other addresses it would be another server."""

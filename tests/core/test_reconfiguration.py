@@ -5,7 +5,9 @@ from tests.core.cluster import Cluster, Server, request_vote
 from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Configuration
 from txraft.core.messages import MAX_BATCH_SIZE, NodeId, RequestVoteReply, TimeoutNow
+from txraft.core.reconfiguration import MOST_MEMBERS
 from txraft.errors import ChangeRefused, ChangeUnderWay, NotLeader, TransferUnderWay
+from txraft.settings import MAX_MEMBERS
 
 
 class ChangeTests(Three):
@@ -52,6 +54,30 @@ class ChangeTests(Three):
         ):
             self.assertIn(why, str(self.assertRaises(ChangeRefused, self.leader.change_members, change)))
         self.assertEqual(configurations(self.leader), [])
+
+    def test_many(self) -> None:
+        """As many members as a file may have, and changes for each of them to be replaced at once. No more are looked
+        at: while they are, nobody hears from the leader."""
+        self.assertEqual(MOST_MEMBERS, MAX_MEMBERS)
+        line = "201 changes of members at once are too many; 200 are the most"
+        self.assert_refused(line, *map(learner, range(4, 205)))
+        line = "there would be 101 members, and 100 are the most; remove some first"
+        self.assert_refused(line, *map(learner, range(4, 102)))
+        self.leader.change_members(*map(learner, range(4, 101)))
+        self.cluster.settle()
+        self.assert_refused(line, learner(101))
+        self.leader.change_members(remove(100))
+
+    def test_more_than_there_may_be_can_become_fewer(self) -> None:
+        """Step by step, and none in place of another."""
+        cluster = Cluster(configuration=Configuration({1}, learners=range(2, 103)))
+        leader = cluster.elect(1)
+        self.assertRaises(ChangeRefused, leader.change_members, learner(200))
+        leader.change_members(remove(102))
+
+    def assert_refused(self, line: str, *changes: Change) -> None:
+        """That the leader refuses, and says just this."""
+        self.assertEqual(str(self.assertRaises(ChangeRefused, self.leader.change_members, *changes)), line)
 
     def test_an_id_is_never_used_twice(self) -> None:
         """hazard M7: not by the server that had it, nor by another."""

@@ -25,8 +25,8 @@ All of this is as in etcd's package confchange, and gives the same voters and le
 """
 
 import enum
+from collections import defaultdict
 from collections.abc import Iterable
-from itertools import product
 from typing import Self, assert_never
 
 from attrs import define, evolve, frozen
@@ -219,15 +219,19 @@ class _Draft:
 
     def require_own_addresses(self) -> None:
         """That addresses that are new are nobody else's. Raises ChangeRefused."""
-        known = dict(self.before.addresses)
-        moved = [server for server, addresses in self.addresses.items() if addresses != known.get(server)]
-        for server, other in product(moved, self.addresses):
-            shared = {*self.addresses[server]} & {*self.addresses[other]}
-            if shared and server != other:
-                raise ChangeRefused(
-                    f"{min(shared)} is an address of node {other}; give node {server} another one, or remove node"
-                    f" {other} first"
-                )
+        known, owners = dict(self.before.addresses), defaultdict[str, list[NodeId]](list)
+        for server, addresses in self.addresses.items():
+            for address in {*addresses}:
+                owners[address].append(server)
+        moved = (server for server, addresses in self.addresses.items() if addresses != known.get(server))
+        for server in moved:
+            for address in sorted({*self.addresses[server]}):
+                other = next((owner for owner in owners[address] if owner != server), None)
+                if other is not None:
+                    raise ChangeRefused(
+                        f"{address} is an address of node {other}; give node {server} another one, or remove node"
+                        f" {other} first"
+                    )
 
     def finished(self, auto_leave: bool) -> Configuration:
         """The whole configuration, also of what the changes mean for others and for who is no member any more."""

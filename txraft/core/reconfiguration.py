@@ -21,6 +21,10 @@ from txraft.core.replication import Replication
 from txraft.core.state import State
 from txraft.errors import ChangeRefused, ChangeUnderWay
 
+MOST_MEMBERS = 100
+"""Far more than have ever made sense. In a joint configuration, those before it and those after it count."""
+MOST_CHANGES = 2 * MOST_MEMBERS
+"""At once: all go, and as many others come."""
 LONGEST = MAX_BATCH_SIZE // 2
 """Bytes of a membership that an operator asks for. What follows on it by itself may be longer."""
 
@@ -45,11 +49,16 @@ class Reconfiguration:
         """Append what the membership becomes by these changes. `in_contact` are those that have answered this leader,
         and it itself. Raises ChangeUnderWay and ChangeRefused, and then nothing has changed."""
         self._require_no_other()
+        if len(changes) > MOST_CHANGES:
+            raise ChangeRefused(f"{len(changes)} changes of members at once are too many; {MOST_CHANGES} are the most")
         before = self._state.configuration
         _require_votes_to_stay(before, changes)
         configuration = changed(before, [_first_as_a_learner(before, change) for change in changes])
         if configuration == before:
             raise ChangeRefused("the members are so already")
+        count = len(configuration.members)
+        if count > MOST_MEMBERS and count > len(before.members):
+            raise ChangeRefused(f"there would be {count} members, and {MOST_MEMBERS} are the most; remove some first")
         try:
             configuration.require_sound()
         except ValueError as error:  # no server could read it in its log
