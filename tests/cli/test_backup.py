@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from attrs import evolve
+
 from tests.cli.backing_up import NOBODY, BackupTestCase, Node, run
 from tests.kv.backed_up import ORIGIN
 from txraft.cli import download, main
+from txraft.cli.backup import described
 from txraft.kv.backup import read_backup
 
 
@@ -25,6 +28,13 @@ class BackupTests(BackupTestCase):
             f" {len(self.content):,} bytes\n",
         )
         self.assertEqual((self.target.read_bytes(), self.names()), (self.content, {"a.backup"}))
+
+    def test_hostile_words(self) -> None:
+        """What a file says of itself does no harm to a terminal."""
+        self.target.write_bytes(self.content)
+        hostile = evolve(read_backup(self.target), cluster_id="\x1b[31m", origin=evolve(ORIGIN, made="\n\x9b"))
+        self.assertIn(r'cluster "\x1b[31m" up to entry 5', described(hostile))
+        self.assertTrue(described(hostile).isprintable())
 
     def test_two_at_once(self) -> None:
         """The second is told in a line, and the first goes on as if there were none."""

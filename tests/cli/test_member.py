@@ -232,10 +232,11 @@ class CatchingUpTests(MemberTestCase):
         """A node that does not run, or is reached elsewhere, is named once."""
         with fake_cluster() as cluster:
             looks = [{"joining": True, "last_contact": seconds} for seconds in (9.0, 9.0, 11.0, 11.0, 12.0, 12.0)]
+            cluster.have(3, address="\x1bh3\n:1")
             self.follow(cluster, *looks, {"voter": True})
             status, _, err = self.member(cluster, *ADD)
         self.assertEqual((status, err.count("\n")), (0, 1))
-        self.assertIn("not heard from node 3 for 11 s: does it run, and is raft3:1 its ADDRESS?", err)
+        self.assertIn("not heard from node 3 for 11 s: does it run, and is \\x1bh3\\n:1 its ADDRESS?", err)
 
     def test_asked_for_before(self) -> None:
         """Where the member joins as it was asked to, the command says so, and waits as the first one did."""

@@ -42,6 +42,16 @@ class MembersTests(SynchronousTestCase):
         self.assertIn("\nA change has not ended: ", out)
         self.assertTrue(out.endswith("\nRemoved, and never used again: 8, 9\n"), out)
 
+    def test_hostile_addresses(self) -> None:
+        """What anybody had written into the membership does no harm to a terminal, and is one line."""
+        with fake_cluster() as cluster:
+            cluster.have(3, address="\x1b[31m\n\0:1", kvaddr="\x9b1m\u202e\ud800\u2028:1")
+            status, out, err = run("members", "--node", cluster.node)
+        self.assertEqual((status, err, len(out.splitlines())), (0, "", 5))
+        self.assertEqual(
+            out.splitlines()[4].split(), ["3", r"\x1b[31m\n\x00:1", r"\x9b1m\u202e\ud800\u2028:1", "learner"]
+        )
+
     def test_json(self) -> None:
         """As the node says it."""
         with fake_cluster() as cluster:
@@ -86,12 +96,23 @@ class MembersTests(SynchronousTestCase):
                 self.end_headers()
                 self.wfile.write(self.said)
 
-        for said in (b"<html>", b"[1]", b'{"members": 7}', b"[" * 100_000):
+        for said in (
+            b"<html>",
+            b"[1]",
+            b'{"members": 7}',
+            b"[" * 100_000,
+            self.with_index("Infinity"),
+            self.with_index("1" * 400),
+        ):
             Stranger.said = said
             with serving(Stranger) as address:
                 status, _, err = run("members", "--node", address)
             self.assertEqual(status, 1)
             self.assertIn(f"{address} did not answer as a node of this version of txraft does\n", err)
+
+    def with_index(self, text: str) -> bytes:
+        """A membership from an entry of that index."""
+        return json.dumps(asdict(FakeCluster().members)).replace('"index": 7', f'"index": {text}').encode()
 
     def test_an_earlier_version(self) -> None:
         """Which has no such path, as its answer says."""

@@ -164,6 +164,25 @@ class StatusTests(SynchronousTestCase):
             self.patch(cluster, "_as_seen_by", as_seen_by)
             self.assertEqual(self.errors(cluster, status=0), ["", "", ""])
 
+    def test_hostile_words(self) -> None:
+        """What nodes say of themselves does no harm to a terminal."""
+        with fake_cluster() as cluster:
+            cluster.statuses[2] = {"version": "\x1b[31m\n", "role": "\0\ud800"}
+            cluster.have(3, kvaddr="\x9b1m")
+            status, out, err = run("status", "--node", cluster.node)
+        self.assertEqual((status, err, len(out.splitlines())), (1, "", 5))
+        self.assertTrue(out.replace("\n", "").isprintable(), out)
+        self.assertIn(r"\x1b[31m\n", out)
+
+    def test_absurd_numbers(self) -> None:
+        """A node that says them is a row with its error."""
+        with fake_cluster() as cluster:
+            for absurd in (float("inf"), 10**400, -1, True, "7"):
+                cluster.statuses[2] = {"data_size": absurd}
+                self.assertIn("did not answer as a node of this version", str(self.errors(cluster)[2]))
+            cluster.statuses[0] = {"followers": [{"id": 1, "match_index": 1, "last_contact": 10**400}]}
+            self.assertIn("did not answer as a node of this version", str(self.errors(cluster)[0]))
+
     def test_nobody_there(self) -> None:
         """One line, and status 1."""
         status, out, err = run("status", "--node", NOBODY)

@@ -14,7 +14,7 @@ from txraft.cli.subcommand import SubcommandOn
 from txraft.errors import BackupFailed, CorruptLog
 from txraft.kv.backup import Backup, read_backup, require_place
 from txraft.kv.data_reading import count_of_keys
-from txraft.settings import Address
+from txraft.settings import Address, one_line
 
 
 class BackupOptions(AskingNodes, SubcommandOn):
@@ -94,6 +94,6 @@ def described(backup: Backup) -> str:
     """What it is of, for a person."""
     origin = backup.origin
     return (
-        f'cluster "{backup.cluster_id}" up to entry {backup.last_applied}, revision {backup.revision},'
-        f" {backup.keys:,} keys, made by node {origin.node_id} at {origin.made}"
+        f'cluster "{one_line(backup.cluster_id)}" up to entry {backup.last_applied}, revision {backup.revision},'
+        f" {backup.keys:,} keys, made by node {origin.node_id} at {one_line(origin.made)}"
     )

@@ -8,7 +8,7 @@ from txraft.cli.asking import line_of
 from txraft.cli.membership import addresses_in, leader_of, member_of, members_from_leader
 from txraft.cli.progress import progress, say
 from txraft.errors import ChangeRefused
-from txraft.settings import Address
+from txraft.settings import Address, one_line
 from txraft.statuses import MemberDetails, Members
 
 POLL = 0.5
@@ -40,8 +40,8 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
                         warned = True
                         heard = "yet" if member.last_contact is None else f"for {silence:.0f} s"
                         say(
-                            f"the leader has not heard from node {id} {heard}: does it run, and is {member.address} its"
-                            " ADDRESS?"
+                            f"the leader has not heard from node {id} {heard}: does it run, and is"
+                            f" {one_line(member.address)} its ADDRESS?"
                         )
                     if member.problem not in (None, problem):
                         problem = member.problem

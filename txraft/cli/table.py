@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 
+from txraft.settings import one_line
+
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lines `rows` up under `columns`: numbers to the right, texts to the left, nothing where there is None."""
+    """Lines `rows` up under `columns`: numbers to the right, texts to the left, nothing where there is None.
+
+    Texts may be anybody's."""
     from tabulate import tabulate  # noqa: PLC0415 - it takes a third as long to import as all of txraft --help
 
-    sides = ["right" if _are_numbers(cells) else "left" for cells in zip(*rows, strict=True)]
-    text = tabulate([columns, *rows], tablefmt="plain", disable_numparse=True, missingval="", colalign=sides)
+    sides = ["right" if _are_numbers(column) else "left" for column in zip(*rows, strict=True)]
+    cells = [[one_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    text = tabulate([columns, *cells], tablefmt="plain", disable_numparse=True, missingval="", colalign=sides)
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
