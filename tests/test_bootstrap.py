@@ -2,8 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.bootstrap import difference, founders_of
+from txraft.bootstrap import check_addresses, difference, founders_of
 from txraft.core.configuration import Configuration
+from txraft.errors import ChangeRefused
 from txraft.settings import LONGEST_LINE, Address, Member, Settings
 
 
@@ -48,3 +49,16 @@ class BootstrapTests(SynchronousTestCase):
         """However many they are."""
         line = difference(settings(*range(100)), founders_of(settings(*range(1000, 1100))))
         self.assertLess(len(line or ""), LONGEST_LINE + 10)
+
+    def test_addresses_of_a_member(self) -> None:
+        """Two, as this version writes them, and others can reach it there."""
+        for right in (("h:1", "h:2"), ("[::1]:1", "10.0.0.1:65535")):
+            check_addresses(right)
+        for wrong in (
+            *((), ("h:1",), ("h:1", "h:2", "h:3"), ("h:1", "h:1")),
+            *((text, "h:2") for text in ("", "h", "h:0", "H:1", "h:01", "0.0.0.0:1", "\x1b[31m\n\0:1", "\ud800:1")),
+            ("h:1", "\x9b1m:1"),
+        ):
+            line = str(self.assertRaises(ChangeRefused, check_addresses, wrong))
+            self.assertIn("a member has two addresses, each host:port, not ", line)
+            self.assertTrue(line.isprintable())

@@ -28,7 +28,7 @@ from tests.integration.ports import reserve_port
 from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
-from txraft.bootstrap import founders_of, founding
+from txraft.bootstrap import check_addresses, founders_of, founding
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
@@ -127,6 +127,7 @@ class WiringTests(SynchronousTestCase):
         self.assertAlmostEqual(options.heartbeat_interval, 0.1)
         self.assertEqual(options.max_uncommitted_size, 12_345)
         self.assertIs(given["clock"], reactor)
+        self.assertIs(given["check_addresses"], check_addresses)
 
         self.assertIn(self.settings.cluster_id, replica.call_args.args)
         self.assertIn(frozenset({3, 4, 5}), replica.call_args.args)  # the founders

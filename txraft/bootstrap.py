@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
-from txraft.settings import Member, Settings, one_line
+from txraft.errors import ChangeRefused, SettingsError
+from txraft.settings import Address, Member, Settings, one_line, require_reachable
 from txraft.storage.identity import Bootstrap
 
 
@@ -50,3 +51,19 @@ def _differences(given: dict[int, Addresses], configuration: Configuration) -> I
 def _addresses_of(member: Member) -> Addresses:
     """As a membership has them: where other nodes reach it, and where clients do."""
     return str(member.address), str(member.kvaddr)
+
+
+def check_addresses(addresses: Addresses) -> None:
+    """Raises ChangeRefused for what no operator can have given a member: two different addresses, as they are written
+    here, at which others reach it."""
+    try:
+        raft, kv = map(Address.parse, addresses[:3])
+        require_reachable("address", raft)
+        require_reachable("kvaddr", kv)
+        if raft != kv and (str(raft), str(kv)) == addresses:
+            return
+    except (ValueError, SettingsError):
+        pass
+    raise ChangeRefused(
+        one_line(f"a member has two addresses, each host:port, not {' and '.join(addresses) or 'none'}")
+    )

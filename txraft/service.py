@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 
-from txraft.bootstrap import difference, founding
+from txraft.bootstrap import check_addresses, difference, founding
 from txraft.core.configuration import Addresses
 from txraft.core.state import RaftOptions
 from txraft.errors import (
@@ -262,6 +262,7 @@ def _wire(
             clock=reactor,
             random=random.Random(),
             on_failure=failed,
+            check_addresses=check_addresses,
         )
     except DataLost as error:
         raise _translated(error, directory) from error

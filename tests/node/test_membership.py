@@ -99,6 +99,23 @@ class MembershipTests(WorldTestCase):
             self.assertIs(self.outcome(asked), ChangeRefused)
             self.assertEqual(machine.failures, [])
 
+    def test_addresses_that_are_none(self) -> None:
+        """Whoever asks for a change, the node that leads takes in no address that it cannot dial; nor a new member
+        that has none. Others have theirs already."""
+        for machine in self.nodes:
+            for change in (
+                Change(ChangeKind.ADD_LEARNER, 4, ("\x1b[31m\n\0:1", "kv4")),
+                Change(ChangeKind.ADD_VOTER, 4),
+                Change(ChangeKind.UPDATE, 2, ("nowhere",)),
+            ):
+                asked = machine.replica.change_members([remove(3), change])
+                self.nodes.settle()
+                self.assertIs(self.outcome(asked), ChangeRefused)
+        self.assertEqual(self.in_force(*self.nodes), {frozenset({1, 2, 3})})
+        changed = self.leader.node.change_members([Change(ChangeKind.ADD_LEARNER, self.nodes.followers()[0].id)])
+        self.nodes.settle()
+        self.successResultOf(changed)
+
     def test_an_earlier_release(self) -> None:
         """A member that could not read the change in its log is upgraded first."""
         follower = self.nodes.followers()[0]
@@ -107,6 +124,8 @@ class MembershipTests(WorldTestCase):
         self.nodes.run(2)
         asked = self.leader.node.change_members([add(4)])
         self.assertIn(f"node {follower.id} runs an earlier", str(self.failureResultOf(asked, ChangeRefused).value))
+        asked = self.leader.node.change_members([remove(follower.id)])
+        self.assertIn("; upgrade it or stop it first", str(self.failureResultOf(asked, ChangeRefused).value))
         follower.crash()
         follower.start()
         self.nodes.run(2)

@@ -49,7 +49,7 @@ def started(last_applied: int, *configurations: Configuration) -> Raft:
 
 def watch_of(raft: Raft, peers: Any) -> MembershipWatch:
     """One that tells nobody. `peers` are `Peers`, which are as much of IPeers as it takes."""
-    return MembershipWatch(raft, peers, Logger(observer=LogPublisher()), lambda: None)
+    return MembershipWatch(raft, peers, Logger(observer=LogPublisher()), lambda: None, lambda _: None)
 
 
 class RemovedTests(SynchronousTestCase):

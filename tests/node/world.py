@@ -25,7 +25,7 @@ from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.ready import Save
 from txraft.core.roles import Role
 from txraft.core.state import RaftOptions
-from txraft.errors import CommandFailed, TxraftError, UnknownCommand
+from txraft.errors import ChangeRefused, CommandFailed, TxraftError, UnknownCommand
 from txraft.interfaces import Identity, ISnapshot, ISnapshotFiles, IStateMachine, IStorage, SnapshotFile, Stored
 from txraft.node.compaction import Keep
 from txraft.node.driver import Node
@@ -46,6 +46,12 @@ STEP = 0.01
 def addresses_of(node_id: NodeId) -> tuple[str, str]:
     """Where a node's Raft and its key-value store are reached."""
     return f"raft{node_id}", f"kv{node_id}"
+
+
+def check_addresses(addresses: Addresses) -> None:
+    """Raises ChangeRefused for what `addresses_of` does not give."""
+    if not "".join(addresses).startswith("raft"):
+        raise ChangeRefused("no node is reached there")
 
 
 class Gate:
@@ -349,6 +355,7 @@ class Machine:
             clock=world.clock,
             random=random.Random(world.random.random()),
             on_failure=self.failures.append,
+            check_addresses=check_addresses,
         )
         self.replica = Replica(
             self.node,

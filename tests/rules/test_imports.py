@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ports": {"errors", "settings"},
     "answer_body": set(),
     "joining": {"answer_body", "core.configuration", "core.messages", "errors", "settings", "storage.identity"},
-    "bootstrap": {"core.configuration", "core.messages", "settings", "storage.identity"},
+    "bootstrap": {"core.configuration", "core.messages", "errors", "settings", "storage.identity"},
     "wal": {"errors", "wal_frames"},
     "wal_frames": set(),
     "snapshot_writing": set(),

@@ -27,7 +27,7 @@ from zope.interface import implementer
 from txraft.core import invariants
 from txraft.core.backlog import Backlog
 from txraft.core.changes import Change
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import Addresses, Configuration
 from txraft.core.log import MEMORY_OVERHEAD
 from txraft.core.messages import Envelope, InstallSnapshot, Message, NodeId, RequestVoteReply
 from txraft.core.progress import Progress
@@ -79,9 +79,10 @@ class Node(Service):
         clock: IReactorTime,
         random: random.Random,
         on_failure: Callable[[TxraftError], None],
+        check_addresses: Callable[[Addresses], None] = lambda _: None,
     ) -> None:
-        """`stored` is what `storage.load()` gave. `on_failure` is called, once, when the node cannot go on: a write
-        failed, an invariant does not hold, or it was removed. It has stopped doing anything by then.
+        """`stored` is what `storage.load()` gave. `on_failure` is called, once, when the node cannot go on, and has
+        stopped: a write failed, an invariant does not hold, or it was removed. `check_addresses` raises ChangeRefused.
 
         Raises DataLost or MemberRemoved, as `start_raft` does, and StorageError where the snapshots cannot be used.
         """
@@ -116,9 +117,8 @@ class Node(Service):
         self.to_apply = self._snapshots.to_apply
         self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
-        self._members = MembershipWatch(self._raft, peers, self.log, self._changes.happened)
+        self._members = MembershipWatch(self._raft, peers, self.log, self._changes.happened, check_addresses)
         self._handing_over = HandingOver(self._raft, clock, lambda: self.change_since(self.changes))
-
         self._flush_call: IDelayedCall | None = None
         self._timers = Timers(clock, options.heartbeat_interval, self._election_is_due, self._heartbeat_is_due)
 
@@ -193,7 +193,7 @@ class Node(Service):
         Fails with NotLeader, ChangeUnderWay or another ChangeRefused, TransferUnderWay, another NotApplied, or
         OutcomeUnknown. May never fire, as `propose`.
         """
-        self._members.require_known_to_all()
+        self._members.check(changes)
         yield self._proposals.add(self._ask(self._raft.change_members, changes, self._clock.seconds()))
         configuration: Configuration = yield self._members.settled(lambda: self.change_since(self.changes))
         return configuration

@@ -5,12 +5,13 @@ gone for good is told so, but not before that is committed. A leader that has re
 leads: it has to be answered before it can hand over (hazard M4).
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
-from txraft.core.configuration import Configuration, NodeId
+from txraft.core.changes import Change, ChangeKind
+from txraft.core.configuration import Addresses, Configuration, NodeId
 from txraft.core.invariants import View
 from txraft.core.raft import Raft
 from txraft.core.roles import Role
@@ -25,24 +26,39 @@ TIMES_TOLD = 2
 class MembershipWatch:
     """Sees what has become of the membership by the end of each turn."""
 
-    def __init__(self, raft: Raft, peers: IPeers, log: Logger, on_change: Callable[[], None]) -> None:
-        """`on_change` is called when the membership in force has changed, or was committed."""
+    def __init__(
+        self,
+        raft: Raft,
+        peers: IPeers,
+        log: Logger,
+        on_change: Callable[[], None],
+        check_addresses: Callable[[Addresses], None],
+    ) -> None:
+        """`on_change` is called when the membership in force has changed, or was committed; `check_addresses` is as
+        that of the node."""
         self._raft = raft
         self._peers = peers
         self._log = log
         self._on_change = on_change
         self._times_told = 0
         """How often voters have said that this node was removed, since it knew of a leader last."""
+        self._check_addresses = check_addresses
         self._seen: tuple[Configuration, int, NodeId | None, int] | None = None
 
-    def require_known_to_all(self) -> None:
-        """Raises ChangeRefused where a member is connected that could not read a membership in the log."""
+    def check(self, changes: Sequence[Change]) -> None:
+        """Raises ChangeRefused where a member is connected that could not read a membership in the log, and where a
+        member would have addresses that can be nobody's. Another node may have passed the changes on, unread."""
         versions, members = self._peers.versions(), self._raft.configuration.members
         earlier = sorted(peer for peer in members & versions.keys() if versions[peer] < CHANGES_MEMBERS)
         if earlier:
             raise ChangeRefused(
-                f"node {earlier[0]} runs an earlier txraft, which knows no changes of the members; upgrade it first"
+                f"node {earlier[0]} runs an earlier txraft, which knows no changes of the members; upgrade it or stop"
+                " it first"
             )
+        for change in changes:
+            comes = change.kind in (ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER) and change.server not in members
+            if comes or change.addresses:
+                self._check_addresses(change.addresses)
 
     @inlineCallbacks
     def settled(self, change: "Callable[[], Deferred[None]]") -> Generator[Deferred[None], None, Configuration]:
