@@ -41,6 +41,7 @@ class MembershipTests(SynchronousTestCase):
     def test_as_of_an_entry(self) -> None:
         """hazard M6: a snapshot carries the configuration of its index, not the one in force."""
         self.assertEqual([self.log.membership.at(index) for index in range(6)], [ONE, ONE, TWO, TWO, THREE, THREE])
+        self.assertEqual([self.log.membership.index_at(index) for index in range(6)], [0, 0, 2, 2, 4, 4])
         self.assertEqual(self.log.snapshot_at(3), Snapshot(3, 1, TWO))
 
     def test_compaction_moves_the_base(self) -> None:
