@@ -4,7 +4,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.interfaces import Identity
-from txraft.rpc.handshake import Party, Refusal, check, greeting
+from txraft.rpc.handshake import LONGEST_TOLD, Party, Refusal, check, greeting
+from txraft.rpc.limited_log import shown
 
 FOUNDERS = frozenset({0, 1, 2})
 HERE = Party(Identity(0, "ours", FOUNDERS), peers={1, 2, 3}, removed={7}, configuration_index=9)
@@ -39,6 +40,22 @@ class CheckTests(SynchronousTestCase):
             for part in parts:
                 self.assertIn(part, refusal.describe(HERE, hello))
             self.assertNotRegex(refusal.told, "[0-9{}]|ours")
+
+    def test_what_to_do(self) -> None:
+        """Nodes join by --join, with an id of their own: no line sends anybody to a name in a file, or to an old
+        directory."""
+        for refusal in Refusal:
+            said = refusal.told, refusal.describe(HERE, HELLO)
+            if refusal in (Refusal.CLUSTER, Refusal.FOUNDERS):
+                for line in said:
+                    self.assertIn("an id that was never used there, an empty directory, and --join", line)
+            for line in said:
+                self.assertNotIn("`name`", line)
+
+    def test_told_in_full(self) -> None:
+        """The caller's log has the whole of it."""
+        for refusal in Refusal:
+            self.assertEqual(shown(refusal.told, LONGEST_TOLD), refusal.told)
 
     def test_members(self) -> None:
         """A member is let in, also where it joined later and has nothing in its log yet."""

@@ -85,10 +85,10 @@ class CalleeTests(SynchronousTestCase):
             ({"cluster_id": "theirs"}, "cluster"),
             ({"cluster_id": "t" * 1024}, "cluster"),
             ({"voters": (0, 1, 2)}, "founders"),
-            ({"to_id": 1}, "addresses"),
+            ({"to_id": 1}, "meant"),
             ({"from_id": 0}, "two nodes have one id"),
-            ({"from_id": 5}, "configuration"),
-            ({"from_id": 5, "newest_version": None, "configuration_index": None}, "configuration"),
+            ({"from_id": 5}, "no member"),
+            ({"from_id": 5, "newest_version": None, "configuration_index": None}, "no member"),
         ):
             self.clock.advance(LinkLimits().repeat_after)
             self.protocol, self.transport = dial(self.cluster.networks[0])

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Set
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from attrs import frozen
@@ -13,46 +13,52 @@ from txraft.interfaces import CHANGES_MEMBERS, Identity, Incarnation
 from txraft.rpc.limited_log import shown
 from txraft.rpc.versions import NEWEST_VERSION, OLDEST_VERSION, agreed
 
+_NEEDED: Final = "a node needs an id that was never used there, an empty directory, and --join"
+LONGEST_TOLD: Final = 200
+"""Characters that a caller's log has of what it was told."""
+
 
 class Refusal(enum.Enum):
     """Why a handshake is refused: what the caller is told, and what the log says of the caller.
 
     A caller is told nothing of this node. One that does not know the name of the cluster learns that this is another
-    cluster, and no more.
+    cluster, and no more. Its log has what it is told behind "refused this node: ", up to `LONGEST_TOLD` characters.
     """
 
     VERSION = (
-        "another version of txraft's protocol is spoken here",
+        "another version of txraft's protocol is spoken here: upgrade the older of the two, one release after the"
+        " other",
         "speaks version {hello.versions} of txraft's protocol, and this node version {here.versions}: upgrade the older"
         " of the two, one release after the other",
     )
     CLUSTER = (
-        "this is another cluster; a node that is to join it with a new directory needs an empty one, and, as `name` in"
-        " its configuration, the `cluster` of the others' /status",
-        "belongs to cluster '{hello.cluster_id}', and this node to '{here.cluster_id}': to join this one anew,"
-        " it needs an empty directory, and this as `name` in its configuration",
+        f"this is another cluster; to join it, {_NEEDED}",
+        "belongs to cluster '{hello.cluster_id}', and this node to '{here.cluster_id}'; to join this one, "
+        f"{_NEEDED}",
     )
     FOUNDERS = (
-        "the founders here are others: start both nodes with the members that the cluster was first started with",
-        "has the founders {hello.voters}, and this node {here.voters}: start both with the members that the cluster"
-        " was first started with",
+        f"this cluster has other founders; to join it, {_NEEDED}; to begin one, all nodes need the same members",
+        "has the founders {hello.voters}, and this node {here.voters}; to join this cluster, "
+        f"{_NEEDED}; to begin one, all nodes need the same members",
     )
     REMOVED = (
-        "the caller was removed from this cluster",
-        "says that it is node {hello.from_id}, which was removed from this cluster: it ends, and its last line says"
-        " what to do",
+        "the caller was removed from this cluster, for good: end it; its data directory may be deleted",
+        "says that it is node {hello.from_id}, which was removed from this cluster, for good: it is told so; where it"
+        " does not end by itself, end it",
     )
     NOT_MEANT = (
-        "this is not the node that was meant: check the addresses",
-        "meant node {hello.to_id}, and this is node {here.from_id}: check the addresses",
+        "this is not the node that was meant; `txraft members` has its address, and `txraft member update` changes it",
+        "meant node {hello.to_id}, and this is node {here.from_id}; `txraft members` has the addresses of both, and"
+        " `txraft member update` changes them",
     )
     MYSELF = (
-        "two nodes have one id",
-        "has the id of this node, {hello.from_id}: two nodes have one id",
+        "two nodes have one id: end one of them",
+        "has the id of this node, {hello.from_id}: two nodes have one id; end one of them",
     )
     STRANGER = (
-        "the caller is not in this cluster's configuration",
-        "says that it is node {hello.from_id}, which is not in this cluster's configuration",
+        "the caller is no member that is known here; where it was not added a moment ago, see `txraft member add`",
+        "says that it is node {hello.from_id}, which is no member that is known here; where it was not added a moment"
+        " ago, see `txraft member add`",
     )
 
     def __init__(self, told: str, logged: str) -> None:

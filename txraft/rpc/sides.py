@@ -13,7 +13,7 @@ from txraft.rpc import amp_commands
 from txraft.rpc.amp_commands import RemovedThere
 from txraft.rpc.boxes import MALFORMED
 from txraft.rpc.directories import Verdict
-from txraft.rpc.handshake import Greeting, Refusal, check, greeting
+from txraft.rpc.handshake import LONGEST_TOLD, Greeting, Refusal, check, greeting
 from txraft.rpc.limited_log import shown
 from txraft.rpc.link import Link
 from txraft.rpc.owner import Owner
@@ -87,7 +87,7 @@ class Caller(Link):
             self.close()
             self.owner.removed(self.peer)
         elif not self.closed:
-            reason = shown(failure.getErrorMessage(), 200)
+            reason = shown(failure.getErrorMessage(), LONGEST_TOLD)
             self.owner.reject(self, "refused", f"node {self.peer} at {self._address} refused this node: {reason}")
             self.close()
 
