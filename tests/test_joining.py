@@ -6,9 +6,11 @@ from typing import Any, cast
 from attrs import define, field
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed, ResponseNeverReceived
 from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -19,6 +21,7 @@ from txraft.core.configuration import Configuration
 from txraft.errors import JoinRefused, MemberRemoved
 from txraft.joining import INTERVAL, PATIENCE, Admission, Joiner, Joining
 from txraft.settings import Address
+from txraft.statuses import WAITS_TO_JOIN
 
 MEMBER = Address("h", 1)
 ABSURD: tuple[Any, ...] = (None, 2**70, -1, 1.5, True, "no\nname", [[]], [None], ["text"], {"text": 1})
@@ -43,6 +46,8 @@ class Member(Resource):
     status: int = 200
     body: bytes | None = b""
     """None for no answer at all."""
+    waits: bytes | None = None
+    """Which node it is, of one that is no member."""
     asked: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
@@ -52,6 +57,8 @@ class Member(Resource):
         assert (request.path, request.getHeader("host")) == (b"/members", str(MEMBER))
         self.asked += 1
         request.setResponseCode(self.status)
+        if self.waits is not None:
+            request.setHeader(WAITS_TO_JOIN, self.waits)
         return NOT_DONE_YET if self.body is None else self.body
 
 
@@ -131,6 +138,30 @@ class JoiningTests(SynchronousTestCase):
         self.patch(self.agent, "request", lambda *_: fail(ConnectionRefusedError("no\nway")))
         self.assertIn("h:1 cannot be reached: ", self.waits_for())
         self.assertTrue(self.waits_for().isprintable())
+
+    def test_no_http(self) -> None:
+        """What has no text for a person is given one: somebody else listens there, or the answer breaks off."""
+        done = Failure(ConnectionDone())
+        for error in (ResponseNeverReceived([done]), ResponseFailed([done]), RequestTransmissionFailed([done])):
+            self.patch(self.agent, "request", lambda *_, error=error: fail(error))
+            self.assertEqual(
+                self.waits_for(),
+                "h:1 does not answer over HTTP, or ended while it did: --join takes the HTTP address of a member, its"
+                " KVADDR",
+            )
+
+    def test_who_waits_itself(self) -> None:
+        """This node, or one that is no member either: what that one waits for is not said again."""
+        self.member.status, self.member.body, self.member.waits = 503, b"node 3 waits to join the cluster: so", b"3"
+        self.assertEqual(
+            self.waits_for(),
+            "h:1 is this node itself, or one with its id: --join takes the HTTP address of a member, its KVADDR",
+        )
+        self.member.waits = b"4"
+        self.assertEqual(
+            self.waits_for(),
+            "h:1 is node 4, which waits to join, too: --join takes the HTTP address of a member, its KVADDR",
+        )
 
     def test_no_answer(self) -> None:
         """It is not waited for for ever."""

@@ -488,9 +488,9 @@ class JoiningTests(TestCase):
         node.startService()
         return node
 
-    def join(self, kvaddr: Address) -> MultiService:
+    def join(self, kvaddr: Address, asks: Address | None = None) -> MultiService:
         """A node that knows where clients reach it, and not where the others do."""
-        joiner = Joiner(3, self.first.kvaddr, kvaddr)
+        joiner = Joiner(3, asks or self.first.kvaddr, kvaddr)
         ports = bind_so_far(None, kvaddr)
         return service.make_joining_service(
             self.reactor, self.settings, joiner, ports, self.directory, self.failures.append
@@ -522,7 +522,7 @@ class JoiningTests(TestCase):
         first, new = self.start_first(), self.join(self.new.kvaddr)
         new.startService()
         answer = yield self.get(self.new.kvaddr, "/status")
-        self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "this node is no member of th"))
+        self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "node 3 waits to join the clu"))
         self.assertEqual([path.name for path in self.directory.iterdir()], ["lock"])
         self.assertRaises(DirectoryLocked, self.join, member(9).kvaddr)
         yield self.get(self.first.kvaddr, "/set?key=a&val=1")
@@ -538,6 +538,24 @@ class JoiningTests(TestCase):
         self.assertEqual(stored.load().log_start.configuration.voters, {0})
         stored.unlock()
         self.assertEqual(stored.identity.cluster_id, self.settings.cluster_id)
+
+    @inlineCallbacks
+    def test_no_member(self) -> Generator[Deferred[Any], Any, None]:
+        """Where it asks the wrong one, it says so, in one line and once: itself, or the port of a node for others."""
+        first = self.start_first()
+        for asks, line in (
+            (self.new.kvaddr, f"{self.new.kvaddr} is this node itself, or one with its id: --join takes the HTTP"),
+            (self.first.address, f"{self.first.address} does not answer over HTTP, or ended while it did: --join"),
+        ):
+            new = self.join(self.new.kvaddr, asks)
+            new.startService()
+            text = ""
+            while "has not asked yet" in text or not text:
+                text = yield (yield self.get(self.new.kvaddr, "/status")).text()
+            self.assertTrue(text.startswith(f"node 3 waits to join the cluster: {line}"), text)
+            yield new.stopService()
+        yield first.stopService()
+        yield deferLater(self.reactor, 0)
 
     @inlineCallbacks
     def test_refused(self) -> Generator[Deferred[Any], Any, None]:

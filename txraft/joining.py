@@ -24,7 +24,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent
+from twisted.web.client import URI, Agent, RequestTransmissionFailed, ResponseFailed
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
@@ -33,6 +33,7 @@ from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import JoinRefused, MemberRemoved, SettingsError
 from txraft.settings import MAX_ID, MAX_MEMBERS, Address, one_line, shown
+from txraft.statuses import WAITS_TO_JOIN
 from txraft.storage.identity import is_called
 
 INTERVAL: Final = 1.0
@@ -45,6 +46,7 @@ LONGEST_NAME: Final = 300
 """Characters of what identifies a cluster: a name has 255, and a cluster that was restored 28 more."""
 SHOWN: Final = 100
 """Characters of an answer that is not what was asked for."""
+_NAME_A_MEMBER: Final = "--join takes the HTTP address of a member, its KVADDR"
 
 _log = Logger()
 
@@ -158,11 +160,21 @@ class Joining:
     def _ask(self) -> Generator[Deferred[Any], Any, _Membership]:
         """Fires with the membership. Fails with _NotYetError."""
         try:
-            status, body = yield self._answer().addTimeout(PATIENCE, self.clock, _timed_out)
+            status, body, waits = yield self._answer().addTimeout(PATIENCE, self.clock, _timed_out)
         except AnswerTimeoutError:
             raise _NotYetError(f"{self.joiner.asks} does not answer") from None
+        except (ResponseFailed, RequestTransmissionFailed) as error:  # whose text is for who has read Twisted
+            raise _NotYetError(
+                f"{self.joiner.asks} does not answer over HTTP, or ended while it did: {_NAME_A_MEMBER}"
+            ) from error
         except Exception as error:
             raise _NotYetError(f"{self.joiner.asks} cannot be reached: {one_line(str(error))}") from error
+        if waits == str(self.joiner.id).encode():
+            raise _NotYetError(f"{self.joiner.asks} is this node itself, or one with its id: {_NAME_A_MEMBER}")
+        if waits is not None:
+            raise _NotYetError(
+                f"{self.joiner.asks} is node {_shown(waits)}, which waits to join, too: {_NAME_A_MEMBER}"
+            )
         if status == SERVICE_UNAVAILABLE:
             raise _NotYetError(f"{self.joiner.asks} cannot say who the members are: {_shown(body)}")
         try:
@@ -171,14 +183,15 @@ class Joining:
             return _converter.structure(json.loads(body), _Membership)
         except (ValueError, TypeError, LookupError, RecursionError, SettingsError) as error:
             raise _NotYetError(
-                f"{self.joiner.asks} answers as no member does, with status {status} ({_shown(body)}): --join takes the"
-                " HTTP address of a member"
+                f"{self.joiner.asks} answers as no member does, with status {status} ({_shown(body)}): {_NAME_A_MEMBER}"
             ) from error
 
     @inlineCallbacks
-    def _answer(self) -> Generator[Deferred[Any], Any, tuple[int, bytes]]:
+    def _answer(self) -> Generator[Deferred[Any], Any, tuple[int, bytes, bytes | None]]:
+        """Fires with the status, the body, and the id of the node where it is no member itself yet."""
         response = yield self.agent.request(b"GET", f"http://{self.joiner.asks}/members".encode())
-        return response.code, (yield body_of(response))
+        (waits,) = response.headers.getRawHeaders(WAITS_TO_JOIN, [None])[:1]
+        return response.code, (yield body_of(response)), waits
 
     def _admission(self, membership: _Membership) -> Admission:
         """What the server begins with. Raises _NotYetError where it is no member, JoinRefused and MemberRemoved."""

@@ -176,7 +176,7 @@ def make_joining_service(
         joining = Joining(joiner, agent(reactor), reactor)
         page = None
         if ports.kv is not None:
-            page = PortService(reactor, ports.kv.dup(), WaitingFactory(lambda: joining.waits_for, reactor))
+            page = PortService(reactor, ports.kv.dup(), WaitingFactory(joiner.id, lambda: joining.waits_for, reactor))
         service = JoiningService(joining, page, lock.write_pid, make, let_go, on_failure)
         undo.pop_all()
     return service

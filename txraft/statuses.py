@@ -1,8 +1,13 @@
 """What a node says of itself and of its cluster, as `/status` and `/members` show it."""
 
+from typing import Final
+
 from attrs import frozen
 
 from txraft.core.messages import NodeId
+
+WAITS_TO_JOIN: Final = b"X-Txraft-Waits-To-Join"
+"""The header of every answer of a node that is not a member yet: its id."""
 
 
 @frozen

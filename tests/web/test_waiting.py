@@ -10,7 +10,7 @@ from txraft.web.waiting import LONGEST_HEAD, PATIENCE, Waiting, WaitingFactory
 class WaitingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.factory = WaitingFactory(lambda: "nobody has added it", self.clock)
+        self.factory = WaitingFactory(3, lambda: "nobody has added it", self.clock)
 
     def connect(self) -> tuple[Waiting, StringTransport]:
         protocol, transport = self.factory.buildProtocol(None), StringTransport()
@@ -28,9 +28,14 @@ class WaitingTests(SynchronousTestCase):
         head, _, body = transport.value().partition(b"\r\n\r\n")
         lines = head.split(b"\r\n")
         self.assertEqual(lines[0], b"HTTP/1.1 503 Service Unavailable")
-        for line in (b"X-Txraft-Outcome: not-applied", b"Retry-After: 1", b"Content-Length: %d" % len(body)):
+        for line in (
+            b"X-Txraft-Outcome: not-applied",
+            b"Retry-After: 1",
+            b"Content-Length: %d" % len(body),
+            b"X-Txraft-Waits-To-Join: 3",
+        ):
             self.assertIn(line, lines)
-        self.assertEqual(body, b"this node is no member of the cluster yet: nobody has added it")
+        self.assertEqual(body, b"node 3 waits to join the cluster: nobody has added it")
         self.assertTrue(transport.disconnecting)
 
     def test_endless_head(self) -> None:

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTranspor
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 
+from txraft.statuses import WAITS_TO_JOIN
 from txraft.web.outcomes import TEXT
 
 LONGEST_HEAD = 64 * 1024
@@ -16,7 +17,7 @@ PATIENCE = 10.0
 _HEAD = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n"
     b"Retry-After: 1\r\nX-Txraft-Outcome: not-applied\r\nCache-Control: no-store\r\n"
-    b"X-Content-Type-Options: nosniff\r\n\r\n"
+    b"X-Content-Type-Options: nosniff\r\n%b: %d\r\n\r\n"
 )
 
 
@@ -25,7 +26,8 @@ class WaitingFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, waits_for: Callable[[], str], clock: IReactorTime) -> None:
+    def __init__(self, id: int, waits_for: Callable[[], str], clock: IReactorTime) -> None:
+        self.id = id
         self.waits_for = waits_for
         self.clock = clock
 
@@ -56,8 +58,9 @@ class Waiting(Protocol):
         self._head += data
         if b"\r\n\r\n" in self._head or len(self._head) > LONGEST_HEAD:
             self._answered = True
-            line = f"this node is no member of the cluster yet: {self._factory.waits_for()}".encode()
-            self.transport.write(_HEAD % (TEXT, len(line)) + line)
+            id = self._factory.id
+            line = f"node {id} waits to join the cluster: {self._factory.waits_for()}".encode()
+            self.transport.write(_HEAD % (TEXT, len(line), WAITS_TO_JOIN, id) + line)
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - as Twisted has it
