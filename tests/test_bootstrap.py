@@ -26,14 +26,14 @@ class BootstrapTests(SynchronousTestCase):
             founders_of(given),
             Configuration({0, 1}, learners={2}, addresses=founders_of(settings(0, 1)).addresses, removed={7}),
         ):
-            self.assertIsNone(difference(given, configuration))
+            self.assertIsNone(difference(given, configuration, 0))
 
     def test_difference(self) -> None:
         """One line says who is a member and who is none, and where the others are, of voters and learners."""
         configuration = Configuration(
             {0, 1}, outgoing={0, 2}, learners={5}, addresses=founders_of(settings(0, 1, 2, 5)).addresses, removed={4}
         )
-        line = difference(settings(0, 3, 4, 5, port=9), configuration)
+        line = difference(settings(0, 3, 4, 5, port=9), configuration, 0)
         assert line is not None
         self.assertTrue(line.isprintable())
         self.assertIn("the members are what the log says, and the configuration of this node says otherwise", line)
@@ -45,9 +45,18 @@ class BootstrapTests(SynchronousTestCase):
             line,
         )
 
+    def test_of_one_node(self) -> None:
+        """A file of this node alone, as a node has that joins, leaves the others to the cluster. Of itself it says
+        what any file does."""
+        three = founders_of(settings(0, 1, 2))
+        self.assertIsNone(difference(settings(1), three, 1))
+        self.assertIn("(node 1 is at h1:1 and [::1]:101, not at h1:9", difference(settings(1, port=9), three, 1) or "")
+        self.assertIn("(node 7 is no member)", difference(settings(7), three, 7) or "")
+        self.assertIn("node 0 is a member, and not in", difference(settings(1), three, 2) or "")
+
     def test_long(self) -> None:
         """However many they are."""
-        line = difference(settings(*range(100)), founders_of(settings(*range(1000, 1100))))
+        line = difference(settings(*range(100)), founders_of(settings(*range(1000, 1100))), 0)
         self.assertLess(len(line or ""), LONGEST_LINE + 10)
 
     def test_addresses_of_a_member(self) -> None:

@@ -1,7 +1,7 @@
 """What a configuration file says of the members. It counts at the first start of an empty directory; from then on the
 members are what the log says, so that no edited file can make two majorities (hazard E14)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
@@ -23,9 +23,12 @@ def founding(settings: Settings, node_id: NodeId) -> Bootstrap:
     return Bootstrap(node_id, settings.cluster_id, founders_of(settings), settings.name is not None)
 
 
-def difference(settings: Settings, configuration: Configuration) -> str | None:
-    """The line that says where the file differs from the membership in force; None where it does not."""
-    parts = "; ".join(_differences({member.id: _addresses_of(member) for member in settings.cluster}, configuration))
+def difference(settings: Settings, configuration: Configuration, node_id: NodeId) -> str | None:
+    """The line that says where the file of a node differs from the membership in force; None where it does not, which
+    is also where it only says nothing of the others."""
+    given = {member.id: _addresses_of(member) for member in settings.cluster}
+    expected = given.keys() if given.keys() == {node_id} else given.keys() | configuration.members
+    parts = "; ".join(_differences(expected, given, configuration))
     if not parts:
         return None
     return one_line(
@@ -34,9 +37,11 @@ def difference(settings: Settings, configuration: Configuration) -> str | None:
     )
 
 
-def _differences(given: dict[int, Addresses], configuration: Configuration) -> Iterator[str]:
+def _differences(
+    expected: Set[NodeId], given: Mapping[NodeId, Addresses], configuration: Configuration
+) -> Iterator[str]:
     addresses = dict(configuration.addresses)
-    for server in sorted(configuration.members | given.keys()):
+    for server in sorted(expected):
         if server not in given:
             yield f"node {server} is a member, and not in the configuration"
         elif server in configuration.removed:

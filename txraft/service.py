@@ -138,7 +138,7 @@ def make_node_service(
         undo.callback(storage.unlock)
         stored = storage.load()
         parts = _wire(reactor, settings, node_id, ports, directory, storage, stored, worker, _OnFailure(on_failure))
-        if bootstrap is None and (line := difference(settings, stored.configuration)) is not None:
+        if bootstrap is None and (line := difference(settings, stored.configuration, node_id)) is not None:
             _log.warn("{line}", line=line)
         undo.pop_all()
     return parts

@@ -143,16 +143,15 @@ class DiallingTests(SynchronousTestCase):
         self.assertEqual(len(cluster.networks[0]._links), 1)
 
     def test_address_that_cannot_be_used(self) -> None:
-        """It is a line in the log, and what was dialled before goes on."""
-        for addresses, reason in (((" \n",), r"\n"), ((), "no address")):
+        """It is a line in the log, and what was dialled before goes on. A node that joins, and does not know yet where
+        the others are, says nothing."""
+        for addresses, lines in (((" \n",), [r"node 2 cannot be dialled: ' \\n'"]), ((), [])):
             cluster = self.start()
             with capturedLogs() as events:
                 follow(cluster, {1: addresses, 2: addresses})
                 follow(cluster, {1: addresses, 2: addresses})
                 cluster.advance(2)
-            lines = [line for line in warnings(events) if "node 2 cannot be dialled" in line]
-            self.assertEqual(len(lines), 1)
-            self.assertIn(reason, lines[0])
+            self.assertEqual([line for line in warnings(events) if "node 2" in line], lines)
             self.assertEqual(cluster.handlers[0].events, ["connected 1"])
             self.assertEqual(cluster.endpoints[0].attempts, 1)
 

@@ -152,9 +152,9 @@ class Dialler:
 
     def _dial(self, peer: NodeId) -> None:
         addresses = self._addresses[peer]
+        if not addresses:  # this node joins, and has not received yet where the others are
+            return
         try:
-            if not addresses:
-                raise ValueError("the membership has no address of it")
             endpoint = self._endpoint_of(addresses)
         except Exception as problem:  # the text is an operator's, and what reads it is the application's
             reason = shown(problem, 200)
