@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.bootstrap import check_addresses, difference, founders_of
+from txraft.bootstrap import check_addresses, difference, elsewhere, founders_of
 from txraft.core.configuration import Configuration
 from txraft.errors import ChangeRefused
 from txraft.settings import LONGEST_LINE, Address, Member, Settings
@@ -53,6 +53,36 @@ class BootstrapTests(SynchronousTestCase):
         self.assertIn("(node 1 is at h1:1 and [::1]:101, not at h1:9", difference(settings(1, port=9), three, 1) or "")
         self.assertIn("(node 7 is no member)", difference(settings(7), three, 7) or "")
         self.assertIn("node 0 is a member, and not in", difference(settings(1), three, 2) or "")
+
+    def test_elsewhere(self) -> None:
+        """A line each says where others look for a node that was told to listen elsewhere."""
+        three, here = founders_of(settings(0, 1, 2)), Address("h1", 1)
+        self.assertEqual(
+            [*elsewhere(three, 1, Address("h9", 9), Address("k", 8))],
+            [
+                "the other nodes look for this node at h1:1, as the membership has it, and it listens on h9:9"
+                " (--address); if it has moved there, and nobody has told the cluster: txraft member update 1 --address"
+                " h9:9 --node k:8",
+                "clients look for this node at [::1]:101, as the membership has it, and it listens on k:8 (--kvaddr);"
+                " if it has moved there, and nobody has told the cluster: txraft member update 1 --kvaddr k:8 --node"
+                " k:8",
+            ],
+        )
+        (line,) = elsewhere(three, 1, None, here)
+        self.assertIn("--kvaddr h1:1 --node h1:1", line)
+        (line,) = elsewhere(three, 1, Address("::1", 101), Address("::", 101))
+        self.assertIn("--address [::1]:101 --node [::1]:101", line)
+
+    def test_not_elsewhere(self) -> None:
+        """Nothing is said of the same addresses, of those that nobody can dial, and of nodes that are no members."""
+        three, anywhere = founders_of(settings(0, 1, 2)), Address("0.0.0.0", 9)
+        for id, address, kvaddr in (
+            (1, None, None),
+            (1, Address("h1", 1), Address("::1", 101)),
+            (1, anywhere, Address("::", 9)),
+            (7, Address("h9", 9), Address("k", 8)),
+        ):
+            self.assertEqual([*elsewhere(three, id, address, kvaddr)], [])
 
     def test_long(self) -> None:
         """However many they are."""

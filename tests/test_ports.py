@@ -21,9 +21,12 @@ def member(id: int) -> Member:
 
 
 class PortTests(SynchronousTestCase):
-    def bind(self, *members: Member, id: int = 0, kvaddr: Address | None = None) -> tuple[Any, Any]:
+    def bind(
+        self, *members: Member, id: int = 0, kvaddr: Address | None = None, address: Address | None = None
+    ) -> tuple[Any, Any]:
         """Where both sockets listen."""
-        ports = bind_ports(Settings(members), id, kvaddr)
+        ports = bind_ports(Settings(members), id, kvaddr, address)
+        self.assertEqual((ports.address, ports.kvaddr), (address, kvaddr))
         for each in (ports.raft, ports.kv):
             self.addCleanup(each.close)
             self.assertFalse(each.getblocking())
@@ -31,16 +34,18 @@ class PortTests(SynchronousTestCase):
         return ports.raft.getsockname(), ports.kv.getsockname()
 
     def test_where_it_is_reached(self) -> None:
-        """Unless bind, kvbind or --kvaddr say otherwise, the last of them above all."""
+        """Unless bind, kvbind, --address or --kvaddr say otherwise, the last two above all."""
         plain, bound = member(0), member(0)
         self.assertEqual(self.bind(plain), (("127.0.0.1", plain.address.port), ("127.0.0.1", plain.kvaddr.port)))
         bound = evolve(bound, bind=Address("0.0.0.0", reserve_port()), kvbind=Address("0.0.0.0", reserve_port()))
         assert bound.bind is not None
         assert bound.kvbind is not None
         self.assertEqual(self.bind(bound), (("0.0.0.0", bound.bind.port), ("0.0.0.0", bound.kvbind.port)))
-        given = Address("127.0.0.1", reserve_port())
-        plain = member(0)
-        self.assertEqual(self.bind(plain, kvaddr=given)[1], ("127.0.0.1", given.port))
+        for node in (member(0), evolve(member(0), bind=bound.bind, kvbind=bound.kvbind)):
+            given, other = (Address("127.0.0.1", reserve_port()) for _ in range(2))
+            self.assertEqual(
+                self.bind(node, kvaddr=given, address=other), (("127.0.0.1", other.port), ("127.0.0.1", given.port))
+            )
 
     def test_two_on_one(self) -> None:
         """--kvaddr may not be where the other nodes reach this one."""
@@ -59,13 +64,16 @@ class PortTests(SynchronousTestCase):
         """A node that is to join listens where it knows already, and at the rest when it is told."""
         node, other = member(0), member(1)
         self.assertEqual(bind_so_far(None), PortsSoFar())
-        for known, kvaddr, raft, kv in (
-            (node, None, node.address, node.kvaddr),
-            (None, node.kvaddr, other.address, node.kvaddr),
-            (None, None, other.address, other.kvaddr),
+        for known, kvaddr, address, raft, kv in (
+            (node, None, None, node.address, node.kvaddr),
+            (None, node.kvaddr, None, other.address, node.kvaddr),
+            (None, None, node.address, node.address, other.kvaddr),
+            (None, node.kvaddr, node.address, node.address, node.kvaddr),
+            (None, None, None, other.address, other.kvaddr),
         ):
-            ports = bind_so_far(known, kvaddr)
+            ports = bind_so_far(known, kvaddr, address)
             bound = ports.complete(other.address, other.kvaddr)
+            self.assertEqual((bound.address, bound.kvaddr), (address, kvaddr))
             self.assertEqual(bound.raft.getsockname(), (raft.host, raft.port))
             self.assertEqual(bound.kv.getsockname(), (kv.host, kv.port))
             ports.close()
@@ -77,6 +85,7 @@ class PortTests(SynchronousTestCase):
         ports = bind_so_far(None, node.kvaddr)
         self.assertRaises(ListenError, ports.complete, node.kvaddr, node.kvaddr)
         ports.close()
+        self.assertRaises(ListenError, bind_so_far, None, node.kvaddr, node.kvaddr)
         bind_so_far(None, node.kvaddr).close()
 
     def test_localhost_is_that_of_version_4(self) -> None:
@@ -91,7 +100,10 @@ class PortTests(SynchronousTestCase):
             address: Address = getattr(node, key)
             with closing(socket.create_server((address.host, address.port))):
                 line = str(self.assertRaises(ListenError, bind_ports, Settings((node,)), 0))
-            advice = f"end what listens there, or give this node another {key}, or listen elsewhere ({bind})"
+            advice = (
+                f"end what listens there, or say where else this node is to listen: --{key} HOST:PORT, or {bind} in its"
+                " file (--config)"
+            )
             self.assertEqual(line, f"cannot listen on {address}: Address already in use; {advice}")
             self.bind(node)
 
@@ -108,7 +120,7 @@ class PortTests(SynchronousTestCase):
             node = evolve(member(0), kvaddr=Address(host, 1234))
             line = str(self.assertRaises(ListenError, bind_ports, Settings((node,)), 0))
             self.assertTrue(line.startswith(f"cannot listen on {host}:1234: {reason}"), line)
-            self.assertTrue(line.endswith("; give this node another kvaddr, or listen elsewhere (kvbind)"), line)
+            self.assertTrue(line.endswith(": --kvaddr HOST:PORT, or kvbind in its file (--config)"), line)
 
     def test_not_of_this_cluster(self) -> None:
         self.assertRaises(SettingsError, bind_ports, Settings((member(0),)), 1)

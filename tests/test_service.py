@@ -208,6 +208,19 @@ class WiringTests(SynchronousTestCase):
             ports.raft.close()
             ports.kv.close()
 
+    def test_listens_elsewhere(self) -> None:
+        """Than the members and clients look for it: a line each says so, at the first start and at a later one."""
+        directory, here = Path(self.mktemp()), member(4)
+        for _ in range(2):
+            ports = bind_ports(self.settings, 4, here.kvaddr, here.address)
+            with capturedLogs() as logged:
+                disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
+            self.successResultOf(disk.stopService())
+            ports.close()
+            first, second = (str(formatEvent(event)) for event in logged)
+            self.assertIn(f"txraft member update 4 --address {here.address}", first)
+            self.assertIn(f"clients look for this node at {self.settings.member(4).kvaddr}, ", second)
+
     def test_bootstrap(self) -> None:
         """What a new directory becomes need not be what the settings say of the members, and is not compared with that:
         a node that joins may be in no file."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import ChangeRefused, SettingsError
-from txraft.settings import Address, Member, Settings, one_line, require_reachable
+from txraft.settings import Address, Member, Settings, can_be_reached, one_line, require_reachable
 from txraft.storage.identity import Bootstrap
 
 
@@ -35,6 +35,29 @@ def difference(settings: Settings, configuration: Configuration, node_id: NodeId
         "the members are what the log says, and the configuration of this node says otherwise: it counts only for what"
         f" this node listens on, and `txraft member` changes members ({parts})"
     )
+
+
+def elsewhere(
+    configuration: Configuration, node_id: NodeId, address: Address | None, kvaddr: Address | None
+) -> Iterator[str]:
+    """The lines that say where a node was told to listen elsewhere than the membership in force has it, for the others
+    and for clients. Where to listen may be another address than where a node is reached, and the node may not have
+    heard yet that it is reached there."""
+    addresses = dict(configuration.addresses).get(node_id)
+    if addresses is None:
+        return
+    expected_address, expected_kvaddr = addresses
+    ask = expected_kvaddr if kvaddr is None or not can_be_reached(kvaddr) else kvaddr
+    for option, given, expected, whom in (
+        ("--address", address, expected_address, "the other nodes"),
+        ("--kvaddr", kvaddr, expected_kvaddr, "clients"),
+    ):
+        if given is not None and str(given) != expected and can_be_reached(given):
+            yield one_line(
+                f"{whom} look for this node at {expected}, as the membership has it, and it listens on {given}"
+                f" ({option}); if it has moved there, and nobody has told the cluster: txraft member update {node_id}"
+                f" {option} {given} --node {ask}"
+            )
 
 
 def _differences(

@@ -16,6 +16,10 @@ class Ports:
 
     raft: socket.socket
     kv: socket.socket
+    address: Address | None = None
+    """Where it was told to listen for the other nodes, whatever the configuration says."""
+    kvaddr: Address | None = None
+    """The same, for clients."""
 
     def close(self) -> None:
         """Where no node is made that would own them."""
@@ -29,12 +33,15 @@ class PortsSoFar:
 
     raft: socket.socket | None = None
     kv: socket.socket | None = None
+    address: Address | None = None
+    kvaddr: Address | None = None
+    """As `Ports` has them."""
 
     def complete(self, address: Address, kvaddr: Address) -> Ports:
         """Listen there, where it did not know. Raises ListenError."""
         self.raft = self.raft or bind_raft(address)
         self.kv = self.kv or bind_kv(kvaddr)
-        return Ports(self.raft, self.kv)
+        return Ports(self.raft, self.kv, self.address, self.kvaddr)
 
     def close(self) -> None:
         """Where no node was made that would own them."""
@@ -43,45 +50,54 @@ class PortsSoFar:
                 each.close()
 
 
-def bind_ports(settings: Settings, node_id: int, kvaddr: Address | None = None) -> Ports:
-    """Listen, for `txraft.service.make_node_service`. `kvaddr`, where given, is served in place of the configuration's.
+def bind_ports(
+    settings: Settings, node_id: int, kvaddr: Address | None = None, address: Address | None = None
+) -> Ports:
+    """Listen, for `txraft.service.make_node_service`. `kvaddr` and `address`, where given, are listened on for clients
+    and for the other nodes in place of what the configuration says.
 
     Raises SettingsError or ListenError.
     """
-    return bind_ports_of(settings.member(node_id), kvaddr)
+    return bind_ports_of(settings.member(node_id), kvaddr, address)
 
 
-def bind_ports_of(member: Member, kvaddr: Address | None = None) -> Ports:
+def bind_ports_of(member: Member, kvaddr: Address | None = None, address: Address | None = None) -> Ports:
     """As `bind_ports`, for a member that need not be in the configuration."""
-    if kvaddr is not None:
-        member = evolve(member, kvbind=kvaddr)
+    member = evolve(member, bind=address or member.bind, kvbind=kvaddr or member.kvbind)
     raft = bind_raft(member.listens_on)
     try:
-        return Ports(raft, bind_kv(member.kv_listens_on))
+        return Ports(raft, bind_kv(member.kv_listens_on), address, kvaddr)
     except ListenError:
         raft.close()
         raise
 
 
-def bind_so_far(member: Member | None, kvaddr: Address | None = None) -> PortsSoFar:
+def bind_so_far(member: Member | None, kvaddr: Address | None = None, address: Address | None = None) -> PortsSoFar:
     """As `bind_ports_of`, of a node that need not know yet where it listens. Raises ListenError."""
     if member is not None:
-        ports = bind_ports_of(member, kvaddr)
-        return PortsSoFar(ports.raft, ports.kv)
-    return PortsSoFar(kv=None if kvaddr is None else bind_kv(kvaddr))
+        ports = bind_ports_of(member, kvaddr, address)
+        return PortsSoFar(ports.raft, ports.kv, address, kvaddr)
+    so_far = PortsSoFar(address=address, kvaddr=kvaddr)
+    try:
+        so_far.raft = None if address is None else bind_raft(address)
+        so_far.kv = None if kvaddr is None else bind_kv(kvaddr)
+    except ListenError:
+        so_far.close()
+        raise
+    return so_far
 
 
 def bind_raft(address: Address) -> socket.socket:
     """Listen for the other nodes. Raises ListenError."""
-    return _bind(address, "address", "bind")
+    return _bind(address, "--address", "bind")
 
 
 def bind_kv(address: Address) -> socket.socket:
     """Listen for clients. Raises ListenError."""
-    return _bind(address, "kvaddr", "kvbind")
+    return _bind(address, "--kvaddr", "kvbind")
 
 
-def _bind(address: Address, key: str, bind: str) -> socket.socket:
+def _bind(address: Address, option: str, key: str) -> socket.socket:
     """Listen. Raises ListenError with one line."""
     try:
         family, kind, protocol, _, where = min(
@@ -98,7 +114,7 @@ def _bind(address: Address, key: str, bind: str) -> socket.socket:
             port.close()
             raise
     except OSError as error:
-        advice = f"give this node another {key}, or listen elsewhere ({bind})"
+        advice = f"say where else this node is to listen: {option} HOST:PORT, or {key} in its file (--config)"
         if error.errno == errno.EADDRINUSE:
             advice = f"end what listens there, or {advice}"
         raise ListenError(f"cannot listen on {address}: {error.strerror}", advice) from error

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 
-from txraft.bootstrap import check_addresses, difference, founding
+from txraft.bootstrap import check_addresses, difference, elsewhere, founding
 from txraft.core.configuration import Addresses
 from txraft.core.state import RaftOptions
 from txraft.errors import (
@@ -139,6 +139,8 @@ def make_node_service(
         stored = storage.load()
         parts = _wire(reactor, settings, node_id, ports, directory, storage, stored, worker, _OnFailure(on_failure))
         if bootstrap is None and (line := difference(settings, stored.configuration, node_id)) is not None:
+            _log.warn("{line}", line=line)
+        for line in elsewhere(stored.configuration, node_id, ports.address, ports.kvaddr):
             _log.warn("{line}", line=line)
         undo.pop_all()
     return parts

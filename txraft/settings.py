@@ -124,6 +124,15 @@ def require_reachable(name: str, address: Address) -> None:
         )
 
 
+def can_be_reached(address: Address) -> bool:
+    """Whether it is one at which others may reach a node; otherwise it only says where to listen."""
+    try:
+        require_reachable("address", address)
+    except SettingsError:
+        return False
+    return True
+
+
 def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> None:
     require_reachable(attribute.name, address)
 

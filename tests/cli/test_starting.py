@@ -64,6 +64,16 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(self.start(4, FILE, single=True), Start(FILE, FILE.cluster[0], founding(FILE, 4)))
         self.assertNotIn("--join", self.refused(7, single=True))
 
+    def test_single_with_address(self) -> None:
+        """That is where the others reach it, unless it only says where to listen."""
+        given = {"kvaddr": Address("k", 3), "address": Address("a", 4)}
+        start = self.start(4, FILE, single=True, **given)
+        assert start.bootstrap is not None
+        self.assertEqual(dict(start.bootstrap.configuration.addresses), {4: ("a:4", "k:3")})
+        start = self.start(4, FILE, single=True, address=Address("::", 4))
+        assert start.bootstrap is not None
+        self.assertEqual(dict(start.bootstrap.configuration.addresses), {4: ("h:1", "h:2")})
+
     def test_single_with_kvaddr(self) -> None:
         """That is where clients reach it, unless it only says where to listen."""
         start = self.start(4, FILE, single=True, kvaddr=Address("k", 3))
@@ -86,8 +96,12 @@ class StartTests(SynchronousTestCase):
             self.start(4, FILE, join=ASKED),
             Start(FILE, FILE.cluster[0], joiner=Joiner(4, ASKED, None, "mine", "h:1 h:2")),
         )
+        self.assertEqual(
+            self.start(4, FILE, join=ASKED, address=Address("a", 3)).joiner,
+            Joiner(4, ASKED, None, "mine", "a:3 h:2"),
+        )
         anywhere = Address("0.0.0.0", 3)
-        self.assertEqual(self.start(7, join=ASKED, kvaddr=anywhere).joiner, Joiner(7, ASKED))
+        self.assertEqual(self.start(7, join=ASKED, kvaddr=anywhere, address=anywhere).joiner, Joiner(7, ASKED))
 
     # One that is there
 
@@ -108,6 +122,17 @@ class StartTests(SynchronousTestCase):
         moved = Configuration({0, 7}, addresses={0: ("a:1", "a:2"), 7: ("c:1", "c:2")})
         self.begun(Bootstrap(7, "c", Configuration({0})), moved, Configuration({0}, removed={7}))
         self.assertEqual(self.start(7).member, Member(7, Address("c", 1), Address("c", 2)))
+
+    def test_wrong_addresses(self) -> None:
+        """A membership that has the node where it cannot listen keeps no node from its start, which says where."""
+        self.begun(Bootstrap(7, "c", Configuration({0, 7}, addresses={7: ("b:1", "b:1")})))
+        self.assertIn("cannot listen on b:1 both", self.refused(7))
+        here = self.start(7, address=Address("c", 1)).member
+        assert here is not None
+        self.assertEqual((here.listens_on, here.kv_listens_on), (Address("c", 1), Address("b", 1)))
+        here = self.start(7, kvaddr=Address("c", 2)).member
+        assert here is not None
+        self.assertEqual((here.listens_on, here.kv_listens_on), (Address("b", 1), Address("c", 2)))
 
     def test_addresses_nobody_knows(self) -> None:
         """Those of a directory that an earlier version made are the built-in ones."""

@@ -48,7 +48,8 @@ class OptionsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         options = parsed("txraft", "--id", "7").subOptions
         self.assertEqual(
-            {**options}, {"id": 7, "kvaddr": None, "config": None, "join": None, "single": 0, "data-dir": "data"}
+            {**options},
+            {"id": 7, "kvaddr": None, "address": None, "config": None, "join": None, "single": 0, "data-dir": "data"},
         )
         self.assertEqual(options.directory, self.directory / "data" / "7")
         self.assertEqual(options.user, (None, None))
@@ -110,6 +111,7 @@ class OptionsTests(SynchronousTestCase):
             (["--id", "x"], "--id takes a whole number, not 'x'"),
             (["--id", ""], "--id takes a whole number, not ''"),
             (["--id", "0", "--kvaddr", ""], "--kvaddr is empty: give it a value, or leave it out"),
+            (["--id", "0", "--address="], "--address is empty: give it a value, or leave it out"),
             (["--id", "0", "--join="], "--join is empty: give it a value, or leave it out"),
             (
                 ["--id", "0", "--join", "h:1", "--single"],
@@ -138,7 +140,7 @@ class OptionsTests(SynchronousTestCase):
         for flag in ("--help", "-h"):
             with redirect_stdout(StringIO()) as out:
                 self.assertEqual(self.assertRaises(SystemExit, parsed, "txraft", flag).code, 0)
-            for option in ("--id=", "--kvaddr=", "--config=", "--join=", "--single", "--data-dir="):
+            for option in ("--id=", "--kvaddr=", "--address=", "--config=", "--join=", "--single", "--data-dir="):
                 self.assertIn(option, out.getvalue())
 
     # The pid file that is there already
@@ -214,22 +216,22 @@ class MakeServiceTests(SynchronousTestCase):
         twistd.makeService(options)
         clock, bound, made, ending, collector = self.happened
         self.assertEqual(clock, ("run_on_monotonic_time", self.reactor))
-        self.assertEqual(bound, ("bind_ports_of", BUILT_IN.cluster[1], None))
+        self.assertEqual(bound, ("bind_ports_of", BUILT_IN.cluster[1], None, None))
         self.assertEqual(
             made, ("make_node_service", self.reactor, BUILT_IN, 1, self.ports, options.directory, ending.fail, None)
         )
         self.assertEqual((ending.reactor, ending.patience), (self.reactor, STOP_WITHIN + 0.4))
         self.assertEqual(collector, ("spared", 4))
 
-    def test_configuration_and_kvaddr(self) -> None:
+    def test_configuration_and_addresses(self) -> None:
         path = Path(self.mktemp())
         path.write_text(
             '[timing]\nslow_coefficient = 10\n[[cluster]]\nid = 4\naddress = "h:1"\nkvaddr = "h:2"\n', encoding="utf-8"
         )
-        arguments = ["--id", "4", "--config", str(path), "--kvaddr", "h:3"]
+        arguments = ["--id", "4", "--config", str(path), "--kvaddr", "h:3", "--address", "h:4"]
         twistd.makeService(parsed("--pidfile=", "txraft", *arguments).subOptions)
-        _, (_, member, kvaddr), _, ending, _ = self.happened
-        self.assertEqual((member.id, member.address, kvaddr), (4, Address("h", 1), Address("h", 3)))
+        _, (_, member, *given), _, ending, _ = self.happened
+        self.assertEqual((member.id, member.address, given), (4, Address("h", 1), [Address("h", 3), Address("h", 4)]))
         self.assertEqual(ending.patience, STOP_WITHIN + 4)
 
     def test_single(self) -> None:
@@ -240,12 +242,12 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_join(self) -> None:
         """It listens as far as it knows where."""
-        arguments = ["--id", "7", "--join", "h:1", "--kvaddr", "k:2"]
+        arguments = ["--id", "7", "--join", "h:1", "--kvaddr", "k:2", "--address", "a:3"]
         options = parsed("--pidfile=", "txraft", *arguments).subOptions
         twistd.makeService(options)
         _, bound, made, ending, _ = self.happened
-        self.assertEqual(bound, ("bind_so_far", None, Address("k", 2)))
-        joiner = Joiner(7, Address("h", 1), Address("k", 2), addresses="HOST:PORT k:2")
+        self.assertEqual(bound, ("bind_so_far", None, Address("k", 2), Address("a", 3)))
+        joiner = Joiner(7, Address("h", 1), Address("k", 2), addresses="a:3 k:2")
         self.assertEqual(
             made,
             ("make_joining_service", self.reactor, BUILT_IN, joiner, self.ports, options.directory, ending.fail),

@@ -67,10 +67,10 @@ class Membership:
 
         async def done() -> bool | None:
             for node in self.cluster.awake:
-                members = await self._ask(node, "GET", "/members", {})
+                members = await self.ask(node, "GET", "/members", {})
                 if members is not None and is_done(members):
                     return True
-                if members is not None and (members := await self._ask(node, method, path, given)) is not None:
+                if members is not None and (members := await self.ask(node, method, path, given)) is not None:
                     return True
             await deferLater(self.cluster.reactor, PAUSE)
             return None
@@ -82,7 +82,7 @@ class Membership:
 
         async def there() -> bool | None:
             for node in self.cluster.awake:
-                members = await self._ask(node, "GET", "/members", {})
+                members = await self.ask(node, "GET", "/members", {})
                 if members is None or members["joint"]:
                     continue
                 if {each["id"] for each in members["members"] if each["voter"]} == voters:
@@ -91,7 +91,7 @@ class Membership:
 
         await until(self.cluster.reactor, f"the voters are {voters}", there)
 
-    async def _ask(self, node: NodeProcess, method: str, path: str, given: dict[str, str]) -> Members | None:
+    async def ask(self, node: NodeProcess, method: str, path: str, given: dict[str, str]) -> Members | None:
         """The membership that it answers; None where it answers something else, or not at all."""
         try:
             answer = await self.cluster.client.ask(node.url(path), given, timeout=10, method=method)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from tests.integration.cluster import NodeProcess, ProcessCluster
+from tests.integration.commands import run, twistd
 from tests.integration.conftest import MakeCluster, process_test
 from tests.integration.members import Members, Membership
 from tests.integration.waiting import until
@@ -77,6 +78,41 @@ async def test_other_addresses(make_cluster: MakeCluster) -> None:
         node.start()
         await cluster.wait_for_leader()
     await agree(cluster.nodes, b"1")
+
+
+@process_test
+async def test_wrong_address(make_cluster: MakeCluster) -> None:
+    """A node without a file of its own, for which the membership has an address that is not its machine's, is started
+    all the same, by its command line. With the right address in the membership it needs no option any more."""
+    cluster = make_cluster()
+    cluster.start()
+    await cluster.wait_for_leader()
+    membership = Membership(cluster)
+    node = await membership.add(3)
+    wrong = "203.0.113.1:1"
+
+    async def hears_of(address: str) -> None:
+        async def heard() -> bool | None:
+            members = await membership.ask(node, "GET", "/members", {"consistency": "stale"})
+            return (members is not None and has_address(address, members)) or None
+
+        await until(cluster.reactor, f"it hears of {address}", heard)
+
+    for address, options in ((wrong, ["--address", node.address]), (node.address, [])):
+        given = {"id": "3", "address": address}
+        await membership.change("POST", "/members/update", given, partial(has_address, address))
+        await hears_of(address)
+        await stop([node])
+        if address == wrong:
+            node.options = []
+            finished = await run(cluster.reactor, twistd("-n", "--pidfile=", *node.arguments()), cluster.directory)
+            assert finished.status == 1
+            assert f"cannot listen on {wrong}: " in finished.err
+            assert "--address HOST:PORT, or bind in its file (--config)" in finished.err
+        node.options = options
+        node.start()
+        await cluster.wait_until_equal()
+    assert node.stdout.read_text().count(f"look for this node at {wrong}") == 1
 
 
 def has_address(address: str, members: Members) -> bool:

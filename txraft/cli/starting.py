@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from txraft.bootstrap import founding
 from txraft.errors import SettingsError, WrongDirectory
 from txraft.joining import Joiner
-from txraft.settings import Address, Member, Settings, require_reachable
+from txraft.settings import Address, Member, Settings, can_be_reached
 from txraft.storage.identity import Bootstrap, shown
 from txraft.storage.inspection import FirstLook, first_look
 
@@ -29,6 +29,9 @@ class Command:
     has_file: bool
     """Whether the settings are those of a file."""
     kvaddr: Address | None = None
+    """Where it listens for clients, whatever else says otherwise."""
+    address: Address | None = None
+    """The same, for the other nodes."""
     join: Address | None = None
     single: bool = False
 
@@ -78,7 +81,8 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
     if in_file is not None:
         member = in_file
     elif (addresses := found.addresses_of(command.id)) is not None:
-        member = Member(command.id, *map(Address.parse, addresses))
+        address, kvaddr = map(Address.parse, addresses)
+        member = Member(command.id, address, kvaddr, command.address, command.kvaddr)
     else:
         member = settings.member(command.id)
     # Without a file there is nothing that could differ from the membership.
@@ -89,25 +93,21 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
 def _alone(command: Command, settings: Settings) -> Start:
     """As the only member of a new cluster, which others are added to."""
     member = settings.member(command.id)
-    kvaddr = _reachable(command.kvaddr)
-    if kvaddr is not None:
+    if (kvaddr := _reachable(command.kvaddr)) is not None:
         member = evolve(member, kvaddr=kvaddr, kvbind=None)
+    if (address := _reachable(command.address)) is not None:
+        member = evolve(member, address=address, bind=None)
     settings = evolve(settings, cluster=(member,))
     return Start(settings, member, founding(settings, command.id))
 
 
 def _joiner(command: Command, asks: Address, settings: Settings, in_file: Member | None) -> Joiner:
     kvaddr = _reachable(command.kvaddr)
-    address = "HOST:PORT" if in_file is None else str(in_file.address)
+    shown_address = _reachable(command.address) or ("HOST:PORT" if in_file is None else in_file.address)
     shown_kvaddr = kvaddr or ("HOST:PORT" if in_file is None else in_file.kvaddr)
-    return Joiner(command.id, asks, kvaddr, settings.name, f"{address} {shown_kvaddr}")
+    return Joiner(command.id, asks, kvaddr, settings.name, f"{shown_address} {shown_kvaddr}")
 
 
-def _reachable(kvaddr: Address | None) -> Address | None:
+def _reachable(address: Address | None) -> Address | None:
     """None also for an address that only says where to listen."""
-    try:
-        if kvaddr is not None:
-            require_reachable("kvaddr", kvaddr)
-    except SettingsError:
-        return None
-    return kvaddr
+    return address if address is not None and can_be_reached(address) else None

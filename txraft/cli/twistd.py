@@ -46,6 +46,13 @@ class Options(VersionedOptions):
     optParameters: ClassVar[list[list[Any]]] = [
         ["id", None, None, "This node's id in the configuration; required."],
         ["kvaddr", None, None, "host:port to serve the HTTP API on [default: the configuration's kvaddr of this id]."],
+        [
+            "address",
+            None,
+            None,
+            "host:port to listen on for the other nodes [default: the configuration's bind or address of this id, or"
+            " where the cluster has this node].",
+        ],
         ["config", None, None, "The cluster's configuration, a TOML file [default: the built-in three nodes]."],
         [
             "join",
@@ -74,7 +81,7 @@ class Options(VersionedOptions):
         if self["id"] is None:
             raise usage.UsageError("--id is missing: which node of the cluster this is")
         self.to_whole_number("id")
-        self.refuse_empty("kvaddr", "config", "join", "data-dir")
+        self.refuse_empty("kvaddr", "address", "config", "join", "data-dir")
         if self["single"] and self["join"] is not None:
             raise usage.UsageError("--single begins a cluster, and --join joins one: give one")
         runner = self.runner
@@ -98,8 +105,11 @@ class Options(VersionedOptions):
     @property
     def command(self) -> Command:
         """What it says of the cluster. Raises SettingsError."""
-        kvaddr, join = (None if self[name] is None else Address.parse(self[name]) for name in ("kvaddr", "join"))
-        return Command(self["id"], self.directory, self["config"] is not None, kvaddr, join, bool(self["single"]))
+        kvaddr, address, join = (
+            None if self[name] is None else Address.parse(self[name]) for name in ("kvaddr", "address", "join")
+        )
+        has_file = self["config"] is not None
+        return Command(self["id"], self.directory, has_file, kvaddr, address, join, bool(self["single"]))
 
     @property
     def user(self) -> tuple[int | None, int | None]:
@@ -175,13 +185,13 @@ def _node_of(start: Start, options: Options, reactor: Any, ending: Ending) -> Mu
     # Many modules, which --help needs not, and which stay.
     from txraft.service import make_joining_service, make_node_service  # noqa: PLC0415 - as it says above
 
-    id, directory, kvaddr = options["id"], options.directory, options.command.kvaddr
+    id, directory, command = options["id"], options.directory, options.command
     if start.joiner is not None:
-        so_far = bind_so_far(start.member, kvaddr)
+        so_far = bind_so_far(start.member, command.kvaddr, command.address)
         with acting_as(*options.user):
             return make_joining_service(reactor, start.settings, start.joiner, so_far, directory, ending.fail)
     assert start.member is not None
-    ports = bind_ports_of(start.member, kvaddr)
+    ports = bind_ports_of(start.member, command.kvaddr, command.address)
     with acting_as(*options.user):
         return make_node_service(reactor, start.settings, id, ports, directory, ending.fail, start.bootstrap)
 
