@@ -347,7 +347,7 @@ class CatchingUpTests(SnapshotTestCase):
             self.assertRegex(problem, "^could not be sent a snapshot: .*the disk is full")
             world.run(2)
             self.assert_all_equal(world)
-            self.assertEqual(leader.node.problems, {})
+            self.assertEqual(leader.node.problems(), {})
 
     def test_problems(self) -> None:
         """What stood in the way is known until the follower has what the log does not have any more, or another node
@@ -356,19 +356,19 @@ class CatchingUpTests(SnapshotTestCase):
         follower.start()
         follower.files.writes.hold()
         world.run(0.3)
-        self.assertEqual(leader.node.problems, {})
+        self.assertEqual(leader.node.problems(), {})
         for wire in world.wires_of(follower.id):
             wire.close()
         world.settle()
-        self.assertIn("did not get all of its snapshot yet: ", leader.node.problems[follower.id])
+        self.assertIn("did not get all of its snapshot yet: ", leader.node.problems()[follower.id])
         leader.node.followers[follower.id].match_index = leader.node.view.last_index  # an answer was lost, no more
-        self.assertEqual(leader.node.problems, {})
+        self.assertEqual(leader.node.problems(), {})
         leader.node.followers[follower.id].match_index = 0
-        self.assertNotEqual(leader.node.problems, {})
+        self.assertNotEqual(leader.node.problems(), {})
         [other] = [machine for machine in world if machine not in (leader, follower)]
         leader.replica.transfer_leadership(other.id)
         world.run(1)
-        self.assertEqual((leader.node.problems, leader.replica.members().leader_id), ({}, other.id))
+        self.assertEqual((leader.node.problems(), leader.replica.members().leader_id), ({}, other.id))
 
     def test_disk_that_stays_full(self) -> None:
         """The leader's log does not stay for a follower without room, or its disk would be full next; it is tried less

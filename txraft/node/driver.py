@@ -49,7 +49,7 @@ from txraft.node.compaction import Keep
 from txraft.node.handing_over import HandingOver
 from txraft.node.membership_watch import MembershipWatch
 from txraft.node.pending_requests import Changes, HeldProposals, PendingReads, Proposals
-from txraft.node.reporting import reason_of, report_change, report_lost_data, report_start
+from txraft.node.reporting import reason_of, report_change, report_lost_data, report_start, report_vote
 from txraft.node.save_queue import SaveQueue
 from txraft.node.snapshots import Snapshots
 from txraft.node.starting import start_raft
@@ -115,6 +115,7 @@ class Node(Service):
         )
         self.applied = self._snapshots.applied
         self.to_apply = self._snapshots.to_apply
+        self.problems = self._snapshots.sending.problems
         self._reads = PendingReads(self._raft.forget_read)
         self._changes = Changes()
         self._members = MembershipWatch(self._raft, peers, self.log, self._changes.happened, check_addresses)
@@ -228,11 +229,6 @@ class Node(Service):
         return self._raft.followers
 
     @property
-    def problems(self) -> Mapping[NodeId, str]:
-        """Why followers do not catch up, where this node leads and could not send them a snapshot that they need."""
-        return self._snapshots.sending.problems()
-
-    @property
     def changes(self) -> int:
         """Counts what `change_since` waits for."""
         return self._changes.count
@@ -250,8 +246,7 @@ class Node(Service):
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message arrived."""
         if isinstance(message, RequestVoteReply):
-            if message.vote_granted and not message.pre_vote and self.view.role is Role.CANDIDATE:
-                self.log.info("node {voter} votes for this node in term {term}", voter=sender, term=message.term)
+            report_vote(self.log, sender, message, self.view)
         elif isinstance(message, InstallSnapshot) and not self._snapshots.can_install(sender, message.snapshot):
             return
         self._tell(self._raft.receive, sender, message, self._clock.seconds())

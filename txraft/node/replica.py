@@ -150,7 +150,7 @@ class Replica:
             node.configuration_index,
             node.view,
             node.followers,
-            node.problems,
+            node.problems(),
             self._clock.seconds(),
         )
 

@@ -5,7 +5,7 @@ from twisted.python.failure import Failure
 
 from txraft.core.configuration import Configuration
 from txraft.core.invariants import View
-from txraft.core.messages import NodeId
+from txraft.core.messages import NodeId, RequestVoteReply
 from txraft.core.ready import LostData
 from txraft.core.roles import Role
 from txraft.errors import REMEDY_FOR_LOST_DATA, TxraftError, in_a_line
@@ -51,6 +51,12 @@ def report_change(log: Logger, before: View, after: View) -> None:
             term=after.current_term,
             target=after.transfer_target,
         )
+
+
+def report_vote(log: Logger, voter: NodeId, reply: RequestVoteReply, view: View) -> None:
+    """Log a vote that counts."""
+    if reply.vote_granted and not reply.pre_vote and view.role is Role.CANDIDATE:
+        log.info("node {voter} votes for this node in term {term}", voter=voter, term=reply.term)
 
 
 def report_members(log: Logger, index: int, configuration: Configuration) -> None:
