@@ -107,9 +107,10 @@ async def test_a_new_cluster(make_cluster: MakeCluster) -> None:
     stray.start()
 
     async def refused() -> bool | None:
-        return "belongs to cluster 'shop'" in leader.stdout.read_text() or None
+        line = f"node {stray.id} at {stray.address} refused this node: this is another cluster"
+        return line in leader.stdout.read_text() or None
 
-    await until(new.reactor, "the old node is refused", refused)
+    await until(new.reactor, "the old node has nothing to do with the new ones", refused)
     assert (await leader.ask("/set", key="after", val="v")).status == 200
 
 
@@ -136,7 +137,7 @@ async def test_a_disk_is_lost(make_cluster: MakeCluster) -> None:
     lost.start()
 
     async def refused() -> bool | None:
-        line = f"belongs to cluster 'shop', and this node to '{status['cluster']}': to join this one"
+        line = f"belongs to cluster 'shop', and this node to '{status['cluster']}'; to join this one"
         return line in leader.stdout.read_text() or None
 
     await until(cluster.reactor, "the node without the name is refused", refused)
