@@ -115,7 +115,8 @@ async def test_peers_that_misbehave(make_cluster: MakeCluster) -> None:
     for _ in range(5):
         with dial(node) as client:
             client.sendall(hello(cluster) + met())
-            told: dict[bytes, bytes] = {b"_answer": b"1", b"incarnation": bytes(24), b"drawn": b"", b"known": b"0"}
+            about: dict[bytes, bytes] = {b"incarnation": bytes(24), b"drawn": b"", b"known": b"0", b"version": b"6"}
+            told = {b"_answer": b"1", **about}
             answer, end = amp.Box(told).serialize(), amp.Box({b"_answer": b"2", b"verdict": b"WELCOME"}).serialize()
             with client.makefile("rb") as answers:  # the node may go on with what it has for us
                 assert answers.read(len(answer + end)).endswith(end)
