@@ -47,7 +47,7 @@ class Operator:
     counts: "Counter[str]" = field(factory=Counter)
     """How often each kind of change was made."""
     healed: bool = False
-    _under_way: list[tuple[Process, NodeId, list[object]]] = field(factory=list)
+    _under_way: list[tuple[Process, Machine, list[object]]] = field(factory=list)
     _moves: int = 0
 
     def start(self, orders: Sequence[Order]) -> None:
@@ -67,10 +67,15 @@ class Operator:
             self.set_up(self.machines[server])
 
     def goes_on(self) -> bool:
-        """Whether something that was asked of a member is not answered yet. A node that is none any more may never
-        learn what has come of it: those that it knows of may all have gone or moved."""
-        members = self.memberships.latest.members
-        return any(process.alive and not answer and asked in members for process, asked, answer in self._under_way)
+        """Whether something that was asked for is not answered yet, and may be. A node that is no member any more, and
+        hears no leader, may never learn what has come of it: those that it knows of may all have gone or moved."""
+        return any(
+            process.alive and not answer and self._may_learn(machine) for process, machine, answer in self._under_way
+        )
+
+    def _may_learn(self, machine: Machine) -> bool:
+        is_member = machine.id in self.memberships.latest.members
+        return is_member or machine.process is None or machine.node.view.leader_id is not None
 
     def was_removed(self, machine: Machine) -> None:
         """A node has ended because it was removed. A supervisor may not know that, and start it again."""
@@ -107,10 +112,10 @@ class Operator:
             self.schedule.after(self.random.random() * SETS_UP_WITHIN, self.set_up, machine)
 
     def _ask(self, order: Order, machine: Machine, changes: Sequence[Change]) -> None:
-        if machine.process is not None:
+        if machine.process is not None and not self.healed:
             self.say("", f"ORDER {order.number}, {order.wish.value}, for node {machine.id}: {in_words(changes)}")
             answer: list[object] = []
-            self._under_way.append((machine.process, machine.id, answer))
+            self._under_way.append((machine.process, machine, answer))
             machine.process.enter(self._put, order, machine, changes, answer)
 
     def _put(self, order: Order, machine: Machine, changes: Sequence[Change], answer: list[object]) -> None:
