@@ -10,6 +10,8 @@ MUTANTS = (
         "        if answer is None:\n",
         "        if True:\n",
         what="a request that comes again with its Idempotency-Key is done again",
+        only={"orders": ()},
+        budget=200,
     ),
     Mutant(
         "answers-lost-at-restart",

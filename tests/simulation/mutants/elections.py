@@ -240,7 +240,8 @@ MUTANTS = (
         "late >= self.allowance and not self._passed_over",
         "late >= self.allowance",
         what="a leader that is paused again and again leads on without a majority",
-        budget=600,
+        only={"orders": ()},
+        budget=1100,
     ),
     Mutant(
         "any-term-is-taken-over",
