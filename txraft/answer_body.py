@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, whoever gives it.
+"""The body of an HTTP answer, also of a server that nobody trusts.
 
 Twisted's `readBody` reads whatever comes, and where it is cancelled halfway, the end of the connection is an unhandled
 AlreadyCalledError in the log.

@@ -168,6 +168,7 @@ class MembershipTests(WorldTestCase):
         [failure] = gone.failures
         self.assertIsInstance(failure, MemberRemoved)
         self.assertIn(f"node {gone.id} was removed from the cluster", str(failure))
+        self.assertNotIn(gone.id, self.leader.node.followers)  # its last answer has told the leader that it knows
         self.assertEqual(self.in_force(self.leader, other), {frozenset({self.leader.id, other.id})})
 
     def test_who_was_removed_while_away_is_told(self) -> None:

@@ -104,6 +104,17 @@ class FollowTests(SynchronousTestCase):
         watch.look(leader.view)
         self.assertEqual((dict(peers.peers), peers.removed), ({2: ("raft2", "kv2")}, {3}))
 
+    def test_told_while_a_later_change_is_under_way(self) -> None:
+        """hazard M7: that one is committed counts, though another follows on it that is not."""
+        gone = Configuration({1, 2}, removed={3})
+        raft, peers = started(0, gone, Configuration({1, 2}, learners={4}, removed={3})), Peers()
+        watch = watch_of(raft, peers)
+        watch.look(raft.view())
+        self.assertEqual(peers.removed, set())
+        raft._state.commit_to(1)
+        watch.look(raft.view())
+        self.assertEqual(peers.removed, {3})
+
     def test_who_leads(self) -> None:
         """hazard M4: the leader is spoken to though its removal is committed, until another leads."""
         cluster, peers = Cluster(configuration=FOUNDERS), Peers()

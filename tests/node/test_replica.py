@@ -106,7 +106,11 @@ class FakePeers:
         """As IPeers."""
         return self._ask("transfer", leader)
 
-    def change_members(self, leader: NodeId, changes: Sequence[Change]) -> "Deferred[Configuration]":  # noqa: ARG002
+    def change_members(
+        self,
+        leader: NodeId,
+        changes: Sequence[Change],  # noqa: ARG002 - as above
+    ) -> "Deferred[Configuration]":
         """As IPeers."""
         return self._ask("change_members", leader)
 

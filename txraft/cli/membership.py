@@ -68,8 +68,8 @@ def members_from_any(addresses: Sequence[Address], patience: float) -> tuple[Mem
 
 
 def members_from_leader(addresses: Iterable[Address], patience: float) -> Members | None:
-    """The membership as the node that leads has it, with how far each member is, from whoever is found to lead from
-    `addresses` on. None where nobody is."""
+    """The membership as the leader has it, with how far each member is. Asks the nodes at `addresses`, and the leaders
+    that they name. None where none of them leads."""
     to_ask, asked = list(addresses), set()
     while to_ask:
         address = to_ask.pop(0)

@@ -151,13 +151,14 @@ def check(here: Party, hello: Greeting) -> Refusal | None:
     they do not talk (hazard E14).
 
     **Who is not known may be a member all the same** (hazard E10). A membership is in force where its entry is in the
-    log, and this node may not have that entry yet, or may have another in its place, which nobody committed. The
-    caller's vote, or that of this node for the caller, may then be the one that is missing: where it were refused, and
-    whoever could tell this node had died, nobody would ever be elected, although a majority lives. So every founder is
-    let in, until its removal is committed, and every node with a configuration of its own log: a leader sent it that,
-    so it was added. Nor does it matter whose configuration is the later one, since that of this node may be what will
-    be truncated. Whose vote counts is for the candidate to say, and the core gives its vote to whoever asks. What
-    remains are nodes that nobody has added, or that have not heard of it: they have nothing to say yet."""
+    log, and this node may not have that entry yet, or may have another in its place, which nobody committed. An
+    election may need the caller's vote, or this node's vote for the caller. If the caller were refused, and the nodes
+    that could tell this one about it had died, nobody would ever be elected, although a majority lives.
+
+    So a founder is let in until its removal is committed. Any other node is let in when its log has a configuration: a
+    leader sent it that, so it was added. Which of the two configurations is later does not matter, because this node's
+    may be the one that will be truncated. The candidate decides whose vote counts, and the core votes when it is asked.
+    Refused are nodes that nobody has added, or that have not heard of it: they have nothing to say yet."""
     identity, ours = here.identity, greeting(here, here.identity.node_id)
     reasons = {
         Refusal.VERSION: hello.version(here) is None,

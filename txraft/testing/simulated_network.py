@@ -325,7 +325,7 @@ class Datagrams:
 
     @property
     def party(self) -> Party:
-        """Its side of a handshake, which is the real one, but for the directories."""
+        """Its side of a handshake. That is the real one, without the directories."""
         return Party(self.station.identity, self._followed.keys(), self._removed, self._configuration_index)
 
 
