@@ -1,6 +1,8 @@
 """`twistd txraft` and `twist txraft`: their options, and the node that is made of them."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
@@ -15,8 +17,7 @@ from twisted.python.usage import Options as AnyOptions
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft import service
-from txraft.cli import twistd
+from txraft.cli import node, twistd
 from txraft.cli.process import REMOVED, STOP_WITHIN, Ending, FilesOfUser
 from txraft.errors import MemberRemoved, SettingsError, StorageError
 from txraft.joining import Joiner
@@ -66,6 +67,12 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(
                 (options["pidfile"], options["logfile"]), (pidfile and f"{self.directory}/{pidfile}", logfile)
             )
+
+    def test_no_node_for_the_options(self) -> None:
+        """--help is answered without what a node consists of, which takes longer to load than all the rest."""
+        program = "import sys, txraft.cli.twistd; print('txraft.settings_file' in sys.modules, 'cattrs' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, "False False\n")
 
     def test_rundir(self) -> None:
         """twistd goes there later, and the data is there."""
@@ -187,13 +194,13 @@ class MakeServiceTests(SynchronousTestCase):
         self.reactor = reactor
         self.happened: list[Any] = []
         self.ports: Any = object()
-        self.patch(twistd, "run_on_monotonic_time", lambda it: self.happened.append(("run_on_monotonic_time", it)))
+        self.patch(node, "run_on_monotonic_time", lambda it: self.happened.append(("run_on_monotonic_time", it)))
         self.patch(twistd, "sparing_what_stays", self.sparing)
         self.patch(Ending, "prepare", lambda ending: self.happened.append(ending))  # noqa: PLW0108 - so that it is a method
         for name in ("bind_ports_of", "bind_so_far"):
-            self.patch(twistd, name, partial(self.bind, name))
+            self.patch(node, name, partial(self.bind, name))
         for name in ("make_node_service", "make_joining_service"):
-            self.patch(service, name, partial(self.make, name))
+            self.patch(node, name, partial(self.make, name))
 
     @contextmanager
     def sparing(self) -> Iterator[None]:
@@ -264,7 +271,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_removed(self) -> None:
         """A status of its own, upon which systemd does not start the node again."""
-        self.patch(service, "make_node_service", lambda *_: (_ for _ in ()).throw(MemberRemoved(0)))
+        self.patch(node, "make_node_service", lambda *_: (_ for _ in ()).throw(MemberRemoved(0)))
         options = parsed("--pidfile=", "txraft", "--id", "0").subOptions
         with redirect_stderr(StringIO()) as errors:
             self.assertEqual(self.assertRaises(SystemExit, twistd.makeService, options).code, REMOVED)
@@ -272,7 +279,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """One line, and the process is left alone from there on."""
-        self.patch(service, "make_node_service", lambda *_: (_ for _ in ()).throw(WiredError("it is not ours")))
+        self.patch(node, "make_node_service", lambda *_: (_ for _ in ()).throw(WiredError("it is not ours")))
         for arguments, line in [
             ([], "txraft: it is not ours"),
             (["--config", "nowhere"], "txraft: nowhere: cannot be read: No such file or directory"),

@@ -1,4 +1,4 @@
-"""`twistd txraft`, and `twist txraft`: the options, and a node made of them.
+"""`twistd txraft`, and `twist txraft`: the options, and a node made of them (`txraft.cli.node`).
 
 What is wrong with a start (the configuration, the data directory, the ports) is found out in `makeService`, before
 twistd goes into the background, so that it reaches the terminal: one line on stderr, and exit status 1.
@@ -10,24 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService
 from twisted.python import usage
 
-from txraft.cli.process import (
-    REMOVED,
-    STOP_WITHIN,
-    Ending,
-    FilesOfUser,
-    acting_as,
-    run_on_monotonic_time,
-    sparing_what_stays,
-)
-from txraft.cli.starting import Command, Start, start_of
+from txraft.cli.process import REMOVED, acting_as, sparing_what_stays
 from txraft.cli.subcommand import VersionedOptions
 from txraft.errors import MemberRemoved, SettingsError, TxraftError
-from txraft.ports import bind_ports_of, bind_so_far
-from txraft.settings import BUILT_IN, Address
-from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
 
 
@@ -103,15 +91,6 @@ class Options(VersionedOptions):
         return Path(self.runner.get("rundir", "."), self["data-dir"], str(self["id"])).absolute()
 
     @property
-    def command(self) -> Command:
-        """What it says of the cluster. Raises SettingsError."""
-        kvaddr, address, join = (
-            None if self[name] is None else Address.parse(self[name]) for name in ("kvaddr", "address", "join")
-        )
-        has_file = self["config"] is not None
-        return Command(self["id"], self.directory, has_file, kvaddr, address, join, bool(self["single"]))
-
-    @property
     def user(self) -> tuple[int | None, int | None]:
         """The ids of the user and the group that twistd goes on as, once this node is made. Raises SettingsError."""
         uid, gid = self.runner.get("uid"), self.runner.get("gid")
@@ -152,48 +131,17 @@ class Options(VersionedOptions):
 
 
 def makeService(options: Options) -> IService:
-    """One node as a service, ready to start. The process is twistd's, so its reactor is ours to set up."""
+    """One node as a service, ready to start."""
     with sparing_what_stays():
-        return _make_service(options)
+        from txraft.cli.node import make_node  # noqa: PLC0415 - many modules, which stay, and which --help needs not
 
-
-def _make_service(options: Options) -> IService:
-    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
-
-    run_on_monotonic_time(reactor)
-    try:
-        settings = BUILT_IN if options["config"] is None else load(options["config"])
-        ending = Ending(reactor, STOP_WITHIN + settings.timing.election_seconds)
-        with acting_as(*options.user):
-            start = start_of(options.command, settings)
-        service: MultiService = _node_of(start, options, reactor, ending)
-        if options.user != (None, None):
-            files = FilesOfUser(*options.user, options.files)
-            files.warn()
-            service.addService(files)
-    except MemberRemoved as error:
-        print(f"txraft: {error}", file=sys.stderr)
-        raise SystemExit(REMOVED) from None
-    except TxraftError as error:
-        _refuse(str(error))
-    ending.prepare()
-    return service
-
-
-def _node_of(start: Start, options: Options, reactor: Any, ending: Ending) -> MultiService:
-    """The ports come first: some are only root's to bind. Raises TxraftError."""
-    # Many modules, which --help needs not, and which stay.
-    from txraft.service import make_joining_service, make_node_service  # noqa: PLC0415 - as it says above
-
-    id, directory, command = options["id"], options.directory, options.command
-    if start.joiner is not None:
-        so_far = bind_so_far(start.member, command.kvaddr, command.address)
-        with acting_as(*options.user):
-            return make_joining_service(reactor, start.settings, start.joiner, so_far, directory, ending.fail)
-    assert start.member is not None
-    ports = bind_ports_of(start.member, command.kvaddr, command.address)
-    with acting_as(*options.user):
-        return make_node_service(reactor, start.settings, id, ports, directory, ending.fail, start.bootstrap)
+        try:
+            return make_node(options)
+        except MemberRemoved as error:
+            print(f"txraft: {error}", file=sys.stderr)
+            raise SystemExit(REMOVED) from None
+        except TxraftError as error:
+            _refuse(str(error))
 
 
 def _refuse(line: str) -> NoReturn:
