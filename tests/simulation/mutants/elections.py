@@ -7,6 +7,9 @@ from txraft.testing.plan import Fault, Kind
 PAUSES = tuple(Fault(n, Kind.PAUSE, 0.5 + 0.7 * (n // 3), 0.4, target=1 + n % 3, detail=0.5) for n in range(9))
 """All of three nodes stand still together, three times."""
 
+STUTTERS = (Fault(0, Kind.STUTTER, 0.4, 2.5, 0, 0.5), Fault(1, Kind.ISOLATE, 0.4, 2.5, 0, 0.5))
+"""The leader stands still again and again, and nobody answers it meanwhile."""
+
 LATE = {
     "nodes": 5,
     "streams": False,
@@ -240,8 +243,7 @@ MUTANTS = (
         "late >= self.allowance and not self._passed_over",
         "late >= self.allowance",
         what="a leader that is paused again and again leads on without a majority",
-        only={"orders": ()},
-        budget=1100,
+        only={"orders": (), "nodes": 3, "faults": STUTTERS, "lasting": (), "lasts": 3.0},
     ),
     Mutant(
         "any-term-is-taken-over",
