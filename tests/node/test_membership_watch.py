@@ -62,18 +62,31 @@ class RemovedTests(SynchronousTestCase):
         self.assertEqual(started(1, JOINT, WITHOUT_1).configuration, WITHOUT_1)
 
     def test_when_it_is_told(self) -> None:
-        """A voter believes other voters, that say so again and again while it knows of no leader, and nobody else; who
-        has no vote believes anybody."""
+        """A voter believes another voter that says so again while no leader is known, and nobody else; who has no vote
+        believes anybody."""
         raft = started(0)
         watch = watch_of(raft, Peers())
-        for peer, believed in ((9, False), (2, False), (9, False), (3, True)):
-            self.assertIs(watch.believes(peer, MemberRemoved(1)), believed)
+
+        def believed(*peers: NodeId) -> list[bool]:
+            return [watch.believes(peer, MemberRemoved(1)) for peer in peers]
+
+        self.assertEqual(believed(9, 2, 9, 3, 9), [False] * 5)
+        self.assertEqual(believed(3), [True])
         raft._state.leader_id = 2
-        self.assertFalse(watch.believes(3, MemberRemoved(1)))
-        raft._state.leader_id = None
-        self.assertEqual([watch.believes(3, MemberRemoved(1)) for _ in range(2)], [False, True])
+        self.assertEqual(believed(2, 3, 3), [False] * 3)
         learner = Configuration({2, 3}, learners={1})
         self.assertTrue(watch_of(started(0, learner), Peers()).believes(9, MemberRemoved(1)))
+
+    def test_told_again_after_a_leader(self) -> None:
+        """What a node was told before it heard a leader counts for nothing: that leader knew it as a member."""
+        raft = started(0)
+        watch = watch_of(raft, Peers())
+        for _ in range(3):
+            self.assertFalse(watch.believes(2, MemberRemoved(1)))
+            raft._state.leader_id = 3
+            watch.look(raft.view())
+            raft._state.leader_id = None
+            watch.look(raft.view())
 
     def test_when_it_hears_of_it(self) -> None:
         """Nobody has to tell it but its own core."""

@@ -5,6 +5,7 @@ gone for good is told so, but not before that is committed. A leader that has re
 leads: it has to be answered before it can hand over (hazard M4).
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -20,7 +21,8 @@ from txraft.interfaces import CHANGES_MEMBERS, IPeers
 from txraft.node.reporting import report_members
 
 TIMES_TOLD = 2
-"""A voter that is told so often that it was removed, and knows of no leader, believes it."""
+"""A voter that knows of no leader, and is told so often by one other voter that it was removed, believes it. The other
+one is dialled again after a second or so."""
 
 
 class MembershipWatch:
@@ -40,8 +42,8 @@ class MembershipWatch:
         self._peers = peers
         self._log = log
         self._on_change = on_change
-        self._times_told = 0
-        """How often voters have said that this node was removed, since it knew of a leader last."""
+        self._times_told = Counter[NodeId]()
+        """How often each voter has said that this node was removed, since it knew of a leader last."""
         self._check_addresses = check_addresses
         self._seen: tuple[Configuration, int, NodeId | None, int] | None = None
 
@@ -74,15 +76,17 @@ class MembershipWatch:
 
     def believes(self, peer: NodeId, error: TxraftError) -> bool:
         """Whether this node is to end with `error` because `peer` refuses it. Otherwise who can name an address that
-        members dial could end them all. So a voter believes none but voters; and of its removal, which is for good, not
-        even these while it knows of a leader, but when it was told again, a second later."""
+        members dial could end them all. So a voter believes none but voters; and of its removal not even these, unless
+        one says so again, and no leader was known in between."""
         configuration, view = self._raft.configuration, self._raft.view()
         if not configuration.is_voter(view.node_id):
             return True
         if not isinstance(error, MemberRemoved) or not configuration.is_voter(peer):
             return configuration.is_voter(peer)
-        self._times_told = self._times_told + 1 if view.leader_id is None else 0
-        return self._times_told >= TIMES_TOLD
+        if view.leader_id is not None:
+            return False
+        self._times_told[peer] += 1
+        return self._times_told[peer] >= TIMES_TOLD
 
     def look(self, view: View) -> None:
         """To be called at the start, and at the end of each turn, of which `view` says where it has led. Raises
@@ -96,6 +100,7 @@ class MembershipWatch:
         addresses, spoken_to = dict(configuration.addresses), configuration.members | followers.keys()
         if leader is not None:
             spoken_to |= {leader}
+            self._times_told.clear()
         peers = {peer: addresses.get(peer, ()) for peer in spoken_to - {view.node_id}}
         removed = membership.at(view.commit_index).removed
         self._peers.follow(peers, removed, membership.index)
