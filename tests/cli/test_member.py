@@ -1,5 +1,6 @@
 """`txraft member`: changes of the membership, and what is shown while a new member catches up."""
 
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 
@@ -297,6 +298,22 @@ class CatchingUpTests(MemberTestCase):
             status, _, err = self.member(cluster, *ADD)
         self.assertEqual((status, err.count("\n")), (0, 1))
         self.assertIn("not heard from node 3 yet: does it run, and is raft3:1 its ADDRESS?", err)
+
+    def test_heard_by_the_leader_before(self) -> None:
+        """A new leader, which has not heard from it yet, is given as much time as the first one had."""
+        now = count()
+        seconds = 0
+
+        def sleep(_: float) -> None:
+            nonlocal seconds
+            seconds = next(now)
+
+        self.patch(catching_up, "sleep", sleep)
+        self.patch(catching_up, "monotonic", lambda: seconds)
+        heard, not_yet = {"joining": True, "last_contact": 0}, {"joining": True, "last_contact": None}
+        with fake_cluster() as cluster:
+            self.follow(cluster, *[heard] * 30, *[not_yet] * 6, {"voter": True})
+            self.assertEqual(self.member(cluster, *ADD)[::2], (0, ""))
 
     def test_problem(self) -> None:
         """Why it does not catch up is said once; another reason is said, too."""

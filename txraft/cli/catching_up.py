@@ -35,6 +35,8 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
                     if _has_caught_up(members, member, becomes_voter, last_before):
                         return
                     report(member.match_index or 0, last)
+                    if member.last_contact is not None:
+                        since = monotonic()  # the next leader, which has not heard from it yet, is given time, too
                     silence = monotonic() - since if member.last_contact is None else member.last_contact
                     if not warned and silence > SILENCE:
                         warned = True
