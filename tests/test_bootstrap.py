@@ -96,7 +96,7 @@ class BootstrapTests(SynchronousTestCase):
         for wrong in (
             *((), ("h:1",), ("h:1", "h:2", "h:3"), ("h:1", "h:1")),
             *((text, "h:2") for text in ("", "h", "h:0", "H:1", "h:01", "0.0.0.0:1", "\x1b[31m\n\0:1", "\ud800:1")),
-            ("h:1", "\x9b1m:1"),
+            *(("h:1", text) for text in ("\x9b1m:1", "[::]:2", "h:02")),
         ):
             line = str(self.assertRaises(ChangeRefused, check_addresses, wrong))
             self.assertIn("a member has two addresses, each host:port, not ", line)

@@ -176,6 +176,7 @@ class JoiningTests(Three):
                 self.assertIn("node 4 gets its vote when it has caught up, and node 3 would lose its own", line)
         self.change(learner(5))
         self.change(add(4), remove(5))
+        self.change(Change(ChangeKind.ADD_VOTER, 2), remove(3))  # who has its vote does not wait for it
 
     def test_it_stays_a_learner_when_asked_to(self) -> None:
         """Until it is promoted, which lets it join."""

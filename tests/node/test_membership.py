@@ -108,7 +108,7 @@ class MembershipTests(WorldTestCase):
                 Change(ChangeKind.ADD_VOTER, 4),
                 Change(ChangeKind.UPDATE, 2, ("nowhere",)),
             ):
-                asked = machine.replica.change_members([remove(3), change])
+                asked = machine.replica.change_members([remove(9), change])
                 self.nodes.settle()
                 self.assertIs(self.outcome(asked), ChangeRefused)
         self.assertEqual(self.in_force(*self.nodes), {frozenset({1, 2, 3})})
