@@ -241,14 +241,17 @@ class WiringTests(SynchronousTestCase):
         self.assertIn("node 0 is a member, and not in the configuration", str(formatEvent(event)))
 
     def test_removed(self) -> None:
-        """A node that hears of its removal says so, and is not started again (hazard M7)."""
-        ports, directory, errors = self.ports(), Path(self.mktemp()), list[TxraftError]()
-        with patch("txraft.service.Node", wraps=Node) as node:
-            disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
-        node.call_args.kwargs["on_failure"](removed := MemberRemoved(4))
-        self.successResultOf(disk.stopService())
-        ports.close()
-        self.assertEqual(errors, [removed])
+        """A node that sees its removal in its log says so, and is not started again (hazard M7). Where others told it,
+        it is: they may be no members, at addresses that are wrong, and then it is needed."""
+        directory = Path(self.mktemp())
+        for removed in (MemberRemoved(4, told_by=3), MemberRemoved(4, told_by=0), MemberRemoved(4)):
+            ports, errors = self.ports(), list[TxraftError]()
+            with patch("txraft.service.Node", wraps=Node) as node:
+                disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
+            node.call_args.kwargs["on_failure"](removed)
+            self.successResultOf(disk.stopService())
+            ports.close()
+            self.assertEqual(errors, [removed])
         self.refuse_removed(directory)
 
     def test_removal_in_the_log(self) -> None:

@@ -37,13 +37,20 @@ class JoinRefused(TxraftError):
 
 
 class MemberRemoved(TxraftError):
-    """This node was removed from its cluster, for good: it ends (hazard M7)."""
+    """This node was removed from its cluster, for good: it ends (hazard M7). It knows that from its own log, or because
+    another node says so, which may be wrong."""
 
-    def __init__(self, node_id: int) -> None:
-        super().__init__(
-            f"node {node_id} was removed from the cluster, for good: its data directory may be deleted; a node that is"
-            " to be added needs an id that was never used, and an empty directory"
-        )
+    def __init__(self, node_id: int, told_by: int | None = None) -> None:
+        self.told_by = told_by
+        if told_by is None:
+            found = f"node {node_id} was removed from the cluster, for good: its data directory may be deleted"
+        else:
+            found = (
+                f"node {node_id} was removed from the cluster, as node {told_by} says: where `txraft members` still has"
+                f" node {node_id}, correct the address of node {told_by} and start this node again; where not, its data"
+                " directory may be deleted"
+            )
+        super().__init__(f"{found}; a node that is to be added needs an id that was never used, and an empty directory")
 
 
 class MalformedMessage(TxraftError):

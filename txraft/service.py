@@ -242,7 +242,8 @@ def _wire(
     )
 
     def failed(error: TxraftError) -> None:
-        if isinstance(error, MemberRemoved):  # so that a start is refused from now on
+        # So that a start is refused from now on. What others say may be wrong, and is asked again at the next start.
+        if isinstance(error, MemberRemoved) and error.told_by is None:
             worker.run(mark_removed, directory).addErrback(lambda _: None)
         on_failure(_translated(error, directory))
 

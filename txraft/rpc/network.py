@@ -260,7 +260,7 @@ class Network:
 
     def removed(self, peer: NodeId) -> None:
         """As Owner.removed."""
-        self.handler.refused(peer, MemberRemoved(self.identity.node_id))
+        self.handler.refused(peer, MemberRemoved(self.identity.node_id, told_by=peer))
 
     def link_closed(self, link: Link) -> None:
         """As Owner.link_closed."""

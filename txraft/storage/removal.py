@@ -12,7 +12,8 @@ MARK: Final = "removed"
 
 
 def mark_removed(directory: Path) -> None:
-    """The node has heard that it was removed, for good. Durable when this is done. Blocks, and raises OSError."""
+    """The node has seen in its log that it was removed, and that this is committed. Durable when this is done. Blocks,
+    and raises OSError."""
     (directory / MARK).touch()
     sync_directory(directory)
 

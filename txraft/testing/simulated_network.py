@@ -314,7 +314,7 @@ class Datagrams:
         if station is None or not listens or not self.links.connects(self.station.id, station.id):
             self._dial_soon(peer)
         elif (refusal := check(self.everyone[station.id].party, greeting(self.party, peer))) is Refusal.REMOVED:
-            self.station.handler.refused(peer, MemberRemoved(self.station.id))
+            self.station.handler.refused(peer, MemberRemoved(self.station.id, told_by=peer))
             self._dial_soon(peer)
         elif refusal is not None:
             self._dial_soon(peer)
