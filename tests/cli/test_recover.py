@@ -248,6 +248,15 @@ class RecoverTests(RecoverTestCase):
         self.successResultOf(storage.close())
         self.assertIn("of node 0, which was removed from its cluster", self.refused())
 
+    def test_alone_soon(self) -> None:
+        """A node that is to decide alone, once the old voters have agreed to that, needs them yet."""
+        storage = storage_in(self.directory)
+        storage.load()
+        joint = Configuration({0}, outgoing={0, 1, 4}, auto_leave=True, addresses={0: ("a:1", "a:2")})
+        self.successResultOf(storage.save([Save(None, (Entry(8, 3, EntryKind.CONFIGURATION, joint.to_bytes()),))]))
+        self.successResultOf(storage.close())
+        self.assertEqual(self.recover()[0], 0)
+
     def test_damaged(self) -> None:
         """Files that no node would start on, or that do not go together, are left as they are (hazards S4, S15)."""
         whole = self.files()
