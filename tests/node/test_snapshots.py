@@ -1,6 +1,7 @@
 """How a follower that is far behind gets a snapshot: whole nodes over memory, on a clock of their own."""
 
 from collections.abc import Callable
+from typing import cast
 from unittest import mock
 
 from twisted.internet.defer import Deferred
@@ -8,7 +9,8 @@ from twisted.logger import capturedLogs
 
 from tests.node.world import Gate, Machine, World, WorldTestCase
 from txraft.core.configuration import Configuration, Snapshot
-from txraft.core.messages import InstallSnapshot
+from txraft.core.messages import InstallSnapshot, NodeId
+from txraft.core.progress import Progress
 from txraft.errors import DataLost, OutcomeUnknown, SnapshotFailed
 from txraft.node import compaction, snapshot_sending
 from txraft.node.compaction import MOST_HELD, Keep
@@ -347,7 +349,9 @@ class CatchingUpTests(SnapshotTestCase):
             self.assertRegex(problem, "^could not be sent a snapshot: .*the disk is full")
             world.run(2)
             self.assert_all_equal(world)
+            leader.node.followers[follower.id].match_index = 0  # it may need one again, and nothing is wrong with that
             self.assertEqual(leader.node.problems(), {})
+            self.assertNotIn(None, leader.files.sizes)  # the disk is asked for all the room at once
 
     def test_problems(self) -> None:
         """What stood in the way is known until the follower has what the log does not have any more, or another node
@@ -365,6 +369,10 @@ class CatchingUpTests(SnapshotTestCase):
         self.assertEqual(leader.node.problems(), {})
         leader.node.followers[follower.id].match_index = 0
         self.assertNotEqual(leader.node.problems(), {})
+        followers = cast("dict[NodeId, Progress]", leader.node.followers)
+        progress = followers.pop(follower.id)  # who was removed is no problem any more
+        self.assertEqual(leader.node.problems(), {})
+        followers[follower.id] = progress
         [other] = [machine for machine in world if machine not in (leader, follower)]
         leader.replica.transfer_leadership(other.id)
         world.run(1)

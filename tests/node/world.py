@@ -189,7 +189,11 @@ class Page:
     index: int
     commands: tuple[bytes, ...]
     journal: Journal
-    size: None = None
+
+    @property
+    def size(self) -> int:
+        """As ISnapshot."""
+        return sum(map(len, self.chunks()))
 
     def chunks(self) -> Iterator[bytes]:
         """As ISnapshot."""
@@ -223,9 +227,12 @@ class Files(MemorySnapshotFiles):
     discards: Gate = field(factory=Gate)
     offsets: list[int] = field(factory=list)
     """Of what was written, in its order."""
+    sizes: list[int | None] = field(factory=list)
+    """Of what was made, as they were known before."""
 
     def make(self, snapshot: Snapshot, chunks: Iterable[bytes], size: int | None = None) -> "Deferred[SnapshotFile]":
         """As ISnapshotFiles."""
+        self.sizes.append(size)
         return self.makes.do(lambda: self._make(snapshot, chunks, size))
 
     def received(self, file: SnapshotFile, offset: int, data: bytes) -> "Deferred[None]":
