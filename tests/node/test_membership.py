@@ -163,6 +163,7 @@ class MembershipTests(WorldTestCase):
         gone.disk.let_go()
         self.nodes.settle()
         self.assertEqual((gone.failures, self.leader.failures), ([], []))  # not committed: it may yet stay
+        self.assertEqual(len(gone.replica.members().members), 2)
         other.disk.let_go()
         self.nodes.run(1)
         [failure] = gone.failures

@@ -377,6 +377,10 @@ class CatchingUpTests(SnapshotTestCase):
         leader.replica.transfer_leadership(other.id)
         world.run(1)
         self.assertEqual((leader.node.problems(), leader.replica.members().leader_id), ({}, other.id))
+        other.replica.transfer_leadership(leader.id)
+        world.settle()
+        self.assertEqual(leader.node.followers[follower.id].match_index, 0)
+        self.assertEqual((leader.node.problems(), leader.replica.members().leader_id), ({}, leader.id))
 
     def test_disk_that_stays_full(self) -> None:
         """The leader's log does not stay for a follower without room, or its disk would be full next; it is tried less
