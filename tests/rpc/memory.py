@@ -25,7 +25,7 @@ from txraft.core.messages import Message, NodeId
 from txraft.errors import TxraftError
 from txraft.interfaces import Identity, Incarnation, IPeerHandler, SnapshotFile
 from txraft.rpc import LinkLimits, Network
-from txraft.rpc.amp_commands import Hello, Met
+from txraft.rpc.amp_commands import Hello, Met, RemovedThere
 from txraft.rpc.directories import Verdict
 from txraft.rpc.handshake import Party, greeting
 from txraft.rpc.versions import NEWEST_VERSION
@@ -317,6 +317,12 @@ def met_answer(verdict: Verdict = Verdict.WELCOME) -> bytes:
     box = Met.makeResponse({"verdict": verdict}, None)
     box[amp.ANSWER] = b"2"
     return bytes(box.serialize())
+
+
+def removed_answer(text: str) -> bytes:
+    """The bytes by which node 1 says that node 0 was removed, which answer its Hello."""
+    error = {amp.ERROR: b"1", amp.ERROR_CODE: Hello.fatalErrors[RemovedThere], amp.ERROR_DESCRIPTION: text.encode()}
+    return bytes(amp.Box(error).serialize())
 
 
 def dial(network: Network, address: IPv4Address = ADDRESS) -> tuple[IProtocol, QuickTransport]:

@@ -17,13 +17,14 @@ from tests.rpc.memory import (
     hello_box,
     met_answer,
     met_box,
+    removed_answer,
     warnings,
 )
 from txraft.core.messages import Heartbeat, NodeId
-from txraft.errors import REMEDY_FOR_LOST_DATA, MalformedMessage, WriteFailed
+from txraft.errors import REMEDY_FOR_LOST_DATA, MalformedMessage, MemberRemoved, WriteFailed
 from txraft.interfaces import Incarnation
 from txraft.rpc import LinkLimits
-from txraft.rpc.amp_commands import PackedIncarnation, VerdictName
+from txraft.rpc.amp_commands import PackedIncarnation, RemovedThere, VerdictName
 from txraft.rpc.directories import Verdict, judge
 from txraft.rpc.sides import Caller
 from txraft.storage.identity import History
@@ -264,6 +265,29 @@ class StrangersTests(SynchronousTestCase):
                 {} if known is None else {1: known}, hello_answer(THE_START, drawn) + met_answer(Verdict.WIPED)
             )
             self.assertEqual(len(events), 1)
+
+    def test_removed_at_the_port_of_a_peer(self) -> None:
+        """Nor by saying that the node was removed (hazard M7): an address may be given by anybody who reaches HTTP."""
+        for known, said, drawn, is_believed in (
+            (THE_START, WIPED.incarnation, b"", False),
+            (THE_START, SECOND.incarnation, b"ofa copy", False),
+            (THE_START, LATER.incarnation, b"", False),
+            (THE_START, THE_START, b"thestart", True),
+            (None, THE_START, b"", True),
+        ):
+            with capturedLogs() as logged:
+                events, transport = self.dialled(
+                    {} if known is None else {1: known}, removed_answer(RemovedThere.text(said, drawn))
+                )
+            self.assertEqual(events, [f"refused by 1: {MemberRemoved(0, told_by=1)}"] if is_believed else [])
+            self.assertTrue(transport.disconnecting)
+            (line,) = warnings(logged)
+            self.assertEqual("counts for nothing" in line, not is_believed)
+        for text in ("", "00", "the caller was removed"):
+            with capturedLogs() as logged:
+                events, transport = self.dialled({}, removed_answer(text))
+            self.assertEqual((events, transport.disconnected), ([], True))
+            self.assertIn("does not speak txraft's protocol", "".join(warnings(logged)))
 
     def test_other_refusals(self) -> None:
         """No other refusal ends a node, whatever it says."""

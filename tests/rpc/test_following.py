@@ -17,6 +17,8 @@ from txraft.core.messages import Heartbeat, HeartbeatReply, NodeId, RequestVote,
 from txraft.errors import MemberRemoved, Unreachable
 from txraft.interfaces import Identity
 from txraft.rpc import LinkLimits
+from txraft.rpc.amp_commands import RemovedThere
+from txraft.storage.identity import History
 from txraft.storage.memory import PeersInMemory
 
 HEARTBEAT = Heartbeat(1, 2, 1, 3)
@@ -267,8 +269,9 @@ class RemovedTests(SynchronousTestCase):
         self.assertIn("refused", cluster.handlers[1].events[-1])
 
     def test_of_an_earlier_release(self) -> None:
-        """It is refused as that can read it."""
-        cluster = Cluster().start(1)
+        """It is refused as that can read it. One of this release sees which node refuses it."""
+        memory = PeersInMemory(History(b"original", b"thestart"))
+        cluster = Cluster(memories=(memory, PeersInMemory())).start(1)
         follow(cluster, {}, {1})
         for changes, code in (
             ({"newest_version": None, "configuration_index": None}, b"HANDSHAKE_REFUSED"),
@@ -278,6 +281,7 @@ class RemovedTests(SynchronousTestCase):
             protocol.dataReceived(hello_box(**changes))
             (answer,) = amp.parseString(transport.value())
             self.assertEqual(answer[b"_error_code"], code)
+        self.assertEqual(RemovedThere(answer[b"_error_description"].decode()).incarnation, memory.own)
 
     def test_removed_during_its_handshake(self) -> None:
         """It does not get in by a handshake that began before."""

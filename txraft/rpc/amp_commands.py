@@ -109,10 +109,6 @@ class NotLeaderThere(NotLeader):
         super().__init__(int(text) if text else None)
 
 
-class RemovedThere(HandshakeRefused):
-    """The node that was called says that the caller was removed from the cluster."""
-
-
 class FounderIds(amp.ListOf):
     """Ids of nodes, as the tuple in which they came."""
 
@@ -128,6 +124,7 @@ class PackedIncarnation(amp.Argument):
     """An Incarnation: 8 bytes, a number, 8 bytes."""
 
     _FORMAT = struct.Struct(">8sQ8s")
+    SIZE: Final = _FORMAT.size
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the same
@@ -145,6 +142,24 @@ class PackedIncarnation(amp.Argument):
         if incarnation.starts > MAX_INTEGER:
             raise MalformedMessage("a number is out of range")
         return incarnation
+
+
+class RemovedThere(HandshakeRefused):
+    """The node that was called says that the caller was removed from the cluster. The text on the wire shows which node
+    that is, as the answer to Hello does otherwise: its incarnation, and what was drawn at the start that the caller
+    knows."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError or MalformedMessage."""
+        super().__init__("the caller was removed from the cluster")
+        shown = bytes.fromhex(text)
+        self.incarnation = PackedIncarnation().fromString(shown[: PackedIncarnation.SIZE])
+        self.drawn = shown[PackedIncarnation.SIZE :]
+
+    @staticmethod
+    def text(incarnation: Incarnation, drawn: bytes) -> str:
+        """What it is made of."""
+        return (PackedIncarnation().toString(incarnation) + drawn).hex()
 
 
 class VerdictName(amp.Argument):

@@ -22,7 +22,8 @@ class Refusal(enum.Enum):
     """Why a handshake is refused: what the caller is told, and what the log says of the caller.
 
     A caller is told nothing of this node. One that does not know the name of the cluster learns that this is another
-    cluster, and no more. Its log has what it is told behind "refused this node: ", up to `LONGEST_TOLD` characters.
+    cluster, and no more. Its log has what it is told behind "refused this node: ", up to `LONGEST_TOLD` characters. One
+    that was removed is shown instead which node says so (`amp_commands.RemovedThere`), unless it is of version 5.
     """
 
     VERSION = (

@@ -81,15 +81,22 @@ class Caller(Link):
     def _refused(self, failure: Failure) -> None:
         if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
             self.malformed(failure.value)
-        elif failure.check(RemovedThere):
-            line = f"node {self.peer} at {self._address} says that this node was removed from the cluster"
-            self.owner.reject(self, "removed", line)
-            self.close()
-            self.owner.removed(self.peer)
+        elif isinstance(failure.value, RemovedThere):
+            self._removed(failure.value.incarnation, failure.value.drawn)
         elif not self.closed:
             reason = shown(failure.getErrorMessage(), LONGEST_TOLD)
             self.owner.reject(self, "refused", f"node {self.peer} at {self._address} refused this node: {reason}")
             self.close()
+
+    def _removed(self, incarnation: Incarnation, drawn: bytes) -> None:
+        """Who says so has to be the peer itself, as far as this node has met it: anybody may be at its address."""
+        is_peer = self._judge(self.peer, incarnation, drawn) is Verdict.WELCOME
+        who = f"node {self.peer} at {self._address}" if is_peer else f"what answers at {self._address}"
+        aside = "" if is_peer else f", but it is not node {self.peer} as this node knows it, so that counts for nothing"
+        self.owner.reject(self, "removed", f"{who} says that this node was removed from the cluster{aside}")
+        self.close()
+        if is_peer:
+            self.owner.removed(self.peer)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # as BoxProtocol's
         """As Link's. One that hangs up instead of answering Hello is not a node of this cluster."""
@@ -134,7 +141,9 @@ class Callee(Link):
         self._finish()
         says_so = refusal is Refusal.REMOVED and version is not None and version >= CHANGES_MEMBERS
         code = amp_commands.Hello.fatalErrors[RemovedThere if says_so else HandshakeRefused]
-        return fail(amp.RemoteAmpError(code, refusal.told, fatal=True))
+        memory = self.owner.memory
+        text = RemovedThere.text(memory.own, memory.drawn_at(hello.known)) if says_so else refusal.told
+        return fail(amp.RemoteAmpError(code, text, fatal=True))
 
     def _ask_back(self, hello: Greeting) -> amp.AmpBox:
         memory = self.owner.memory
