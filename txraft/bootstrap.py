@@ -85,7 +85,7 @@ def check_addresses(addresses: Addresses) -> None:
     """Raises ChangeRefused for what no operator can have given a member: two different addresses, as they are written
     here, at which others reach it."""
     try:
-        raft, kv = map(Address.parse, addresses[:3])
+        raft, kv = map(Address.parse, addresses)
         require_reachable("address", raft)
         require_reachable("kvaddr", kv)
         if raft != kv and (str(raft), str(kv)) == addresses:

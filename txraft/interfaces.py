@@ -320,7 +320,7 @@ class IPeerHandler(Interface):
     def refused(peer: NodeId, error: TxraftError) -> None:
         """`peer`, which this node has dialled or let in, refuses this node: with a DirectoryRefused, which says that
         the directory has forgotten what it promised (hazard S6), or a MemberRemoved (hazard M7). May come again. The
-        node ends with it where enough of the voters say so."""
+        node ends with it where it believes that (`txraft.node.membership_watch`)."""
 
     def passed_on(command: bytes) -> "Deferred[bytes]":
         """Another node passes a command on. As `IPeers.propose`, and never passed on further. Fails with NotApplied
