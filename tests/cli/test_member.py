@@ -284,7 +284,8 @@ class CatchingUpTests(MemberTestCase):
             with fake_cluster() as cluster:
                 cluster.refusal = 409, "it is one already", None
                 cluster.have(3, **so)
-                self.assertEqual(self.member(cluster, *words), (1, "", "txraft: it is one already\n"))
+                # Where it is not refused, that is seen at once.
+                self.assertEqual(self.member(cluster, *words, "--no-wait"), (1, "", "txraft: it is one already\n"))
         for error in (asking.NoAnswer("silent"), Unreachable("gone")):
             with fake_cluster() as cluster, patch("txraft.cli.member.ask_for_members", side_effect=error):
                 cluster.refusal = 409, "it is one already", None
