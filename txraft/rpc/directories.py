@@ -11,7 +11,8 @@ The copy's next start is as good as the original's would have been. A leader to 
 sees it (hazard R23). Nor is a node refused by those that have never met it.
 
 A node ends for a refusal only where it has no reason itself to refuse who says so: of two directories that disagree,
-either may be the wrong one, and a third node knows. None of this keeps out a stranger, who learns the bits of a
+either may be the wrong one, and a third node knows. So it is where a node is told that it was removed from the cluster
+(hazard M7): who says so has to be the node that was met. None of this keeps out a stranger, who learns the bits of a
 directory in a handshake with the node that has it, and can then end another node by refusing it in that one's name: as
 long as there is no authentication, who reaches the port can do anything at all.
 """
