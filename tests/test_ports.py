@@ -66,6 +66,7 @@ class PortTests(SynchronousTestCase):
         self.assertEqual(bind_so_far(None), PortsSoFar())
         for known, kvaddr, address, raft, kv in (
             (node, None, None, node.address, node.kvaddr),
+            (other, node.kvaddr, node.address, node.address, node.kvaddr),
             (None, node.kvaddr, None, other.address, node.kvaddr),
             (None, None, node.address, node.address, other.kvaddr),
             (None, node.kvaddr, node.address, node.address, node.kvaddr),
