@@ -44,6 +44,7 @@ from txraft.errors import (
     StorageError,
     TxraftError,
     WriteFailed,
+    WrongDirectory,
 )
 from txraft.joining import Joiner
 from txraft.kv import Set, encode
@@ -536,7 +537,9 @@ class JoiningTests(TestCase):
     def test_joins(self) -> Generator[Deferred[Any], Any, None]:
         """Until it is added, it has no directory but a lock, and says what it waits for. Then it serves as any node."""
         first, new = self.start_first(), self.join(self.new.kvaddr)
+        cluster_id = first.replica.status().cluster
         new.startService()
+        self.assertRaises(StartedBefore, new.startService)
         answer = yield self.get(self.new.kvaddr, "/status")
         self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "node 3 waits to join the clu"))
         self.assertEqual([path.name for path in self.directory.iterdir()], ["lock"])
@@ -553,7 +556,8 @@ class JoiningTests(TestCase):
         stored = SQLiteStorage(self.directory, Bootstrap(3, "", Configuration(())), InlineWorker())
         self.assertEqual(stored.load().log_start.configuration.voters, {0})
         stored.unlock()
-        self.assertEqual(stored.identity.cluster_id, self.settings.cluster_id)
+        self.assertEqual(stored.identity.cluster_id, cluster_id)
+        self.assertNotEqual(cluster_id, self.settings.cluster_id)  # it is not that of an emptied directory (hazard S6)
 
     @inlineCallbacks
     def test_no_member(self) -> Generator[Deferred[Any], Any, None]:
@@ -599,6 +603,14 @@ class JoiningTests(TestCase):
             bind_so_far(None, self.new.kvaddr).close()
         yield deferLater(self.reactor, 0)
         self.assertEqual(self.failures, [])
+
+    @inlineCallbacks
+    def test_of_a_node(self) -> Generator[Deferred[Any], Any, None]:
+        """A directory that is enough by itself is not joined with again."""
+        ports = bind_ports(self.settings, 0)
+        yield service.make_node_service(self.reactor, self.settings, 0, ports, self.directory, self.fail).stopService()
+        self.assertRaises(WrongDirectory, self.join, self.new.kvaddr)
+        bind_so_far(None, self.new.kvaddr).close()
 
     def test_no_directory(self) -> None:
         """It is found out at once, and the ports are closed."""

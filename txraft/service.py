@@ -33,6 +33,7 @@ from txraft.errors import (
     StartedBefore,
     StorageError,
     TxraftError,
+    WrongDirectory,
 )
 from txraft.interfaces import IReplica, IWorker, Stored
 from txraft.joining import Admission, Joiner, Joining, agent
@@ -157,7 +158,8 @@ def make_joining_service(
     """As `make_node_service`, of a node that has no directory yet, and is to join a cluster that runs. It is made
     when it is a member of it. Until then clients are answered 503. `on_failure` is called also where it cannot join.
 
-    Raises StorageError; the ports are closed then, and the directory is free."""
+    Raises StorageError, also where it is the directory of a node already; the ports are closed then, and the directory
+    is free."""
     directory = Path(directory)
     lock = DirectoryLock(directory)
 
@@ -175,6 +177,8 @@ def make_joining_service(
         undo.callback(let_go)
         make_directory(directory)
         lock.acquire()
+        if has_node(directory):
+            raise WrongDirectory(f"{directory} is the directory of a node already, which joins nobody: just start it")
         joining = Joining(joiner, agent(reactor), reactor)
         page = None
         if ports.kv is not None:

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
-from txraft.errors import StorageError, TxraftError
+from txraft.errors import StartedBefore, StorageError, TxraftError
 from txraft.interfaces import IWorker
 from txraft.joining import Admission, Joining
 from txraft.kv.backups import Backups
@@ -171,9 +171,13 @@ class JoiningService(MultiService):
         self._make = make
         self._let_go = let_go
         self._on_failure = on_failure
+        self._started = False
 
     def startService(self) -> None:
-        """Begin to ask."""
+        """Begin to ask, once: a stop closes the ports. Raises StartedBefore."""
+        if self._started:
+            raise StartedBefore("this node was started before; make another one, of the same directory")
+        self._started = True
         MultiService.startService(self)
         self._on_start()
         Deferred.fromCoroutine(self._join())

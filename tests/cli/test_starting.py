@@ -63,6 +63,9 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(start.bootstrap.configuration.voters, {1})
         self.assertEqual(self.start(4, FILE, single=True), Start(FILE, FILE.cluster[0], founding(FILE, 4)))
         self.assertNotIn("--join", self.refused(7, single=True))
+        address, kvaddr = Address("a", 4), Address("k", 3)
+        start = self.start(7, single=True, address=address, kvaddr=kvaddr)
+        self.assertEqual(start.member, Member(7, address, kvaddr))
 
     def test_single_with_address(self) -> None:
         """That is where the others reach it, unless it only says where to listen."""
@@ -151,7 +154,10 @@ class StartTests(SynchronousTestCase):
         """It is no matter then who has joined since, or is in the file."""
         alone = evolve(BUILT_IN, cluster=BUILT_IN.cluster[:1])
         self.begun(founding(alone, 0), Configuration({0, 1}, addresses={0: ("a:1", "a:2"), 1: ("b:1", "b:2")}))
-        self.assertEqual(self.start(0, single=True).member, Member(0, Address("a", 1), Address("a", 2)))
+        with capturedLogs() as logged:
+            self.assertEqual(self.start(0, single=True).member, Member(0, Address("a", 1), Address("a", 2)))
+        (event,) = logged
+        self.assertIn("leave --single out from now on: others have joined", str(formatEvent(event)))
         self.assertIsNotNone(self.start(0, BUILT_IN, single=True).bootstrap)
 
     def test_single_of_three(self) -> None:

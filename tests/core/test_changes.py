@@ -58,6 +58,13 @@ class ChangesTestCase(SynchronousTestCase):
         self.assertEqual(str(caught.exception), line)
 
 
+class ChangeTests(SynchronousTestCase):
+    def test_what_none_is(self) -> None:
+        """It is refused where it is made: in the log it would end each leader."""
+        for kind, server in (("remove", 1), (ChangeKind.REMOVE, "1"), (ChangeKind.REMOVE, None)):
+            self.assertRaises(TypeError, Change, kind, server)
+
+
 class WayTests(ChangesTestCase):
     """The short way, or a joint configuration."""
 

@@ -131,6 +131,38 @@ async def test_one_to_five_to_three(make_cluster: MakeCluster) -> None:
 
 
 @process_test
+async def test_a_founder_that_was_alone(make_cluster: MakeCluster) -> None:
+    """It asks nobody when it starts. So it must not lead a second history of the cluster: not on a copy of its
+    directory from when it was alone, and not on an emptied one, on which it begins another cluster (hazard S6)."""
+    cluster = start_alone(make_cluster)
+    first = await cluster.wait_for_leader()
+    assert (await first.ask("/set", key="a", val="old")).status == 200
+    first.terminate()
+    await first.ended_cleanly()
+    shutil.copytree(first.data, copy := cluster.directory / "copy")
+    first.start()
+    membership = Membership(cluster)
+    others = [await membership.add(id) for id in (1, 2)]
+    assert (await others[0].ask("/set", key="a", val="new")).status == 200
+    first.kill()
+    await cluster.wait_for_leader(others)
+    shutil.rmtree(first.data)
+
+    copy.rename(first.data)
+    first.start()
+    assert await first.ended() == 1
+    assert "is a copy from before a start of this node that node" in first.stderr.read_text()
+    shutil.rmtree(first.data)
+
+    first.start()
+    await cluster.wait_for_leader([first])
+    ids = {status["cluster"] for status in await cluster.statuses([first]) or []}
+    assert not ids & {status["cluster"] for status in await cluster.statuses(others) or []}
+    await cluster.wait_for_leader(others)
+    assert (await others[1].ask("/get", key="a")).body == b"new"
+
+
+@process_test
 async def test_a_dead_voter_is_replaced(make_cluster: MakeCluster) -> None:
     """By one command, while clients write. The machine that comes back is refused for good (hazard M7)."""
     cluster = make_cluster(timing=TIMING)

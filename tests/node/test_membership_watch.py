@@ -16,7 +16,7 @@ from txraft.core.messages import Entry, EntryKind, NodeId
 from txraft.core.raft import Raft
 from txraft.core.ready import TermAndVote
 from txraft.core.state import RaftOptions
-from txraft.errors import MemberRemoved
+from txraft.errors import DirectoryRefused, MemberRemoved
 from txraft.interfaces import Stored
 from txraft.node.membership_watch import MembershipWatch
 from txraft.node.starting import start_raft
@@ -87,6 +87,13 @@ class RemovedTests(SynchronousTestCase):
             watch.look(raft.view())
             raft._state.leader_id = None
             watch.look(raft.view())
+
+    def test_who_says_that_it_forgot(self) -> None:
+        """hazard S6: voters are believed at once, also while one leads, and so are those that came later than what the
+        log has. Others that are in there are not: an operator may have been given any address for them."""
+        watch = watch_of(started(0, Configuration({1, 2}, learners={3}, removed={4})), Peers())
+        told = [peer for peer in range(2, 6) if watch.believes(peer, DirectoryRefused("it was emptied"))]
+        self.assertEqual(told, [2, 5])
 
     def test_when_it_hears_of_it(self) -> None:
         """Nobody has to tell it but its own core."""

@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.storage.contract import entry, save_of
 from tests.storage.disk import BOOTSTRAP
 from tests.storage.steps import is_killed
+from txraft.core.configuration import Configuration
+from txraft.storage.identity import Bootstrap
 from txraft.storage.raft_file import RaftFile
 
 
@@ -52,3 +54,25 @@ class FirstStartTests(SynchronousTestCase):
         file.open()
         self.assertEqual((self.path.read_bytes(), self.path.stat().st_mtime_ns), made)
         file.close(failed=False)
+
+    def test_identity(self) -> None:
+        """A node that begins a cluster alone begins another one on each new directory (hazard S6), which has the same
+        name. All others have the identity that they are given."""
+        drawn = set()
+        for named, pattern in ((True, r"\Aours \(begun [0-9a-f]{16}\)\Z"), (False, r"\A[0-9a-f]{16}\Z")):
+            for _ in range(2):
+                self.setUp()
+                alone = Bootstrap(1, "ours", Configuration({1}), named)
+                file = RaftFile(self.path, alone)
+                file.load()
+                drawn.add(file.identity.cluster_id)
+                self.assertRegex(file.identity.cluster_id, pattern)
+                again = RaftFile(self.path, alone)
+                again.load()
+                self.assertEqual(again.identity, file.identity)
+        self.assertEqual(len(drawn), 4)
+        for node_id, voters in ((1, {1, 2}), (3, {1})):
+            self.setUp()
+            file = RaftFile(self.path, Bootstrap(node_id, "ours", Configuration(voters)))
+            file.load()
+            self.assertEqual(file.identity.cluster_id, "ours")

@@ -76,6 +76,11 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
             " one of this node alone: leave it out, or give another --data-dir; where the other nodes are lost for"
             " good, see `txraft recover`"
         )
+    if command.single and any(membership.members != {command.id} for membership in found.memberships):
+        _log.warn(
+            "leave --single out from now on: others have joined, and on an emptied directory this node would begin"
+            " another cluster and serve that"
+        )
     if command.join is not None:
         _log.info("--join is ignored: {directory} is the directory of a node already", directory=command.directory)
     if in_file is not None:
@@ -92,10 +97,14 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
 
 def _alone(command: Command, settings: Settings) -> Start:
     """As the only member of a new cluster, which others are added to."""
-    member = settings.member(command.id)
-    if (kvaddr := _reachable(command.kvaddr)) is not None:
+    address, kvaddr = _reachable(command.address), _reachable(command.kvaddr)
+    if address is not None and kvaddr is not None:
+        member = Member(command.id, address, kvaddr)
+    else:
+        member = settings.member(command.id)
+    if kvaddr is not None:
         member = evolve(member, kvaddr=kvaddr, kvbind=None)
-    if (address := _reachable(command.address)) is not None:
+    if address is not None:
         member = evolve(member, address=address, bind=None)
     settings = evolve(settings, cluster=(member,))
     return Start(settings, member, founding(settings, command.id))

@@ -29,7 +29,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Self, assert_never
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
+from attrs.validators import instance_of
 
 from txraft.core.configuration import Addresses, Configuration, NodeId
 from txraft.errors import ChangeRefused, ChangeUnderWay
@@ -49,10 +50,11 @@ class ChangeKind(enum.Enum):
 
 @frozen
 class Change:
-    """One server's part in a change of the membership."""
+    """One server's part in a change of the membership. Raises TypeError where its kind or its server is none: it goes
+    into a log, and to sort ids that are not numbers would end the leader."""
 
-    kind: ChangeKind
-    server: NodeId
+    kind: ChangeKind = field(validator=instance_of(ChangeKind))
+    server: NodeId = field(validator=instance_of(int))
     addresses: Addresses = ()
     """None given: a member keeps those that it has. Not of `REMOVE`."""
     joins: bool = False

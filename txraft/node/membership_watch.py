@@ -76,14 +76,19 @@ class MembershipWatch:
 
     def believes(self, peer: NodeId, error: TxraftError) -> bool:
         """Whether this node is to end with `error` because `peer` refuses it. Otherwise who can name an address that
-        members dial could end them all. So a voter believes none but voters; and of its removal not even these, unless
-        one says so again, and no leader was known in between."""
+        members dial could end them all. So a voter believes none of the members but voters; and of its removal not even
+        these, unless one says so again, and no leader was known in between.
+
+        Who is no member here, and was none, came later than what this node has in its log. It has dialled this node,
+        and says that the directory forgot something: that may be how the others came, and this node may lead alone
+        meanwhile (hazard S6)."""
         configuration, view = self._raft.configuration, self._raft.view()
         if not configuration.is_voter(view.node_id):
             return True
-        if not isinstance(error, MemberRemoved) or not configuration.is_voter(peer):
-            return configuration.is_voter(peer)
-        if view.leader_id is not None:
+        if not isinstance(error, MemberRemoved):
+            came_later = peer not in configuration.members | configuration.removed
+            return came_later or configuration.is_voter(peer)
+        if view.leader_id is not None or not configuration.is_voter(peer):
             return False
         self._times_told[peer] += 1
         return self._times_told[peer] >= TIMES_TOLD

@@ -16,13 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from txraft.core.configuration import Configuration, NodeId
 from txraft.errors import WrongDirectory
 from txraft.interfaces import Identity, Incarnation
 
-_NOT_IN_THE_NAME = re.compile(r" \((restored|recovered) [0-9a-f]{16}\)\Z")
+_NOT_IN_THE_NAME = re.compile(r" \((begun|restored|recovered) [0-9a-f]{16}\)\Z")
 BITS = 8
 """Bytes that are drawn for a directory and for a start."""
 
@@ -42,8 +42,17 @@ class Bootstrap:
 
     @property
     def identity(self) -> Identity:
-        """Of a new directory."""
+        """Of a directory that is made of a backup."""
         return Identity(self.node_id, self.cluster_id, self.configuration.voters)
+
+    @property
+    def new_identity(self) -> Identity:
+        """Of a new directory. Where its node begins a cluster alone, that is another one than any before: nobody else
+        is asked, so an emptied directory would otherwise lead a second history of the same cluster (hazard S6)."""
+        its, bits = self.identity, os.urandom(BITS).hex()
+        if its.founders != {self.node_id}:
+            return its
+        return evolve(its, cluster_id=f"{its.cluster_id} (begun {bits})" if self.named else bits)
 
 
 @frozen

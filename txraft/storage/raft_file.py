@@ -116,7 +116,7 @@ class RaftFile:
             raise StorageError(f"{journal} is no file of txraft's, and SQLite would heed it; move it elsewhere")
         try:
             if self._given is not None and is_new(self._path, self._durable):
-                self._create(self._given.identity, Snapshot(0, 0, self._given.configuration), TermAndVote(0, None))
+                self._create(self._given.new_identity, Snapshot(0, 0, self._given.configuration), TermAndVote(0, None))
             contents = self._read()
         except TxraftError:
             raise
