@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.core.cluster import Cluster
-from txraft.core.configuration import Configuration
+from txraft.core.configuration import MOST_IDS, Configuration
 from txraft.core.messages import Heartbeat, RequestVote
 from txraft.core.roles import Role
 
@@ -82,6 +82,12 @@ class BytesTests(SynchronousTestCase):
         self.assertEqual(whole.to_bytes(), written)
         self.assertEqual(Configuration.from_bytes(written), whole)
         self.assertEqual(Configuration(voters=()).to_bytes(), b"{}")
+
+    def test_removed(self) -> None:
+        """Ids that follow each other cost nothing."""
+        removed = Configuration({1}, removed=[*range(10, 7000), 8000])
+        written = b'{"voters":[1],"removed":[[10,6999],8000]}'
+        self.assertEqual((removed.to_bytes(), Configuration.from_bytes(written)), (written, removed))
 
     def assert_refused(self, data: bytes) -> None:
         with self.assertRaises(ValueError, msg=repr(data[:100])):
@@ -157,6 +163,12 @@ class BytesTests(SynchronousTestCase):
             b'{"voters":[1],"addresses":[[1,["a"],["b"]]]}',
             b'{"voters":[1],"learners":[2],"joining":[[2,[1]]]}',
             b'{"voters":[1],"learners":[2],"joining":[[2]]}',
+            b'{"voters":[1],"removed":[2,3]}',
+            b'{"voters":[1],"removed":[[2,3],4]}',
+            b'{"voters":[1],"removed":[[2,2]]}',
+            b'{"voters":[1],"removed":[[3,2]]}',
+            b'{"voters":[1],"removed":[[2,3,4]]}',
+            b'{"voters":[1],"removed":""}',
         ):
             self.assert_refused(data)
 
@@ -170,6 +182,9 @@ class BytesTests(SynchronousTestCase):
             (Configuration({1}, joining={1: None}), "a server that is to become a voter is no learner"),
             (Configuration({1, 2}, removed={2}), "a server that was removed is a member"),
             (Configuration({1}, learners={2}, removed={2}), "a server that was removed is a member"),
+            (Configuration({1}, removed=[-1]), "the id of a server is no number"),
+            (Configuration({1}, removed=[2**63]), "the id of a server is out of range"),
+            (Configuration({0}, removed=range(1, MOST_IDS + 1)), "more than 100,000 servers are members, or were"),
             (Configuration({-1}), "the id of a server is no number"),
             (Configuration({1}, learners={2}, joining={2: -1}), "the id of a server is no number"),
         ):
@@ -177,6 +192,13 @@ class BytesTests(SynchronousTestCase):
                 contradiction.require_sound()
             self.assertEqual(str(caught.exception), line)
             self.assert_refused(contradiction.to_bytes())
+
+    def test_more_than_can_be_counted(self) -> None:
+        """A few bytes that say more ids than a memory holds, of which no set is made."""
+        self.assert_refused(b'{"voters":[1],"removed":[[2,%d]]}' % (2**63 - 1))
+        self.assert_refused(b'{"voters":[1],"removed":[[2,%d]]}' % 10**30)
+        most = Configuration({0}, removed=range(1, MOST_IDS))
+        self.assertEqual(Configuration.from_bytes(most.to_bytes()), most)
 
     @many
     @given(st.one_of(st.binary(), hostile.map(lambda value: json.dumps(value, separators=(",", ":")).encode())))

@@ -44,6 +44,45 @@ class MembershipTests(SynchronousTestCase):
         self.assertEqual([self.log.membership.index_at(index) for index in range(6)], [0, 0, 2, 2, 4, 4])
         self.assertEqual(self.log.snapshot_at(3), Snapshot(3, 1, TWO))
 
+    def test_only_what_is_needed_is_made_of_its_bytes(self) -> None:
+        """hazard M7: a configuration has all ids that were ever removed, and a log may have thousands of them. One is
+        made at a start, and one where a truncation or a compaction needs another; none for a vote."""
+        entries = [entry_of(index, 1, (TWO, THREE)[index % 2]) for index in range(1, 1001)]
+        made = []
+        from_bytes = Configuration.from_bytes
+
+        def counted(data: bytes) -> Configuration:
+            made.append(data)
+            return from_bytes(data)
+
+        self.patch(Configuration, "from_bytes", counted)
+        for act, most in (
+            (lambda: setattr(self, "log", RaftLog(entries, Snapshot(0, 0, ONE))), 1),
+            (lambda: self.log.membership.votes_since(1, 0), 0),
+            (lambda: self.log.truncate_from(900), 1),
+            (lambda: self.log.compact(500), 1),
+            (lambda: self.log.snapshot_at(899), 0),
+            (lambda: self.log.append([entry_of(900, 2, FOUR), entry_of(901, 2, ONE)]), 1),
+            (lambda: self.log.compact(901), 0),
+        ):
+            made.clear()
+            act()
+            self.assertEqual(len(made), most)
+        self.assertEqual(self.in_force(), (901, ONE))
+
+    def test_votes_since(self) -> None:
+        """hazard M4: who had a vote as of an entry, or has one by a later one, and nobody else."""
+        last = (entry_of(6, 1, ONE), entry_of(7, 1, Configuration(voters={5})))
+        self.log.append(last)
+        votes = {server: [self.log.membership.votes_since(server, index) for index in range(8)] for server in (1, 3, 4)}
+        self.assertEqual(votes, {1: [True] * 7 + [False], 3: [True] * 6 + [False] * 2, 4: [False] * 8})
+
+    def test_what_is_none_changes_nothing(self) -> None:
+        """What is no configuration does not come into a log: it is read before it gets there."""
+        bad = Entry(6, 1, EntryKind.CONFIGURATION, b"no configuration")
+        self.assertRaises(ValueError, self.log.append, (bad,))
+        self.assertEqual((self.in_force(), self.log.last_index), ((4, THREE), 5))
+
     def test_compaction_moves_the_base(self) -> None:
         """A configuration that is compacted stays in force until a later one comes, also after a truncation."""
         self.log.compact(3)

@@ -55,6 +55,19 @@ class ChangeTests(Three):
             self.assertIn(why, str(self.assertRaises(ChangeRefused, self.leader.change_members, change)))
         self.assertEqual(configurations(self.leader), [])
 
+    def test_too_many_removed(self) -> None:
+        """hazard M7: every removed id is kept, so there is an end to them; the line says what takes the room. Those
+        that follow each other take none, up to a number."""
+        for removed, why in (
+            (range(10, 100_008), "more than 100,000 servers are members, or were"),
+            (range(10**18, 10**18 + 60_000, 2), "the ids of all that were ever removed are too long for an entry"),
+        ):
+            leader = Cluster(configuration=Configuration({1}, removed=removed)).elect(1)
+            line = str(self.assertRaises(ChangeRefused, leader.change_members, learner(7), learner(8)))
+            self.assertIn(why, line)
+            self.assertNotIn("addresses", line)
+        Cluster(configuration=Configuration({1}, removed=range(2, 90_000))).elect(1).change_members(learner(100_000))
+
     def test_many(self) -> None:
         """As many members as a file may have, and changes for each of them to be replaced at once. No more are looked
         at: while they are, nobody hears from the leader."""

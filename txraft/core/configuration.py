@@ -6,18 +6,26 @@ from typing import Any, Self, TypeAlias
 
 from attrs import evolve, field, fields, frozen
 
+from txraft.core.id_set import IdSet
 from txraft.values import value_class
 
 NodeId: TypeAlias = int
 VoterSets: TypeAlias = Collection[Set[NodeId]]
 LARGEST_ID = 2**63 - 1
 """What a message or a disk can have."""
+MOST_IDS = 100_000
+"""Of servers that are members, or were. A few bytes can say how many were removed, and some things take time for each.
+"""
 Addresses: TypeAlias = tuple[str, ...]
 """How a member is reached. The core carries them, sees to it that no two members share one, and never reads them."""
 
 
 def _set_of(servers: Iterable[NodeId]) -> frozenset[NodeId]:
     return frozenset(servers)
+
+
+def _id_set_of(servers: Iterable[NodeId]) -> IdSet:
+    return IdSet.of(servers)
 
 
 def _pairs_of(pairs: Mapping[NodeId, Any] | Iterable[Any]) -> tuple[tuple[NodeId, Any], ...]:
@@ -44,7 +52,7 @@ class Configuration:
     with the voter that it replaces then, or None."""
     addresses: tuple[tuple[NodeId, Addresses], ...] = field(converter=_pairs_of, default=())
     """Of the members that have any, in ascending order of their ids."""
-    removed: frozenset[NodeId] = field(converter=_set_of, default=frozenset())
+    removed: IdSet = field(converter=_id_set_of, default=IdSet())
     """Every id that was a member and is none any more. None of them is ever used again (hazard M7)."""
 
     @property
@@ -68,7 +76,8 @@ class Configuration:
         return evolve(self, addresses=known | dict(self.addresses))
 
     def to_bytes(self) -> bytes:
-        """As an entry of the log, a snapshot or a disk has it: JSON, without the fields that are empty."""
+        """As an entry of the log, a snapshot or a disk has it: JSON, without the fields that are empty. `removed` has
+        ids that follow each other as one range, [first, last]."""
         plain = {each.name: _plain(getattr(self, each.name)) for each in fields(Configuration)}
         return json.dumps({name: value for name, value in plain.items() if value}, separators=(",", ":")).encode()
 
@@ -76,7 +85,8 @@ class Configuration:
     def from_bytes(cls, data: bytes) -> Self:
         """Read what `to_bytes` wrote. Raises ValueError for everything else."""
         try:
-            configuration = cls(**{"voters": (), **json.loads(data)})
+            plain = {"voters": (), "removed": (), **json.loads(data)}
+            configuration = cls(**{**plain, "removed": IdSet.from_plain(plain["removed"])})
             configuration.require_sound()
             if configuration.to_bytes() == data:
                 return configuration
@@ -86,13 +96,15 @@ class Configuration:
 
     def require_sound(self) -> None:
         """Raises ValueError where a server has two parts that exclude each other, or a field is of another type."""
-        sets = self.voters | self.outgoing | self.learners | self.learners_next | self.removed
+        sets = self.voters | self.outgoing | self.learners | self.learners_next
         pairs = {server for pair in self.joining for server in pair if server is not None}
-        ids = sets | pairs | {id for id, _ in self.addresses}
+        ids = sets | pairs | {id for id, _ in self.addresses} | {id for ends in self.removed.ranges for id in ends}
         if any(type(server) is not int or server < 0 for server in ids):
             raise ValueError("the id of a server is no number")
         if max(ids, default=0) > LARGEST_ID:
             raise ValueError("the id of a server is out of range")
+        if sum(last + 1 - first for first, last in self.removed.ranges) + len(self.members) > MOST_IDS:
+            raise ValueError(f"more than {MOST_IDS:,} servers are members, or were")
         if any(type(address) is not str for _, addresses in self.addresses for address in addresses):
             raise ValueError("an address is no text")
         if any(type(addresses) is not tuple for _, addresses in self.addresses) or type(self.auto_leave) is not bool:
@@ -110,6 +122,8 @@ class Configuration:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, IdSet):
+        return value.plain()
     return sorted(value) if isinstance(value, frozenset) else value
 
 

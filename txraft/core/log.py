@@ -127,6 +127,7 @@ class RaftLog:
         """Append entries that follow on last_index without a gap (hazard R12), of terms that do not go back. A
         configuration among them is in force from now on (§6)."""
         index, term = self.last_index, self.last_term
+        configurations = []
         for entry in entries:
             if entry.index != index + 1 or entry.term < term:
                 raise InvariantViolated(
@@ -134,7 +135,8 @@ class RaftLog:
                 )
             index, term = entry.index, entry.term
             if entry.kind is EntryKind.CONFIGURATION:
-                self.membership.append(index, Configuration.from_bytes(entry.data))
+                configurations.append((index, entry.data))
+        self.membership.append(configurations)
         self._entries.extend(entries)
         self.last_index, self.last_term = index, term
 

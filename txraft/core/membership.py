@@ -1,9 +1,14 @@
 """The configurations that a log has in it (§6), and which of them is in force: the last one, committed or not.
 
 A server uses a configuration from the moment at which its entry is in the log. Where that is truncated, the one before
-is in force again (hazard M5), so all that the log still has are kept. `txraft.core.log.RaftLog` owns this and moves it:
-nothing else appends, truncates, compacts or replaces.
+is in force again (hazard M5), so all that the log still has can be found. Only the one in force and the one as of the
+log's start are kept as values, of the others only the data of their entries, which the log has anyway: each value has
+every id that was ever removed. `txraft.core.log.RaftLog` owns this and moves it: nothing else appends, truncates,
+compacts or replaces.
 """
+
+from bisect import bisect_right
+from collections.abc import Iterable
 
 from attrs import define, field
 
@@ -16,46 +21,55 @@ class Membership:
 
     _base: Configuration
     _base_index: int
-    _later: list[tuple[int, Configuration]] = field(factory=list)
-    """Each with the index of its entry, in ascending order."""
+    _later: list[tuple[int, bytes]] = field(init=False, factory=list)
+    """The index and the data of each one's entry, in ascending order."""
     configuration: Configuration = field(init=False)
     """The one in force."""
     index: int = field(init=False)
     """Of the entry that it is from; the log's start where that entry is compacted."""
 
     def __attrs_post_init__(self) -> None:
-        self._look()
+        self.index, self.configuration = self._base_index, self._base
 
-    def append(self, index: int, configuration: Configuration) -> None:
-        """The log ends with this configuration now."""
-        self._later.append((index, configuration))
-        self._look()
+    def append(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """The log ends with these now, each the index and the data of an entry. Raises ValueError where the last one
+        is no configuration, and then nothing has changed; the caller knows that the others are."""
+        if later := list(entries):
+            index, data = later[-1]
+            self.index, self.configuration = index, Configuration.from_bytes(data)
+            self._later += later
 
     def truncate_from(self, index: int) -> None:
         """The log has nothing from `index` on any more."""
-        while self._later and self._later[-1][0] >= index:
-            self._later.pop()
-        self._look()
+        if self.index >= index:
+            self.index, self.configuration = self.index_at(index - 1), self.at(index - 1)
+            del self._later[self._count_at(index - 1) :]
 
     def compact(self, index: int) -> None:
         """The log starts after `index` now."""
         self._base, self._base_index = self.at(index), index
-        self._later = [later for later in self._later if later[0] > index]
-        self._look()
+        del self._later[: self._count_at(index)]
+        self.index = max(self.index, index)
 
     def at(self, index: int) -> Configuration:
         """The configuration as of entry `index`, which is not below the log's start (hazard M6)."""
-        return next((each for since, each in reversed(self._later) if since <= index), self._base)
+        if index >= self.index:
+            return self.configuration
+        count = self._count_at(index)
+        return Configuration.from_bytes(self._later[count - 1][1]) if count else self._base
 
     def index_at(self, index: int) -> int:
         """Of the entry that the configuration as of entry `index` is from; the log's start where that is compacted."""
-        return next((since for since, _ in reversed(self._later) if since <= index), self._base_index)
+        count = self._count_at(index)
+        return self._later[count - 1][0] if count else self._base_index
 
     def votes_since(self, server: NodeId, index: int) -> bool:
         """Whether a server has a vote by the configuration as of entry `index`, or by a later one."""
-        return self.at(index).is_voter(server) or any(
-            each.is_voter(server) for since, each in self._later if since > index
-        )
+        if self.configuration.is_voter(server) or self.at(index).is_voter(server):
+            return True
+        between = self._later[self._count_at(index) : -1]
+        return any(Configuration.from_bytes(data).is_voter(server) for _, data in between)
 
-    def _look(self) -> None:
-        self.index, self.configuration = self._later[-1] if self._later else (self._base_index, self._base)
+    def _count_at(self, index: int) -> int:
+        """How many of `_later` are not above entry `index`."""
+        return bisect_right(self._later, index, key=lambda each: each[0])

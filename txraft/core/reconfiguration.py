@@ -11,7 +11,7 @@ leads, uncounted, until that is committed, and hands over then (hazard M4; `txra
 
 from collections.abc import Sequence, Set
 
-from attrs import define
+from attrs import define, evolve
 
 from txraft.core.changes import Change, ChangeKind, changed, leave_joint
 from txraft.core.configuration import Configuration
@@ -63,8 +63,7 @@ class Reconfiguration:
             configuration.require_sound()
         except ValueError as error:  # no server could read it in its log
             raise ChangeRefused(f"there can be no such members: {error}") from error
-        if len(configuration.to_bytes()) > LONGEST:
-            raise ChangeRefused("there can be no such members: they and their addresses are too long for an entry")
+        _require_short(configuration)
         if not has_quorum(configuration.voter_sets, in_contact):
             silent = sorted(configuration.voters.union(configuration.outgoing) - in_contact)
             nodes = f"node {silent[0]}" if len(silent) == 1 else f"nodes {', '.join(map(str, silent))}"
@@ -144,6 +143,18 @@ class Reconfiguration:
                 if self._has_committed_in_its_term
                 else "the leader was elected just now, and has to know the members first; try again soon"
             )
+
+
+def _require_short(configuration: Configuration) -> None:
+    """Raises ChangeRefused where it is too long for an entry, and says what makes it so."""
+    if len(configuration.to_bytes()) <= LONGEST:
+        return
+    if len(evolve(configuration, removed=()).to_bytes()) > LONGEST // 2:
+        raise ChangeRefused("there can be no such members: they and their addresses are too long for an entry")
+    raise ChangeRefused(
+        "there can be no such members: the ids of all that were ever removed are too long for an entry; give new"
+        " servers ids that lie between removed ones, since removed ids without a gap count as one range"
+    )
 
 
 def _require_votes_to_stay(configuration: Configuration, changes: Sequence[Change]) -> None:
