@@ -1,5 +1,6 @@
 """What a few rows of a directory tell before a node starts on it, and that a node was removed."""
 
+import weakref
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -50,18 +51,35 @@ class FirstLookTests(SynchronousTestCase):
     def test_founders(self) -> None:
         self.start()
         look = self.look()
-        self.assertEqual((look.identity, look.memberships), (BOOTSTRAP.identity, (FOUNDERS,)))
-        self.assertEqual(look.addresses_of(0), dict(FOUNDERS.addresses).get(0))
+        self.assertEqual((look.identity, look.configuration), (BOOTSTRAP.identity, FOUNDERS))
+        self.assertEqual(look.addresses, dict(FOUNDERS.addresses))
 
     def test_later(self) -> None:
-        """The one in force comes first. The last addresses of a member are known, also where it is none any more."""
+        """The one in force is told. The last addresses of a member are known, also where it is none any more."""
         entries = [Entry(2 * i + 2, 1, EntryKind.CONFIGURATION, each.to_bytes()) for i, each in enumerate(LATER)]
         noops = [Entry(2 * i + 1, 1, EntryKind.NOOP, b"") for i in range(4)]
         self.start(*sorted([*entries, *noops], key=lambda entry: entry.index))
         look = self.look()
-        self.assertEqual(look.memberships, (*reversed(LATER), FOUNDERS))
-        self.assertEqual(look.addresses_of(7), ("h:3", "h:4"))
-        self.assertIsNone(look.addresses_of(8))
+        self.assertEqual(look.configuration, LATER[-1])
+        self.assertEqual(look.addresses, {**dict(FOUNDERS.addresses), 7: ("h:3", "h:4")})
+
+    def test_many(self) -> None:
+        """hazard M7: of the memberships that a log has, each with all ids that were ever removed, no two are kept that
+        do not count."""
+        each_removed = (Configuration({0, 1}, removed=range(2, last)) for last in range(100, 400))
+        self.start(*(Entry(i, 1, EntryKind.CONFIGURATION, c.to_bytes()) for i, c in enumerate(each_removed, 1)))
+        made: list[weakref.ref[Configuration]] = []
+        alive: list[int] = []
+        from_bytes = Configuration.from_bytes
+
+        def counted(data: bytes) -> Configuration:
+            made.append(weakref.ref(configuration := from_bytes(data)))
+            alive.append(sum(each() is not None for each in made))
+            return configuration
+
+        self.patch(Configuration, "from_bytes", counted)
+        self.assertEqual(self.look().configuration.removed, set(range(2, 399)))
+        self.assertLessEqual(max(alive), 4)
 
     def test_changes_nothing(self) -> None:
         """It is no start: a directory that is damaged is evidence."""

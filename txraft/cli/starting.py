@@ -85,7 +85,7 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
         _log.info("--join is ignored: {directory} is the directory of a node already", directory=command.directory)
     if in_file is not None:
         member = in_file
-    elif (addresses := found.addresses_of(command.id)) is not None:
+    elif (addresses := found.addresses.get(command.id)) is not None:
         address, kvaddr = map(Address.parse, addresses)
         member = Member(command.id, address, kvaddr, command.address, command.kvaddr)
     else:

@@ -197,7 +197,7 @@ def _joining(settings: Settings, there: Mapping[int, FirstLook]) -> frozenset[in
 
 def _without_removed(settings: Settings, there: Mapping[int, FirstLook], say: Callable[[str], None]) -> Settings:
     """All nodes but those that are members no more."""
-    removed = {id for look in there.values() for id in look.memberships[0].removed}
+    removed = {id for look in there.values() for id in look.configuration.removed}
     for member in settings.cluster:
         if member.id in removed:
             say(f"node {member.id} was removed from the cluster, and is not started")

@@ -60,12 +60,10 @@ class FirstLook:
     """What `first_look` finds."""
 
     identity: Identity
-    memberships: tuple[Configuration, ...]
-    """That in force, and those before it which the log still has."""
-
-    def addresses_of(self, member: NodeId) -> Addresses | None:
-        """The last that are known."""
-        return next((dict(each.addresses)[member] for each in self.memberships if member in dict(each.addresses)), None)
+    configuration: Configuration
+    """That in force."""
+    addresses: Mapping[NodeId, Addresses]
+    """The last that are known, of all members that the log still knows, also where they are none any more."""
 
 
 def has_node(directory: Path) -> bool:
@@ -121,7 +119,12 @@ def first_look(directory: Path) -> FirstLook | None:
     try:
         with _opened(directory / LOG, "start it") as connection:
             owner = read_owner(connection)
-            return FirstLook(owner.identity, read_memberships(connection, owner))
+            memberships = read_memberships(connection, owner)
+            in_force = next(memberships)
+            addresses = dict(in_force.addresses)
+            for each in memberships:
+                addresses = dict(each.addresses) | addresses
+            return FirstLook(owner.identity, in_force, addresses)
     finally:
         lock.release()
 

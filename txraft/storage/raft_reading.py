@@ -6,7 +6,7 @@ as it was written is `Damage`, and no entry after the place is used.
 
 import sqlite3
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import le
 from pathlib import Path
 from types import MappingProxyType
@@ -134,15 +134,17 @@ def read_contents(
     return Contents(owner, stored, start_save, seed, checksum, saves, _read_peers(connection))
 
 
-def read_memberships(connection: sqlite3.Connection, owner: Owner) -> tuple[Configuration, ...]:
-    """All that the log has, the one in force first. Entries are not checked. Raises Damage, ValueError, or what SQLite
-    raises."""
+def read_memberships(connection: sqlite3.Connection, owner: Owner) -> Iterator[Configuration]:
+    """All that the log has, the one in force first, one after the other, since they may be many. Entries are not
+    checked. Raises Damage, ValueError, or what SQLite raises."""
     start, _, _ = _read_start(connection, owner.is_old)
     if owner.is_old:
-        return (format_4.start_of(start, owner.identity, {}).configuration,)
+        yield format_4.start_of(start, owner.identity, {}).configuration
+        return
     kind = int(EntryKind.CONFIGURATION)
-    rows = connection.execute("SELECT data FROM log WHERE kind = ? ORDER BY idx DESC", (kind,))
-    return *(Configuration.from_bytes(data) for (data,) in rows), start.configuration
+    for (data,) in connection.execute("SELECT data FROM log WHERE kind = ? ORDER BY idx DESC", (kind,)):
+        yield Configuration.from_bytes(data)
+    yield start.configuration
 
 
 def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
