@@ -10,7 +10,17 @@ from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.rpc.memory import CLUSTER, Cluster, MemoryEndpoint, dial, handshake, hello_box, met_box, others, warnings
+from tests.rpc.memory import (
+    CLUSTER,
+    Cluster,
+    MemoryEndpoint,
+    dial,
+    handshake,
+    hello_box,
+    met_box,
+    others,
+    warnings,
+)
 from tests.rpc.test_link import message_box
 from txraft.core.configuration import Addresses
 from txraft.core.messages import Heartbeat, HeartbeatReply, NodeId, RequestVote, RequestVoteReply
@@ -217,12 +227,16 @@ class DiallingTests(SynchronousTestCase):
             [{1: MOVED}],
             [{1: MOVED}, {1: ("again:8080",)}],
             [{1: MOVED}, {}],
+            [{1: ("third:8080",)}],
             [{1: MOVED}, {}, {1: MOVED}],
         )
         for memberships in moves:
             cluster = self.start()
+            cluster.handlers[1].on_change = Deferred  # a question that waits keeps the connection by which it was asked
+            cluster.networks[0].change_members(1, ()).addErrback(lambda _: None)
             for where in ("moved:8080", "again:8080"):
                 cluster.elsewhere[where] = MemoryEndpoint(cluster.clock)
+            cluster.elsewhere["third:8080"] = MemoryEndpoint(cluster.clock, cluster.networks[1].server_factory())
             for peers in memberships:
                 follow(cluster, peers)
                 cluster.advance(1)

@@ -496,19 +496,26 @@ class ConnectionsTests(SynchronousTestCase):
 
     def test_newer_connection_replaces_the_older(self) -> None:
         """A peer that connects again, its old connection still open here, is answered on the new one, and the handler
-        is told (hazard R22)."""
-        cluster = Cluster().start(1)
-        again = Cluster(clock=cluster.clock)
-        again.endpoints[1].target = cluster.networks[0].server_factory()
-        again.networks[1].start(again.handlers[1])
-        again.settle()
-        cluster.settle()
-        cluster.networks[0].send(1, REPLY)
-        again.settle()
-        self.assertEqual(again.handlers[1].received, [(0, REPLY)])
-        self.assertEqual(cluster.handlers[1].received, [])
-        self.assertTrue(cluster.endpoints[1].pumps[0].serverIO.disconnected)
-        self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 2)
+        is told (hazard R22). The old one is aborted, soon where nobody is there any more."""
+        limits = LinkLimits()
+        for patience, lives in ((limits.close, False), (limits.answer, True)):
+            cluster = Cluster().start(1)
+            again = Cluster(clock=cluster.clock)
+            again.endpoints[1].target = cluster.networks[0].server_factory()
+            again.networks[1].start(again.handlers[1])
+            again.settle()
+            if lives:
+                cluster.settle()
+            cluster.networks[0].send(1, REPLY)
+            again.settle()
+            self.assertEqual(again.handlers[1].received, [(0, REPLY)])
+            self.assertEqual(cluster.handlers[1].received, [])
+            cluster.clock.advance(patience - 0.1)
+            self.assertFalse(cluster.endpoints[1].pumps[0].serverIO.disconnected)
+            cluster.clock.advance(0.2)
+            cluster.settle()
+            self.assertTrue(cluster.endpoints[1].pumps[0].serverIO.disconnected)
+            self.assertEqual(cluster.handlers[0].events, ["connected 1"] * 2)
 
     def test_links_that_have_closed(self) -> None:
         """A network keeps its links while they are open, however often they break."""

@@ -23,7 +23,8 @@ the connection that this node dialled; heartbeats, votes and replies on the one 
 large goes the same way (`link`). So a heartbeat never waits behind entries or proposals, which would make a follower
 campaign or a leader step down (hazard R18). Where one of the two connections is missing, the other carries everything,
 so nodes work that can be reached one way only. A newer connection from the same peer replaces the older: a peer that
-lost power never closed its old one.
+lost power never closed its old one. Where the peer is there, at another address by now, the older stays until what was
+asked by it is answered.
 
 **A node that forgot is refused.** In the handshake, by `Hello` and `Met`, both sides say which directory they have and
 which start of it this is, and ask for what was drawn at the start that they have met. They are connected when both have

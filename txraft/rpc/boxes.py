@@ -20,7 +20,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from txraft.core.messages import MAX_COMMAND_SIZE, Message
-from txraft.errors import MalformedMessage
+from txraft.errors import MalformedMessage, TxraftError
 from txraft.rpc.arguments import MAX_VALUE
 from txraft.rpc.message_boxes import MESSAGE_BOXES, MessageBoxes
 
@@ -34,6 +34,13 @@ MAX_KEYS: Final = GREETING_KEYS + -(-MAX_COMMAND_SIZE // MAX_VALUE)
 
 MALFORMED: Final = (MalformedMessage, ValueError, KeyError, amp.AmpError)
 """What decoding raises for a box that makes no sense."""
+
+
+def in_words(failure: Failure) -> str:
+    """Why a question has no answer, for a user: of the end of a connection, Twisted says what it is called inside."""
+    if failure.check(*MALFORMED):
+        return "what it sent makes no sense"
+    return failure.getErrorMessage() if failure.check(TxraftError) else "the connection to it was lost"
 
 
 class BoxParser:

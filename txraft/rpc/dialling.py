@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Final
+from weakref import WeakSet
 
 from attrs import define, field
 from twisted.application.internet import ClientService
@@ -94,9 +95,10 @@ class Dialling(ClientService):
 class Dialler:
     """Dials every peer that it is told of, from `start` to `stop`.
 
-    Where a peer's address changes, what was dialled at the old one is kept until the peer is reached at the new one:
-    nothing is lost meanwhile, and the log says so at once if the new one is wrong. It is not dialled there again, where
-    somebody else may be by now.
+    Where the first of a peer's addresses changes, what was dialled at the old one is kept until the peer is reached at
+    the new one, and until all that was asked by it is answered: nothing is lost meanwhile, and the log says so at once
+    if the new one is wrong. It is not dialled there again, where somebody else may be by now. The other addresses are
+    for others, and nothing is dialled anew for them.
     """
 
     _clock: IReactorTime
@@ -113,6 +115,8 @@ class Dialler:
     _current: dict[NodeId, Dialling] = field(init=False, factory=dict)
     _retired: dict[NodeId, Dialling] = field(init=False, factory=dict)
     """At a former address, until the peer is reached at the current one."""
+    _superseded: WeakSet[Dialling] = field(init=False, factory=WeakSet)
+    """At a former address, while their last connections live."""
 
     def __contains__(self, peer: NodeId) -> bool:
         """Whether the peer is being dialled."""
@@ -127,9 +131,10 @@ class Dialler:
             self._end(self._current, peer)
             self._end(self._retired, peer)
         for peer, addresses in peers.items():
-            if peer not in self._addresses or addresses not in ((), self._addresses[peer]):
+            before = self._addresses.get(peer)
+            if before is None or addresses:
                 self._addresses[peer] = addresses
-                if self._running:
+                if self._running and (before is None or addresses[:1] != before[:1]):
                     self._dial(peer)
 
     def start(self) -> None:
@@ -141,14 +146,20 @@ class Dialler:
     def stop(self) -> list[Deferred[None]]:
         """End it. They fire when the connections are gone."""
         self._running = False
-        ended = [dialling.stopService() for dialling in (*self._current.values(), *self._retired.values())]
+        every = (*self._current.values(), *self._retired.values(), *self._superseded)
+        ended = [dialling.stopService() for dialling in every]
         self._current.clear()
         self._retired.clear()
+        self._superseded.clear()
         return ended
 
-    def reached(self, peer: NodeId) -> None:
-        """A connection to the peer is up, which makes the one before superfluous."""
-        self._end(self._retired, peer)
+    def reached(self, peer: NodeId, closes_former: bool) -> None:
+        """A connection to the peer is up, which makes the one before superfluous. `closes_former` is whether the caller
+        closes that."""
+        if closes_former and peer in self._retired:
+            self._superseded.add(self._retired.pop(peer))
+        else:
+            self._end(self._retired, peer)
 
     def _dial(self, peer: NodeId) -> None:
         addresses = self._addresses[peer]

@@ -36,7 +36,7 @@ from txraft.errors import (
 from txraft.interfaces import CHANGES_MEMBERS, Incarnation
 from txraft.rpc import amp_commands
 from txraft.rpc.answering import Answering
-from txraft.rpc.boxes import MALFORMED, BoxProtocol
+from txraft.rpc.boxes import MALFORMED, BoxProtocol, in_words
 from txraft.rpc.directories import Verdict, judge
 from txraft.rpc.handshake import Greeting
 from txraft.rpc.limited_log import shown
@@ -69,6 +69,8 @@ class Link(BoxProtocol):
     """Of the protocol; the peer's, or this node's where that is the earlier one. Known once the link is up."""
     peer_leaves: bool = False
     """Whether nothing is to be asked of the peer here any more."""
+    dialled = False
+    """Whether this side dialled."""
     _asked_about: Incarnation | None = None
     """What was known of the peer when it was asked what it drew."""
     transport: Any
@@ -82,6 +84,7 @@ class Link(BoxProtocol):
         self._send_queue: SendQueue
         """What waits for the transport, once there is one."""
         self._deadline: IDelayedCall | None = None
+        self._retired = False
         self._watch: IDelayedCall | None = None
         self._heard = True
         """Whether anything has come since the last Ping."""
@@ -133,6 +136,26 @@ class Link(BoxProtocol):
         asked, _ = self.ask(command)
         return asked.addBoth(lambda _: self._answering.none_left())
 
+    def retire(self) -> None:
+        """A newer connection has replaced this one, and nothing is asked by it any more. The side that dialled closes
+        it when all is answered that was asked by it. The other side does not know whether more comes; where the peer
+        does not know of it any more, having lost power perhaps, it is aborted in `limits.close` seconds. Both abort it
+        in `limits.answer` seconds."""
+        limits = self.owner.limits
+        self._retired = True
+        self._deadline = self.owner.reactor.callLater(limits.answer if self.dialled else limits.close, self.abort)
+        # What the peer has asked before it answers this has come by then, and it asks nothing afterwards.
+        self.call(amp_commands.Ping).addCallbacks(lambda _: self._wait_on(), lambda _: None)
+
+    def _wait_on(self) -> None:
+        if self._deadline is not None and not self.closed:
+            self._deadline.reset(self.owner.limits.answer)
+
+    def _look_whether_over(self) -> None:
+        waits = self.unanswered or len(self._answering) or self._about_snapshot
+        if self._retired and self.dialled and not self.closed and not waits:
+            self.close()
+
     def ask_about_snapshot(self, command: type[amp.Command], key: str | None = None, **arguments: Any) -> Deferred[Any]:
         """Ask one of the questions of `txraft.rpc.snapshot_transfer`. Fires with what the answer has under `key`; fails
         with NotApplied, which is Unreachable where none came. Cancelling forgets the question."""
@@ -153,7 +176,7 @@ class Link(BoxProtocol):
             if failure.check(*MALFORMED) and not failure.check(amp.RemoteAmpError):
                 self.malformed(failure.value)
             if not failure.check(NotApplied, NoSuchVoter, ChangeRefused, CommandFailed, if_lost):
-                failure = Failure(if_lost(f"node {self.peer} did not answer: {failure.getErrorMessage()}"))
+                failure = Failure(if_lost(f"node {self.peer} did not answer: {in_words(failure)}"))
             if not result.called:  # where all fail with the connection, one that fails may have others cancelled
                 result.errback(failure)
 
@@ -167,6 +190,7 @@ class Link(BoxProtocol):
             self._send_queue.write_soon(box.serialize())
             if isinstance(box, amp.QuitBox):  # AMP closes the connection now
                 self._send_queue.flush()
+            self._look_whether_over()
 
     # From the peer
 
@@ -174,6 +198,7 @@ class Link(BoxProtocol):
         """Something came."""
         self._heard = True
         super().dataReceived(data)
+        self._look_whether_over()
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[Any]:
         """Do as the command in `box` says. Fires with the box of the answer, if there is to be one."""

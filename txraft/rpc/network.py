@@ -44,8 +44,9 @@ class Network:
         network.start(node)
         listening_endpoint.listen(network.server_factory())
 
-    `endpoint_of` says how to dial a peer that has these addresses, of which the log shows the first; it must give up
-    connecting after a time of its own (some seconds). It may raise anything where they make no sense.
+    `endpoint_of` says how to dial a peer that has these addresses, at the first of them: where another one changes, the
+    peer is not dialled anew. It must give up connecting after a time of its own (some seconds). It may raise anything
+    where they make no sense.
 
     `newest_version` is for tests: the node behaves like a release that speaks no newer one.
     """
@@ -67,6 +68,8 @@ class Network:
     """In the order in which they opened, so that a run can be repeated."""
     _outgoing: dict[NodeId, Link] = field(init=False, factory=dict)
     _incoming: dict[NodeId, Link] = field(init=False, factory=dict)
+    _superseded: dict[tuple[type[Link], NodeId], Link] = field(init=False, factory=dict)
+    """The last one each that a newer connection has replaced, until it is lost."""
     _unwelcome: set[NodeId] = field(init=False, factory=set)
     """Peers that were reached last time and turned out to be of no use: no handshake, or nonsense after it."""
     _missed: set[NodeId] = field(init=False, factory=set)
@@ -218,27 +221,29 @@ class Network:
     def _forget(self, link: Link) -> None:
         self._links.pop(link, None)
         self._strangers.forget(link)
+        if link.peer is not None and self._superseded.get((type(link), link.peer)) is link:
+            del self._superseded[type(link), link.peer]
 
     def link_up(self, link: Link, peer: NodeId) -> None:
-        """As Owner.link_up. A newer connection replaces the older, and one of an earlier start of the peer is none of
-        the peer's any more, whichever way it goes: it may be that of a copy (hazard S6)."""
+        """As Owner.link_up. A newer connection replaces the older (`Link.retire`), and one of an earlier start of the
+        peer is none of the peer's any more, whichever way it goes: it may be that of a copy (hazard S6)."""
         # Meanwhile one of a later start may have come, or the peer's removal.
         if self.memory.known(peer) != link.incarnation or peer in self._removed:
             link.abort()
             return
-        for other in (self._outgoing.get(peer), self._incoming.get(peer)):
-            if other is not None and other.incarnation != link.incarnation:
+        for other in tuple(self._links):
+            if other.up and not other.closed and other.peer == peer and other.incarnation != link.incarnation:
                 other.abort()
         ways, used = self._ways(link), self._link_to(peer)
         older = ways.get(peer)
         ways[peer] = link
         self._missed.discard(peer)
         if older is not None:
-            older.abort()
+            self._supersede(older, peer)
         self._strangers.forget(link)
         age = "" if link.version == self.newest_version else f", which speaks version {link.version} of the protocol"
         if isinstance(link, Caller):
-            self._dialler.reached(peer)
+            self._dialler.reached(peer, closes_former=older is not None)
             self._unwelcome.discard(peer)
             for kind in ("refused", "late", "lost"):  # so that the next time is news
                 self._warnings.forget((Caller, peer, kind))
@@ -246,6 +251,14 @@ class Network:
         else:
             self._comings.info(self._known(peer), "node {peer} has connected{age}", peer=peer, age=age)
         self._tell_if_changed(peer, used)
+
+    def _supersede(self, link: Link, peer: NodeId) -> None:
+        """Nothing is sent or asked by it any more. There is never more than one such, however often a peer calls."""
+        before = self._superseded.get((type(link), peer))
+        self._superseded[type(link), peer] = link
+        if before is not None:
+            before.abort()
+        link.retire()
 
     def refuse(self, link: Link, peer: NodeId, verdict: Verdict) -> None:
         """As Owner.refuse. The log has it once, also where both sides dialled."""

@@ -23,6 +23,8 @@ from txraft.rpc.versions import OLDEST_VERSION
 class Caller(Link):
     """The side that dialled."""
 
+    dialled = True
+
     def __init__(self, owner: Owner, peer: NodeId, address: str) -> None:
         """`address` is where `peer` was dialled."""
         super().__init__(owner)
