@@ -90,9 +90,10 @@ class MembershipTests(SynchronousTestCase):
         self.assertEqual(self.log.snapshot_at(3).configuration, TWO)
         self.log.truncate_from(4)
         self.assertEqual(self.in_force(), (3, TWO))
-        self.log.append((entry_of(4, 2, FOUR),))
-        self.log.compact(4)
-        self.assertEqual(self.in_force(), (4, FOUR))
+        self.log.append((entry_of(4, 2, FOUR), *entries_of(2, 2, 2, 2, 2, 2)[4:]))
+        for index in (4, 6):
+            self.log.compact(index)
+            self.assertEqual(self.in_force(), (index, FOUR))
 
     def test_a_snapshot_takes_the_place_of_all(self) -> None:
         """hazard M6: the whole of a joint configuration, and none of what the log had."""
