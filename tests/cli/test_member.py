@@ -277,7 +277,9 @@ class CatchingUpTests(MemberTestCase):
             (ADD, {"joining": True}),
             (ADD, addresses),
             ((*ADD, "--learner"), {"joining": True, **addresses}),
+            (ADD, {"joining": True, "replaces": 2, **addresses}),
             (("promote", 3), {}),
+            (("promote", 3), {"joining": True, "replaces": 2}),
             (("replace", 1, *ADD[1:]), {"joining": True, "replaces": 2, **addresses}),
             (("add", 4, *ADD[2:]), {"joining": True, **addresses}),
         ):

@@ -232,7 +232,6 @@ class JoiningTests(ChangesTestCase):
         self.assertEqual(changed(THREE, [joiner(4), joiner(5, replaces=1), learner(6)]).joining, self.joining.joining)
         self.assertEqual(dict(changed(self.joining, [learner(4)]).joining), {5: 1})
         self.assertEqual(dict(changed(self.joining, [joiner(4, replaces=2)]).joining), {4: 2, 5: 1})
-        self.assertEqual(dict(changed(self.joining, [joiner(5)]).joining), {4: None, 5: None})
         self.assertEqual(changed(self.joining, [joiner(5, replaces=1)]), self.joining)
 
     def test_a_promotion_ends_it(self) -> None:
@@ -265,6 +264,14 @@ class JoiningTests(ChangesTestCase):
         line = "node 5 replaces node 1 already; remove node 5 first"
         self.assert_refused(line, self.joining, joiner(6, replaces=1))
         self.assertEqual(dict(changed(self.joining, [remove(5), joiner(6, replaces=1)]).joining), {4: None, 6: 1})
+
+    def test_the_place_that_it_takes_stays(self) -> None:
+        """Another voter would go, or that one stay, and who asked for it first would not hear of that."""
+        line = "node 5 takes the place of node 1 when it has caught up; to undo that, remove node 5 first"
+        for change in (joiner(5), joiner(5, replaces=2)):
+            self.assert_refused(line, self.joining, change)
+        self.assertEqual(dict(changed(self.joining, [remove(1), joiner(5)]).joining), {4: None, 5: None})
+        self.assertEqual(dict(changed(self.joining, [learner(5), joiner(5)]).joining), {4: None, 5: None})
 
     def test_a_voter_does_not_join(self) -> None:
         """It would lose its vote; a request that is sent again after the promotion must not do that."""

@@ -24,6 +24,7 @@ CONFIGURATION = Configuration(
     addresses={id: (f"raft{id}", f"kv{id}") for id in (0, 1, 2, 3, 4)},
     removed={9, 7},
 )
+TAKES_A_PLACE = "^node 4 takes the place of node 1 when it has caught up; to undo that, remove node 4 first$"
 
 
 def shown(
@@ -98,7 +99,7 @@ class AskedForTests(SynchronousTestCase):
     def after(self, *changes: Change) -> Configuration:
         return changed(CONFIGURATION, changes)
 
-    def refused(self, line: str, make: Callable[[], Change]) -> None:
+    def refused(self, line: str, make: Callable[[], object]) -> None:
         self.assertRegex(str(self.assertRaises(ChangeRefused, make)), line)
 
     def test_add(self) -> None:
@@ -108,9 +109,12 @@ class AskedForTests(SynchronousTestCase):
         after = self.after(add(shown(), 5, "raft5", "kv5", learner=True))
         self.assertIn(5, after.learners)
         self.assertNotIn(5, dict(after.joining))
-        for member in (0, 3, 4):  # with the same addresses too: a voter would lose its vote
+        for member in (0, 3):  # with the same addresses too: a voter would lose its vote
             again = partial(add, shown(), member, f"raft{member}", f"kv{member}", learner=True)
             self.refused(f"node {member} is .* already, at just these addresses", again)
+        joins = shown(evolve(CONFIGURATION, joining={3: None}))
+        self.refused("^node 3 is added already, at just", lambda: add(joins, 3, "raft3", "kv3"))
+        self.refused(TAKES_A_PLACE, lambda: add(shown(), 4, "raft4", "kv4"))
         self.refused("is a member already, at raft3; give .* another id", lambda: add(shown(), 3, "raft5", "kv3"))
         self.refused("both Raft's address and", lambda: add(shown(), 5, "a", "a"))
 
@@ -127,7 +131,7 @@ class AskedForTests(SynchronousTestCase):
         self.assertEqual(after.addresses, CONFIGURATION.addresses)
         self.refused("^node 1 has a vote already$", lambda: promote(shown(), 1))
         self.refused("^node 8 is no member", lambda: promote(shown(), 8))
-        self.refused("^node 4 gets the vote of node 1 by itself already", lambda: promote(shown(), 4))
+        self.refused(TAKES_A_PLACE, lambda: promote(shown(), 4))
         joins = evolve(CONFIGURATION, joining={3: None})
         self.refused("^node 3 gets a vote by itself already", lambda: promote(shown(joins), 3))
 
@@ -137,6 +141,7 @@ class AskedForTests(SynchronousTestCase):
         self.assertEqual((after.voters, dict(after.joining)[5]), (CONFIGURATION.voters, 0))
         self.assertEqual(dict(self.after(replace(shown(), 0, 3, "raft3", "kv3")).joining)[3], 0)
         self.refused("^node 8 is no member", lambda: replace(shown(), 8, 5, "raft5", "kv5"))
+        self.refused(TAKES_A_PLACE, lambda: self.after(replace(shown(), 2, 4, "raft4", "kv4")))
 
     def test_update(self) -> None:
         """What is not given stays."""

@@ -128,12 +128,12 @@ class ChangeTests(ApiTestCase):
         """409 for what this node knows to be senseless."""
         self.refused(f"/members?id=1&{ADDRESSES}", "^node 1 is a member already, at b:8080; give .* another id$", 409)
         for id, own, line in (
-            (1, "b", "a voter already"),
-            (2, "c", "added already"),
-            (3, "d", "added as a learner that stays one already"),
+            (1, "b", "is a voter already, at just these addresses"),
+            (2, "c", "takes the place of node 1 when it has caught up; to undo that, remove node 2 first"),
+            (3, "d", "is added as a learner that stays one already, at just these addresses"),
         ):
-            given = f"id={id}&address={own}:8080&kvaddr={own}:27004"
-            self.refused(f"/members?{given}", f"^node {id} is {line}, at just these addresses$", 409)
+            self.refused(f"/members?id={id}&address={own}:8080&kvaddr={own}:27004", f"^node {id} {line}$", 409)
+        self.refused("/members/promote?id=2", "^node 2 takes the place of node 1 when it has caught up; ", 409)
         self.refused("/members?id=4&address=e:1&kvaddr=e:1", "^e:1 cannot be both", 409)
         self.refused("/members?id=9", "^node 9 is no member; the members are 0, 1, 2, 3$", 409, "DELETE")
         self.refused("/members?id=7", "^node 7 has been removed already$", 409, "DELETE")

@@ -122,7 +122,10 @@ class Add(Joining):
             f"node {id} is a learner{'' if learner else ', and gets its vote when it has caught up'}",
             "/members",
             form,
-            lambda it: (it.address, it.kvaddr, it.joining or it.voter) == (form["address"], kvaddr, not learner),
+            lambda it: (
+                (it.address, it.kvaddr, it.joining or it.voter, it.replaces)
+                == (form["address"], kvaddr, not learner, None)
+            ),
         )
         self.say_how_to_start(id, kvaddr, addresses)
         self.report(id, not learner, addresses)
@@ -154,7 +157,7 @@ class Promote(Joining):
     def run(self) -> int:
         id = self["ID"]
         line = f"node {id} gets its vote when it has caught up"
-        addresses = self.join(id, line, "/members/promote", {"id": id}, lambda it: it.joining)
+        addresses = self.join(id, line, "/members/promote", {"id": id}, lambda it: it.joining and it.replaces is None)
         self.report(self["ID"], True, addresses)
         return 0
 

@@ -20,8 +20,9 @@ All of this is as in etcd's package confchange, and gives the same voters and le
   then it is still spoken to.
 - A member, outgoing voters too, keeps its addresses while it is one. `UPDATE` alone changes them, and only those of
   members. To add a member again with other addresses is refused, because it would be a second server with its id.
-- Only who is a voter can be replaced, by one learner at a time. A joining learner whose voter goes otherwise, or loses
-  its vote, joins without replacing anybody. To add a learner that joins already as one that stays ends its joining.
+- Only who is a voter can be replaced, by one learner at a time, which takes no other's place. A joining learner whose
+  voter goes otherwise, or loses its vote, joins without replacing anybody. To add a learner that joins already as one
+  that stays ends its joining.
 """
 
 import enum
@@ -166,6 +167,8 @@ class _Draft:
             case ChangeKind.ADD_VOTER:
                 self._add(change, self.voters)
             case ChangeKind.ADD_LEARNER:
+                if change.joins:
+                    self._require_same_place(change)
                 self._add(change, self.learners_next if change.server in self.outgoing else self.learners)
                 if change.joins:
                     self._join(change.server, change.replaces)
@@ -197,6 +200,15 @@ class _Draft:
             raise ChangeRefused(
                 f"node {server} is a member already, at {' and '.join(has)}; add another server under another id, or"
                 " update the addresses of this one"
+            )
+
+    def _require_same_place(self, change: Change) -> None:
+        """That who is to replace a voter is not asked to join otherwise: that voter would stay, or another one go."""
+        replaced = self.joining.get(change.server)
+        if replaced in self.voters and replaced != change.replaces:
+            raise ChangeRefused(
+                f"node {change.server} takes the place of node {replaced} when it has caught up; to undo that, remove"
+                f" node {change.server} first"
             )
 
     def _remove(self, server: NodeId) -> None:

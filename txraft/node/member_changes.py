@@ -19,6 +19,7 @@ def add(members: Members, id: NodeId, address: str, kvaddr: str, learner: bool =
     """A new member. It joins without a vote, and gets one when it has caught up (hazard M8), unless it is to stay a
     `learner`."""
     if (member := _member(members, id)) is not None:
+        _require_to_replace_nobody(member)
         if (member.address, member.kvaddr) == (address, kvaddr):
             raise ChangeRefused(f"node {id} is {_as_what(member)} already, at just these addresses")
         raise ChangeRefused(f"node {id} is a member already, at {member.address}; give the new one another id")
@@ -38,9 +39,9 @@ def promote(members: Members, id: NodeId) -> Change:
     member = _require_member(members, id)
     if not member.learner:
         raise ChangeRefused(f"node {id} has a vote already")
+    _require_to_replace_nobody(member)
     if member.joining:
-        vote = "a vote" if member.replaces is None else f"the vote of node {member.replaces}"
-        raise ChangeRefused(f"node {id} gets {vote} by itself already, when it has caught up")
+        raise ChangeRefused(f"node {id} gets a vote by itself already, when it has caught up")
     return Change(ChangeKind.ADD_LEARNER, id, joins=True)
 
 
@@ -60,6 +61,14 @@ def _as_what(member: MemberDetails) -> str:
     if member.voter:
         return "a voter"
     return "added" if member.joining else "added as a learner that stays one"
+
+
+def _require_to_replace_nobody(member: MemberDetails) -> None:
+    if member.replaces is not None:
+        raise ChangeRefused(
+            f"node {member.id} takes the place of node {member.replaces} when it has caught up; to undo that, remove"
+            f" node {member.id} first"
+        )
 
 
 def _addresses(address: str, kvaddr: str) -> Addresses:
