@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from txraft.errors import REMEDY_FOR_LOST_DATA, StorageError
 from txraft.wal_frames import has_transaction
@@ -51,6 +51,10 @@ CANNOT_USE = {
     sqlite3.SQLITE_READONLY,
 }
 """Codes that blame the place a file is in. All others, while it is read, blame the file."""
+
+START_AGAIN: Final = "start the node again"
+RUN_AGAIN: Final = "run the command again"
+"""What is to be done once there is room. While a command has a node's files, the node is not to be started."""
 
 Inodes: TypeAlias = Mapping[Path, tuple[int, int] | None]
 """Device and inode of each name; None where there is no such file."""
@@ -202,24 +206,24 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def remedy_for_start(path: Path) -> str:
-    """What to do where the file at `path` cannot be used, though it is not damaged."""
+def remedy_for_start(path: Path, again: str = START_AGAIN) -> str:
+    """What to do where the file at `path` cannot be used, though it is not damaged; `again` once that is done."""
     if _is_full(path):
-        return "the disk is full: make room on it and start the node again"
+        return f"the disk is full: make room on it and {again}"
     return (
         "see that this user may write it, that there is room (a quota counts too), that the disk is well, and that no"
         " other program has the file open"
     )
 
 
-def remedy_for_write(path: Path, error: Exception) -> str:
-    """What to do where the file at `path` could not be written."""
+def remedy_for_write(path: Path, error: Exception, again: str = START_AGAIN) -> str:
+    """What to do where the file at `path` could not be written; `again` once that is done."""
     if isinstance(error, Moved):
         return f"put it back before the node is started again; where it is gone, {REMEDY_FOR_LOST_DATA}"
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path):
-        return "make room on the disk and start the node again"
-    return "the disk may be failing, or a quota used up: see to that before the node is started again"
+        return f"make room on the disk and {again}"
+    return f"the disk may be failing, or a quota used up: see to that first, and then {again}"
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -1,6 +1,8 @@
 """`txraft forget`, on directories that nodes have left."""
 
+import errno
 import os
+import sqlite3
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -111,6 +113,18 @@ class ForgetTests(SynchronousTestCase):
         running.unlock()
         self.assertFalse(nothing.exists())
         self.assertEqual((self.known(0), self.known(1)), (PEER, PEER))
+
+    def test_a_full_disk(self) -> None:
+        """The command is to be run again: a start would refuse the lost node once more."""
+        full = sqlite3.OperationalError("disk I/O error")
+        for error in (full, OSError(errno.ENOSPC, "No space left on device")):
+            with patch("txraft.wal._is_full", return_value=True), patch("txraft.wal.connect", side_effect=error):
+                status, output, errors = self.run_main(self.data / "0")
+            self.assertEqual((status, output), (1, ""))
+            self.assertTrue(errors.endswith("; the disk is full: make room on it and run the command again\n"), errors)
+        with patch("txraft.storage.raft_file.delete_peer", return_value=("SELECT nothing", ())):
+            self.assertIn(": see to that first, and then run the command again", self.run_main(self.data / "0")[2])
+        self.assertEqual(self.known(0), PEER)
 
     def test_the_lost_one_s(self) -> None:
         """Beside which there is none."""

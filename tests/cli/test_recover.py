@@ -368,6 +368,18 @@ class CutOffTests(RecoverTestCase):
         self.assertEqual(self.recover()[0], 0)
         self.assertRecovered()
 
+    def test_a_full_disk(self) -> None:
+        """The command is to be run again: a start would be one of the old cluster's node."""
+        advice = "; the disk is full: make room on it and run the command again\n"
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        for function in ("txraft.wal.connect", "txraft.kv.recovering.read_applied"):
+            with patch("txraft.wal._is_full", return_value=True), patch(function, side_effect=error):
+                status, _, err = self.recover()
+            self.assertEqual((status, err.count("\n"), err[-len(advice) :]), (1, 1, advice))
+        self.assertEqual(self.recover()[0], 0)
+        self.assertRecovered()
+
     def test_damaged_mark(self) -> None:
         """A mark that is damaged names no cluster: another one is made."""
         with patch("txraft.cli.recover.give_to", side_effect=KeyboardInterrupt):

@@ -67,7 +67,7 @@ async def test_a_checkpoint_fails(make_cluster: MakeCluster, tmp_path: Path, cal
     assert (node.data / f"{name}-wal").stat().st_size < 4 * wal.CHECKPOINT_SIZE
     (line,) = node.stderr.read_text().splitlines()
     assert line.startswith(f"txraft: cannot write {node.data / name}: "), line
-    assert "; the disk may be failing, or a quota used up: see to that before the node is started again" in line
+    assert "; the disk may be failing, or a quota used up: see to that first, and then start the node again" in line
     failing.unlink()
     node.start()
     await cluster.wait_until_equal()

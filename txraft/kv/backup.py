@@ -127,7 +127,8 @@ def put_in_place(part: Path, target: Path) -> None:
         part.replace(target)
         wal.sync_directory(target.absolute().parent)
     except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror}; {wal.remedy_for_write(target, error)}") from error
+        advice = wal.remedy_for_write(target, error, wal.RUN_AGAIN)
+        raise StorageError(f"cannot write {target}: {error.strerror}; {advice}") from error
 
 
 def _row_of(origin: Origin) -> tuple[Any, ...]:

@@ -64,9 +64,9 @@ _NOT_TOGETHER = "the data and their applied index do not match, or not their che
 
 
 @contextmanager
-def translated(path: Path, remedy: str) -> Iterator[None]:
+def translated(path: Path, remedy: str, again: str = wal.START_AGAIN) -> Iterator[None]:
     """What goes wrong with the file at `path` in here becomes a StorageError, CorruptLog where it is damaged, that says
-    what to do: `remedy`."""
+    what to do: `remedy`, or, where there was no room, `again`."""
     try:
         yield
     except Damage as error:
@@ -79,9 +79,9 @@ def translated(path: Path, remedy: str) -> Iterator[None]:
     except sqlite3.Error as error:
         if wal.is_damage(error):
             raise corrupt(path, str(error), remedy) from error
-        raise StorageError(f"cannot use {path}: {error}; {wal.remedy_for_start(path)}") from error
+        raise StorageError(f"cannot use {path}: {error}; {wal.remedy_for_start(path, again)}") from error
     except OSError as error:
-        raise StorageError(f"cannot use {path}: {error.strerror}; {wal.remedy_for_start(path)}") from error
+        raise StorageError(f"cannot use {path}: {error.strerror}; {wal.remedy_for_start(path, again)}") from error
     except UnicodeDecodeError as error:  # SQLite quotes what is damaged, byte for byte
         raise corrupt(path, "its tables are not as they were made", remedy) from error
 
@@ -222,7 +222,7 @@ def is_new(connection: sqlite3.Connection) -> bool:
 def inspect_data(path: Path, remedy: str, report: Callable[[int], None] = lambda _: None) -> DataRead | None:
     """All that the file at `path` has; None where nothing was ever written to it. Nobody else has it open, and not a
     byte of it, or beside it, is changed. Raises StorageError."""
-    with translated(path, remedy), closing(wal.connect_to_inspect(path)) as connection:
+    with translated(path, remedy, wal.RUN_AGAIN), closing(wal.connect_to_inspect(path)) as connection:
         if is_new(connection):
             return None
         return read_data(connection, partial(wal.connect_to_inspect, path), report=report)

@@ -12,7 +12,7 @@ def give_to(path: Path, cluster_id: str, remedy: str) -> None:
     them changes, and to do so again changes nothing. They have been checked before (`inspect_data`).
 
     Raises StorageError, with `remedy` where the file is damaged."""
-    with translated(path, remedy):
+    with translated(path, remedy, wal.RUN_AGAIN):
         connection = wal.connect(path, "FULL")
         opened = wal.inodes(path)
         try:

@@ -40,7 +40,7 @@ def make_data(path: Path, cluster_id: str, report: Callable[[int], None] = lambd
     All of it is read once, when it has been written: what was damaged before is found then, too.
 
     Raises StorageError, CorruptLog where it is damaged or no backup."""
-    with translated(path, REMEDY):
+    with translated(path, REMEDY, wal.RUN_AGAIN):
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             origin, applied = read_origin(connection), read_applied(connection)
             columns = (applied.last_applied, applied.revision, applied.row_count, applied.row_checksums)

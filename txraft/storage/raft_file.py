@@ -79,8 +79,8 @@ class _Log:
 class RaftFile:
     """The file at `path`. `load` is called once and leaves nothing open; the calls after it all come from one thread.
 
-    `bootstrap` is what it becomes where it is not there yet. Without one, the file is there, and is taken for whose it
-    says that it is. `connect`, with which the file is written, is for tests."""
+    `bootstrap` is what it becomes where it is not there yet. Without one, the file is there, a command has it, and it
+    is taken for whose it says that it is. `connect`, with which the file is written, is for tests."""
 
     identity: Identity
     history: History
@@ -90,6 +90,7 @@ class RaftFile:
 
     def __init__(self, path: Path, bootstrap: Bootstrap | None, connect: Connect = connect) -> None:
         self._given = bootstrap
+        self._again = wal.RUN_AGAIN if bootstrap is None else wal.START_AGAIN
         self._path = path
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
@@ -125,7 +126,9 @@ class RaftFile:
         except sqlite3.Error as error:
             if wal.is_damage(error):
                 raise corrupt(self._path, error) from error
-            raise StorageError(f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+            raise StorageError(
+                f"cannot use {self._path}: {error}; {wal.remedy_for_start(self._path, self._again)}"
+            ) from error
         except OSError as error:
             raise StorageError(f"cannot use {self._path}: {error.strerror}; see to the disk and its room") from error
         except Exception as error:  # a bit that flipped has made something else of a value
@@ -163,7 +166,9 @@ class RaftFile:
                     connection.execute(sql, parameters)
                 wal.checkpoint(connection, "TRUNCATE")
         except sqlite3.Error as error:
-            raise StorageError(f"cannot write {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+            raise StorageError(
+                f"cannot write {self._path}: {error}; {wal.remedy_for_start(self._path, self._again)}"
+            ) from error
 
     def _count_start(self) -> list[Statement]:
         if self._old is None:
@@ -181,7 +186,9 @@ class RaftFile:
             self._durable.open()
             self._opened = wal.inodes(self._path)
         except (sqlite3.Error, OSError) as error:
-            raise WriteFailed(f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path)}") from error
+            raise WriteFailed(
+                f"cannot open {self._path}: {error}; {wal.remedy_for_start(self._path, self._again)}"
+            ) from error
 
     def write(self, save: Save) -> None:
         """Write `save` in one transaction, durably.
@@ -273,7 +280,9 @@ class RaftFile:
             self._durable.close()
         except OSError as error:
             path = self._durable.path
-            raise WriteFailed(f"cannot write {path}: {error}; {wal.remedy_for_write(path, error)}") from error
+            raise WriteFailed(
+                f"cannot write {path}: {error}; {wal.remedy_for_write(path, error, self._again)}"
+            ) from error
 
     def _create(self, identity: Identity, start: Snapshot, vote: TermAndVote) -> None:
         """Make the file under another name, whole, then give it its own. What is durable in it is said first.
@@ -348,4 +357,6 @@ class RaftFile:
         return int(checksum)
 
     def _cannot_write(self, error: Exception) -> WriteFailed:
-        return WriteFailed(f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error)}")
+        return WriteFailed(
+            f"cannot write {self._path}: {error}; {wal.remedy_for_write(self._path, error, self._again)}"
+        )
