@@ -14,9 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.storage.disk import BOOTSTRAP, storage_in
 from txraft.cli import main
 from txraft.cli.forget import give_to_its_owner
+from txraft.core.configuration import Configuration
+from txraft.core.messages import Entry, EntryKind
+from txraft.core.ready import Save
 from txraft.errors import StorageError
 from txraft.interfaces import Incarnation
 from txraft.storage import inspection
+from txraft.storage.identity import Bootstrap
 from txraft.storage.inspection import has_node
 
 PEER = Incarnation(b"itsfiles", 3, b"itsstart")
@@ -113,6 +117,44 @@ class ForgetTests(SynchronousTestCase):
         running.unlock()
         self.assertFalse(nothing.exists())
         self.assertEqual((self.known(0), self.known(1)), (PEER, PEER))
+
+    def test_who_is_not_to_start_anew(self) -> None:
+        """One that was removed is let in with no directory, and one that began the cluster alone would begin another.
+        Nothing is forgotten."""
+        storage = storage_in(self.data / "0")
+        storage.load()
+        after = Configuration({0, 1}, removed={2})
+        self.successResultOf(storage.save([Save(None, (Entry(1, 1, EntryKind.CONFIGURATION, after.to_bytes()),))]))
+        self.successResultOf(storage.close())
+        alone = Bootstrap(3, "ours", Configuration({2}))
+        storage = storage_in(self.data / "3", alone)
+        storage.load()
+        self.successResultOf(storage.meet(2, PEER))
+        self.successResultOf(storage.close())
+        for id, line in (
+            (0, "node 2 was removed from the cluster, and is let in with no directory, as node 0 knows: add a node"),
+            (3, "node 2 began this cluster alone, so with an empty directory it would begin another one: replace it"),
+        ):
+            status, output, errors = self.run_main(self.data / str(id))
+            self.assertEqual((status, output, errors.count("\n")), (1, "", 1))
+            self.assertTrue(errors.startswith(f"txraft: {line}"), errors)
+        self.assertEqual(self.known(0), PEER)
+        storage = storage_in(self.data / "3", alone)
+        storage.load()
+        self.successResultOf(storage.close())
+        self.assertEqual(storage.known(2), PEER)
+
+    def test_many_others(self) -> None:
+        """A line has ten of them; or none, where the node has none."""
+        storage = storage_in(self.data / "7", Bootstrap(7, "ours", Configuration(range(40))))
+        storage.load()
+        self.successResultOf(storage.close())
+        errors = self.run_main(self.data / "7", lost=99)[2]
+        self.assertIn("any of the nodes 0, 1, 2, 3, 4, 5, 6, 8, 9, 10 and 29 more, and not node 99\n", errors)
+        storage = storage_in(self.data / "8", Bootstrap(8, "ours", Configuration({8})))
+        storage.load()
+        self.successResultOf(storage.close())
+        self.assertIn("can forget no other node: it has met none, and not", self.run_main(self.data / "8")[2])
 
     def test_a_full_disk(self) -> None:
         """The command is to be run again: a start would refuse the lost node once more."""

@@ -8,15 +8,20 @@ from txraft.errors import StorageError
 from txraft.file_names import LOG
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.half_made import require_whole
+from txraft.storage.identity import shown
 from txraft.storage.inspection import has_node
 from txraft.storage.raft_file import RaftFile
+
+MOST_SHOWN = 10
+"""Ids of other nodes that a line names."""
 
 
 def forget(directory: Path, peer: NodeId) -> tuple[NodeId, bool]:
     """Forget `peer` in a node's directory, durably. Gives whose directory that is, and whether it knew `peer`. Blocks.
 
     Raises DirectoryLocked where the node runs, and StorageError where there is no node's directory, its files cannot be
-    read or written, or the node never met `peer` and could not: it is none of the others."""
+    read or written, or `peer` is not one that may start anew: it is none of the others, was removed, or began the
+    cluster alone."""
     require_whole(directory)
     path = directory / LOG
     if not has_node(directory):
@@ -34,10 +39,21 @@ def _forget(path: Path, peer: NodeId) -> tuple[NodeId, bool]:
     stored = file.load()
     identity = file.identity
     others = sorted({*identity.founders, *stored.configuration.members, *file.peers} - {identity.node_id})
-    if peer not in others:
+    if peer in stored.configuration.removed:
         raise StorageError(
-            f"{path.parent} is the directory of node {identity.node_id}, which can forget any of the nodes"
-            f" {', '.join(map(str, others))}, and not node {peer}"
+            f"node {peer} was removed from the cluster, and is let in with no directory, as node {identity.node_id}"
+            " knows: add a node with an id that was never used"
+        )
+    if peer not in others:
+        more = f" and {len(others) - MOST_SHOWN} more" if len(others) > MOST_SHOWN else ""
+        which = f"any of the nodes {shown(others[:MOST_SHOWN])}{more}" if others else "no other node: it has met none"
+        raise StorageError(
+            f"{path.parent} is the directory of node {identity.node_id}, which can forget {which}, and not node {peer}"
+        )
+    if identity.founders == {peer}:
+        raise StorageError(
+            f"node {peer} began this cluster alone, so with an empty directory it would begin another one: replace it"
+            f" by a node whose id was never used, txraft member replace {peer} NEW HOST:PORT HOST:PORT"
         )
     if peer in file.peers:
         failed = True
