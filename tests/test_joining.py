@@ -241,6 +241,17 @@ class JoiningTests(SynchronousTestCase):
         line = self.refused(Joiner(3, MEMBER, Address("h3", 9)), members(3))
         self.assertIn("at h3:2, as it was added, and --kvaddr is h3:9: start it with --kvaddr h3:2, or", line)
 
+    def test_other_addresses(self) -> None:
+        """Where both are others, as where they were given in the wrong order, both are changed at once: one by itself
+        is refused."""
+        for joiner, both in (
+            (Joiner(3, MEMBER, Address("h3", 1)), "--address h3:2 --kvaddr h3:1"),
+            (Joiner(3, MEMBER, Address("h3", 1), address=Address("h3", 7)), "--address h3:7 --kvaddr h3:1"),
+            (Joiner(3, MEMBER, Address("h3", 9), address=Address("h3", 8)), "--address h3:8 --kvaddr h3:9"),
+            (Joiner(3, MEMBER, Address("h3", 9), address=Address("h3", 1)), "--kvaddr h3:9"),
+        ):
+            self.assertIn(f": txraft member update 3 {both} --node h:1", self.refused(joiner, members(3)))
+
     def test_other_name(self) -> None:
         line = self.refused(Joiner(3, MEMBER, name="mine"), members(3))
         self.assertIn('h:1 is in cluster "c", and the configuration is that of "mine"', line)

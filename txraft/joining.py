@@ -64,6 +64,8 @@ class Joiner:
     """What the cluster has to be called; None for any."""
     addresses: str = "HOST:PORT HOST:PORT"
     """For the others and for clients, in the command that adds it, as far as they are known."""
+    address: Address | None = None
+    """Where the others are to reach it, by its command line; None for where the membership says."""
 
 
 def _check_cluster(_: object, __: "Attribute[str]", cluster: str) -> None:
@@ -223,10 +225,15 @@ class Joining:
             )
         address, kvaddr = members[id].address, members[id].kvaddr
         if self.joiner.kvaddr not in (None, kvaddr):
+            # Where the two were given in the wrong order, each is free only when both change.
+            own = self.joiner.address or (kvaddr if self.joiner.kvaddr == address else address)
+            moves = (
+                f"--kvaddr {self.joiner.kvaddr}" if own == address else f"--address {own} --kvaddr {self.joiner.kvaddr}"
+            )
             raise JoinRefused(
                 f"clients are to reach node {id} at {kvaddr}, as it was added, and --kvaddr is {self.joiner.kvaddr}:"
-                f" start it with --kvaddr {kvaddr}, or change the member: txraft member update {id} --kvaddr"
-                f" {self.joiner.kvaddr} --node {member}"
+                f" start it with --kvaddr {kvaddr}, or change the member: txraft member update {id} {moves} --node"
+                f" {member}"
             )
         known = {
             each: (str(members[each].address), str(members[each].kvaddr))

@@ -101,7 +101,7 @@ class StartTests(SynchronousTestCase):
         )
         self.assertEqual(
             self.start(4, FILE, join=ASKED, address=Address("a", 3)).joiner,
-            Joiner(4, ASKED, None, "mine", "a:3 h:2"),
+            Joiner(4, ASKED, None, "mine", "a:3 h:2", Address("a", 3)),
         )
         anywhere = Address("0.0.0.0", 3)
         self.assertEqual(self.start(7, join=ASKED, kvaddr=anywhere, address=anywhere).joiner, Joiner(7, ASKED))

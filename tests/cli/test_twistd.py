@@ -254,7 +254,7 @@ class MakeServiceTests(SynchronousTestCase):
         twistd.makeService(options)
         _, bound, made, ending, _ = self.happened
         self.assertEqual(bound, ("bind_so_far", None, Address("k", 2), Address("a", 3)))
-        joiner = Joiner(7, Address("h", 1), Address("k", 2), addresses="a:3 k:2")
+        joiner = Joiner(7, Address("h", 1), Address("k", 2), addresses="a:3 k:2", address=Address("a", 3))
         self.assertEqual(
             made,
             ("make_joining_service", self.reactor, BUILT_IN, joiner, self.ports, options.directory, ending.fail),

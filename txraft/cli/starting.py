@@ -111,10 +111,10 @@ def _alone(command: Command, settings: Settings) -> Start:
 
 
 def _joiner(command: Command, asks: Address, settings: Settings, in_file: Member | None) -> Joiner:
-    kvaddr = _reachable(command.kvaddr)
-    shown_address = _reachable(command.address) or ("HOST:PORT" if in_file is None else in_file.address)
+    address, kvaddr = _reachable(command.address), _reachable(command.kvaddr)
+    shown_address = address or ("HOST:PORT" if in_file is None else in_file.address)
     shown_kvaddr = kvaddr or ("HOST:PORT" if in_file is None else in_file.kvaddr)
-    return Joiner(command.id, asks, kvaddr, settings.name, f"{shown_address} {shown_kvaddr}")
+    return Joiner(command.id, asks, kvaddr, settings.name, f"{shown_address} {shown_kvaddr}", address)
 
 
 def _reachable(address: Address | None) -> Address | None:
