@@ -197,7 +197,7 @@ class DownloadTests(BackupTestCase):
 
     def test_another_port(self) -> None:
         """Of what never says anything in HTTP, as a node's Raft does, the line says what it may be."""
-        hint = "5 times; see that this is the address of its HTTP API, and not of its Raft\n"
+        hint = "5 times; a node is asked at its HTTP address, its KVADDR, and not at that of Raft\n"
         with Node(self.content).serving() as address, patch.object(HTTPConnection, "getresponse") as answers:
             answers.side_effect = ConnectionResetError(104, "Connection reset by peer")
             self.assertIn(hint, run(self.target, "--node", str(address))[2])

@@ -132,6 +132,7 @@ class TransferTests(SynchronousTestCase):
         with no_node(b"") as gone, node() as address:
             line = self.fails(OutcomeUnknown, gone, address)
         self.assertIn(f"{gone} did not answer: ", line)
+        self.assertIn("; a node is asked at its HTTP address, its KVADDR, and not at that of Raft; ", line)
         self.assertEqual(asked, [])
 
     def test_does_not_speak_http(self) -> None:
@@ -145,6 +146,7 @@ class TransferTests(SynchronousTestCase):
             with no_node(says) as stranger, node() as address:
                 line = self.fails(OutcomeUnknown, stranger, address)
             self.assertIn(f"{stranger} did not answer as a node does: ", line)
+            self.assertIn("; a node is asked at its HTTP address, its KVADDR, ", line)
             self.assertTrue(line.isprintable(), line)
         self.assertEqual(asked, [])
 

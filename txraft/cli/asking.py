@@ -30,6 +30,8 @@ READ_OF_LINE = 4 * SHOWN
 """Bytes that are read of an answer to be shown."""
 LONGEST_ANSWER = 1024 * 1024
 """Bytes that are read of one at all; the membership of a hundred nodes takes 30,000."""
+OTHER_PORT = "; a node is asked at its HTTP address, its KVADDR, and not at that of Raft"
+"""What may be wrong where something takes connections, and answers nothing that is HTTP."""
 NOTHING: Mapping[str, object] = {}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -38,7 +40,7 @@ class AskingNodes(Subcommand):
     """The options that say which nodes a command asks."""
 
     optParameters = [  # noqa: RUF012 - how Twisted has it
-        ["node", None, None, "host:port of the HTTP API to ask; otherwise the first node that is there."],
+        ["node", None, None, "The HTTP address to ask, a node's KVADDR; otherwise the first node that is there."],
         ["config", None, None, "A TOML file that describes the cluster; without it, three nodes on localhost."],
     ]
 
@@ -160,8 +162,8 @@ def _what_happened(error: Exception, patience: float) -> str:
         case TimeoutError():
             return f"did not answer within {patience:g} s"
         case ConnectionError():
-            return f"did not answer: {line_of(error)}"
-    return f"did not answer as a node does: {line_of(error) or type(error).__name__}"
+            return f"did not answer: {line_of(error)}{OTHER_PORT}"
+    return f"did not answer as a node does: {line_of(error) or type(error).__name__}{OTHER_PORT}"
 
 
 def line_of(what: object) -> str:

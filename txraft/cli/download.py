@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from http.client import HTTPException, HTTPResponse
 from time import sleep
 
-from txraft.cli.asking import READ_OF_LINE, connect, line_of
+from txraft.cli.asking import OTHER_PORT, READ_OF_LINE, connect, line_of
 from txraft.cli.part import Part, Whole
 from txraft.cli.progress import progress, waiting
 from txraft.errors import BackupFailed, Unreachable
@@ -25,9 +25,6 @@ TRIES = 5
 """Of one node, since it last sent something."""
 PAUSE = 1.0
 """Seconds between two tries."""
-
-OTHER_PORT = "; see that this is the address of its HTTP API, and not of its Raft"
-"""What to do about one that takes connections, and answers nothing that is HTTP."""
 
 _ETAG = re.compile(r'"([0-9a-f]{64})"')
 _RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]+|\*)/([0-9]{1,18})")
