@@ -11,6 +11,7 @@ from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save
 from txraft.errors import CorruptLog, DirectoryLocked, MemberRemoved, StorageError
+from txraft.interfaces import Incarnation
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.half_made import RESTORING
 from txraft.storage.inspection import FirstLook, first_look
@@ -47,6 +48,18 @@ class FirstLookTests(SynchronousTestCase):
         lock.acquire()
         lock.release()
         self.assertIsNone(first_look(self.directory))
+
+    def test_which_membership_and_whom_it_met(self) -> None:
+        """The entry of the one in force, and the nodes whose directories are remembered."""
+        self.start()
+        self.assertEqual((self.look().index, set(self.look().peers)), (0, set()))
+        storage = storage_in(self.directory)
+        storage.load()
+        entries = (Entry(1, 1, EntryKind.CONFIGURATION, LATER[0].to_bytes()), Entry(2, 1, EntryKind.NOOP, b""))
+        self.successResultOf(storage.save([Save(None, entries)]))
+        self.successResultOf(storage.meet(2, Incarnation(b"itsfiles", 1, b"itsstart")))
+        self.successResultOf(storage.close())
+        self.assertEqual((self.look().index, set(self.look().peers)), (1, {2}))
 
     def test_founders(self) -> None:
         self.start()

@@ -76,7 +76,7 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
             " one of this node alone: leave it out, or give another --data-dir; where the other nodes are lost for"
             " good, see `txraft recover`"
         )
-    if command.single and any(membership.members != {command.id} for membership in found.memberships):
+    if command.single and found.addresses.keys() | found.configuration.members != {command.id}:
         _log.warn(
             "leave --single out from now on: others have joined, and on an emptied directory this node would begin"
             " another cluster and serve that"

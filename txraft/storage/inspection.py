@@ -3,7 +3,7 @@ stopped, and may need it as evidence."""
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from txraft.storage.raft_reading import (
     read_contents,
     read_memberships,
     read_owner,
+    read_peers,
     require_durable,
     require_there,
 )
@@ -62,8 +63,12 @@ class FirstLook:
     identity: Identity
     configuration: Configuration
     """That in force."""
+    index: int
+    """Of the entry that it is from; the log's start where that entry is compacted."""
     addresses: Mapping[NodeId, Addresses]
     """The last that are known, of all members that the log still knows, also where they are none any more."""
+    peers: Set[NodeId]
+    """The nodes whose directories it remembers: no other directory of theirs is let in."""
 
 
 def has_node(directory: Path) -> bool:
@@ -120,11 +125,11 @@ def first_look(directory: Path) -> FirstLook | None:
         with _opened(directory / LOG, "start it") as connection:
             owner = read_owner(connection)
             memberships = read_memberships(connection, owner)
-            in_force = next(memberships)
+            index, in_force = next(memberships)
             addresses = dict(in_force.addresses)
-            for each in memberships:
+            for _, each in memberships:
                 addresses = dict(each.addresses) | addresses
-            return FirstLook(owner.identity, in_force, addresses)
+            return FirstLook(owner.identity, in_force, index, addresses, read_peers(connection).keys())
     finally:
         lock.release()
 

@@ -131,20 +131,21 @@ def read_contents(
     entries, checksum, last_save = _read_entries(connection, start, seed)
     saves = SaveNumbers(vote_save, log=max(start_save, last_save))
     stored = Stored(term_and_vote, tuple(entries), start)
-    return Contents(owner, stored, start_save, seed, checksum, saves, _read_peers(connection))
+    return Contents(owner, stored, start_save, seed, checksum, saves, read_peers(connection))
 
 
-def read_memberships(connection: sqlite3.Connection, owner: Owner) -> Iterator[Configuration]:
-    """All that the log has, the one in force first, one after the other, since they may be many. Entries are not
-    checked. Raises Damage, ValueError, or what SQLite raises."""
+def read_memberships(connection: sqlite3.Connection, owner: Owner) -> Iterator[tuple[int, Configuration]]:
+    """All that the log has, with the indexes of their entries, the one in force first, one after the other, since they
+    may be many; the last is that of the log's start. Entries are not checked. Raises Damage, ValueError, or what SQLite
+    raises."""
     start, _, _ = _read_start(connection, owner.is_old)
     if owner.is_old:
-        yield format_4.start_of(start, owner.identity, {}).configuration
+        yield start.index, format_4.start_of(start, owner.identity, {}).configuration
         return
     kind = int(EntryKind.CONFIGURATION)
-    for (data,) in connection.execute("SELECT data FROM log WHERE kind = ? ORDER BY idx DESC", (kind,)):
-        yield Configuration.from_bytes(data)
-    yield start.configuration
+    for index, data in connection.execute("SELECT idx, data FROM log WHERE kind = ? ORDER BY idx DESC", (kind,)):
+        yield index, Configuration.from_bytes(data)
+    yield start.index, start.configuration
 
 
 def require_durable(found: SaveNumbers, durable: SaveNumbers | None) -> None:
@@ -231,7 +232,8 @@ def _has_its_kind(kind: int, data: bytes) -> bool:
     return True
 
 
-def _read_peers(connection: sqlite3.Connection) -> dict[NodeId, Incarnation]:
+def read_peers(connection: sqlite3.Connection) -> dict[NodeId, Incarnation]:
+    """Which directories the other nodes have, as far as they were met. Raises Damage, or what SQLite raises."""
     peers = {}
     for peer, *columns, checksum in connection.execute("SELECT * FROM peers"):
         incarnation = Incarnation(*columns)
