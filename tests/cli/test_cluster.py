@@ -15,6 +15,8 @@ from tests.cli.fakes import FakeNodes, FakeProcess, FakeProcesses
 from tests.clock import Clock
 from txraft.cli import cluster
 from txraft.cli.cluster import PATIENCE, POLL, STARTING, LocalCluster
+from txraft.cli.earlier import WITHOUT
+from txraft.cli.up import local_cluster
 from txraft.settings import BUILT_IN, Settings
 
 GREETING = [
@@ -31,13 +33,26 @@ class LocalClusterTests(SynchronousTestCase):
         self.start(BUILT_IN)
 
     def start(
-        self, settings: Settings, processes: FakeProcesses | None = None, joining: frozenset[int] = frozenset()
+        self,
+        settings: Settings,
+        processes: FakeProcesses | None = None,
+        joining: frozenset[int] = frozenset(),
+        was_there: bool = False,
+        left_out: int = 0,
     ) -> None:
         self.processes = processes or FakeProcesses()
         self.said: list[str] = []
         agent = cast(IAgent, RequestTraversalAgent(self.nodes))
         self.cluster = LocalCluster(
-            settings, ("--data-dir", "there"), self.processes, self.clock, agent, self.said.append, joining
+            settings,
+            ("--data-dir", "there"),
+            self.processes,
+            self.clock,
+            agent,
+            self.said.append,
+            joining,
+            was_there,
+            left_out,
         )
         self.ended = self.cluster.start()
         self.addresses = self.said.copy()
@@ -200,8 +215,8 @@ class LocalClusterTests(SynchronousTestCase):
 
     def test_a_node_that_cannot_start_and_says_nothing(self) -> None:
         for child in reversed(self.children):
-            child.end(status=3)
-        self.assertEqual(self.said[-1], "node 2 could not start: ended with status 3")
+            child.end(status=1)
+        self.assertEqual(self.said[-1], "node 2 could not start: ended with status 1")
 
     def test_a_node_that_cannot_start_is_one_also_when_the_others_have_elected(self) -> None:
         self.elect()
@@ -214,6 +229,45 @@ class LocalClusterTests(SynchronousTestCase):
         self.clock.advance(2 * STARTING)
         self.children[1].end(status=1)
         self.assertEqual((self.signals(), self.cluster.exit_status), ([["TERM"], [], ["TERM"]], 1))
+
+    def test_a_cluster_that_was_there_goes_on_without_a_node_that_cannot_start(self) -> None:
+        """A line says why, and what to do. Where no majority is left, the others are ended."""
+        self.start(BUILT_IN, was_there=True)
+        self.children[1].protocol.childDataReceived(2, b"txraft: data/1 is damaged\n")
+        self.said.clear()
+        self.children[1].end(status=1)
+        self.assertEqual(self.said, [f"node 1 could not start: data/1 is damaged; {WITHOUT}"])
+        self.assertEqual(self.signals(), [[], [], []])
+        self.children[2].end(status=1)
+        self.assertEqual(self.said[1], "node 2 ended with status 1 while the cluster was starting; ending the others")
+        self.assertEqual((self.signals(), self.cluster.exit_status), ([["TERM"], [], []], 1))
+
+    def test_nodes_that_are_not_started_count(self) -> None:
+        """Of four of which one is left out, two are no majority."""
+        self.start(BUILT_IN, was_there=True, left_out=1)
+        self.children[1].end(status=1)
+        self.assertEqual(self.signals(), [["TERM"], [], ["TERM"]])
+
+    def test_nodes_that_join_do_not_count(self) -> None:
+        """The one that is there already serves by itself."""
+        self.start(BUILT_IN, joining=frozenset({1, 2}), was_there=True)
+        for child in self.children[1:]:
+            child.end(status=1)
+        self.assertEqual(self.signals(), [[], [], []])
+
+    def test_the_others_go_on_without_a_node_that_was_removed(self) -> None:
+        """However soon (hazard M7); and its vote counts no more."""
+        for was_there in (False, True):
+            self.start(BUILT_IN, was_there=was_there)
+            self.children[1].end(status=3)
+            self.assertEqual(self.said, ["node 1 ended with status 3, because it was removed from the cluster"])
+            self.assertEqual(self.signals(), [[], [], []])
+        self.start(local_cluster(5, None), was_there=True)
+        for child, status in zip(self.children, (3, 3, 1), strict=False):
+            child.end(status=status)
+        self.assertEqual(self.signals(), [[]] * 5)
+        self.children[3].end(status=1)
+        self.assertEqual(self.signals()[4], ["TERM"])
 
     def test_the_others_go_on_without_a_node_that_ends_later(self) -> None:
         self.elect()

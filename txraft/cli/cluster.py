@@ -19,12 +19,14 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 
 from txraft.answer_body import body_of
+from txraft.cli.earlier import WITHOUT
 from txraft.cli.growing import Growing
-from txraft.cli.process import STOP_WITHIN
+from txraft.cli.process import REMOVED, STOP_WITHIN
 from txraft.settings import Member, Settings
 
 STARTING = 10.0
-"""A node that exits within as many seconds could not start: its configuration is wrong, or its port is taken."""
+"""A node that exits within as many seconds could not start: its configuration is wrong, or its port is taken. One that
+was removed from its cluster is no such node."""
 POLL = 0.25
 """Seconds between two questions for who leads, until one does."""
 PATIENCE = STOP_WITHIN + 5.0
@@ -40,14 +42,14 @@ REMEDIES = {
 class NodeProcess(ProcessProtocol):
     """One node's process: hands on the lines that it writes and, at its end, a text that says how it ended.
 
-    `on_end` is given that text, and whether it exited rather than was ended by a signal.
+    `on_end` is given that text, and the exit status, None where it was ended by a signal.
     """
 
     transport: IProcessTransport
     complaint: str | None = None
     """What it wrote to stderr last: why it could not start."""
 
-    def __init__(self, on_line: Callable[[str], None], on_end: Callable[[str, bool], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], on_end: Callable[[str, int | None], None]) -> None:
         self._on_line = on_line
         self._on_end = on_end
         self._partial = {1: b"", 2: b""}
@@ -63,9 +65,10 @@ class NodeProcess(ProcessProtocol):
                 self._has_written(descriptor, line)
         number = getattr(reason.value, "signal", None)
         if number is None:
-            self._on_end(f"ended with status {getattr(reason.value, 'exitCode', None)}", True)
+            status = getattr(reason.value, "exitCode", 0)
+            self._on_end(f"ended with status {status}", status)
         else:
-            self._on_end(f"was ended by {Signals(number).name}", False)
+            self._on_end(f"was ended by {Signals(number).name}", None)
 
     def _has_written(self, descriptor: int, line: bytes) -> None:
         text = line.decode(errors="replace")
@@ -91,9 +94,14 @@ class LocalCluster:
     say: Callable[[str], None]
     joining: frozenset[int] = frozenset()
     """The nodes that are not members yet, and are added once the others have a leader."""
+    was_there: bool = False
+    """Whether the cluster was started before. Then a node that cannot start holds up no majority of the others."""
+    left_out: int = 0
+    """How many other members are not started."""
     exit_status: int = field(default=0, init=False)
     """1 after nodes ended that should not have: one that could not start, or all of them."""
     _running: dict[int, NodeProcess] = field(factory=dict, init=False)
+    _removed: set[int] = field(factory=set, init=False)
     _started_at: float = field(default=0.0, init=False)
     _has_led: bool = field(default=False, init=False)
     _stopping: bool = field(default=False, init=False)
@@ -145,7 +153,7 @@ class LocalCluster:
         id = member.id
         process = NodeProcess(
             lambda line: self.say(f"[{id}] {line}"),
-            lambda how, exited: self._ended(id, how, exited),
+            lambda how, status: self._ended(id, how, status),
         )
         command = [sys.executable, "-m", "txraft.cli.child", "--nodaemon", "--pidfile=", "txraft", "--id", str(id)]
         if id in self.joining:
@@ -154,17 +162,29 @@ class LocalCluster:
             self.processes.spawnProcess(process, sys.executable, [*command, *self.arguments], env=None)
         self._running[id] = process
 
-    def _ended(self, id: int, how: str, exited: bool) -> None:
+    def _ended(self, id: int, how: str, status: int | None) -> None:
         process = self._running.pop(id)
         if not self._stopping:
             starting = not self._has_led or self.clock.seconds() < self._started_at + STARTING
-            if exited and starting:
-                self.say(f"node {id} {how} while the cluster was starting; ending the others")
-                self._give_up(f"node {id} could not start: {process.complaint or how}")
-            else:
+            why = f"node {id} could not start: {process.complaint or how}"
+            if status == REMOVED:
+                self._removed.add(id)
+                self.say(f"node {id} {how}, because it was removed from the cluster")
+            elif status is None or not starting:
                 self.say(f"node {id} {how}")
+            elif self.was_there and self._has_majority:
+                self.say(f"{why}; {WITHOUT}")
+            else:
+                self.say(f"node {id} {how} while the cluster was starting; ending the others")
+                self._give_up(why)
         if not self._running:
             self._finish()
+
+    @property
+    def _has_majority(self) -> bool:
+        """Whether the nodes that run can decide."""
+        members = {member.id for member in self._members} - self._removed
+        return 2 * len(members & self._running.keys()) > len(members) + self.left_out
 
     def _give_up(self, why: str) -> None:
         """The cluster cannot start."""
