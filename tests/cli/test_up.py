@@ -1,8 +1,9 @@
 """`txraft up`: which cluster it starts, and that its end is the reactor's, and the reactor's is its."""
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -22,14 +23,17 @@ from tests.storage.disk import storage_in
 from txraft.bootstrap import founders_of, founding
 from txraft.cli import up
 from txraft.cli.cluster import LocalCluster
+from txraft.cli.earlier import WITHOUT
 from txraft.cli.up import Up, local_cluster, run_until_ended
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save
-from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError
+from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError, TxraftError
+from txraft.interfaces import Incarnation
 from txraft.settings import BUILT_IN, Address, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
+from txraft.storage.forgetting import forget
 from txraft.storage.identity import Bootstrap
 
 
@@ -188,6 +192,7 @@ class OptionsTests(SynchronousTestCase):
             (["--base-port", "65336", "--nodes", "100"], 65336, 65436, 100),
             (["--nodes=1", "--base-port=1"], 1, 101, 1),
         ]:
+            self.data = Path(self.mktemp())
             settings, arguments = self.run_up(*given)
             self.assertEqual(
                 [(each.id, str(each.address), str(each.kvaddr)) for each in settings.cluster],
@@ -229,13 +234,123 @@ class OptionsTests(SynchronousTestCase):
         for member in settings.cluster:
             self.begin(founding(settings, member.id))
 
-    def begin(self, bootstrap: Bootstrap, *memberships: Configuration) -> None:
-        """The directory of a node that has these in its log."""
+    def begin(self, bootstrap: Bootstrap, *memberships: Configuration, met: Iterable[int] = ()) -> None:
+        """The directory of a node that has these in its log, and has met these."""
         storage = storage_in(self.data / str(bootstrap.node_id), bootstrap)
         storage.load()
         entries = (Entry(i, 1, EntryKind.CONFIGURATION, each.to_bytes()) for i, each in enumerate(memberships, 1))
         self.successResultOf(storage.save([Save(None, tuple(entries))]))
+        for id in met:
+            self.successResultOf(storage.meet(id, Incarnation(b"itsfiles", 1, b"itsstart")))
         self.successResultOf(storage.close())
+
+    def said(self, *arguments: str) -> tuple[list[int], list[str]]:
+        """The ids of the nodes that would be started, and the lines of those that would not, or listen elsewhere."""
+        with redirect_stdout(StringIO()) as out:
+            settings, _ = self.run_up(*arguments)
+        return [each.id for each in settings.cluster], out.getvalue().splitlines()
+
+    def test_the_file_is_all_that_is_there(self) -> None:
+        """After a start that was cut off early, or where the directories were removed to begin anew: it counts, with
+        what was written by hand. Its nodes begin together."""
+        self.run_up("--nodes", "2", "--base-port", "9000")
+        file = self.data / "cluster.toml"
+        file.write_text(file.read_text() + "[timing]\nslow_coefficient = 2\n")
+        before = file.read_text()
+        for again in ([], ["--nodes", "2"], ["--base-port", "9000"]):
+            settings, told = self.run_up(*again)
+            self.assertEqual((settings.cluster, settings.timing.slow_coefficient), (local_cluster(2, 9000).cluster, 2))
+            self.assertEqual((file.read_text(), told[-1], self.cluster.joining), (before, str(file), frozenset()))
+            self.assertFalse(self.cluster.was_there)
+        for arguments, line in (
+            (["--nodes", "1"], f"{file} has 2 nodes: use txraft up --nodes 2, or remove that file to begin anew"),
+            (
+                ["--base-port", "9100"],
+                f"the nodes of {file} reach each other from port 9000 on: leave out --base-port, or remove that file to"
+                " begin anew",
+            ),
+        ):
+            self.assertEqual(str(self.assertRaises(SettingsError, self.run_up, *arguments)), line)
+            self.assertEqual(file.read_text(), before)
+        settings, _ = self.run_up("--nodes", "4")
+        self.assertEqual((settings.cluster, settings.timing.slow_coefficient), (local_cluster(4, 9000).cluster, 2))
+        self.assertEqual((load(file), self.cluster.joining), (settings, frozenset()))
+
+    def test_a_directory_is_missing(self) -> None:
+        """With another one the node would be refused, which one line says; the others go on. Where they have forgotten
+        it, or never met it, it is started (hazard S6)."""
+        self.run_up("--nodes", "3")
+        founders = local_cluster(3, None)
+        self.begin(founding(founders, 1), met=[2])
+        self.begin(founding(founders, 2), met=[0])
+        ids, lines = self.said()
+        self.assertEqual((ids, self.cluster.left_out, self.cluster.was_there), ([1, 2], 1, True))
+        self.assertEqual(
+            lines,
+            [
+                f"node 0 is not started: {self.data}/0 is missing, and the other nodes, which have met it, let in no"
+                f" other: put it back; {WITHOUT}"
+            ],
+        )
+        forget(self.data / "2", 0)
+        self.assertEqual((*self.said(), self.cluster.left_out), ([0, 1, 2], [], 0))
+
+    def test_a_directory_of_the_first_nodes_is_missing(self) -> None:
+        """Where there are more by now, another directory would be one of another cluster."""
+        self.run_up("--nodes", "4")
+        founders = local_cluster(3, None)
+        for id in (1, 2, 3):
+            self.begin(Bootstrap(id, founders.cluster_id, founders_of(founders)))
+        ids, (line,) = self.said()
+        self.assertEqual((ids, self.cluster.joining), ([1, 2, 3], frozenset()))
+        self.assertIn(f"{self.data}/0 is missing, and with another one it would be a node of another cluster: ", line)
+
+    def test_a_majority_is_missing(self) -> None:
+        """Nothing is started: the others could decide nothing."""
+        self.run_up("--nodes", "3")
+        self.begin(founding(local_cluster(3, None), 1), met=[0, 2])
+        line = str(self.assertRaises(StorageError, self.run_up))
+        self.assertRegex(line, f"^{self.data}/0 is missing, .*; {self.data}/2 is missing, [^;]*$")
+
+    def test_a_directory_that_is_damaged(self) -> None:
+        """The others go on without its node; where there are no others, it is as at every start."""
+        self.started_with()
+        (self.data / "1" / "raft.sqlite").write_bytes(b"nothing of SQLite's")
+        ids, (line,) = self.said()
+        self.assertEqual((ids, self.cluster.left_out), ([0, 2], 1))
+        self.assertRegex(line, f"^node 1 is not started: {self.data}/1/raft.sqlite is damaged: .*; {WITHOUT}$")
+        for id in ("0", "2"):
+            shutil.rmtree(self.data / id)
+        self.assertIn("/1/raft.sqlite is damaged", str(self.assertRaises(StorageError, self.run_up)))
+
+    def test_moved(self) -> None:
+        """By the file a node listens elsewhere than the cluster looks for it, by what the latest of them knows: a line
+        says what the file should have. Without a file it listens where its directory says."""
+        settings = local_cluster(3, None)
+        after = {**dict(founders_of(settings).addresses), 1: ("localhost:8081", "localhost:9999")}
+        moved = Configuration({0, 1, 2}, addresses=after)
+        for id, memberships in ((0, [moved]), (1, [moved, moved]), (2, [])):
+            self.begin(founding(settings, id), *memberships)
+        started, arguments = self.run_up()
+        self.assertEqual([each.kvaddr.port for each in started.cluster], [27004, 9999, 27006])
+        self.assertNotIn("--config", arguments)
+        started, _ = self.run_up("--nodes", "4")
+        file = self.data / "cluster.toml"
+        self.assertEqual([each.kvaddr.port for each in load(file).cluster], [27004, 9999, 27006, 27007])
+        self.assertEqual(self.said()[1], [])
+        file.write_text(file.read_text().replace("9999", "27005"))
+        self.assertEqual(
+            self.said()[1],
+            [
+                f"node 1 listens where {file} says, and the cluster looks for it elsewhere: give it address ="
+                ' "localhost:8081" and kvaddr = "localhost:9999" there, and start again'
+            ],
+        )
+
+    def test_all_removed(self) -> None:
+        """There is none to start."""
+        self.begin(founding(BUILT_IN, 0), Configuration({3}, removed={0, 1, 2}))
+        self.assertIn("every node was removed", str(self.assertRaises(SettingsError, self.run_up)))
 
     def test_fewer_nodes(self) -> None:
         """One line says so, before any port is tried, and the file stays as it was."""
@@ -246,7 +361,7 @@ class OptionsTests(SynchronousTestCase):
         for arguments in (["--nodes", "3"], ["--nodes", "1", "--base-port", "9000"]):
             self.assertEqual(
                 str(self.assertRaises(SettingsError, self.run_up, *arguments)),
-                f"{self.data}/ has 5 nodes: use txraft up --nodes 5, or another --data-dir",
+                f"{self.data}/ has 5 nodes: use txraft up --nodes 5, or give another --data-dir",
             )
         self.assertEqual((file.read_text(), self.bound), (before, []))
 
@@ -331,14 +446,16 @@ class OptionsTests(SynchronousTestCase):
         for make in (os.mkfifo, lambda path: path.symlink_to("nowhere")):
             make(path)
             before = path.lstat()
-            self.assertIn("has to be a file", str(self.assertRaises(StorageError, self.run_up, "--nodes", "2")))
+            error = self.assertRaises(TxraftError, self.run_up, "--nodes", "2")
+            self.assertRegex(str(error), "cluster.toml: .*(is not a file|has to be a file)")
             self.assertEqual(path.lstat().st_ino, before.st_ino)
             path.unlink()
-        (self.data / "mine.toml").touch()
-        path.symlink_to("mine.toml")
         self.run_up("--nodes", "2")
+        path.rename(self.data / "mine.toml")
+        path.symlink_to("mine.toml")
+        self.run_up("--nodes", "3")
         self.assertTrue(path.is_symlink())
-        self.assertEqual(len(load(self.data / "mine.toml").cluster), 2)
+        self.assertEqual(len(load(self.data / "mine.toml").cluster), 3)
 
     def test_nodes_that_run(self) -> None:
         """They are named, and the file that says where they are stays as it is."""
@@ -368,6 +485,9 @@ class OptionsTests(SynchronousTestCase):
             line = str(self.assertRaises(ListenError, self.run_up, *arguments))
             self.assertEqual(line, "it is taken" + hint)
         self.assertEqual([(each.id, each.closed) for each in self.bound], [(0, True)] * 3)
+        self.begin(founding(BUILT_IN, 0))
+        line = str(self.assertRaises(ListenError, self.run_up))
+        self.assertEqual(line, "it is taken; end what listens there, or give another --data-dir and --base-port P")
 
     def bind_the_first(self, settings: Settings, id: int) -> "Ports":
         if id == 1:

@@ -47,7 +47,7 @@ class Earlier:
     @property
     def removed(self) -> frozenset[int]:
         """The nodes that are members no more."""
-        return frozenset().union(*(look.memberships[0].removed for look in self.looks.values()))
+        return frozenset().union(*(look.configuration.removed for look in self.looks.values()))
 
     def cannot_start(self, settings: Settings, cluster_id: str) -> dict[int, StorageError]:
         """Why these nodes of the cluster are not to be started, those aside that were removed. A new directory would
@@ -86,7 +86,7 @@ class Earlier:
         return evolve(settings, cluster=tuple(map(self._in_place, settings.cluster)))
 
     def _in_place(self, member: Member) -> Member:
-        addresses = self.looks[member.id].addresses_of(member.id) if member.id in self.looks else None
+        addresses = self.looks[member.id].addresses.get(member.id) if member.id in self.looks else None
         if addresses is None:
             return member
         address, kvaddr = map(Address.parse, addresses)
@@ -95,7 +95,7 @@ class Earlier:
     def moved(self, settings: Settings, file: str) -> Iterator[str]:
         """The lines that say which nodes listen elsewhere, by the `file`, than the cluster looks for them."""
         latest = max(self.looks.values(), key=lambda look: look.index, default=None)
-        known = {} if latest is None else dict(latest.memberships[0].addresses)
+        known = {} if latest is None else dict(latest.configuration.addresses)
         for member in settings.cluster:
             has = (str(member.address), str(member.kvaddr))
             if (looked_for := known.get(member.id, has)) != has:

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +14,13 @@ from twisted.python.usage import UsageError
 from twisted.web.client import Agent
 
 from txraft.cli.cluster import LocalCluster
+from txraft.cli.earlier import WITHOUT, Earlier, look_at, without
 from txraft.cli.subcommand import Subcommand
-from txraft.errors import ListenError, SettingsError
+from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError
 from txraft.ports import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
-from txraft.storage.inspection import FirstLook, first_look, nodes_in
 from txraft.wal import require_file
 
 RAFT_PORTS: Final = 8080
@@ -74,78 +74,94 @@ class Up(Subcommand):
     def run(self) -> int:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-        there = self._there()
-        settings, path, text = self._settings(there)
-        self._check_ports(settings)
+        earlier = look_at(Path(self["data-dir"]))
+        described, path, text = self._settings(earlier)
+        problems = earlier.cannot_start(described, BUILT_IN.cluster_id if path is None else described.cluster_id)
+        settings = without(described, earlier.removed.union(problems))
+        self._check_ports(settings, earlier)
         self._check_data(settings)
         if text is not None:
             self._write(text)
         printer = Printer(reactor)
+        for member in described.cluster:
+            if member.id in earlier.removed:
+                printer.say(f"node {member.id} was removed from the cluster, and is not started")
+        for id, problem in problems.items():
+            printer.say(f"node {id} is not started: {problem}; {WITHOUT}")
+        for line in earlier.moved(settings, path) if path is not None else ():
+            printer.say(line)
         cluster = LocalCluster(
-            settings=_without_removed(settings, there, printer.say),
+            settings=settings,
             arguments=("--data-dir", self["data-dir"], *([] if path is None else ["--config", path])),
             processes=reactor,
             clock=reactor,
             agent=Agent(reactor, connectTimeout=1),
             say=printer.say,
-            joining=_joining(settings, there),
+            joining=earlier.joining(settings),
+            was_there=bool(earlier.looks),
+            left_out=len(problems),
         )
         status = run_until_ended(cluster, reactor)
         if printer.failure is not None:
             raise printer.failure
         return status
 
-    def _there(self) -> dict[int, FirstLook]:
-        """What the nodes have that were started before. Raises StorageError, where one of them runs above all."""
-        directories = nodes_in(Path(self["data-dir"])) if Path(self["data-dir"]).is_dir() else []
-        looks = {int(path.name): first_look(path) for path in directories if path.name.isdecimal()}
-        return {id: look for id, look in looks.items() if look is not None}
-
-    def _settings(self, there: Mapping[int, FirstLook]) -> tuple[Settings, str | None, str | None]:
+    def _settings(self, earlier: Earlier) -> tuple[Settings, str | None, str | None]:
         """The cluster's, the file that its nodes read, None for the built-in one, and what is to be written there, None
         where it is there already. Raises SettingsError."""
         if self["config"] is not None:
             return load(self["config"]), self["config"], None
         path, nodes, base_port = self._configuration, self["nodes"], self["base-port"]
-        if not there:
-            if (nodes, base_port) == (None, None) and not path.exists():
-                return BUILT_IN, None, None
+        if path.exists():
+            before = load(path)
+            settings = self._grown(before, earlier)
+            if settings == before:
+                return settings, str(path), None
+            text = path.read_text(encoding="utf-8-sig")
+            return settings, str(path), text + _tables(settings.cluster[len(before.cluster) :])
+        if earlier.is_empty and (nodes, base_port) != (None, None):
             settings = local_cluster(nodes or len(BUILT_IN.cluster), base_port)
-            return settings, str(path), HEAD + _tables(settings.cluster)
-        before = load(path) if path.exists() else BUILT_IN
-        settings = self._grown(before)
-        if settings == before:
-            return settings, str(path) if path.exists() else None, None
-        text = path.read_text(encoding="utf-8-sig") if path.exists() else HEAD + _tables(before.cluster)
-        return settings, str(path), text + _tables(settings.cluster[len(before.cluster) :])
+        else:
+            grown = BUILT_IN if earlier.is_empty else self._grown(BUILT_IN, earlier)
+            settings = earlier.in_place(grown)
+            if grown == BUILT_IN:
+                return settings, None, None
+        return settings, str(path), HEAD + _tables(settings.cluster)
 
-    def _grown(self, before: Settings) -> Settings:
-        """The cluster of an earlier start, with the nodes that it is to have more. Raises SettingsError."""
+    def _grown(self, before: Settings, earlier: Earlier) -> Settings:
+        """The cluster that there is, of an earlier start perhaps, with the nodes that it is to have more. Raises
+        SettingsError."""
         members, nodes, data = before.cluster, self["nodes"] or len(before.cluster), self["data-dir"].rstrip("/")
+        what, since, anew = f"{data}/", ", where they were first started", "give another --data-dir"
+        if earlier.is_empty:  # the file is that of a start which was cut off, or was written by hand
+            what, since, anew = str(self._configuration), "", "remove that file to begin anew"
         if nodes < len(members):
-            raise SettingsError(
-                f"{data}/ has {len(members)} nodes: use txraft up --nodes {len(members)}, or another --data-dir"
-            )
+            raise SettingsError(f"{what} has {len(members)} nodes: use txraft up --nodes {len(members)}, or {anew}")
         port = members[0].address.port - members[0].id
         base_port = None if port == RAFT_PORTS else port
-        if self["base-port"] not in (None, base_port):
+        if self["base-port"] not in (None, port):
             raise SettingsError(
-                f"the nodes of {data}/ reach each other from port {port} on, where they were first started: leave out"
-                " --base-port, or give another --data-dir"
+                f"the nodes of {what} reach each other from port {port} on{since}: leave out --base-port, or {anew}"
             )
-        return evolve(before, cluster=(*members, *local_cluster(nodes, base_port).cluster[len(members) :]))
+        first = max(member.id for member in members) + 1
+        return evolve(before, cluster=(*members, *_local(range(first, first + nodes - len(members)), base_port)))
 
     @property
     def _configuration(self) -> Path:
         return Path(self["data-dir"], CONFIGURATION)
 
     def _check_data(self, settings: Settings) -> None:
-        """Find out whether a node runs already, under other ports perhaps. Raises StorageError."""
+        """Find out whether a node runs already, under other ports perhaps. Raises DirectoryLocked."""
         for member in settings.cluster:
             directory = Path(self["data-dir"], str(member.id))
             if directory.is_dir():
                 lock = DirectoryLock(directory)
-                lock.acquire()
+                try:
+                    lock.acquire()
+                except DirectoryLocked:
+                    raise
+                except StorageError:  # which the node says itself, and the others may go on without it
+                    continue
                 lock.release()
 
     def _write(self, text: str) -> None:
@@ -162,7 +178,7 @@ class Up(Subcommand):
         except OSError as error:
             raise SettingsError(f"cannot write {path}: {error.strerror}; give another --data-dir") from error
 
-    def _check_ports(self, settings: Settings) -> None:
+    def _check_ports(self, settings: Settings, earlier: Earlier) -> None:
         """Find out before any node starts whether a port is taken. Raises ListenError."""
         bound = []
         try:
@@ -171,9 +187,11 @@ class Up(Subcommand):
         except ListenError as error:
             if self["config"] is not None:
                 raise
-            raise ListenError(
-                error.what, "end what listens there, or move all nodes elsewhere: --base-port P"
-            ) from error
+            is_new = earlier.is_empty and not self._configuration.exists()
+            elsewhere = (
+                "move all nodes elsewhere: --base-port P" if is_new else "give another --data-dir and --base-port P"
+            )
+            raise ListenError(error.what, f"end what listens there, or {elsewhere}") from error
         finally:
             for ports in bound:
                 ports.close()
@@ -181,27 +199,12 @@ class Up(Subcommand):
 
 def local_cluster(nodes: int, base_port: int | None) -> Settings:
     """As many nodes on this machine, from `base_port` on, or where the built-in cluster is."""
+    return Settings(_local(range(nodes), base_port))
+
+
+def _local(ids: Iterable[int], base_port: int | None) -> tuple[Member, ...]:
     raft, kv = (RAFT_PORTS, KV_PORTS) if base_port is None else (base_port, base_port + APART)
-    return Settings(
-        tuple(Member(id, Address("localhost", raft + id), Address("localhost", kv + id)) for id in range(nodes))
-    )
-
-
-def _joining(settings: Settings, there: Mapping[int, FirstLook]) -> frozenset[int]:
-    """The nodes that were not there when the cluster began, and that have no directory yet."""
-    begun = [look.identity.founders for look in there.values()]
-    return frozenset(
-        member.id for member in settings.cluster if begun and member.id not in begun[0] and member.id not in there
-    )
-
-
-def _without_removed(settings: Settings, there: Mapping[int, FirstLook], say: Callable[[str], None]) -> Settings:
-    """All nodes but those that are members no more."""
-    removed = {id for look in there.values() for id in look.configuration.removed}
-    for member in settings.cluster:
-        if member.id in removed:
-            say(f"node {member.id} was removed from the cluster, and is not started")
-    return evolve(settings, cluster=tuple(member for member in settings.cluster if member.id not in removed))
+    return tuple(Member(id, Address("localhost", raft + id), Address("localhost", kv + id)) for id in ids)
 
 
 def _tables(members: Iterable[Member]) -> str:
