@@ -259,6 +259,15 @@ class InspectTests(SynchronousTestCase):
         self.assertEqual(run()[0], 2)
         self.assertEqual(run(outer, "--last", "x")[0], 2)
 
+    def test_a_full_disk(self) -> None:
+        """It is to be run again; to start the node is another matter."""
+        self.write_log([])
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        with patch("txraft.wal._is_full", return_value=True), patch("txraft.wal.connect_to_inspect", side_effect=error):
+            err = run(self.directory)[2]
+        self.assertTrue(err.endswith("; the disk is full: make room on it and run the command again\n"), err)
+
     def test_log_is_lost(self) -> None:
         """Where the log is missing, or empty, it says what a start says: nothing invites to start the node anew (hazard
         S6). What else there is, is shown."""

@@ -105,7 +105,7 @@ def nodes_in(directory: Path) -> list[Path]:
 def inspect_log(directory: Path) -> InspectedLog:
     """All of it, checked as a start checks it. Nobody else has the directory. Raises StorageError."""
     path = directory / LOG
-    with _opened(path, "inspect it") as connection:
+    with _opened(path, "inspect it", wal.RUN_AGAIN) as connection:
         owner = read_owner(connection)
         contents = read_contents(connection, owner)
         require_durable(contents.saves, DurableRecord(Path(f"{path}-durable")).read())
@@ -122,7 +122,7 @@ def first_look(directory: Path) -> FirstLook | None:
     lock = DirectoryLock(directory)
     lock.share()
     try:
-        with _opened(directory / LOG, "start it") as connection:
+        with _opened(directory / LOG, "start it", wal.START_AGAIN) as connection:
             owner = read_owner(connection)
             memberships = read_memberships(connection, owner)
             index, in_force = next(memberships)
@@ -135,7 +135,7 @@ def first_look(directory: Path) -> FirstLook | None:
 
 
 @contextmanager
-def _opened(path: Path, what_to_do: str) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, what_to_do: str, again: str) -> Iterator[sqlite3.Connection]:
     """A connection to look into `raft.sqlite`. What goes wrong is raised as StorageError."""
     wal.require_files(path, remedy="put back what was there")
     if os.path.lexists(journal := f"{path}-journal"):
@@ -151,7 +151,7 @@ def _opened(path: Path, what_to_do: str) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         if wal.is_damage(error):
             raise corrupt(path, error) from error
-        raise StorageError(f"cannot read {path}: {error}; {wal.remedy_for_start(path)}") from error
+        raise StorageError(f"cannot read {path}: {error}; {wal.remedy_for_start(path, again)}") from error
     except Exception as error:  # Damage, or a bit that flipped has made something else of a value
         raise corrupt(path, error) from error
 
