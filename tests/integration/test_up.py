@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,41 @@ async def test_it_is_killed(make_cluster: MakeCluster) -> None:
         await terminal.curl_lines(cluster)
         terminal.process.kill()
         assert await terminal.ended(cluster) == -signal.SIGKILL
+
+
+@process_test
+async def test_a_directory_is_lost(make_cluster: MakeCluster) -> None:
+    """The others serve without its node, which is not started: they would refuse it (hazard S6)."""
+    cluster = make_cluster()
+    with up(cluster) as terminal:
+        await terminal.curl_lines(cluster)
+        os.killpg(terminal.process.pid, signal.SIGINT)
+        assert await terminal.ended(cluster) == 0
+    shutil.rmtree(cluster.data / "0")
+    with up(cluster) as terminal:
+        await terminal.curl_lines(cluster)
+        assert re.search("^node 0 is not started: .* is missing, ", terminal.output.read_text(), re.MULTILINE)
+        assert len(processes_in(terminal.process.pid)) == 3
+
+
+@pytest.mark.usefixtures("curl")
+@process_test
+async def test_a_node_is_removed_at_once(make_cluster: MakeCluster) -> None:
+    """It ends, and the others go on (hazard M7)."""
+    cluster = make_cluster()
+    with up(cluster) as terminal:
+        set_line, _ = await terminal.curl_lines(cluster)
+        url = re.sub("set[?].*$", "members?id=2", set_line.split("'")[1])
+        finished = await run(cluster.reactor, ["curl", "-sX", "DELETE", url], cluster.directory)
+        assert '"removed": [2]' in finished.out
+
+        async def gone() -> bool | None:
+            return len(processes_in(terminal.process.pid)) == 3 or None
+
+        await until(cluster.reactor, "the end of node 2", gone)
+        finished = await run(cluster.reactor, ["sh", "-c", set_line], cluster.directory)
+        assert (finished.status, finished.out) == (0, "set value")
+        assert "\nnode 2 ended with status 3, because it was removed" in terminal.output.read_text()
 
 
 @contextmanager

@@ -5,8 +5,8 @@ is the one boundary: a wrong command line is exit status 2, any other `TxraftErr
 
 `twistd` is the other command line, that of `twistd txraft`: a single node. `process` is what that does to its process.
 
-`txraft up`, from the outside in: `up` reads the options and runs the reactor, `cluster` starts and ends the processes
-of the nodes, and `child` is what such a process runs.
+`txraft up`, from the outside in: `up` reads the options and runs the reactor, `earlier` says what earlier starts have
+left, `cluster` starts and ends the processes of the nodes, and `child` is what such a process runs.
 """
 
 import errno
