@@ -55,17 +55,18 @@ class BootstrapTests(SynchronousTestCase):
         self.assertIn("node 0 is a member, and not in", difference(settings(1), three, 2) or "")
 
     def test_elsewhere(self) -> None:
-        """A line each says where others look for a node that was told to listen elsewhere."""
+        """A line each says where others look for a node that was told to listen elsewhere, and the command in it
+        changes all at once: each address by itself may be refused, as the other one."""
         three, here = founders_of(settings(0, 1, 2)), Address("h1", 1)
         self.assertEqual(
             [*elsewhere(three, 1, Address("h9", 9), Address("k", 8))],
             [
                 "the other nodes look for this node at h1:1, as the membership has it, and it listens on h9:9"
                 " (--address); if it has moved there, and nobody has told the cluster: txraft member update 1 --address"
-                " h9:9 --node k:8",
+                " h9:9 --kvaddr k:8 --node k:8",
                 "clients look for this node at [::1]:101, as the membership has it, and it listens on k:8 (--kvaddr);"
-                " if it has moved there, and nobody has told the cluster: txraft member update 1 --kvaddr k:8 --node"
-                " k:8",
+                " if it has moved there, and nobody has told the cluster: txraft member update 1 --address h9:9"
+                " --kvaddr k:8 --node k:8",
             ],
         )
         (line,) = elsewhere(three, 1, None, here)

@@ -48,16 +48,22 @@ def elsewhere(
         return
     expected_address, expected_kvaddr = addresses
     ask = expected_kvaddr if kvaddr is None or not can_be_reached(kvaddr) else kvaddr
-    for option, given, expected, whom in (
-        ("--address", address, expected_address, "the other nodes"),
-        ("--kvaddr", kvaddr, expected_kvaddr, "clients"),
-    ):
-        if given is not None and str(given) != expected and can_be_reached(given):
-            yield one_line(
-                f"{whom} look for this node at {expected}, as the membership has it, and it listens on {given}"
-                f" ({option}); if it has moved there, and nobody has told the cluster: txraft member update {node_id}"
-                f" {option} {given} --node {ask}"
-            )
+    moved = [
+        (option, given, expected, whom)
+        for option, given, expected, whom in (
+            ("--address", address, expected_address, "the other nodes"),
+            ("--kvaddr", kvaddr, expected_kvaddr, "clients"),
+        )
+        if given is not None and str(given) != expected and can_be_reached(given)
+    ]
+    # Both at once: where they have changed places, each by itself would be refused.
+    update = " ".join(f"{option} {given}" for option, given, _, _ in moved)
+    for option, given, expected, whom in moved:
+        yield one_line(
+            f"{whom} look for this node at {expected}, as the membership has it, and it listens on {given}"
+            f" ({option}); if it has moved there, and nobody has told the cluster: txraft member update {node_id}"
+            f" {update} --node {ask}"
+        )
 
 
 def _differences(
