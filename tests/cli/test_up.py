@@ -347,6 +347,16 @@ class OptionsTests(SynchronousTestCase):
             ],
         )
 
+    def test_another_cluster(self) -> None:
+        """Whose nodes are not those of the file."""
+        self.started_with()
+        path = Path(self.mktemp())
+        path.write_text('[[cluster]]\nid = 5\naddress = "h:1"\nkvaddr = "h:2"\n')
+        line = str(self.assertRaises(SettingsError, self.run_up, "--config", str(path)))
+        self.assertEqual(
+            line, f"{self.data} is of a cluster to which none of the nodes 5 belongs: give another --data-dir"
+        )
+
     def test_all_removed(self) -> None:
         """There is none to start."""
         self.begin(founding(BUILT_IN, 0), Configuration({3}, removed={0, 1, 2}))

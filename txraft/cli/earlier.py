@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from txraft.errors import DirectoryLocked, SettingsError, StorageError
 from txraft.settings import Address, Member, Settings
 from txraft.storage.directory import unusable
+from txraft.storage.identity import shown
 from txraft.storage.inspection import FirstLook, first_look
 
 WITHOUT = (
@@ -53,11 +54,16 @@ class Earlier:
         """Why these nodes of the cluster are not to be started, those aside that were removed. A new directory would
         be one of the cluster `cluster_id`.
 
-        Raises StorageError where the others have no majority without them, or have not begun."""
+        Raises StorageError where the others have no majority without them, or have not begun, and SettingsError where
+        there is another cluster."""
         removed, joining = self.removed, self.joining(settings)
         ids = [each.id for each in settings.cluster if each.id not in removed]
         found = {id: error for id in ids if (error := self._problem_of(id, cluster_id)) is not None}
         voters = [id for id in ids if id not in joining]
+        if ids and not voters:
+            raise SettingsError(
+                f"{self.data} is of a cluster to which none of the nodes {shown(ids)} belongs: give another --data-dir"
+            )
         if found and (not self.looks or 2 * sum(id not in found for id in voters) <= len(voters)):
             raise StorageError("; ".join(map(str, found.values())))
         return found
