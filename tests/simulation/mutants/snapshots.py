@@ -4,9 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.simulation.mutants.planting import Mutant
+from txraft.testing.plan import Fault, Kind
 
 COMPACTS: Mapping[str, Any] = {"keeps": 0}
 """Logs are cut as soon as they can be."""
+
+INSTALLS = tuple(
+    fault
+    for n in range(6)
+    for fault in (
+        Fault(2 * n, Kind.ISOLATE, 0.4 + 0.5 * n, 0.4, target=1 + n % 3, detail=0.5),
+        Fault(2 * n + 1, Kind.CRASH_AT_WORK, 0.45 + 0.5 * n, 0.1, target=1 + n % 3, detail=0.75),
+    )
+)
+"""One node after another is cut off until it needs a snapshot, and dies while it installs that."""
 
 MUTANTS = (
     Mutant(
@@ -206,8 +217,7 @@ MUTANTS = (
         "        if self.applied.index < self._raft.log.snapshot_index:\n",
         "        if False:\n",
         what="a start behind the log's start restores nothing",
-        only={**COMPACTS, "orders": ()},
-        budget=300,
+        only={"keeps": 2, "orders": (), "nodes": 3, "faults": INSTALLS, "lasting": (), "lasts": 3.5},
     ),
     Mutant(
         "start-with-a-hole",
