@@ -165,8 +165,11 @@ class OptionsTests(SynchronousTestCase):
         options = Up()
         options.parseOptions(["--data-dir", str(self.data)])
         self.patch(up, "run_until_ended", lambda cluster, _: cluster.say("a line"))
+        stopped: list[object] = []
+        self.patch(up, "stop", stopped.append)  # the reactor is that of all tests
         with patch("builtins.print", side_effect=BrokenPipeError):
             self.assertRaises(BrokenPipeError, options.run)
+        self.assertEqual(len(stopped), 1)
 
     def test_config(self) -> None:
         path = Path(self.mktemp())
