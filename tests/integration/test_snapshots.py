@@ -53,7 +53,7 @@ async def test_killed_in_an_install(cluster: ProcessCluster) -> None:
         lambda log: "has restored its data" in log,
     ]
     for step in steps:
-        await fall_behind(writers, leader)
+        await fall_behind(cluster, writers, leader, follower)
         written = follower.stdout.stat().st_size
         follower.start()
 
@@ -77,22 +77,23 @@ async def far_behind(cluster: ProcessCluster) -> tuple[Writers, NodeProcess, Nod
     writers = Writers(cluster)
     writers.start()
     await writers.acknowledge(100)
-    status = await follower.status()
     follower.kill()
-    first = await fall_behind(writers, leader)
-    assert status is not None
-    assert first > status["last_log_index"] + 1
+    await fall_behind(cluster, writers, leader, follower)
     return writers, follower, leader
 
 
-async def fall_behind(writers: Writers, leader: NodeProcess) -> int:
-    """Write far more than is kept. Gives where the leader's log begins then: for a follower that was being sent a
-    snapshot it stays for a while."""
-    await writers.acknowledge(6 * KEPT["keep_entries"])
-    status = await leader.status()
-    assert status is not None
-    first: int = status["first_log_index"]
-    return first
+async def fall_behind(cluster: ProcessCluster, writers: Writers, leader: NodeProcess, follower: NodeProcess) -> None:
+    """Write far more than is kept, and go on until the leader's log begins later than the follower's ends: for one that
+    was being sent a snapshot it stays for a while."""
+
+    async def behind() -> bool | None:
+        await writers.acknowledge(6 * KEPT["keep_entries"])
+        status = await leader.status()
+        assert status is not None
+        (has,) = [each["match_index"] for each in status["followers"] if each["id"] == follower.id]
+        return status["first_log_index"] > has + 1 or None
+
+    await until(cluster.reactor, "the follower is behind the leader's log", behind, timeout=240)
 
 
 async def has_caught_up(cluster: ProcessCluster, follower: NodeProcess) -> None:
