@@ -42,14 +42,14 @@ async def test_rolling_upgrade(make_cluster: MakeCluster, older: Path) -> None:
     await writers.acknowledge(100)
 
     first.kill()
-    await fall_behind(writers, leader)
+    await fall_behind(cluster, writers, leader, first)
     upgrade(first)
     await has_caught_up(cluster, first)  # from an older leader
     assert OLDER in first.stdout.read_text()
 
     await let_lead(cluster, first)
     second.kill()
-    await fall_behind(writers, first)
+    await fall_behind(cluster, writers, first, second)
     second.start()
     await has_caught_up(cluster, second)  # as an older follower
     await writers.acknowledge(100)
