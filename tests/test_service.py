@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock, patch
 
 import treq
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallback
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
@@ -36,7 +36,6 @@ from txraft.errors import (
     DataLost,
     DirectoryLocked,
     DirectoryRefused,
-    InvariantViolated,
     JoinRefused,
     MemberRemoved,
     SettingsError,
@@ -52,6 +51,8 @@ from txraft.kv.data_file import DataFile
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.ports import Ports, bind_ports, bind_so_far
+from txraft.raft_service import endpoints
+from txraft.raft_service import service as raft_service
 from txraft.rpc import Network
 from txraft.settings import Address, Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
@@ -79,7 +80,8 @@ class WiringTests(SynchronousTestCase):
             Timing(slow_coefficient=2, election_timeout=400, heartbeat_interval=50, request_timeout=3000),
             SizeLimits(key_size=10, value_size=20, batch_size=30, uncommitted_size=12_345),
         )
-        self.patch(service, "ThreadWorker", lambda *_: InlineWorker())
+        for module in (service, raft_service):
+            self.patch(module, "ThreadWorker", lambda *_: InlineWorker())
 
     def ports(self) -> Ports:
         ports = bind_ports(self.settings, 4)
@@ -89,8 +91,8 @@ class WiringTests(SynchronousTestCase):
 
     def wire(self, reactor: Any) -> MultiService:
         node = service.make_node_service(reactor, self.settings, 4, self.ports(), Path(self.mktemp()), self.fail)
-        disk, *_ = node
-        self.addCleanup(lambda: self.successResultOf(disk.stopService()))
+        raft, *_ = node
+        self.addCleanup(lambda: self.successResultOf(raft.stopService()))
         return node
 
     def test_no_member(self) -> None:
@@ -115,9 +117,9 @@ class WiringTests(SynchronousTestCase):
         """Each goes to the part that is to heed it, in seconds and bytes."""
         reactor = a_reactor()
         with (
-            patch("txraft.service.Node", wraps=Node) as node,
-            patch("txraft.service.Replica", wraps=Replica) as replica,
-            patch("txraft.service.Network", wraps=Network) as network,
+            patch("txraft.raft_service.service.Node", wraps=Node) as node,
+            patch("txraft.raft_service.service.Replica", wraps=Replica) as replica,
+            patch("txraft.raft_service.service.Network", wraps=Network) as network,
             patch("txraft.service.site", wraps=site) as web,
         ):
             self.wire(reactor)
@@ -198,14 +200,14 @@ class WiringTests(SynchronousTestCase):
         founded = self.settings
         for edited, warnings in ((founded, 0), (Settings((*founded.cluster[1:], member(6)), founded.timing), 1)):
             ports = self.ports()
-            with patch("txraft.service.Node", wraps=Node) as node, capturedLogs() as logged:
-                disk, *_ = service.make_node_service(a_reactor(), edited, 4, ports, directory, self.fail)
+            with patch("txraft.raft_service.service.Node", wraps=Node) as node, capturedLogs() as logged:
+                raft, *_ = service.make_node_service(a_reactor(), edited, 4, ports, directory, self.fail)
             stored = node.call_args.kwargs["stored"]
             self.assertEqual(stored.configuration, founders_of(founded))
             lines = [formatEvent(event) for event in logged]
             self.assertEqual(len(lines), warnings)
             self.assertEqual([line for line in lines if "node 6 is no member" not in line], [])
-            self.successResultOf(disk.stopService())
+            self.successResultOf(raft.stopService())
             ports.raft.close()
             ports.kv.close()
 
@@ -215,8 +217,8 @@ class WiringTests(SynchronousTestCase):
         for _ in range(2):
             ports = bind_ports(self.settings, 4, here.kvaddr, here.address)
             with capturedLogs() as logged:
-                disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
-            self.successResultOf(disk.stopService())
+                raft, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
+            self.successResultOf(raft.stopService())
             ports.close()
             first, second = (str(formatEvent(event)) for event in logged)
             self.assertIn(f"txraft member update 4 --address {here.address}", first)
@@ -227,17 +229,17 @@ class WiringTests(SynchronousTestCase):
         a node that joins may be in no file."""
         directory = Path(self.mktemp())
         founders = Configuration({0, 1}, addresses={0: ("a:1", "a:2"), 7: ("b:1", "b:2")})
-        with patch("txraft.service.Node", wraps=Node) as node, capturedLogs() as logged:
+        with patch("txraft.raft_service.service.Node", wraps=Node) as node, capturedLogs() as logged:
             ports, bootstrap = self.ports(), Bootstrap(7, "c", founders)
-            disk, *_ = service.make_node_service(a_reactor(), self.settings, 7, ports, directory, self.fail, bootstrap)
-        self.successResultOf(disk.stopService())
+            raft, *_ = service.make_node_service(a_reactor(), self.settings, 7, ports, directory, self.fail, bootstrap)
+        self.successResultOf(raft.stopService())
         given = node.call_args.kwargs
         self.assertEqual((given["node_id"], given["stored"].configuration), (7, founders))
         self.assertEqual([formatEvent(event) for event in logged], [])
         ports.close()
         with capturedLogs() as logged:  # it is started again, with the file
-            disk, *_ = service.make_node_service(a_reactor(), self.settings, 7, self.ports(), directory, self.fail)
-        self.successResultOf(disk.stopService())
+            raft, *_ = service.make_node_service(a_reactor(), self.settings, 7, self.ports(), directory, self.fail)
+        self.successResultOf(raft.stopService())
         (event,) = logged
         self.assertIn("node 0 is a member, and not in the configuration", str(formatEvent(event)))
 
@@ -247,10 +249,10 @@ class WiringTests(SynchronousTestCase):
         directory = Path(self.mktemp())
         for removed in (MemberRemoved(4, told_by=3), MemberRemoved(4, told_by=0), MemberRemoved(4)):
             ports, errors = self.ports(), list[TxraftError]()
-            with patch("txraft.service.Node", wraps=Node) as node:
-                disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
+            with patch("txraft.raft_service.service.Node", wraps=Node) as node:
+                raft, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
             node.call_args.kwargs["on_failure"](removed)
-            self.successResultOf(disk.stopService())
+            self.successResultOf(raft.stopService())
             ports.close()
             self.assertEqual(errors, [removed])
         self.refuse_removed(directory)
@@ -276,8 +278,8 @@ class WiringTests(SynchronousTestCase):
                 self.refuse_removed(directory)
             else:
                 ports = self.ports()
-                disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
-                self.successResultOf(disk.stopService())
+                raft, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
+                self.successResultOf(raft.stopService())
                 ports.close()
 
     def refuse_removed(self, directory: Path) -> None:
@@ -301,11 +303,11 @@ class WiringTests(SynchronousTestCase):
     def failed_with(self, error: TxraftError, directory: Path) -> TxraftError:
         """What the owner of a node is told, once, when the node and then something else fail."""
         ports, errors = self.ports(), list[TxraftError]()
-        with patch("txraft.service.Node", wraps=Node) as node:
-            disk, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
+        with patch("txraft.raft_service.service.Node", wraps=Node) as node:
+            raft, *_ = service.make_node_service(a_reactor(), self.settings, 4, ports, directory, errors.append)
         node.call_args.kwargs["on_failure"](error)
         node.call_args.kwargs["on_failure"](WriteFailed("something else"))
-        self.successResultOf(disk.stopService())
+        self.successResultOf(raft.stopService())
         ports.close()
         (told,) = errors
         return told
@@ -313,8 +315,8 @@ class WiringTests(SynchronousTestCase):
     def test_dials_where_the_others_are(self) -> None:
         """At their Raft addresses, and not for ever; that nobody listens there is seen at once."""
         with (
-            patch("txraft.service.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint,
-            patch("txraft.service.Network", wraps=Network) as network,
+            patch("txraft.raft_service.endpoints.HostnameEndpoint", wraps=HostnameEndpoint) as endpoint,
+            patch("txraft.raft_service.service.Network", wraps=Network) as network,
         ):
             self.wire(a_reactor())
             endpoint_of = network.call_args.args[3]
@@ -322,7 +324,7 @@ class WiringTests(SynchronousTestCase):
             with self.assertRaises(SettingsError):
                 endpoint_of(("no address", "localhost:1"))
         (call,) = endpoint.call_args_list
-        self.assertEqual((*call.args[1:], call.kwargs["timeout"]), ("::1", 8080, service.CONNECT_TIMEOUT))
+        self.assertEqual((*call.args[1:], call.kwargs["timeout"]), ("::1", 8080, endpoints.CONNECT_TIMEOUT))
         self.assertLess(call.kwargs["attemptDelay"], 0.02)
 
 
@@ -456,7 +458,7 @@ class WholeNodeTests(TestCase):
         node = service.make_node_service(reactor, settings, 0, ports, self.mktemp(), failures.append)
         node.startService()
         yield node.replica.propose(encode(Set(b"a", b"1")))
-        node._node._fail(Failure(WriteFailed("cannot write")))
+        node.replica._node._fail(Failure(WriteFailed("cannot write")))
         self.assertEqual([str(failure) for failure in failures], ["cannot write"])
         for path in ("/status", "/get?key=a&consistency=stale", "/set?key=a&val=2", "/nothing"):
             url = f"http://{settings.cluster[0].kvaddr}{path}"
@@ -619,30 +621,51 @@ class JoiningTests(TestCase):
         bind_so_far(None, self.new.kvaddr).close()
 
 
+class Server(Service):
+    """Of a node that stops."""
+
+    patience = 1.0
+
+    def __init__(self) -> None:
+        self.handed_over, self.left = Deferred[None](), Deferred[None]()
+        self.asked: list[str] = []
+
+    def require_not_started(self) -> None:
+        """It was not."""
+
+    def hand_over(self) -> "Deferred[None]":
+        self.asked.append("hand over")
+        return self.handed_over
+
+    def leave(self) -> "Deferred[None]":
+        self.asked.append("leave")
+        return self.left
+
+
+class Clients(Service):
+    """Of such a node."""
+
+    def stopService(self) -> "Deferred[None]":
+        Service.stopService(self)
+        return succeed(None)
+
+
 class StopTests(SynchronousTestCase):
     """The end of a whole node."""
 
     def test_in_order(self) -> None:
         """Everything works until what was asked is answered."""
-        handed_over, answered, part = Deferred[None](), Deferred[None](), Service()
-        asked: list[Deferred[None]] = [answered]
-        whole = service.NodeService(Mock(hand_over=lambda: handed_over), Mock(), asked.pop)
-        part.setServiceParent(whole)
+        server, clients, backups, worker = Server(), Clients(), Mock(), Mock()
+        backups.stop.return_value = fail(WriteFailed("cannot write"))
+        worker.stop.return_value = succeed(None)
+        whole = service.NodeService(Clock(), cast(Any, server), cast(Any, clients), backups, worker)
         whole.startService()
         stopped = whole.stopService()
-        self.assertEqual((part.running, asked), (1, [answered]))
-        handed_over.callback(None)
-        self.assertEqual((part.running, asked), (1, []))
-        answered.callback(None)
-        self.successResultOf(stopped)
-        self.assertFalse(part.running)
-
-    def test_leadership_cannot_be_handed_over(self) -> None:
-        """Everything is let go all the same."""
-        node = Mock(hand_over=lambda: fail(InvariantViolated("broken")))
-        whole, part = service.NodeService(node, Mock(), lambda: succeed(None)), Service()
-        part.setServiceParent(whole)
-        whole.startService()
-        self.successResultOf(whole.stopService())
-        self.assertFalse(part.running)
-        self.assertEqual(len(self.flushLoggedErrors(InvariantViolated)), 1)
+        self.assertEqual((server.running, clients.running, server.asked), (1, 1, ["hand over"]))
+        server.handed_over.callback(None)
+        self.assertEqual((server.running, clients.running, server.asked), (1, 0, ["hand over", "leave"]))
+        backups.stop.assert_not_called()
+        server.left.callback(None)
+        self.failureResultOf(stopped, WriteFailed)
+        self.assertFalse(server.running)
+        worker.stop.assert_called_once_with()

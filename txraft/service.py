@@ -1,15 +1,9 @@
-"""One node, wired together. The only module that knows all the others.
-
-Everything that can be wrong with a start (the data directory, the ports) is found out while it is wired, before a
-process goes into the background. Nothing that may not cross a fork is open by then: the sockets, the lock and what was
-read are; the database connections and threads are made when the service starts.
-"""
+"""One node of the key-value store, wired together: a `RaftService`, a port for clients, and backups."""
 
 import json
-import random
 import resource
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from os import PathLike
@@ -18,51 +12,32 @@ from typing import Any
 
 from attrs import asdict, evolve
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txraft.bootstrap import check_addresses, difference, elsewhere, founding
-from txraft.core.configuration import Addresses
-from txraft.core.state import RaftOptions
-from txraft.errors import (
-    REMEDY_FOR_LOST_DATA,
-    DataLost,
-    DirectoryRefused,
-    MemberRemoved,
-    StartedBefore,
-    StorageError,
-    TxraftError,
-    WrongDirectory,
-)
-from txraft.interfaces import IReplica, IWorker, Stored
+from txraft.errors import TxraftError, WrongDirectory
+from txraft.file_names import DATA
+from txraft.interfaces import Home, IWorker
 from txraft.joining import Admission, Joiner, Joining, agent
 from txraft.kv.backup import Origin
 from txraft.kv.backups import Backups
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
-from txraft.node.compaction import Keep
-from txraft.node.driver import Node
-from txraft.node.replica import Replica
 from txraft.ports import Ports, PortsSoFar
-from txraft.rpc import LinkLimits, Network
-from txraft.services import ClientPortService, DiskService, JoiningService, PeersService, PortService, within
-from txraft.settings import Address, Settings, SizeLimits
+from txraft.raft_service.endpoints import BoundPort
+from txraft.raft_service.options import Options
+from txraft.raft_service.parts import PortService, within
+from txraft.raft_service.service import RaftService
+from txraft.services import ClientPortService, JoiningService
+from txraft.settings import Settings, SizeLimits
 from txraft.storage.directory import DirectoryLock, make_directory, size_of
 from txraft.storage.identity import Bootstrap
 from txraft.storage.inspection import has_node
-from txraft.storage.removal import mark_removed, require_not_removed
-from txraft.storage.snapshot_files import SnapshotFiles
-from txraft.storage.sqlite import SQLiteStorage
 from txraft.storage.worker import ThreadWorker
 from txraft.version import version
-from txraft.web import ApiSite, WaitingFactory, site
+from txraft.web import WaitingFactory, site
 
-CONNECT_TIMEOUT = 2
-"""Seconds after which dialling a peer is given up, and tried again later."""
-ATTEMPT_DELAY = 0.01
-"""Seconds between two addresses of a name, the least that RFC 8305 (§8) allows. Twisted looks at a failure no sooner
-either, and a follower whose leader was killed waits for that."""
 RESERVED_FILES = 256
 """So many of the files that the process may open are kept from clients. They are for the disk, for peers, and for
 strangers at the Raft port, of whom hundreds may come in one turn of the reactor (hazard N4)."""
@@ -74,33 +49,43 @@ class NodeService(MultiService):
     """All of a node. A stop begins with handing leadership over, and with answering what it is asked still: both take
     everything else in working order."""
 
-    def __init__(self, node: Node, replica: IReplica, answer_all: Callable[[], Deferred[None]]) -> None:
-        """`answer_all` takes no more requests, and fires when those that were taken are answered."""
+    def __init__(
+        self,
+        reactor: Any,
+        raft: RaftService[KeyValueStore],
+        clients: ClientPortService,
+        backups: Backups,
+        backups_worker: IWorker,
+    ) -> None:
         MultiService.__init__(self)
-        self.replica = replica
+        self.replica = raft
         """What a program asks of the node that it embeds: everything that the HTTP API does, and `status`. Its commands
         are those of `txraft.kv`."""
-        self._node = node
-        self._answer_all = answer_all
-        self._started = False
+        self._reactor = reactor
+        self._clients = clients
+        self._backups = backups
+        self._backups_worker = backups_worker
+        parts: list[Any] = [raft, clients]
+        for part in parts:
+            part.setServiceParent(self)
 
     def startService(self) -> None:
         """Start everything, once: a stop closes the ports and the files for good. Raises StartedBefore."""
-        if self._started:
-            raise StartedBefore("this node was started before; make another one, of the same directory")
-        self._started = True
+        self.replica.require_not_started()
         MultiService.startService(self)
 
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Hand over, if there is leadership to hand over, and answer everybody; then stop everything, also where that
-        failed."""
-        try:
-            yield self._node.hand_over()
-        except Exception:
-            _log.failure("this node could not hand leadership over; it stops, and the others elect a leader")
-        yield self._answer_all()
-        yield MultiService.stopService(self)
+    def stopService(self) -> Deferred[None]:
+        """Hand over, if there is leadership to hand over, and answer everybody; then stop everything, whichever of that
+        fails."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self.replica.hand_over()
+        await within(self._reactor, self.replica.patience, [self._clients.stopService(), self.replica.leave()])
+        async with AsyncExitStack() as parts:  # what is pushed last comes first
+            parts.push_async_callback(self._backups_worker.stop)
+            parts.push_async_callback(MultiService.stopService, self)
+            parts.push_async_callback(self._backups.stop)
 
 
 def make_node_service(
@@ -129,22 +114,29 @@ def make_node_service(
     Raises SettingsError, StorageError, or MemberRemoved; the ports are closed then, and the directory is free.
     """
     directory = Path(directory)
-    worker = ThreadWorker(reactor, f"txraft-{node_id}-disk")
     with ExitStack() as undo:
         undo.callback(ports.close)
         if bootstrap is None and not has_node(directory):
             settings.member(node_id)
-        require_not_removed(directory, node_id)
-        storage = SQLiteStorage(directory, bootstrap or founding(settings, node_id), worker, lock=lock)
-        undo.callback(storage.unlock)
-        stored = storage.load()
-        parts = _wire(reactor, settings, node_id, ports, directory, storage, stored, worker, _OnFailure(on_failure))
-        if bootstrap is None and (line := difference(settings, stored.configuration, node_id)) is not None:
+        raft = RaftService(
+            reactor,
+            bootstrap or founding(settings, node_id),
+            node_id,
+            directory,
+            _store_in,
+            listen=BoundPort(reactor, ports.raft),
+            options=Options(settings.timing, settings.log, settings.limits),
+            check_addresses=check_addresses,
+            lock=lock,
+        )
+        undo.callback(raft.let_go)
+        raft.machine.prepare()
+        if bootstrap is None and (line := difference(settings, raft.configuration, node_id)) is not None:
             _log.warn("{line}", line=line)
-        for line in elsewhere(stored.configuration, node_id, ports.address, ports.kvaddr):
+        for line in elsewhere(raft.configuration, node_id, ports.address, ports.kvaddr):
             _log.warn("{line}", line=line)
         undo.pop_all()
-    return parts
+    return _with_clients(reactor, settings, raft, ports, on_failure)
 
 
 def make_joining_service(
@@ -182,168 +174,61 @@ def make_joining_service(
         joining = Joining(joiner, agent(reactor), reactor)
         page = None
         if ports.kv is not None:
-            page = PortService(reactor, ports.kv.dup(), WaitingFactory(joiner.id, lambda: joining.waits_for, reactor))
+            page = PortService(
+                BoundPort(reactor, ports.kv.dup()),
+                WaitingFactory(joiner.id, lambda: joining.waits_for, reactor),
+                on_failure,
+            )
         service = JoiningService(joining, page, lock.write_pid, make, let_go, on_failure)
         undo.pop_all()
     return service
 
 
-class _OnFailure:
-    """Tells the owner of a node, once, that it cannot go on, and clients from then on."""
-
-    def __init__(self, on_failure: Callable[[TxraftError], None]) -> None:
-        self.api: ApiSite | None = None
-        self._on_failure = on_failure
-        self._called = False
-
-    def __call__(self, error: TxraftError) -> None:
-        """Something has failed."""
-        if self._called:
-            return
-        self._called = True
-        if self.api is not None:
-            self.api.refuse_everything()
-        self._on_failure(error)
+def _store_in(home: Home) -> KeyValueStore:
+    """The key-value store, with what it has kept."""
+    path = home.directory / DATA
+    disk = WriteBehind(path, home.cluster_id, home.worker, home.snapshot_worker, home.clock, home.fail)
+    store = KeyValueStore(disk)
+    store.load()
+    return store
 
 
-def _wire(
+def _with_clients(
     reactor: Any,
     settings: Settings,
-    node_id: int,
+    raft: RaftService[KeyValueStore],
     ports: Ports,
-    directory: Path,
-    storage: SQLiteStorage,
-    stored: Stored,
-    worker: IWorker,
-    on_failure: _OnFailure,
+    on_failure: Callable[[TxraftError], None],
 ) -> NodeService:
-    """Read the rest of what is on disk, and put the parts together."""
-    timing, limits = settings.timing, settings.limits
-
-    data_worker = ThreadWorker(reactor, f"txraft-{node_id}-data")
-    snapshot_worker = ThreadWorker(reactor, f"txraft-{node_id}-snapshots")
-    transfer_worker = ThreadWorker(reactor, f"txraft-{node_id}-transfer")
-    snapshots = SnapshotFiles(directory, transfer_worker)
-    data_path = directory / "kv.sqlite"
-    data_on_disk = WriteBehind(
-        data_path, storage.identity.cluster_id, data_worker, snapshot_worker, reactor, on_failure
-    )
-    store = KeyValueStore(data_on_disk)
-    store.load()
-    backup_worker = ThreadWorker(reactor, f"txraft-{node_id}-backups")
-
-    def endpoint_of(addresses: Addresses) -> HostnameEndpoint:
-        raft = Address.parse(addresses[0])
-        return HostnameEndpoint(reactor, raft.host, raft.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY)
-
-    peers = Network(
+    """The whole node, of a server that is ready to start."""
+    worker = ThreadWorker(reactor, f"txraft-{raft.node_id}-backups")
+    # A snapshot for a backup and one for a peer may be asked for at a time: the store makes them one after the other.
+    backups = Backups(raft.directory / DATA, raft.machine.snapshot_file, lambda: _origin(raft), worker, reactor)
+    api = site(
+        raft,
+        raft.machine,
         reactor,
-        storage.identity,
-        storage,
-        endpoint_of,
-        random.Random(),
-        LinkLimits(answer=timing.request_seconds),
+        _within_open_files(settings.limits),
+        settings.timing,
+        settings.allowed_hosts,
+        backups,
+        data_size=partial(size_of, raft.directory),
     )
 
     def failed(error: TxraftError) -> None:
-        # So that a start is refused from now on. What others say may be wrong, and is asked again at the next start.
-        if isinstance(error, MemberRemoved) and error.told_by is None:
-            worker.run(mark_removed, directory).addErrback(lambda _: None)
-        on_failure(_translated(error, directory))
+        api.refuse_everything()
+        on_failure(error)
 
-    try:
-        node = Node(
-            node_id=node_id,
-            stored=stored,
-            storage=storage,
-            peers=peers,
-            state_machine=store,
-            snapshots=snapshots,
-            keep=Keep(settings.log.keep_entries, settings.log.keep_size),
-            options=RaftOptions(
-                election_timeout=timing.election_seconds,
-                heartbeat_interval=timing.heartbeat_seconds,
-                max_uncommitted_size=limits.uncommitted_size,
-                max_uncommitted_entries=limits.uncommitted_entries,
-            ),
-            clock=reactor,
-            random=random.Random(),
-            on_failure=failed,
-            check_addresses=check_addresses,
-        )
-    except DataLost as error:
-        raise _translated(error, directory) from error
-    if node_id in stored.configuration_at(node.view.commit_index).removed:
-        raise MemberRemoved(node_id)
-    # Nothing was written until here: a start that is refused leaves the files as evidence.
-    storage.count_start()
-    data_on_disk.prepare()
-    replica = Replica(
-        node,
-        peers,
-        storage.identity.cluster_id,
-        storage.identity.founders,
-        clock=reactor,
-        request_timeout=timing.request_seconds,
-        patience=timing.election_seconds,
-        max_held_size=limits.uncommitted_size,
-        max_held=limits.uncommitted_entries,
-    )
-
-    # A snapshot for a backup and one for a peer may be asked for at a time: these data make them one after the other.
-    backups = Backups(data_path, data_on_disk.snapshot, lambda: _origin(replica), backup_worker, reactor)
-
-    api = site(
-        replica,
-        store,
-        reactor,
-        _within_open_files(limits),
-        timing,
-        settings.allowed_hosts,
-        backups,
-        data_size=partial(size_of, directory),
-    )
-    on_failure.api = api
-    clients = ClientPortService(reactor, ports.kv, api)
-
-    def answer_all() -> Deferred[None]:
-        return within(reactor, timing.election_seconds, [clients.stopService(), peers.leave()])
-
-    service = NodeService(node, replica, answer_all)
-    parts: MultiService = service
-    parts.addService(
-        DiskService(
-            data_on_disk,
-            storage,
-            snapshots,
-            backups,
-            data_worker,
-            (backup_worker, transfer_worker, snapshot_worker, data_worker, worker),
-            on_failure,
-        )
-    )
-    parts.addService(node)
-    parts.addService(PeersService(peers, node))
-    parts.addService(PortService(reactor, ports.raft, peers.server_factory()))
-    parts.addService(clients)
-    return service
+    raft.when_failed().addCallback(failed)
+    return NodeService(reactor, raft, ClientPortService(reactor, ports.kv, api), backups, worker)
 
 
-def _origin(replica: Replica) -> Origin:
+def _origin(raft: RaftService[KeyValueStore]) -> Origin:
     """What a backup that is made now is of."""
-    status = replica.status()
+    status = raft.status()
     members = json.dumps([asdict(member) for member in status.members])
     made = datetime.now(UTC).isoformat(timespec="seconds")
     return Origin(status.id, status.term, members, made, version())
-
-
-def _translated(error: TxraftError, directory: Path) -> TxraftError:
-    """The node's error with what only the wiring knows: the directory, and so what to do."""
-    if isinstance(error, DataLost):
-        return StorageError(f"{directory} has lost data: {error}; {REMEDY_FOR_LOST_DATA}")
-    if isinstance(error, DirectoryRefused):
-        return DirectoryRefused(f"{directory} is refused by the other nodes: {error}")
-    return error
 
 
 def _within_open_files(limits: SizeLimits) -> SizeLimits:

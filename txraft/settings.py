@@ -10,7 +10,7 @@ import json
 import math
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Self, TypeVar
 
 from attrs import Attribute, field, fields, frozen
@@ -275,6 +275,12 @@ def _plain_host(key: str, host: str) -> str:
     return str(ipaddress.IPv6Address(plain)) if ":" in plain else plain
 
 
+def require_name(name: str | None) -> None:
+    """Raises SettingsError for what is no name of a cluster. None is that of one without."""
+    if name is not None and not (0 < len(name) <= 255 and name.isprintable()):
+        raise SettingsError(f"name: must be 1 to 255 printable characters, not {shown(name)}")
+
+
 @frozen
 class Settings:
     """One cluster, the same on all of its nodes."""
@@ -294,8 +300,7 @@ class Settings:
             raise SettingsError("cluster: has no nodes; add a [[cluster]] table for each")
         if len(self.cluster) > MAX_MEMBERS:
             raise SettingsError(f"cluster: has {len(self.cluster)} nodes; {MAX_MEMBERS} are the most")
-        if self.name is not None and not (0 < len(self.name) <= 255 and self.name.isprintable()):
-            raise SettingsError(f"name: must be 1 to 255 printable characters, not {shown(self.name)}")
+        require_name(self.name)
         ids: dict[int, str] = {}
         addresses: dict[Address, str] = {}
         for number, member in enumerate(self.cluster):
@@ -311,20 +316,17 @@ class Settings:
         From then on it is kept on disk, so that addresses may change. A node that is first started after they have
         needs `name` to belong to the same cluster: the others refuse to talk to it otherwise.
         """
-        if self.name is not None:
-            return self.name
-        return _digest(self._members)
+        return self.name or digest_of_members(self._addresses)
 
     def restored_cluster_id(self, digest: str) -> str:
         """What identifies a cluster that these members make of a backup, by the `digest` of that: another one than that
         of any cluster before, except of one that was made of the same backup, with the same members and name."""
-        its = _digest(f"{digest} {self._members}")
+        its = digest_of_members(self._addresses, f"{digest} ")
         return its if self.name is None else f"{self.name} (restored {its})"
 
     @property
-    def _members(self) -> str:
-        members = sorted(self.cluster, key=lambda member: member.id)
-        return " ".join(f"{member.id}={member.address}" for member in members)
+    def _addresses(self) -> dict[int, str]:
+        return {member.id: str(member.address) for member in self.cluster}
 
     def member(self, id: int) -> Member:
         """The member with this id. Raises SettingsError where there is none."""
@@ -355,7 +357,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _digest(text: str) -> str:
+def digest_of_members(addresses: Mapping[int, str], seed: str = "") -> str:
+    """What identifies a cluster without a name: it follows from the addresses of its members."""
+    text = seed + " ".join(f"{id}={address}" for id, address in sorted(addresses.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -109,6 +109,13 @@ class Journal:
         """Instead of capitals."""
         self.held: list[tuple[Deferred[list[bytes | CommandFailed]], Sequence[Entry]]] | None = None
 
+    def start(self) -> None:
+        """As IStateMachine."""
+
+    def close(self) -> "Deferred[None]":
+        """As IStateMachine."""
+        return succeed(None)
+
     def check(self, command: bytes) -> None:
         """As IStateMachine: a later version knows this one."""
         if command and command == self.unknown:

@@ -14,7 +14,7 @@ from txraft.core.messages import Entry, EntryKind
 from txraft.errors import CommandFailed
 from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.memory_machine import MemoryMachine
-from txraft.testing.application import Application, Home
+from txraft.testing.application import Application, SimulatedHome
 from txraft.testing.plan import plan_of
 from txraft.testing.report import Report
 from txraft.testing.simulation import run_of
@@ -43,13 +43,20 @@ class Page:
 class Tally:
     """Counts how often each command came, in a file. It refuses some."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: SimulatedHome) -> None:
         self._file = home.directory / "tally.json"
         self._worker = home.worker
         self.last_applied = 0
         self.counts: dict[str, int] = {}
         if self._file.exists():
             self.last_applied, self.counts = json.loads(self._file.read_bytes())
+
+    def start(self) -> None:
+        """As IStateMachine."""
+
+    def close(self) -> "Deferred[None]":
+        """As IStateMachine."""
+        return succeed(None)
 
     def check(self, command: bytes) -> None:
         """As IStateMachine: it knows any."""
@@ -98,9 +105,9 @@ class Tally:
 class Tallies:
     """The application."""
 
-    kind: Callable[[Home], Tally] = Tally
+    kind: Callable[[SimulatedHome], Tally] = Tally
 
-    def machine(self, home: Home) -> Tally:
+    def machine(self, home: SimulatedHome) -> Tally:
         """As Application."""
         return self.kind(home)
 
@@ -124,7 +131,7 @@ class ForgetfulTally(Tally):
 class LocalTally(Tally):
     """Counts otherwise where it lives in another directory."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: SimulatedHome) -> None:
         super().__init__(home)
         self._place = home.directory
 
@@ -144,7 +151,7 @@ class LocalTallies(Tallies):
 class LazyTally(Tally):
     """Commits now and then, and holds the database's lock in between."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: SimulatedHome) -> None:
         self._database = database = sqlite3.connect(home.directory / "tally.sqlite", timeout=0, isolation_level=None)
         home.at_death.callback(database.close)
         database.execute("CREATE TABLE IF NOT EXISTS tally (data)")
@@ -234,7 +241,7 @@ class PlainTallies:
     def __init__(self) -> None:
         self._tallies: dict[MemoryMachine, PlainTally] = {}
 
-    def machine(self, home: Home) -> MemoryMachine:
+    def machine(self, home: SimulatedHome) -> MemoryMachine:
         """As Application."""
         tally = self.kind()
         machine = MemoryMachine(tally, home.directory, "simulated", home.worker)

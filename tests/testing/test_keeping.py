@@ -15,7 +15,7 @@ from txraft.core.messages import Entry
 from txraft.errors import CommandFailed, SnapshotFailed
 from txraft.interfaces import ISnapshot
 from txraft.node.compaction import Compaction
-from txraft.testing.application import Home
+from txraft.testing.application import SimulatedHome
 from txraft.testing.plan import ALL, plan_of
 from txraft.testing.report import Report
 from txraft.testing.seeds import first_failure
@@ -148,12 +148,12 @@ class QuarrellingTallies(PlainTallies):
 
 
 class NoTallies(Tallies):
-    def machine(self, home: Home) -> Any:  # noqa: ARG002  an Application's
+    def machine(self, home: SimulatedHome) -> Any:  # noqa: ARG002  an Application's
         return None
 
 
 class UnwrappedTallies(Tallies):
-    def machine(self, home: Home) -> Any:  # noqa: ARG002  an Application's
+    def machine(self, home: SimulatedHome) -> Any:  # noqa: ARG002  an Application's
         return PlainTally()
 
 

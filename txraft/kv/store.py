@@ -28,6 +28,7 @@ from txraft.kv.commands import (
     encode_batch_result,
 )
 from txraft.kv.contents import Changes, Contents, Listing
+from txraft.kv.data_snapshot import DataSnapshot
 from txraft.kv.records import mod_revision_of, record_of, value_of
 from txraft.kv.write_behind import WriteBehind
 
@@ -53,6 +54,20 @@ class KeyValueStore:
         if self._disk is not None:
             self._contents = self._disk.load()
 
+    def prepare(self) -> None:
+        """As `WriteBehind.prepare`. Blocks."""
+        if self._disk is not None:
+            self._disk.prepare()
+
+    def start(self) -> None:
+        """As IStateMachine."""
+        if self._disk is not None:
+            self._disk.start()
+
+    def close(self) -> "Deferred[None]":
+        """As IStateMachine."""
+        return succeed(None) if self._disk is None else self._disk.stop()
+
     def persist(self) -> "Deferred[int]":
         """As IStateMachine. Data in memory alone are never durable."""
         return succeed(0) if self._disk is None else self._disk.persist()
@@ -61,6 +76,11 @@ class KeyValueStore:
         """As IStateMachine. For data on a disk."""
         assert self._disk is not None
         return cast("Deferred[ISnapshot]", self._disk.snapshot())
+
+    def snapshot_file(self) -> "Deferred[DataSnapshot]":
+        """As `WriteBehind.snapshot`, also while another is under way. For data on a disk."""
+        assert self._disk is not None
+        return self._disk.snapshot()
 
     def restore(self, index: int, chunks: Iterable[bytes]) -> "Deferred[None]":
         """As IStateMachine. For data on a disk. Reads see the old data until all of the new are there."""

@@ -95,6 +95,9 @@ class MemoryMachine:
             self._has_kept(kept)
             self.last_applied = kept.index
 
+    def start(self) -> None:
+        """As IStateMachine. There is nothing to do."""
+
     def check(self, command: bytes) -> None:
         """As IStateMachine. A plain machine takes any bytes: it has a result for them, or what it raises is one."""
 
@@ -135,7 +138,7 @@ class MemoryMachine:
         return self._alone.run(self._restore, index, chunks)
 
     def close(self) -> "Deferred[None]":
-        """Break off what is being written. Fires when that is done. What was not written is in the log."""
+        """As IStateMachine. Breaks off what is being written."""
         self._closed = True
         return self._alone.run(lambda: None)
 

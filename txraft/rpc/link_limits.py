@@ -54,7 +54,7 @@ def tune(transport: ITransport, dead_after: float) -> None:
     transport.setTcpNoDelay(True)
     transport.setTcpKeepAlive(True)
     handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
-    if isinstance(handle, socket.socket):
+    if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
         for name, value in _options(dead_after).items():
             if hasattr(socket, name):
                 handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -50,29 +50,21 @@ What cannot be found:
 
 from collections.abc import Hashable
 from contextlib import ExitStack
-from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
 from attrs import frozen
-from twisted.internet.interfaces import IReactorTime
 
-from txraft.core.messages import NodeId
-from txraft.interfaces import IStateMachine, IWorker
+from txraft.interfaces import Home, IStateMachine
 
 
 @frozen
-class Home:
-    """Where a state machine lives: for one process of one node."""
+class SimulatedHome(Home):
+    """Where a state machine lives in a run. Its directory survives a crash, which is that of a process and not of the
+    operating system: what was written to a file is there afterwards, synced or not. Of a job that is under way on
+    `worker` when the process dies all is done, or nothing: so a job is what the machine makes atomic, one transaction,
+    say."""
 
-    node_id: NodeId
-    directory: Path
-    """The node's own, which survives its processes. A crash is that of a process, not of the operating system: what was
-    written to a file is there afterwards, synced or not."""
-    worker: IWorker
-    """Does what takes time. Of a job that is under way when the process dies all is done, or nothing: so a job is what
-    the machine makes atomic, one transaction, say."""
-    clock: IReactorTime
     random: Random
     """What is left to chance and still is to be the same in each run of a seed."""
     kept: dict[str, Any]
@@ -86,7 +78,7 @@ class Home:
 class Application(Protocol):
     """A state machine and what clients do with it. One is made for each run, without arguments."""
 
-    def machine(self, home: Home) -> IStateMachine:
+    def machine(self, home: SimulatedHome) -> IStateMachine:
         """The state machine of a process that starts, with what it has kept. Blocks, if need be. A TxraftError that it
         raises is a violation: the node does not start."""
 

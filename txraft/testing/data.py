@@ -16,7 +16,7 @@ from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv import Command, KeyValueStore, Set, WriteBehind, encode
 from txraft.kv.answers import Answers, KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
-from txraft.testing.application import Home
+from txraft.testing.application import SimulatedHome
 
 _NUMBER = struct.Struct(">Q")
 
@@ -89,6 +89,16 @@ class CopyBehind:
         """As WriteBehind. What was not written is lost; the log has it."""
         return deepcopy(self._copy.contents)
 
+    def prepare(self) -> None:
+        """As WriteBehind."""
+
+    def start(self) -> None:
+        """As WriteBehind."""
+
+    def stop(self) -> "Deferred[None]":
+        """As WriteBehind, of a process that dies at once."""
+        return succeed(None)
+
     def applied(self, index: int, revision: int, changes: Changes, kept: KeptAnswer | None = None) -> None:
         """As WriteBehind."""
         self._delta.add(index, revision, changes, kept)
@@ -146,7 +156,7 @@ def _decoded(data: bytes) -> Contents:
 class KeyValueApplication:
     """The `Application` whose clients the simulation knows: their history is judged, too."""
 
-    def machine(self, home: Home) -> KeyValueStore:
+    def machine(self, home: SimulatedHome) -> KeyValueStore:
         """As Application."""
         behind = CopyBehind(home.kept.setdefault("copy", Copy()), home.random, home.worker)
         store = KeyValueStore(cast(WriteBehind, behind))

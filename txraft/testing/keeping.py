@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from txraft.core.messages import NodeId
 from txraft.errors import ContractBroken
 from txraft.interfaces import ISnapshot
-from txraft.testing.application import Home
+from txraft.testing.application import SimulatedHome
 from txraft.testing.machine import Machine
 from txraft.testing.transcript import traceback_of
 from txraft.testing.violation import Violation
@@ -100,6 +100,7 @@ class _Keeping:
         around, home = self._machine.around, _beside(self._machine.home, self._new_id)
         with home.at_death:
             other = WatchedMachine(made_by(around.application, home), around.application.state, lambda _: None, iter)
+            other.start()
             await other.restore(index, iter(chunks))
             if other.last_applied != index:
                 raise Violation("Restore", f"`last_applied` is {other.last_applied} after a snapshot of {index}")
@@ -126,7 +127,7 @@ def _read(snapshot: ISnapshot) -> list[bytes]:
     return chunks
 
 
-def _beside(home: Home, new_id: NodeId) -> Home:
+def _beside(home: SimulatedHome, new_id: NodeId) -> SimulatedHome:
     directory = home.directory.with_name(f"new-{new_id}")
     directory.mkdir()
     return evolve(home, node_id=new_id, directory=directory, kept={}, at_death=ExitStack())

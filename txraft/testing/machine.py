@@ -19,7 +19,7 @@ from txraft.interfaces import Identity, IPeerHandler
 from txraft.node.compaction import Keep
 from txraft.node.replica import Replica
 from txraft.storage.memory_snapshots import MemorySnapshotFiles
-from txraft.testing.application import Home
+from txraft.testing.application import SimulatedHome
 from txraft.testing.change_evidence import ChangeEvidence
 from txraft.testing.disk import FAST, Disk, DiskStorage, Synced
 from txraft.testing.disk_peers import DiskPeers
@@ -85,7 +85,7 @@ class Machine:
     state_machine: WatchedMachine = field(init=False)
     watcher: Watcher = field(init=False)
     """Of its process."""
-    home: Home = field(init=False)
+    home: SimulatedHome = field(init=False)
     """Of its state machine."""
     wiring: Wiring = field(init=False)
     """What joins its process to the network."""
@@ -181,14 +181,23 @@ class Machine:
     def _state_machine(self, process: Process, watched: Callable[[Iterable[bytes]], Iterable[bytes]]) -> WatchedMachine:
         """Any that the application has, with what it has kept on the disk."""
         around, synced, worker = self.around, self.disk.synced, SimulatedWorker(self.disk, process, self.may_work)
-        directory = synced.directory or NOWHERE
-        self.home = Home(
-            self.id, directory, worker, process, around.random, synced.application, at_death=self._at_death
+        self.home = SimulatedHome(
+            node_id=self.id,
+            cluster_id="simulated",
+            directory=synced.directory or NOWHERE,
+            worker=worker,
+            snapshot_worker=worker,
+            clock=process,
+            fail=self._failed,
+            random=around.random,
+            kept=synced.application,
+            at_death=self._at_death,
         )
         machine = made_by(around.application, self.home)
         return WatchedMachine(machine, around.application.state, self._machine_did, watched)
 
     def _start(self) -> None:
+        self.state_machine.start()
         self.node.startService()
         if self.node.running:  # one that was removed ends at once
             self.wiring.start(self.handler)
@@ -234,6 +243,7 @@ class Machine:
     def _stop(self, process: Process) -> None:
         def stop(_: None) -> None:
             self.node.stopService()
+            self.state_machine.close()
             self.around.schedule.after(self.around.random.random() * 0.02, self._end, process)
 
         self.node.hand_over().addCallback(stop)

@@ -13,7 +13,7 @@ from txraft.errors import CommandFailed, ResultNotBytes, SnapshotFailed
 from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.memory_machine import MemoryMachine
 from txraft.node.contract import deferred_of, index_of, lacking, require_results, snapshot_of
-from txraft.testing.application import Application, Home
+from txraft.testing.application import Application, SimulatedHome
 from txraft.testing.data import without_number
 from txraft.testing.transcript import QUIET, traceback_of
 from txraft.testing.violation import Violation
@@ -64,7 +64,7 @@ class NotKept:
 MachineEvent: TypeAlias = Applied | Restored | Persisted | Taken | NotKept
 
 
-def made_by(application: Application, home: Home) -> Any:
+def made_by(application: Application, home: SimulatedHome) -> Any:
     """The state machine of a process that starts. Raises Violation where it is none."""
     machine = application.machine(home)
     if lacks := lacking(IStateMachine, machine):
@@ -135,6 +135,15 @@ class WatchedMachine:
             )
             raise Violation("State", what) from error
         return state
+
+    def start(self) -> None:
+        """As IStateMachine."""
+        self.inner.start()
+
+    def close(self) -> "Deferred[None]":
+        """As IStateMachine."""
+        closed: Deferred[None] = self.inner.close()
+        return closed
 
     def check(self, command: bytes) -> None:
         """As IStateMachine."""

@@ -1,0 +1,214 @@
+"""`RaftService`, as an embedder meets it: a machine of his own, on the reactor that runs the tests."""
+
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.integration.ports import reserve_port
+from txraft.core.changes import Change, ChangeKind
+from txraft.errors import (
+    ChangeRefused,
+    DirectoryLocked,
+    InvariantViolated,
+    ListenError,
+    SettingsError,
+    StartedBefore,
+    TxraftError,
+    WriteFailed,
+)
+from txraft.interfaces import Home
+from txraft.memory_machine import MemoryMachine
+from txraft.raft_service import RaftService
+from txraft.raft_service.options import Options
+from txraft.raft_service.service import founded_by
+from txraft.settings import Timing
+
+QUICK = Options(Timing(election_timeout=60, heartbeat_interval=20))
+
+
+class Names:
+    """A set of names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def apply(self, command: bytes) -> bytes:
+        """Remember one more; gives how many there are."""
+        self.names.append(command.decode())
+        return b"%d" % len(self.names)
+
+    def dump(self) -> Iterable[bytes]:
+        return [name.encode() for name in self.names]
+
+    def load(self, chunks: Iterable[bytes]) -> None:
+        self.names = [chunk.decode() for chunk in chunks]
+
+
+class Kept(MemoryMachine):
+    """What is replicated."""
+
+    def __init__(self, home: Home) -> None:
+        self.plain = Names()
+        super().__init__(self.plain, home.directory, home.cluster_id, home.worker)
+
+
+def names_of(machine: Kept) -> list[str]:
+    """A read."""
+    return list(machine.plain.names)
+
+
+class RefusedTests(SynchronousTestCase):
+    """What is wrong is told when a service is made, and nothing is held on to."""
+
+    def make(self, members: Any, node_id: Any = 0, **more: Any) -> RaftService[Kept]:
+        return RaftService(MemoryReactorClock(), members, node_id, self.directory, Kept, **more)
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+
+    def test_members(self) -> None:
+        for members, node_id, line in (
+            ({}, 0, "members: have no node 0; their ids are none"),
+            ({1: "h:1", 2: "h:2"}, 0, "members: have no node 0; their ids are 1, 2"),
+            ({0: "h:1", 2: "h:1"}, 0, "members: h:1 is both of node 0 and of node 2"),
+            ({-1: "h:1"}, -1, "members: the id of a node is a whole number from 0 to 9223372036854775807, not -1"),
+            ({0: 8080}, 0, "members: the address of node 0 is a text, host:port say, not 8080"),
+            ({0: "tls:h:1"}, 0, 'listen: is missing: where a server listens that others reach at "tls:h:1"'),
+        ):
+            self.assertEqual(str(self.assertRaises(SettingsError, self.make, members, node_id)), line)
+        self.assertRaises(SettingsError, self.make, {0: "h:1"}, name="")
+        self.assertFalse(self.directory.exists())
+
+    def test_listen(self) -> None:
+        """What is no endpoint, and what cannot be listened on."""
+        line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen="nonsense"))
+        self.assertIn('"nonsense" is neither host:port nor an endpoint as Twisted writes them', line)
+        self.assertRaises(ListenError, self.make, {0: "192.0.2.1:1"})
+
+    def test_directory(self) -> None:
+        """That another one has, which runs: the port is free again, and it too may be stopped without a start."""
+        members = {0: f"127.0.0.1:{reserve_port()}"}
+        first = self.make(members)
+        self.addCleanup(first.let_go)
+        other = {0: f"127.0.0.1:{reserve_port()}"}
+        for _ in range(2):
+            self.assertRaises(DirectoryLocked, self.make, other)
+
+    def test_identity(self) -> None:
+        """A name, or the members, identify the cluster."""
+        one, two = founded_by({0: "h:1", 1: "h:2"}, 0), founded_by({1: "h:2", 0: "h:1"}, 1)
+        self.assertEqual((one.cluster_id, one.named), (two.cluster_id, False))
+        self.assertNotEqual(one.cluster_id, founded_by({0: "h:1"}, 0).cluster_id)
+        named = founded_by({0: "h:1"}, 0, "ours")
+        self.assertEqual((named.cluster_id, named.named), ("ours", True))
+        self.assertEqual(dict(named.configuration.addresses), {0: ("h:1",)})
+
+
+class ServingTests(TestCase):
+    """Servers that serve, over loopback."""
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        self.reactor = reactor
+        self.directory = Path(self.mktemp())
+        self.running: list[RaftService[Kept]] = []
+        self.addCleanup(lambda: gatherResults([each.stopService() for each in self.running if each.running]))
+
+    def start(self, members: dict[int, str], node_id: int, **more: Any) -> RaftService[Kept]:
+        made = RaftService(self.reactor, members, node_id, self.directory / str(node_id), Kept, options=QUICK, **more)
+        made.startService()
+        self.running.append(made)
+        return made
+
+    @inlineCallbacks
+    def test_three(self) -> Generator[Deferred[Any], Any, None]:
+        """Any takes any request, what was acknowledged is read on all of them and after a restart of all, and who leads
+        is told."""
+        members = {id: f"127.0.0.1:{reserve_port()}" for id in range(3)}
+        services = [self.start(members, id) for id in members]
+        results = []
+        for number, each in enumerate(services):
+            results.append((yield each.propose(b"name %d" % number)))
+        self.assertEqual(results, [b"1", b"2", b"3"])
+        for each in services:
+            self.assertEqual((yield each.read(names_of)), ["name 0", "name 1", "name 2"])
+        leader, term = services[0].leadership
+        assert leader is not None
+        self.assertEqual({(each.leader_id, each.status().leader_id) for each in services}, {(leader, leader)})
+        target = (leader + 1) % 3
+        changed = services[0].leadership_changed((leader, term))
+        yield services[leader].transfer_leadership(target)
+        seen = yield changed
+        while seen[0] is None:
+            seen = yield services[0].leadership_changed(seen)
+        self.assertEqual((seen[0], seen[1] > term), (target, True))
+        yield gatherResults([each.stopService() for each in services])
+        again = [self.start(members, id) for id in members]
+        self.assertEqual((yield again[1].read(names_of)), ["name 0", "name 1", "name 2"])
+        self.assertRaises(StartedBefore, services[0].startService)
+
+    @inlineCallbacks
+    def test_endpoints(self) -> Generator[Deferred[Any], Any, None]:
+        """As Twisted writes them: a member at a socket in the file system, one that listens where it says, and one that
+        is given an endpoint."""
+        socket, two, three = Path(self.mktemp()).absolute(), reserve_port(), reserve_port()
+        members = {0: f"unix:{socket.name}", 1: f"tcp:127.0.0.1:{two}", 2: f"localhost:{three}"}
+        services = [
+            self.start(members, 0),
+            self.start(members, 1, listen=f"tcp:{two}:interface=127.0.0.1"),
+            self.start(members, 2, listen=TCP4ServerEndpoint(self.reactor, three, interface="127.0.0.1")),
+        ]
+        for each in services:
+            yield each.propose(b"a name")
+        self.assertEqual((yield services[0].read(names_of)), ["a name"] * 3)
+        self.assertTrue(Path(socket.name).exists())
+
+    @inlineCallbacks
+    def test_members(self) -> Generator[Deferred[Any], Any, None]:
+        """They have one address each."""
+        service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
+        yield service.propose(b"a name")
+        two = Change(ChangeKind.ADD_LEARNER, 1, ("h:1", "h:2"))
+        yield self.assertFailure(service.change_members([two]), ChangeRefused)
+        yield service.change_members([Change(ChangeKind.ADD_LEARNER, 1, ("h:1",))])
+        self.assertEqual(dict(service.configuration.addresses)[1], ("h:1",))
+        self.assertEqual([member.id for member in service.members().members], [0, 1])
+
+    @inlineCallbacks
+    def test_fails(self) -> Generator[Deferred[Any], Any, None]:
+        """Whoever asked is told why, before and after."""
+        service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
+        told = service.when_failed()
+        self.assertNoResult(told)
+        service._node._fail(Failure(WriteFailed("cannot write")))
+        service._failed(WriteFailed("something else"))
+        for each in (told, service.when_failed()):
+            error: TxraftError = yield each
+            self.assertEqual(str(error), "cannot write")
+
+    @inlineCallbacks
+    def test_cannot_listen(self) -> Generator[Deferred[Any], Any, None]:
+        """Where that shows when it starts only, it fails as everything does then."""
+        taken = TCP4ServerEndpoint(self.reactor, reserve_port(), interface="192.0.2.1")
+        error = yield self.start({0: "h:1"}, 0, listen=taken).when_failed()
+        self.assertIsInstance(error, ListenError)
+
+    @inlineCallbacks
+    def test_leadership_cannot_be_handed_over(self) -> Generator[Deferred[Any], Any, None]:
+        """It stops all the same."""
+        service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
+
+        def broken() -> None:
+            raise InvariantViolated("broken")
+
+        self.patch(service._node, "hand_over", broken)
+        yield service.stopService()
+        self.assertFalse(service.running)
+        self.assertEqual(len(self.flushLoggedErrors(InvariantViolated)), 1)

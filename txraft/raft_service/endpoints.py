@@ -1,0 +1,95 @@
+"""Where servers reach each other: an address is `host:port`, or what Twisted's `clientFromString` makes an endpoint of
+(`tcp:`, `unix:`, `tls:`)."""
+
+import socket
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint, clientFromString, serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
+from zope.interface import implementer
+
+from txraft.core.configuration import Addresses
+from txraft.errors import ChangeRefused, SettingsError
+from txraft.ports import bind_raft
+from txraft.settings import Address, one_line, shown
+
+CONNECT_TIMEOUT: Final = 2
+"""Seconds after which dialling `host:port` is given up, and tried again later. An endpoint's text has its own."""
+ATTEMPT_DELAY: Final = 0.01
+"""Seconds between two addresses of a name, the least that RFC 8305 (§8) allows. Twisted looks at a failure no sooner
+either, and a follower whose leader was killed waits for that."""
+
+
+@implementer(IStreamServerEndpoint)
+class BoundPort:
+    """A socket that listens already: connections wait in it until somebody takes them."""
+
+    def __init__(self, reactor: Any, port: socket.socket) -> None:
+        self._reactor = reactor
+        self._port = port
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        """Take them, also those that have waited."""
+        family = self._port.family
+        # detach: the endpoint closes the descriptor when it has a duplicate to listen with.
+        endpoint = AdoptedStreamServerEndpoint(self._reactor, self._port.detach(), family)
+        listening: Deferred[IListeningPort] = endpoint.listen(protocolFactory)
+        return listening
+
+    def close(self) -> None:
+        """Where nobody takes them."""
+        self._port.close()
+
+
+def client_endpoint(reactor: Any, address: str) -> IStreamClientEndpoint:
+    """How to dial a server. Raises SettingsError."""
+    try:
+        where = Address.parse(address)
+    except SettingsError:
+        endpoint: IStreamClientEndpoint = _of_text(clientFromString, reactor, address)
+        return endpoint
+    return HostnameEndpoint(reactor, where.host, where.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY)
+
+
+def server_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
+    """Where to listen. `host:port` is listened on at once. Raises SettingsError and ListenError."""
+    try:
+        where = Address.parse(text)
+    except SettingsError:
+        endpoint: IStreamServerEndpoint = _of_text(serverFromString, reactor, text)
+        return endpoint
+    return BoundPort(reactor, bind_raft(where))
+
+
+def own_endpoint(reactor: Any, address: str) -> IStreamServerEndpoint:
+    """Where a server listens of which nothing else is said than how the others dial it. Raises SettingsError and
+    ListenError."""
+    kind, _, rest = address.partition(":")
+    if kind == "tcp" and (where := _host_and_port(rest)) is not None:
+        return BoundPort(reactor, bind_raft(where))
+    if kind not in ("tcp", "unix") and _host_and_port(address) is None:
+        raise SettingsError(f"listen: is missing: where a server listens that others reach at {shown(address)}")
+    return server_endpoint(reactor, address)
+
+
+def require_one_address(addresses: Addresses) -> None:
+    """Raises ChangeRefused where a member's addresses are anything but one that can be dialled."""
+    if len(addresses) != 1 or not addresses[0].isprintable():
+        raise ChangeRefused(one_line(f"a member has one address, not {' and '.join(addresses) or 'none'}"))
+
+
+def _host_and_port(text: str) -> Address | None:
+    try:
+        return Address.parse(text)
+    except SettingsError:
+        return None
+
+
+def _of_text(make: Any, reactor: Any, text: str) -> Any:
+    try:
+        return make(reactor, text)
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        raise SettingsError(
+            f"{shown(text)} is neither host:port nor an endpoint as Twisted writes them, tcp:host:port say: {error}"
+        ) from error
