@@ -59,7 +59,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "node": {"core", "errors", "interfaces", "statuses", "values"},
     "service": EVERYTHING,
-    "services": {"errors", "interfaces", "statuses", "joining", "kv", "node", "rpc", "storage", "web"},
+    "raft_service": {  # nothing of the key-value store
+        "core",
+        "errors",
+        "interfaces",
+        "node",
+        "ports",
+        "rpc",
+        "settings",
+        "statuses",
+        "storage",
+    },
+    "services": {"errors", "interfaces", "joining", "kv", "node", "raft_service", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
         *TYPES,
@@ -103,7 +114,7 @@ PURE = {
 RANDOM = {"random", "random.Random"}
 """What may be imported and used of `random`: not its functions, which share one hidden generator."""
 
-WIRING = ("txraft.service", "txraft.cli", "txraft.__main__", "twisted.plugins")
+WIRING = ("txraft.service", "txraft.raft_service", "txraft.cli", "txraft.__main__", "twisted.plugins")
 """Where the reactor, the clock and randomness come from; everybody else is given them."""
 
 
