@@ -255,6 +255,10 @@ class CommandFailed(TxraftError):
         return cls(f"the command failed: {in_a_line(error)}")
 
 
+class BadCommand(TxraftError):
+    """A command makes no sense where it is called. Nothing was done."""
+
+
 class ResultNotBytes(CommandFailed):
     """A command has been applied, and what the state machine gave for it is no result. That is on every node alike."""
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import CommandFailed, ResultNotBytes, SnapshotFailed, StorageError, in_a_line
+from txraft.errors import CommandFailed, ResultNotBytes, SnapshotFailed, StorageError, UnknownCommand, in_a_line
 from txraft.interfaces import ISnapshot, IStateMachine, IWorker
 from txraft.memory_machine.snapshot import StateSnapshot
 from txraft.memory_machine.state_file import Kept, StateFile
@@ -37,7 +37,8 @@ class PlainMachine(Protocol):
 
         What it raises is the command's result: the proposer gets a CommandFailed with the exception's class and text,
         and all goes on (hazard C10). What it had changed by then stays changed, so it raises before it changes
-        anything. Only a MemoryError or a KeyboardInterrupt, which come on one node and not on others, end the node."""
+        anything. Only these end the node: a MemoryError or a KeyboardInterrupt, which come on one node and not on
+        others, and an UnknownCommand, which is of a later version."""
 
     def dump(self) -> Iterable[bytes]:
         """All that the machine holds, in chunks for `load`, as it is at this call: later commands are not to be in it,
@@ -113,7 +114,7 @@ class MemoryMachine:
                     result = apply(entry.data)
                     if not isinstance(result, bytes):
                         result = ResultNotBytes(result)
-                except (MemoryError, KeyboardInterrupt):
+                except (MemoryError, KeyboardInterrupt, UnknownCommand):
                     raise
                 except BaseException as error:  # SystemExit and CancelledError are as good as any other
                     result = CommandFailed.of(error)

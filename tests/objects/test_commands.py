@@ -1,0 +1,198 @@
+"""What may be a command, what it takes, and how it is written into the log."""
+
+import enum
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
+from attrs import define, field, frozen
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.errors import BadCommand, UnknownCommand
+from txraft.objects import command
+from txraft.objects.commands import Commands
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@frozen
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@define
+class Board:
+    """Of points."""
+
+    points: dict[str, Point] = field(factory=dict)
+
+    @command
+    def put(
+        self, name: str, point: Point, colours: frozenset[Colour] = frozenset(), *, note: bytes | None = None
+    ) -> int:
+        """Put one there."""
+        self.points[name] = point
+        return len(self.points) + len(colours) + len(note or b"")
+
+    @command(name="sum", version=2)
+    def total(self, numbers: list[int]) -> tuple[int, set[str]]:
+        """Of numbers, and what they are written as."""
+        return sum(numbers), {str(number) for number in numbers}
+
+    @command(name="sum")
+    def total_as_before(self, numbers: list[int]) -> int:
+        """Without that."""
+        return sum(numbers)
+
+    def count(self) -> int:
+        """A read."""
+        return len(self.points)
+
+
+@define
+class Echo:
+    @command
+    def echo(self, texts: set[str]) -> set[str]:
+        """The same."""
+        return texts
+
+
+COMMANDS = Commands(Board)
+
+
+class CommandTests(SynchronousTestCase):
+    def done(self, board: Board, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """What comes of a command on the whole way."""
+        call = COMMANDS.of(method)
+        found, arguments = COMMANDS.decode(call.encode(args, kwargs))
+        self.assertIs(found, call)
+        return call.result_of(found.apply(board, arguments))
+
+    def test_called(self) -> None:
+        """By place and by name, with values of every kind, and defaults."""
+        board = Board()
+        self.assertEqual(self.done(board, Board.put, "a", Point(1)), 1)
+        all_given = {"point": Point(1.5, 2), "colours": frozenset(Colour), "note": b"\xff"}
+        self.assertEqual(self.done(board, Board.put, "b", **all_given), 5)
+        self.assertEqual(board.points, {"a": Point(1.0), "b": Point(1.5, 2.0)})
+        self.assertEqual(self.done(board, Board.total, [1, 2]), (3, {"1", "2"}))
+
+    def test_defaults_are_in_the_log(self) -> None:
+        """One that changes later changes nothing of what was asked for before."""
+        data = COMMANDS.of(Board.put).encode(("a", Point(1)), {})
+        written = ["put", 1, {"name": "a", "point": {"x": 1, "y": 0.0}, "colours": [], "note": None}]
+        self.assertEqual(msgpack.unpackb(data), written)
+
+    def test_versions(self) -> None:
+        """They are told apart."""
+        self.assertEqual(self.done(Board(), Board.total_as_before, [1, 2]), 3)
+        both = (Board.total, Board.total_as_before)
+        names = [msgpack.unpackb(COMMANDS.of(each).encode(([],), {}))[:2] for each in both]
+        self.assertEqual(names, [["sum", 2], ["sum", 1]])
+
+    @given(st.sets(st.text()))
+    def test_sets_have_one_order(self, texts: set[str]) -> None:
+        """Results are the same in every process."""
+        its = Commands(Echo)
+        _, arguments = its.decode(its.of(Echo.echo).encode((texts,), {}))
+        results = msgpack.unpackb(its.of(Echo.echo).apply(Echo(), arguments))
+        self.assertEqual(results, sorted(texts, key=msgpack.packb))
+
+    def test_what_makes_no_sense(self) -> None:
+        """It is refused where it is called, in a line that says which argument, and what it is."""
+        put = COMMANDS.of(Board.put)
+        for args, kwargs, line in (
+            ((), {}, "Board.put: missing a required argument: 'name'"),
+            (("a", Point(1), frozenset(), b""), {}, "Board.put: too many positional arguments"),
+            (("a", Point(1)), {"more": 1}, "Board.put: got an unexpected keyword argument 'more'"),
+            ((1, Point(1)), {}, "Board.put: name cannot be 1: TypeError: 1 is not str"),
+            (("a", "b"), {}, "Board.put: point cannot be 'b': "),
+            (("a", Point(1)), {"note": "text"}, "Board.put: note cannot be 'text': "),
+            ((True, Point(1)), {}, "Board.put: name cannot be True: TypeError: True is not str"),
+            (("a", Point(True)), {}, "Board.put: point cannot be Point(x=True"),
+            (("\ud800", Point(1)), {}, "Board.put: name cannot be '\\ud800': UnicodeEncodeError"),
+        ):
+            self.assertIn(line, str(self.assertRaises(BadCommand, put.encode, args, kwargs)))
+        self.assertRaises(BadCommand, COMMANDS.of(Board.total).encode, ([2**64],), {})
+
+    def test_no_commands(self) -> None:
+        """Reads, functions, and commands of another class."""
+
+        @define
+        class Other:
+            @command
+            def put(self, name: str) -> None:
+                """Another one."""
+
+        for method in (Board.count, len, Other.put):
+            line = str(self.assertRaises(BadCommand, COMMANDS.of, method))
+            self.assertIn("is no command of this object: mark it with @command, or use `query` to read", line)
+
+    def test_of_a_later_version(self) -> None:
+        """Names, versions and arguments that this program does not know, and what is no command at all."""
+        for written in (["put", 2, {}], ["move", 1, {}], ["put", 1], "put", 7, [["put"], 1, {}], ["put", 1, 5]):
+            self.assertRaises(UnknownCommand, COMMANDS.decode, msgpack.packb(written))
+        for data in (b"", b"\xc1", b"add"):
+            self.assertRaises(UnknownCommand, COMMANDS.decode, data)
+        for arguments in ({}, {"numbers": [1], "more": 1}, {"numbers": ["1"]}, {"numbers": 1}):
+            found, values = COMMANDS.decode(msgpack.packb(["sum", 1, arguments]))
+            self.assertRaises(UnknownCommand, found.apply, Board(), values)
+
+
+class ClassTests(SynchronousTestCase):
+    """What is wrong with a class shows before anything is replicated."""
+
+    def refused(self, kind: type) -> str:
+        return str(self.assertRaises(TypeError, Commands, kind))
+
+    def test_no_attrs_class(self) -> None:
+        class Plain:
+            """Its fields are not known."""
+
+        line = "Plain is no attrs class: mark it with @define, so that its fields are known"
+        self.assertEqual(self.refused(Plain), line)
+
+    def test_twice(self) -> None:
+        @define
+        class Twice:
+            @command
+            def one(self) -> None:
+                """This,"""
+
+            @command(name="one")
+            def other(self) -> None:
+                """or that."""
+
+        self.assertIn("are one command: give one another name or version", self.refused(Twice))
+
+    def test_without_annotations(self) -> None:
+        @define
+        class Bare:
+            @command
+            def one(self, more, less: int):  # type: ignore[no-untyped-def]  # that is what is refused
+                """It is not known what these are."""
+
+        self.assertIn("one is a command, and has no annotation for more, return", self.refused(Bare))
+
+    def test_without_names(self) -> None:
+        @define
+        class Many:
+            @command
+            def one(self, *more: int) -> None:
+                """How many?"""
+
+        self.assertIn("one is a command: its arguments have names, and *more: int has none", self.refused(Many))
+
+    def test_async(self) -> None:
+        @define
+        class Later:
+            @command
+            async def one(self) -> None:
+                """When?"""
+
+        self.assertIn("it cannot be async, or yield", self.refused(Later))

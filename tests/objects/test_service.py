@@ -1,0 +1,147 @@
+"""Objects that are replicated, on the reactor that runs the tests, and in the simulator."""
+
+from collections.abc import Generator, Hashable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.integration.ports import reserve_port
+from tests.storage.worker import InlineWorker
+from txraft.core.messages import Entry, EntryKind
+from txraft.errors import BadCommand, CommandFailed, StorageError, UnknownCommand
+from txraft.interfaces import Home
+from txraft.objects import ObjectService, command
+from txraft.objects.commands import Commands
+from txraft.objects.machine import ObjectMachine
+from txraft.raft_service.options import Options
+from txraft.settings import Timing
+from txraft.testing.application import SimulatedHome
+from txraft.testing.seeds import first_failure
+
+QUICK = Options(Timing(election_timeout=60, heartbeat_interval=20))
+
+
+@define
+class Counter:
+    """What is counted."""
+
+    counts: dict[str, int] = field(factory=dict)
+
+    @command
+    def add(self, name: str, more: int = 1) -> int:
+        """Gives how many there are."""
+        if more < 0:
+            raise ValueError("only more")
+        self.counts[name] = self.counts.get(name, 0) + more
+        return self.counts[name]
+
+    def count(self, name: str) -> int:
+        """How many there are."""
+        return self.counts.get(name, 0)
+
+
+COMMANDS = Commands(Counter)
+
+
+@define
+class LaterCounter(Counter):
+    """Of the next release."""
+
+    unit: str = "pieces"
+
+
+class ServiceTests(TestCase):
+    @inlineCallbacks
+    def test_three(self) -> Generator[Deferred[Any], Any, None]:
+        """Any server takes calls and queries; and all of it is there after a restart, also of a later class."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        directory = Path(self.mktemp())
+        members = {id: f"127.0.0.1:{reserve_port()}" for id in range(3)}
+
+        def start(kind: type[Counter]) -> list[ObjectService[Counter]]:
+            made = [ObjectService(reactor, members, id, directory / str(id), kind, options=QUICK) for id in members]
+            for each in made:
+                each.startService()
+            return made
+
+        services = start(Counter)
+        try:
+            numbers = []
+            for each in services:
+                numbers.append((yield each.call(Counter.add, "apples", more=2)))
+            self.assertEqual(numbers, [2, 4, 6])
+            for each in services:
+                self.assertEqual((yield each.query(Counter.count, "apples")), 6)
+                self.assertEqual(each.object.count("apples"), 6)
+                error = yield self.assertFailure(each.call(Counter.add, "apples", -1), CommandFailed)
+                self.assertEqual(str(error), "the command failed: ValueError: only more")
+                self.assertRaises(BadCommand, each.call, Counter.add, 7)
+                self.assertRaises(BadCommand, each.call, Counter.count, "apples")
+        finally:
+            yield gatherResults([each.stopService() for each in services])
+        services = start(LaterCounter)
+        try:
+            self.assertEqual((yield services[2].query(Counter.count, "apples")), 6)
+        finally:
+            yield gatherResults([each.stopService() for each in services])
+
+
+class KeptTests(SynchronousTestCase):
+    """Its fields, in a snapshot."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def machine(self, kind: type[Counter]) -> ObjectMachine[Counter]:
+        home = Home(1, "c", self.directory, InlineWorker(), InlineWorker(), Clock(), self.fail)
+        return ObjectMachine(kind, home)
+
+    def persisted(self, kind: type[Counter]) -> None:
+        machine = self.machine(kind)
+        call = COMMANDS.of(Counter.add).encode(("a",), {})
+        self.assertRaises(UnknownCommand, machine.check, call[:-1])
+        self.assertRaises(UnknownCommand, machine.apply, [Entry(1, 1, EntryKind.COMMAND, b"nonsense")])
+        machine.apply([Entry(1, 1, EntryKind.COMMAND, call)])
+        self.successResultOf(machine.snapshot())
+
+    def test_fields_that_come(self) -> None:
+        """They are as they are at first."""
+        self.persisted(Counter)
+        machine = self.machine(LaterCounter)
+        self.assertEqual((machine.last_applied, machine.object), (1, LaterCounter({"a": 1}, "pieces")))
+
+    def test_fields_that_go(self) -> None:
+        """What they had would be lost."""
+        self.persisted(LaterCounter)
+        line = str(self.assertRaises(StorageError, self.machine, Counter))
+        self.assertIn("ValueError: Counter has no field unit any more", line)
+
+
+class CounterApplication:
+    """An `Application` of it."""
+
+    def machine(self, home: SimulatedHome) -> ObjectMachine[Counter]:
+        """As Application."""
+        return ObjectMachine(Counter, home)
+
+    def command(self, random: Random) -> bytes:
+        """As Application."""
+        return COMMANDS.of(Counter.add).encode((random.choice("abc"), random.randint(-1, 3)), {})
+
+    def state(self, machine: ObjectMachine[Counter]) -> Hashable:
+        """As Application."""
+        return tuple(sorted(machine.object.counts.items()))
+
+
+class SimulationTests(SynchronousTestCase):
+    def test_seeds(self) -> None:
+        """Crashes, snapshots and restores leave the same counts everywhere."""
+        failed = first_failure(CounterApplication, range(1, 16))
+        self.assertIsNone(failed, failed and failed.violation)

@@ -1,0 +1,52 @@
+"""A Python object, replicated. Its methods that are marked as commands change it, on every server in the same order;
+all others read it:
+
+    @define
+    class Counter:
+        counts: dict[str, int] = field(factory=dict)
+
+        @command
+        def add(self, name: str, more: int = 1) -> int:
+            self.counts[name] = self.counts.get(name, 0) + more
+            return self.counts[name]
+
+        def count(self, name: str) -> int:
+            return self.counts.get(name, 0)
+
+    service = ObjectService(reactor, members, node_id, directory, Counter)
+    service.call(Counter.add, "apples")          # a Deferred of an int, which is on a majority of disks when it fires
+    service.query(Counter.count, "apples")       # a Deferred, too: the latest, whichever server is asked
+
+**The object** is of an attrs class, and what is kept of it are its fields. It lives in memory; some 100,000 things in
+it are kept and sent to a new server without holding anybody up. It is made by its class, without arguments, on each
+server.
+
+**Commands are deterministic**: what one returns, raises and changes follows from the commands before it, and is the
+same on every server. So it asks no clock, no random numbers and no files, and does not depend on the order of a set.
+What it needs of these the caller gives it, as an argument. What it raises is its result: the caller gets a
+CommandFailed, all goes on, and what it had changed stays changed, so it raises before it changes anything.
+
+**Arguments and results** have annotations, and are what these say: numbers, texts, bytes, None, lists, tuples, dicts,
+sets, enumerations and attrs classes of such. They travel as msgpack (`encoding`), and are checked where a command is
+called: one that makes no sense is a BadCommand there, and never comes into the log.
+
+**A command that is changed is another command.** The log has commands of earlier days, and while servers are upgraded
+one after the other, some run the code of before. If they did different things for one command, they would hold
+different data for good. So a command that does something else gets a higher version, and the earlier one stays for as
+long as it may be in a log:
+
+    @command(name="add", version=1)
+    def add_as_before(self, name: str, more: int = 1) -> int: ...
+
+    @command(version=2)
+    def add(self, name: str, more: int = 1, *, at: float) -> int: ...
+
+A server that does not know a version refuses to take it into the log, and ends where the log has it, until it is
+upgraded. So install first what knows both and calls the earlier one; when it runs everywhere, what calls the new one.
+New fields need a default; a field that goes ends what was written with it, so empty it first.
+"""
+
+from txraft.objects.commands import command
+from txraft.objects.service import ObjectService
+
+__all__ = ["ObjectService", "command"]

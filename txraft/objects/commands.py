@@ -1,0 +1,142 @@
+"""The commands of a class: which there are, what they take, and how one is written into the log.
+
+A command is an array: its name, its version, and its arguments by their names, all of them, so that a default which
+changes later changes nothing that is in a log."""
+
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, get_type_hints, overload
+
+import attrs
+from attrs import frozen
+
+from txraft.errors import BadCommand, UnknownCommand, in_a_line
+from txraft.objects.encoding import CONVERTER, pack, unpack
+
+T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+_MARK: Final = "__txraft_command__"
+
+
+@overload
+def command(method: Method, /) -> Method: ...
+
+
+@overload
+def command(*, name: str | None = None, version: int = 1) -> Callable[[Method], Method]: ...
+
+
+def command(method: Method | None = None, /, *, name: str | None = None, version: int = 1) -> Any:
+    """Mark a method as one that changes the object, and is replicated. `name` is what the log calls it, by default the
+    method's own, and `version` tells it from what the same name did before."""
+
+    def mark(method: Method) -> Method:
+        setattr(method, _MARK, (name or method.__name__, version))
+        return method
+
+    return mark if method is None else mark(method)
+
+
+@frozen
+class Command:
+    """One of them."""
+
+    method: Callable[..., Any]
+    name: str
+    version: int
+    parameters: inspect.Signature
+    """Without `self`."""
+    types: Mapping[str, Any]
+    """Of its arguments, and of its result as "return"."""
+
+    @property
+    def shown(self) -> str:
+        """For a line."""
+        return f"{self.method.__qualname__}" + (f" (version {self.version})" if self.version > 1 else "")
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """One call of it. Raises BadCommand where it is called with anything else than what it takes."""
+        try:
+            given = self.parameters.bind(*args, **kwargs)
+        except TypeError as error:
+            raise BadCommand(f"{self.shown}: {error}") from None
+        given.apply_defaults()
+        values = {}
+        for name, value in given.arguments.items():
+            try:
+                values[name] = CONVERTER.unstructure(value, self.types[name])
+                CONVERTER.structure(unpack(pack(values[name])), self.types[name])
+            except Exception as error:  # they are somebody else's classes
+                raise BadCommand(f"{self.shown}: {name} cannot be {reprlib.repr(value)}: {in_a_line(error)}") from error
+        return pack([self.name, self.version, values])
+
+    def apply(self, target: object, values: Mapping[str, Any]) -> bytes:
+        """Do it, with arguments as `encode` wrote them. Gives the result. Raises UnknownCommand for other arguments,
+        and what the method raises."""
+        if values.keys() != self.parameters.parameters.keys():
+            raise UnknownCommand(f"{self.shown} with the arguments {', '.join(values) or 'none'}")
+        try:
+            arguments = {name: CONVERTER.structure(value, self.types[name]) for name, value in values.items()}
+        except Exception as error:
+            raise UnknownCommand(f"{self.shown} with other arguments: {in_a_line(error)}") from error
+        return pack(CONVERTER.unstructure(self.method(target, **arguments), self.types["return"]))
+
+    def result_of(self, result: bytes) -> Any:
+        """What the method returned, of what `apply` gave."""
+        return CONVERTER.structure(unpack(result), self.types["return"])
+
+
+class Commands(Generic[T]):
+    """All those of a class. Raises TypeError where one is not written as it has to be."""
+
+    def __init__(self, kind: type[T]) -> None:
+        if not attrs.has(kind):
+            raise TypeError(f"{kind.__name__} is no attrs class: mark it with @define, so that its fields are known")
+        self._by_name: dict[tuple[str, int], Command] = {}
+        for method in _methods_of(kind):
+            each = _command_of(method)
+            if (other := self._by_name.setdefault((each.name, each.version), each)) is not each:
+                raise TypeError(f"{each.shown} and {other.shown} are one command: give one another name or version")
+
+    def of(self, method: Callable[..., Any]) -> Command:
+        """The one that this method is. Raises BadCommand where it is none."""
+        mark = getattr(method, _MARK, None)
+        found = None if mark is None else self._by_name.get(mark)
+        if found is None or found.method is not method:
+            name = getattr(method, "__qualname__", repr(method))
+            raise BadCommand(f"{name} is no command of this object: mark it with @command, or use `query` to read")
+        return found
+
+    def decode(self, data: bytes) -> tuple[Command, Mapping[str, Any]]:
+        """One that was written into the log, and its arguments. Raises UnknownCommand."""
+        try:
+            name, version, values = unpack(data)
+            found, arguments = self._by_name.get((name, version)), {**values}
+        except (ValueError, TypeError) as error:
+            raise UnknownCommand(f"another kind of program ({in_a_line(error)})") from error
+        if found is None:
+            raise UnknownCommand(f"the name {name!r} and version {version!r}")
+        return found, arguments
+
+
+def _methods_of(kind: type) -> list[Callable[..., Any]]:
+    methods = (getattr(kind, name) for name in dir(kind))
+    return [method for method in methods if hasattr(method, _MARK)]
+
+
+def _command_of(method: Callable[..., Any]) -> Command:
+    name, version = getattr(method, _MARK)
+    qualified = method.__qualname__
+    if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
+        raise TypeError(f"{qualified} is a command, which is done when it returns: it cannot be async, or yield")
+    _, *parameters = inspect.signature(method).parameters.values()
+    types = get_type_hints(method)
+    for each in parameters:
+        if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+            raise TypeError(f"{qualified} is a command: its arguments have names, and {each} has none")
+    missing = [each for each in (*(parameter.name for parameter in parameters), "return") if each not in types]
+    if missing:
+        raise TypeError(f"{qualified} is a command, and has no annotation for {', '.join(missing)}")
+    return Command(method, name, version, inspect.Signature(parameters), types)

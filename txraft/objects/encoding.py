@@ -1,0 +1,61 @@
+"""How values travel and are kept: as their annotations say, by cattrs, in msgpack. Nothing is made of anything else: a
+text is no number, and no class is ever named in the bytes."""
+
+from collections.abc import Set
+from typing import Any, Final, TypeVar, get_origin
+
+import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
+from cattrs import Converter
+from cattrs.preconf.msgpack import make_converter
+from cattrs.strategies import configure_union_passthrough
+
+T = TypeVar("T")
+
+
+def pack(value: Any) -> bytes:
+    """As bytes. Raises TypeError, ValueError or OverflowError for what msgpack has not."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """What `pack` made bytes of. Raises ValueError."""
+    try:
+        return msgpack.unpackb(data, strict_map_key=False, use_list=True)
+    except (TypeError, msgpack.UnpackException) as error:
+        raise ValueError(str(error)) from error
+
+
+def _converter() -> Converter:
+    converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
+    for kind in (int, str, bytes, bool):
+        converter.register_structure_hook(kind, _exactly)
+    converter.register_structure_hook(float, _a_number)
+    configure_union_passthrough(int | float | str | bytes | bool | None, converter)
+    converter.register_unstructure_hook_factory(_is_set, lambda _: lambda values: _in_order(converter, values))
+    return converter
+
+
+def _exactly(value: Any, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is not {kind.__name__}")
+    return value
+
+
+def _a_number(value: Any, _: type[float]) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is not float")
+    return float(value)
+
+
+def _is_set(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Set)
+
+
+def _in_order(converter: Converter, values: Set[Any]) -> list[Any]:
+    """The order of a set differs from process to process, and results are to be the same everywhere."""
+    return sorted(map(converter.unstructure, values), key=pack)
+
+
+CONVERTER: Final = _converter()

@@ -1,0 +1,71 @@
+"""An object as a state machine in memory."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from txraft.interfaces import Home
+from txraft.memory_machine import MemoryMachine
+from txraft.objects.commands import Commands
+from txraft.objects.encoding import CONVERTER, pack, unpack
+
+T = TypeVar("T")
+
+CHUNK_SIZE: Final = 64 * 1024
+"""Bytes."""
+
+
+class _Plain(Generic[T]):
+    """As `PlainMachine`."""
+
+    def __init__(self, kind: Callable[[], T]) -> None:
+        self._kind = kind
+        self.object = kind()
+        self.commands: Commands[T] = Commands(type(self.object))
+        attrs.resolve_types(type(self.object))  # type: ignore[type-var]  # `Commands` has seen that it is of attrs
+        self._fields = {each.name: each.type for each in attrs.fields(type(self.object))}  # type: ignore[arg-type]  # as above
+
+    def apply(self, command: bytes) -> bytes:
+        found, arguments = self.commands.decode(command)
+        return found.apply(self.object, arguments)
+
+    def dump(self) -> Iterator[bytes]:
+        """What is taken apart before the first chunk is a copy, which later commands do not change."""
+        values = {name: CONVERTER.unstructure(getattr(self.object, name), kind) for name, kind in self._fields.items()}
+        yield b""
+        packed = pack(values)
+        for start in range(0, len(packed), CHUNK_SIZE):
+            yield packed[start : start + CHUNK_SIZE]
+
+    def load(self, chunks: Iterable[bytes]) -> None:
+        """It is made aside, and put in place by one assignment: this may be on another thread than who reads."""
+        values: dict[str, Any] = unpack(b"".join(chunks))
+        if unknown := values.keys() - self._fields.keys():
+            raise ValueError(f"{type(self.object).__name__} has no field {', '.join(sorted(unknown))} any more")
+        new = self._kind()
+        for name, value in values.items():
+            object.__setattr__(new, name, CONVERTER.structure(value, self._fields[name]))
+        self.object = new
+
+
+class ObjectMachine(MemoryMachine, Generic[T]):
+    """Replicates what `kind` makes, without arguments: an object of an attrs class."""
+
+    def __init__(self, kind: Callable[[], T], home: Home) -> None:
+        self._plain = _Plain(kind)
+        super().__init__(self._plain, home.directory, home.cluster_id, home.worker)
+
+    @property
+    def object(self) -> T:
+        """As it is now. It is another one after a snapshot was restored."""
+        return self._plain.object
+
+    @property
+    def commands(self) -> Commands[T]:
+        """What may change it."""
+        return self._plain.commands
+
+    def check(self, command: bytes) -> None:
+        """As IStateMachine."""
+        self.commands.decode(command)

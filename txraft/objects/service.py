@@ -1,0 +1,52 @@
+"""One server of a cluster that replicates a Python object."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from os import PathLike
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from txraft.core.messages import NodeId
+from txraft.objects.machine import ObjectMachine
+from txraft.raft_service import RaftService
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
+    """A `RaftService` whose state machine is an object, as `txraft.objects` says."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        members: Mapping[NodeId, str],
+        node_id: NodeId,
+        directory: str | PathLike[str],
+        kind: Callable[[], T],
+        **more: Any,
+    ) -> None:
+        """`kind` makes the object as it is at first, on each server: an attrs class whose fields have defaults. All
+        else is as with RaftService. Raises TypeError where the class is not written as it has to be."""
+        super().__init__(reactor, members, node_id, directory, partial(ObjectMachine, kind), **more)
+
+    def call(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":
+        """Call a command of the object, on every server. Fires with what it returns, when that is on a majority of
+        disks and applied on the server that leads.
+
+        Fails with CommandFailed, which says what it raised; and as `RaftService.propose`, with NotApplied or
+        OutcomeUnknown. Raises BadCommand, with nothing done, where it is no command or takes other arguments."""
+        found = self.machine.commands.of(method)
+        return self.propose(found.encode(args, kwargs)).addCallback(found.result_of)
+
+    def query(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":
+        """Call what only reads the object, or any function of it, once this server has everything that was acknowledged
+        anywhere before. Fails with NotApplied, and with what it raises."""
+        return self.read(lambda machine: method(machine.object, *args, **kwargs))
+
+    @property
+    def object(self) -> T:
+        """What this server has, at once: it may be behind, and is not to be changed or kept."""
+        return self.machine.object
