@@ -1,11 +1,21 @@
 """Raft for Python, on Twisted: a replicated, linearizable key-value store, and the library underneath it.
 
+What a program of your own needs is in this package itself:
+
+    ObjectService, command       one server that replicates a Python object of yours (`txraft.objects`)
+    RaftService, Home            the same for a state machine that you write from the ground up, or `MemoryMachine`
+    MemoryMachine                in three plain methods, on bytes (`txraft.memory_machine`)
+    Options, Timing, LogLimits, SizeLimits      what may be set
+    TxraftError                  the root of all errors. Of what is asked: `NotApplied` never takes effect,
+                                 `OutcomeUnknown` may have, and `CommandFailed` is what the machine raised
+
 Where to start reading:
 
 - `txraft.core` is Raft itself, pure: no sockets, no files, no clock. Its docstring is the theory of operation.
 - `txraft.node` drives one core: disk, peers, timers and state machine around it.
-- `txraft.service` wires one whole node, and is the only module that knows all the others; `txraft.cli` starts it.
-- `txraft.memory_machine` replicates a state machine of your own, and `txraft.testing` simulates it under faults.
+- `txraft.raft_service` wires one server with any state machine.
+- `txraft.service` wires a whole node of the key-value store, and `txraft.cli` starts it.
+- `txraft.testing` simulates a cluster of a state machine of your own under faults.
 
 The interfaces are zope.interface's, which mypy understands with the plugin of the package `mypy-zope`; without it, it
 says `got "MemoryMachine", expected "IStateMachine"`. In pyproject.toml:
@@ -16,3 +26,54 @@ says `got "MemoryMachine", expected "IStateMachine"`. In pyproject.toml:
 Docstrings name hazards, as in "hazard N4": what is known to go wrong in programs like this one. The list is
 `tests/rules/hazards.md`, in the repository and the source distribution; each has a test that names it too.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from txraft.errors import BadCommand, CommandFailed, NotApplied, OutcomeUnknown, TxraftError
+    from txraft.interfaces import Home
+    from txraft.memory_machine import MemoryMachine
+    from txraft.objects import ObjectService, command
+    from txraft.raft_service import RaftService
+    from txraft.raft_service.options import Options
+    from txraft.settings import LogLimits, SizeLimits, Timing
+
+__all__ = [
+    "BadCommand",
+    "CommandFailed",
+    "Home",
+    "LogLimits",
+    "MemoryMachine",
+    "NotApplied",
+    "ObjectService",
+    "Options",
+    "OutcomeUnknown",
+    "RaftService",
+    "SizeLimits",
+    "Timing",
+    "TxraftError",
+    "command",
+]
+
+_PLACES = {
+    "errors": ("BadCommand", "CommandFailed", "NotApplied", "OutcomeUnknown", "TxraftError"),
+    "interfaces": ("Home",),
+    "memory_machine": ("MemoryMachine",),
+    "objects": ("ObjectService", "command"),
+    "raft_service": ("RaftService",),
+    "raft_service.options": ("Options",),
+    "settings": ("LogLimits", "SizeLimits", "Timing"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when it is asked for: to import the core is not to import all of Twisted."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"txraft.{module}"), name)
+    raise AttributeError(f"module 'txraft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
