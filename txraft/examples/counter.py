@@ -1,8 +1,8 @@
 """A counter on three servers, each in a terminal of its own:
 
-python -m txraft.examples.counter 0        # and 1, and 2
-curl -d 2 localhost:9000/apples            # two more; on any of 9000, 9001 and 9002
-curl localhost:9001/apples                 # how many there are
+python -m txraft.examples.counter 0 9000       # and 1 9001, and 2 9002
+curl -d 2 localhost:9000/apples                # two more, on any of the three
+curl localhost:9001/apples                     # how many there are
 """
 
 import sys
@@ -14,6 +14,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from txraft import ObjectService, command
+
+MEMBERS = {0: "localhost:9100", 1: "localhost:9101", 2: "localhost:9102"}
 
 
 @define
@@ -33,29 +35,29 @@ class Counter:
         return self.counts.get(name, 0)
 
 
-@define
 class Face(Resource):
-    """What is served over HTTP."""
+    """What is served over HTTP: a POST adds, and a GET reads."""
 
-    service: ObjectService[Counter]
     isLeaf = True
 
+    def __init__(self, service: ObjectService[Counter]) -> None:
+        self.service = service
+
     def render(self, request: Any) -> int:
-        """A POST adds, and a GET reads."""
-        name, body = request.path.decode(), request.content.read()
-        done = self.service.call(Counter.add, name, int(body)) if body else self.service.query(Counter.count, name)
-        done.addCallbacks(lambda count: b"%d\n" % count, lambda failure: b"%s\n" % failure.getErrorMessage().encode())
-        done.addCallback(request.write).addCallback(lambda _: request.finish())
+        """Answer when it is known what came of it."""
+        name, more = request.path.decode(), request.content.read()
+        done = self.service.call(Counter.add, name, int(more)) if more else self.service.query(Counter.count, name)
+        done.addBoth(lambda result: request.write(f"{getattr(result, 'value', result)}\n".encode()))
+        done.addBoth(lambda _: request.finish())
         return NOT_DONE_YET
 
 
-async def main(reactor: Any, id: str) -> None:
+async def main(reactor: Any, id: str, port: str) -> None:
     """One server, until it fails."""
-    members = {number: f"localhost:{9100 + number}" for number in range(3)}
-    service = ObjectService(reactor, members, int(id), f"counter/{id}", Counter)
+    service = ObjectService(reactor, MEMBERS, int(id), f"counter/{id}", Counter)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
-    reactor.listenTCP(9000 + int(id), Site(Face(service)))
+    reactor.listenTCP(int(port), Site(Face(service)))
     raise await service.when_failed()
 
 
