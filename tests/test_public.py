@@ -15,6 +15,7 @@ class PublicTests(SynchronousTestCase):
             {name: getattr(txraft, name).__module__ for name in txraft.__all__},
             {
                 "BadCommand": "txraft.errors",
+                "BlockingService": "txraft.blocking",
                 "CommandFailed": "txraft.errors",
                 "Home": "txraft.interfaces",
                 "LogLimits": "txraft.settings",

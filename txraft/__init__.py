@@ -4,6 +4,7 @@ What a program of your own needs is in this package itself:
 
     ObjectService, command       one server that replicates a Python object of yours (`txraft.objects`)
     RaftService, Home            the same for a state machine that you write from the ground up, or `MemoryMachine`
+    BlockingService              either of them in a program that blocks (`txraft.blocking`)
     MemoryMachine                in three plain methods, on bytes (`txraft.memory_machine`)
     Options, Timing, LogLimits, SizeLimits      what may be set
     TxraftError                  the root of all errors. Of what is asked: `NotApplied` never takes effect,
@@ -31,6 +32,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from txraft.blocking import BlockingService
     from txraft.errors import BadCommand, CommandFailed, NotApplied, OutcomeUnknown, TxraftError
     from txraft.interfaces import Home
     from txraft.memory_machine import MemoryMachine
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadCommand",
+    "BlockingService",
     "CommandFailed",
     "Home",
     "LogLimits",
@@ -57,6 +60,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "blocking": ("BlockingService",),
     "errors": ("BadCommand", "CommandFailed", "NotApplied", "OutcomeUnknown", "TxraftError"),
     "interfaces": ("Home",),
     "memory_machine": ("MemoryMachine",),

@@ -255,6 +255,10 @@ class CommandFailed(TxraftError):
         return cls(f"the command failed: {in_a_line(error)}")
 
 
+class WrongThread(TxraftError):
+    """A service is asked where it would wait for itself, or where nobody would answer."""
+
+
 class BadCommand(TxraftError):
     """A command makes no sense where it is called. Nothing was done."""
 

@@ -93,8 +93,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "wal",
     },
     "__main__": {"cli"},
+    "blocking": {"errors"},
     "examples": {"ObjectService", "command"},  # what the package says to the world, and nothing else
-    "__init__": {"errors", "interfaces", "memory_machine", "objects", "raft_service", "settings"},  # when asked for
+    "__init__": {
+        "blocking",
+        "errors",
+        "interfaces",
+        "memory_machine",
+        "objects",
+        "raft_service",
+        "settings",
+    },  # when asked for
 }
 
 PURE = {

@@ -1,0 +1,102 @@
+"""A service in a program that blocks."""
+
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.integration.ports import reserve_port
+from txraft.blocking import BlockingService
+from txraft.errors import NotApplied, WrongThread
+
+PROGRAM = """\
+import os, sys, threading
+from twisted.internet import reactor
+from txraft import BlockingService, ObjectService
+from txraft.examples.counter import Counter
+
+made = [BlockingService(reactor, lambda reactor, port=port: ObjectService(
+    reactor, {0: f"localhost:{port}"}, 0, f"data-{port}", Counter)) for port in sys.argv[1:]]
+for each in made:
+    each.start()
+
+def add():
+    for _ in range(5):
+        for each in made:
+            each.run(lambda service: service.call(Counter.add, "apples", 1))
+
+threads = [threading.Thread(target=add) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print([each.run(lambda service: service.query(Counter.count, "apples")) for each in made], flush=True)
+if os.fork() == 0:
+    try:
+        made[0].run(lambda service: service.query(Counter.count, "apples"))
+    except Exception as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+class BlockingTests(TestCase):
+    """With the reactor that runs already."""
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        self.reactor, self.service = reactor, Service()
+        self.blocking = BlockingService(reactor, lambda _: self.service)
+
+    @inlineCallbacks
+    def test_asks(self) -> Generator[Deferred[Any], Any, None]:
+        """It gives results, at once or later, and raises failures. It runs for as long as it is asked."""
+
+        def program() -> list[object]:
+            with self.blocking as blocking:
+                results: list[object] = [blocking.run(lambda service: (service is self.service, service.running))]
+                results.append(blocking.run(lambda _: succeed(2)))
+                try:
+                    blocking.run(lambda _: fail(NotApplied("no")))
+                except NotApplied as error:
+                    results.append(str(error))
+                return results
+
+        self.assertEqual((yield deferToThread(program)), [(True, 1), 2, "no"])
+        self.assertFalse(self.service.running)
+
+    @inlineCallbacks
+    def test_where_nobody_would_answer(self) -> Generator[Deferred[Any], Any, None]:
+        """It does not wait for itself, nor for what does not run."""
+        yield deferLater(self.reactor, 0)  # from here on it is the reactor that runs this
+        self.assertRaises(WrongThread, self.blocking.start)
+        self.assertRaises(WrongThread, self.blocking.run, lambda _: None)
+        yield self.assertFailure(deferToThread(self.blocking.run, lambda _: None), WrongThread)
+        yield deferToThread(self.blocking.stop)
+
+    def test_program(self) -> None:
+        """Two services in one program that blocks, on many threads. They are stopped when it ends, so that another
+        start finds their directories free, and a process that it forks is told that it has none."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        command = [sys.executable, "-c", PROGRAM, *(str(reserve_port()) for _ in range(2))]
+        for count in (20, 40):
+            done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+            self.assertEqual(
+                (done.stdout, done.stderr, done.returncode),
+                (
+                    f"[{count}, {count}]\nthe service was started before this process was forked: start one in this"
+                    " process\n",
+                    "",
+                    0,
+                ),
+            )

@@ -1,0 +1,107 @@
+"""A service in a program that blocks, and runs no reactor: a Flask or Django application, a script, a notebook.
+
+    from twisted.internet import reactor
+
+    counter = BlockingService(reactor, lambda reactor: ObjectService(reactor, MEMBERS, 0, "data", Counter))
+    counter.start()
+    counter.run(lambda service: service.call(Counter.add, "apples", 1))     # on any thread; gives the result, or raises
+
+The reactor runs in a thread of its own, the same for all services of the process, from the first `start` on. It is a
+daemon thread, and services that still run when the interpreter ends are stopped then. Threads do not live through a
+fork: a server that forks its workers (gunicorn, uwsgi) starts a service in each of them, and not before, and each of
+them is a member with a directory of its own. That is seldom what one wants: one process that is a member, and workers
+that ask it, over HTTP say, is simpler.
+"""
+
+import atexit
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar, overload
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+from twisted.python.threadable import isInIOThread
+
+from txraft.errors import WrongThread
+
+Service = TypeVar("Service", bound=IService)
+T = TypeVar("T")
+
+_STARTING: Final = Lock()
+"""Of the reactor's thread."""
+
+
+class BlockingService(AbstractContextManager["BlockingService[Service]"], Generic[Service]):
+    """Asks a service, and waits for the answer."""
+
+    def __init__(self, reactor: Any, make: Callable[[Any], Service]) -> None:
+        """`make` makes the service, with the reactor, where this is started. In a `with` statement it is started, and
+        stopped in the end."""
+        self._reactor = reactor
+        self._make = make
+        self._service: Service | None = None
+        self._process = 0
+
+    def start(self) -> None:
+        """Start it, and the reactor where that does not run. Raises what making it raises."""
+        self._require_other_thread()
+        service = self._make(self._reactor)
+        _run_in_thread(self._reactor)
+        self._service, self._process = service, os.getpid()
+        atexit.register(self.stop)
+        blockingCallFromThread(self._reactor, service.startService)
+
+    @overload
+    def run(self, ask: "Callable[[Service], Deferred[T]]") -> T: ...
+
+    @overload
+    def run(self, ask: Callable[[Service], T]) -> T: ...
+
+    def run(self, ask: Callable[[Service], Any]) -> Any:
+        """What `ask` gives of the service, when it is there: `ask` is called on the reactor's thread, and this waits.
+        Raises what that fails with. How long it takes the service's own time limits say."""
+        service = self._require_started()
+        return blockingCallFromThread(self._reactor, ask, service)
+
+    def stop(self) -> None:
+        """Stop it, and wait until it has stopped. Where it does not run, nothing is done."""
+        service, self._service = self._service, None
+        if service is not None and self._process == os.getpid():
+            atexit.unregister(self.stop)
+            blockingCallFromThread(self._reactor, service.stopService)
+
+    def __enter__(self) -> "BlockingService[Service]":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _require_started(self) -> Service:
+        self._require_other_thread()
+        if self._service is None:
+            raise WrongThread("the service does not run: call start() first")
+        if self._process != os.getpid():
+            raise WrongThread("the service was started before this process was forked: start one in this process")
+        return self._service
+
+    def _require_other_thread(self) -> None:
+        if isInIOThread():
+            raise WrongThread("this is the reactor's own thread, which would wait for itself: ask the service directly")
+
+
+def _run_in_thread(reactor: Any) -> None:
+    """Run the reactor, unless it runs. When this returns, it does."""
+    with _STARTING:
+        if not reactor.running:
+            running = Lock()
+            running.acquire()
+            reactor.callWhenRunning(running.release)
+            Thread(target=reactor.run, args=(False,), name="txraft-reactor", daemon=True).start()
+            running.acquire()
