@@ -17,10 +17,10 @@ LONGEST: Final = 1024 * 1024
 """Bytes; the membership of a hundred nodes takes 30,000."""
 
 
-def body_of(response: IResponse) -> Deferred[bytes]:
-    """Fires with the body, of which no more than the first `LONGEST` bytes are read. Fails where the connection ends
+def body_of(response: IResponse, longest: int = LONGEST) -> Deferred[bytes]:
+    """Fires with the body, of which no more than the first `longest` bytes are read. Fails where the connection ends
     before the body does. To cancel it ends the connection."""
-    body = _Body()
+    body = _Body(longest)
     response.deliverBody(body)
     return body.read
 
@@ -29,7 +29,8 @@ class _Body(Protocol):
     transport: Any
     """What Twisted has for this: it can be told to `loseConnection`, until the body has come to its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
         self.read: Deferred[bytes] = Deferred(lambda _: self.transport.loseConnection())
         self._received = bytearray()
 
@@ -38,8 +39,8 @@ class _Body(Protocol):
         if self.read.called:
             return
         self._received += data
-        if len(self._received) > LONGEST:
-            self.read.callback(bytes(self._received[:LONGEST]))
+        if len(self._received) > self._longest:
+            self.read.callback(bytes(self._received[: self._longest]))
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -270,11 +270,16 @@ class ResultNotBytes(CommandFailed):
         super().__init__(f"the command failed: its result is {type(result).__name__}, not bytes")
 
 
+class ConditionFailed(TxraftError):
+    """What a client made its request depend on does not hold, so nothing was done: `if_match`, `if_none_match`, or the
+    compare-and-set of a batch (`txraft.client`)."""
+
+
 # HTTP requests that are wrong in themselves; none of them had any effect
 
 
 class BadRequest(TxraftError):
-    """What was sent makes no sense: a parameter is missing, unknown, given twice or malformed."""
+    """What was sent, or was to be, makes no sense: a parameter is missing, unknown, given twice or malformed."""
 
 
 class TooLarge(BadRequest):

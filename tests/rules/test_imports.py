@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "values",
         "version",
     },
+    "client": {"answer_body", "errors", "kv", "settings", "statuses"},
     "node": {"core", "errors", "interfaces", "statuses", "values"},
     "service": EVERYTHING,
     "raft_service": {  # nothing of the key-value store
@@ -77,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *TYPES,
         "answer_body",
         "bootstrap",
+        "client",
         "errors",
         "file_names",
         "interfaces",
@@ -125,7 +127,16 @@ PURE = {
 RANDOM = {"random", "random.Random"}
 """What may be imported and used of `random`: not its functions, which share one hidden generator."""
 
-WIRING = ("txraft.service", "txraft.raft_service", "txraft.cli", "txraft.__main__", "twisted.plugins")
+WIRING = (
+    "txraft.service",
+    "txraft.raft_service",
+    "txraft.cli",
+    "txraft.__main__",
+    "twisted.plugins",
+    "txraft.client.asynchronous",
+    "txraft.client.blocking",
+    "txraft.client.blocking_transport",  # where there is no reactor
+)
 """Where the reactor, the clock and randomness come from; everybody else is given them."""
 
 

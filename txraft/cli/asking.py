@@ -14,6 +14,7 @@ from twisted.python.usage import UsageError
 
 from txraft.cli.subcommand import Subcommand
 from txraft.cli.up import CONFIGURATION
+from txraft.client.http import SHOWN, line_of
 from txraft.errors import Unreachable
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
@@ -24,8 +25,6 @@ MARGIN = 5.0
 """Seconds for an answer to arrive in, after the time that the node has for it."""
 PATIENCE = 60.0
 """Seconds for the answer of a node whose settings are not known here: it may have been set slow."""
-SHOWN = 300
-"""Characters of an answer that are shown; a node's is one short line."""
 READ_OF_LINE = 4 * SHOWN
 """Bytes that are read of an answer to be shown."""
 LONGEST_ANSWER = 1024 * 1024
@@ -164,10 +163,3 @@ def _what_happened(error: Exception, patience: float) -> str:
         case ConnectionError():
             return f"did not answer: {line_of(error)}{OTHER_PORT}"
     return f"did not answer as a node does: {line_of(error) or type(error).__name__}{OTHER_PORT}"
-
-
-def line_of(what: object) -> str:
-    """What somebody else wrote, an answer or an error, in one line that does no harm to a terminal."""
-    text = what.decode(errors="replace") if isinstance(what, bytes) else str(what)
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return line if len(line) <= SHOWN else line[:SHOWN] + "..."

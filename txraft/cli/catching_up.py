@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from time import monotonic, sleep
 
-from txraft.cli.asking import line_of
 from txraft.cli.membership import addresses_in, leader_of, member_of, members_from_leader
 from txraft.cli.progress import progress, say
+from txraft.client.http import line_of
 from txraft.errors import ChangeRefused
 from txraft.settings import Address, one_line
 from txraft.statuses import MemberDetails, Members

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.asking import Answer, AskingNodes, NoAnswer, ask_first, line_of
+from txraft.cli.asking import Answer, AskingNodes, NoAnswer, ask_first
 from txraft.cli.catching_up import watch
 from txraft.cli.membership import NotUnderstood, addresses_in, ask_for_members, member_of, read
 from txraft.cli.subcommand import Subcommand, SubcommandOn, VersionedOptions
+from txraft.client.http import line_of
 from txraft.errors import ChangeRefused, OutcomeUnknown, Unreachable
 from txraft.settings import Address, require_reachable
 from txraft.statuses import MemberDetails, Members

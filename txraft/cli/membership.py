@@ -1,14 +1,12 @@
 """The membership of a cluster, as its nodes tell it."""
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-import cattrs
-
 from txraft.cli.asking import CONNECT_TIMEOUT, NOTHING, Answer, NoAnswer, ask
+from txraft.client.reading import read_json
 from txraft.errors import SettingsError, Unreachable
-from txraft.settings import MAX_ID, Address
+from txraft.settings import Address
 from txraft.statuses import MemberDetails, Members
 
 T = TypeVar("T")
@@ -16,18 +14,6 @@ T = TypeVar("T")
 STALE = {"consistency": "stale"}
 STALE_PATIENCE = 2.0
 """Seconds in which a node must say what it remembers: it needs nobody else for that."""
-
-
-def _whole_number(value: object, _: type) -> int:
-    """Everything that nodes count is one, and fits into what a disk has."""
-    if type(value) is not int or not 0 <= value <= MAX_ID:
-        raise ValueError(f"{value!r} is no such number")
-    return value
-
-
-_converter = cattrs.Converter(detailed_validation=False)
-_converter.register_structure_hook(int, _whole_number)
-_converter.register_structure_hook(bool, lambda value, _: bool(value))  # for cattrs, it is an int
 
 
 class NotUnderstood(Exception):
@@ -39,8 +25,8 @@ def read(answer: Answer, kind: type[T]) -> T:
     if answer.status != 200:
         raise NotUnderstood(str(answer))
     try:
-        return _converter.structure(json.loads(answer.body), kind)
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        return read_json(answer.body, kind)
+    except ValueError as error:
         raise NotUnderstood(f"{answer.address} did not answer as a node of this version of txraft does") from error
 
 

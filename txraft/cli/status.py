@@ -10,9 +10,10 @@ from time import sleep
 import attrs
 from attrs import frozen
 
-from txraft.cli.asking import AskingNodes, NoAnswer, ask, line_of
+from txraft.cli.asking import AskingNodes, NoAnswer, ask
 from txraft.cli.membership import NotUnderstood, ask_for_members, leader_of, members_from_leader, read
 from txraft.cli.table import table
+from txraft.client.http import line_of
 from txraft.errors import SettingsError, Unreachable
 from txraft.settings import Address
 from txraft.statuses import FollowerStatus, MemberDetails, Members

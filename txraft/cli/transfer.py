@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from twisted.python.usage import UsageError
 
-from txraft.cli.asking import AskingNodes, NoAnswer, ask_first, line_of
+from txraft.cli.asking import AskingNodes, NoAnswer, ask_first
+from txraft.client.http import line_of
 from txraft.errors import OutcomeUnknown, TransferFailed
 from txraft.settings import Address
 

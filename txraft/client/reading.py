@@ -1,0 +1,42 @@
+"""The JSON of nodes, as values."""
+
+import json
+from base64 import b64decode
+from typing import TypeVar
+
+import cattrs
+
+from txraft.settings import MAX_ID
+
+T = TypeVar("T")
+
+
+def _whole_number(value: object, _: type) -> int:
+    """Everything that nodes count is one, and fits into what a disk has."""
+    if type(value) is not int or not 0 <= value <= MAX_ID:
+        raise ValueError(f"{value!r} is no such number")
+    return value
+
+
+def bytes_in_json(value: object) -> bytes:
+    """A key or a value, as `/keys` and `/batch` write it. Raises ValueError."""
+    match value:
+        case str():
+            return value.encode()
+        case {"base64": str() as text}:
+            return b64decode(text, validate=True)
+    raise ValueError(f"{value!r} is neither a text nor base64")
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+_converter.register_structure_hook(int, _whole_number)
+_converter.register_structure_hook(bool, lambda value, _: bool(value))  # for cattrs, it is an int
+_converter.register_structure_hook(bytes, lambda value, _: bytes_in_json(value))
+
+
+def read_json(body: bytes, kind: type[T]) -> T:
+    """The value of this class, or this type, that JSON describes. Raises ValueError."""
+    try:
+        return _converter.structure(json.loads(body), kind)
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        raise ValueError(f"this is no {kind.__name__}: {error}") from error
