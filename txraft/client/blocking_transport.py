@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 
 from txraft.client.http import LONGEST_ANSWER, SHOWN, HttpAnswer, HttpRequest, line_of
@@ -91,7 +91,8 @@ class BlockingTransport:
             connection.request(request.method, request.target, request.body or None, dict(request.headers))
         self._limit(connection, deadline)
         response = connection.getresponse()
-        body = self._read(connection, response, deadline)
+        with closing(response):  # without which http.client takes no other request, though all of the body was read
+            body = self._read(connection, response, deadline)
         headers = {name.lower(): value for name, value in response.getheaders()}
         return HttpAnswer(response.status, headers, body), not response.will_close
 

@@ -15,7 +15,7 @@ import enum
 import json
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from attrs import evolve, frozen
@@ -278,7 +278,7 @@ def _json(answer: HttpAnswer, kind: type[T]) -> T:
 def _results(answer: HttpAnswer, operations: list[Operation]) -> list[OperationResult]:
     if answer.status == 409:
         raise ConditionFailed(answer.line)
-    given = _json(answer, list[object])
+    given = _json(answer, list[Any])
     if len(given) != len(operations):
         raise _NotOfANode
     try:

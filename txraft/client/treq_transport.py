@@ -137,7 +137,14 @@ class _Endpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
         """As IStreamClientEndpoint. Fails with Unreachable, or ConnectingCancelledError where it was cancelled."""
-        return self.endpoint.connect(protocolFactory).addErrback(_not_connected)
+        return self.endpoint.connect(protocolFactory).addCallbacks(_without_delay, _not_connected)
+
+
+def _without_delay(protocol: IProtocol) -> IProtocol:
+    """Head and body are two segments, and the second one waits for nothing (40 ms, with Nagle's algorithm)."""
+    transport: Any = protocol.transport  # type: ignore[attr-defined]  # IProtocol does not mention it
+    transport.setTcpNoDelay(True)
+    return protocol
 
 
 def _not_connected(failure: Failure) -> Failure:
