@@ -191,7 +191,7 @@ class BackupTests(BackupTestCase):
             self.assertNotIn("--config", run(target, "--node", str(NOBODY))[2])
             for command in (["transfer", "--to", "2"], ["backup", str(target)]):
                 with redirect_stderr(StringIO()) as err:
-                    self.assertEqual(main(command), 1)
+                    self.assertEqual(main(command), 3)
                 self.assertTrue(err.getvalue().endswith(hint), err.getvalue())
 
     def test_usage(self) -> None:
@@ -200,5 +200,5 @@ class BackupTests(BackupTestCase):
         self.assertEqual(run("a", "b")[0], 2)
         self.assertEqual(run("a", "--node", "")[0], 2)
         self.assertEqual(run("a", "--node", "a:1", "--config", "c")[0], 2)
-        self.assertEqual(run("a", "--node", "a")[0], 1)
+        self.assertEqual(run("a", "--node", "a")[0], 2)
         self.assertEqual(run(self.directory / "no" / "a", "--node", str(NOBODY))[0], 1)

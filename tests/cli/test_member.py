@@ -88,7 +88,7 @@ class ChangeTests(MemberTestCase):
         with fake_cluster() as cluster:
             cluster.refusal = 503, "the leader went away", "unknown"
             status, _, err = self.member(cluster, *ADD)
-            self.assertEqual(status, 1)
+            self.assertEqual(status, 4)
             self.assertIn("the leader went away; the members may be changed or not: see `txraft members`\n", err)
             cluster.refusal = 500, "something else", None
             self.assertIn("something else; the members may be changed or not", self.member(cluster, *ADD)[2])
@@ -105,7 +105,7 @@ class ChangeTests(MemberTestCase):
     def test_nobody_there(self) -> None:
         """Nothing was asked, as the line says."""
         status, _, err = run("member", "remove", 1, "--node", NOBODY)
-        self.assertEqual(status, 1)
+        self.assertEqual(status, 3)
         self.assertIn("no node can be reached, and nothing was asked", err)
 
     def test_wrong_command_lines(self) -> None:
@@ -135,7 +135,7 @@ class ChangeTests(MemberTestCase):
         """Are refused before anybody is asked."""
         for address in ("e", "0.0.0.0:1"):
             status, _, err = run("member", "add", 3, address, "e:2", "--node", NOBODY)
-            self.assertEqual((status, err.count("\n")), (1, 1))
+            self.assertEqual((status, err.count("\n")), (2, 1))
             self.assertIn(address, err)
         self.assertIn("address: 0.0.0.0:1 is no address at which others reach the node", err)
 

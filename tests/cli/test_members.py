@@ -83,9 +83,9 @@ class MembersTests(SynchronousTestCase):
         self.assertIn(f"txraft: this is what {cluster.addresses[0]} remembers, and may be old: ", err)
 
     def test_no_node(self) -> None:
-        """One line, and status 1: nobody there, or somebody else."""
+        """One line, and status 3: nobody there, or somebody else."""
         status, out, err = run("members", "--node", NOBODY)
-        self.assertEqual((status, out), (1, ""))
+        self.assertEqual((status, out), (3, ""))
         self.assertIn(f"txraft: no node can tell the members: {NOBODY}: ", err)
 
         class Stranger(QuietHandler):
@@ -107,7 +107,7 @@ class MembersTests(SynchronousTestCase):
             Stranger.said = said
             with serving(Stranger) as address:
                 status, _, err = run("members", "--node", address)
-            self.assertEqual(status, 1)
+            self.assertEqual(status, 3)
             self.assertIn(f"{address} did not answer as a node of this version of txraft does\n", err)
 
     def with_index(self, text: str) -> bytes:
@@ -119,5 +119,5 @@ class MembersTests(SynchronousTestCase):
         with fake_cluster() as cluster:
             self.patch(cluster, "answer", lambda *_: (404, "there is no such path; there are /get", None))
             status, _, err = run("members", "--node", cluster.node)
-        self.assertEqual(status, 1)
+        self.assertEqual(status, 3)
         self.assertIn("answered 404: there is no such path", err)

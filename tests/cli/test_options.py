@@ -13,7 +13,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import main
 from txraft.cli.up import Up
-from txraft.errors import ListenError
+from txraft.errors import (
+    BadRequest,
+    ChangeRefused,
+    ConditionFailed,
+    ListenError,
+    NotApplied,
+    OutcomeUnknown,
+    SettingsError,
+    TooLarge,
+    TransferFailed,
+    Unreachable,
+)
 
 
 class MainTests(SynchronousTestCase):
@@ -70,12 +81,28 @@ class MainTests(SynchronousTestCase):
         missing = self.mktemp()
         self.assertEqual(
             self.run_main("up", "--config", missing),
-            (1, "", f"txraft: {missing}: cannot be read: No such file or directory\n"),
+            (2, "", f"txraft: {missing}: cannot be read: No such file or directory\n"),
         )
 
     def test_any_error_of_a_command_is_one_line(self) -> None:
         with patch.object(Up, "run", side_effect=ListenError("localhost:8080 is taken", "end it")):
             self.assertEqual(self.run_main("up"), (1, "", "txraft: localhost:8080 is taken; end it\n"))
+
+    def test_exit_statuses(self) -> None:
+        """The table: refused, wrong, not done, not known."""
+        for error, status in (
+            (ConditionFailed("a"), 1),
+            (ChangeRefused("a"), 1),
+            (BadRequest("a"), 2),
+            (TooLarge("a"), 2),
+            (SettingsError("a"), 2),
+            (NotApplied("a"), 3),
+            (Unreachable("a"), 3),
+            (OutcomeUnknown("a"), 4),
+            (TransferFailed("a"), 4),
+        ):
+            with patch.object(Up, "run", side_effect=error):
+                self.assertEqual(self.run_main("up"), (status, "", "txraft: a\n"))
 
     def test_ctrl_c_is_no_traceback(self) -> None:
         with patch.object(Up, "run", side_effect=KeyboardInterrupt):

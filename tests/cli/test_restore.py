@@ -225,4 +225,4 @@ class RestoreTests(RestoreTestCase):
         """What cannot be meant is refused."""
         self.assertEqual(run("restore", self.backup)[0], 2)
         self.assertEqual(run("restore", "--id", "1")[0], 2)
-        self.assertEqual(self.restore(id=7)[0], 1)
+        self.assertEqual(self.restore(id=7)[0], 2)

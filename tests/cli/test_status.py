@@ -110,7 +110,7 @@ class StatusTests(SynchronousTestCase):
         with fake_cluster() as cluster:
             self.patch(cluster, "answer", lambda *_: (503, "node 1 has not received the members yet", "not-applied"))
             status, out, err = run(command, "--node", cluster.node)
-        self.assertEqual((status, out, err.count("\n")), (1, "", 1))
+        self.assertEqual((status, out, err.count("\n")), (3, "", 1))
         self.assertIn(f"{cluster.node} answered 503: node 1 has not received the members yet", err)
 
     def test_leaders(self) -> None:
@@ -184,9 +184,9 @@ class StatusTests(SynchronousTestCase):
             self.assertIn("did not answer as a node of this version", str(self.errors(cluster)[0]))
 
     def test_nobody_there(self) -> None:
-        """One line, and status 1."""
+        """One line, and status 3."""
         status, out, err = run("status", "--node", NOBODY)
-        self.assertEqual((status, out), (1, ""))
+        self.assertEqual((status, out), (3, ""))
         self.assertIn("txraft: no node can tell the members: 127.0.0.1:1: ", err)
 
     def test_watch(self) -> None:

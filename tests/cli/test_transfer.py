@@ -213,12 +213,12 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(connect.call_args.args[1], CONNECT_TIMEOUT)
 
     def test_unknown_is_a_failure(self) -> None:
-        """Status 1, and one line that ends with a node that may lead."""
+        """Status 4, and one line that ends with a node that may lead."""
         self.patch(asking, "MARGIN", 0.0)
         with listener() as (_, silent):
             config = self.config(silent, timing="request_timeout = 50")
             status, output, errors = self.run_main("--to", "2", "--config", config)
-        self.assertEqual((status, output), (1, ""))
+        self.assertEqual((status, output), (4, ""))
         self.assertRegex(errors, r"\Atxraft: 127.0.0.1:\d+ did not answer within 0.05 s; node 2 may lead or not.*\n\Z")
 
     def test_to(self) -> None:

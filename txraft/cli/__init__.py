@@ -1,7 +1,7 @@
 """The `txraft` console script, the same as `python -m txraft`.
 
 Each subcommand is a module with a `Subcommand`, its options and what it does, and a line in `txraft.cli.options`, which
-is the one boundary: a wrong command line is exit status 2, any other `TxraftError` is 1, both with one line on stderr.
+is the one boundary: what goes wrong is one line on stderr, and an exit status of the table there.
 
 `twistd` is the other command line, that of `twistd txraft`: a single node. `process` is what that does to its process.
 

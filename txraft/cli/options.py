@@ -8,6 +8,7 @@ from twisted.python.usage import Options, UsageError
 from txraft.cli.backup import BackupOptions
 from txraft.cli.forget import Forget
 from txraft.cli.inspect import Inspect
+from txraft.cli.key_value import CasOptions, DeleteOptions, GetOptions, KeysOptions, SetOptions
 from txraft.cli.member import MemberOptions
 from txraft.cli.members import MembersOptions
 from txraft.cli.recover import Recover
@@ -16,7 +17,7 @@ from txraft.cli.status import StatusOptions
 from txraft.cli.subcommand import Subcommand, VersionedOptions
 from txraft.cli.transfer import Transfer
 from txraft.cli.up import Up
-from txraft.errors import TxraftError
+from txraft.errors import BadRequest, NotApplied, OutcomeUnknown, SettingsError, TxraftError
 
 
 class TxraftOptions(VersionedOptions):
@@ -24,12 +25,17 @@ class TxraftOptions(VersionedOptions):
 
     subCommands = [  # noqa: RUF012 - how Twisted has it
         ["backup", None, BackupOptions, "Take a backup of a running cluster."],
+        ["cas", None, CasOptions, "Change a key's value, if it is what you think."],
+        ["delete", None, DeleteOptions, "Remove a key."],
         ["forget", None, Forget, "Let a node start anew whose disk is lost."],
+        ["get", None, GetOptions, "Write the value of a key to stdout."],
         ["inspect", None, Inspect, "See what a stopped node has, and whether all of it is whole."],
+        ["keys", None, KeysOptions, "List the keys."],
         ["member", None, MemberOptions, "Add, remove, promote, replace or move a member."],
         ["members", None, MembersOptions, "See who belongs to the cluster."],
         ["recover", None, Recover, "Make a new cluster of one node, where a majority is lost for good."],
         ["restore", None, Restore, "Make a node of a new cluster of a backup."],
+        ["set", None, SetOptions, "Give a key a value, from the command line or from stdin."],
         ["status", None, StatusOptions, "See how all nodes are doing."],
         ["transfer", None, Transfer, "Make another node lead."],
         ["up", None, Up, "Start a whole cluster on this machine, to try it."],
@@ -57,7 +63,28 @@ def run(arguments: Sequence[str] | None) -> int:
         return 2
     except TxraftError as error:
         print(f"txraft: {error}", file=sys.stderr)
-        return 1
+        return status_of(error)
+
+
+def status_of(error: TxraftError) -> int:
+    """The exit status of a command that ends so.
+
+    | status | |
+    | --- | --- |
+    | 0 | done |
+    | 1 | it is decided, and the answer is no: refused, failed, no such key, a condition that does not hold |
+    | 2 | the command line, the configuration file or a value is wrong |
+    | 3 | nothing was done, as where no node answers or none leads: the same command may be run again |
+    | 4 | nobody knows whether it was done |
+    """
+    match error:
+        case OutcomeUnknown():
+            return 4
+        case NotApplied():
+            return 3
+        case BadRequest() | SettingsError():
+            return 2
+    return 1
 
 
 def _commands(options: Options) -> Iterator[str]:

@@ -87,7 +87,7 @@ class StatusOptions(AskingNodes):
     longdesc = (
         "Asks one node who belongs to the cluster, and then all members at once how they are doing. Lag is how many"
         " committed changes a node has still to apply, and contact how long ago the leader last heard from it. The exit"
-        " status is 0 where every node answers and all know one leader, else 1."
+        " status is 0 where every node answers and all know one leader, 1 where not, and 3 where no node can tell."
     )
 
     def parseArgs(self, *arguments: str) -> None:

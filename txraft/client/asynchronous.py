@@ -100,15 +100,21 @@ class KeyValueClient:
         a Cas does not compare: then nothing is done."""
         return self._perform(requests.batch(operations), timeout, idempotency_key)
 
-    async def keys(
-        self, prefix: Bytes = b"", *, consistency: Consistency = "latest", timeout: float | None = None
+    def keys(
+        self,
+        prefix: Bytes = b"",
+        *,
+        limit: int | None = None,
+        consistency: Consistency = "latest",
+        timeout: float | None = None,
     ) -> AsyncIterator[KeyInfo]:
-        """All keys that begin with `prefix`, in order, asked for page by page as they are used, by `async for`. Each
-        page is as of a moment of its own. `timeout` is for each page."""
-        async for info in all_keys(
-            lambda after: self.list_keys(prefix, after=after, consistency=consistency, timeout=timeout)
-        ):
-            yield info
+        """The first `limit` keys that begin with `prefix`, or all, in order, for `async for`, asked for page by page as
+        they are used. Each page is as of a moment of its own. `timeout` is for each page."""
+
+        async def page(after: bytes | None, most: int) -> Listing:
+            return await self._session.perform(requests.list_keys(prefix, after, most, consistency), timeout)
+
+        return all_keys(page, limit)
 
     def list_keys(
         self,

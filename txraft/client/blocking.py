@@ -90,15 +90,20 @@ class BlockingClient:
         return self._perform(requests.batch(operations), timeout, idempotency_key)
 
     def keys(
-        self, prefix: Bytes = b"", *, consistency: Consistency = "latest", timeout: float | None = None
+        self,
+        prefix: Bytes = b"",
+        *,
+        limit: int | None = None,
+        consistency: Consistency = "latest",
+        timeout: float | None = None,
     ) -> Iterator[KeyInfo]:
-        """All keys that begin with `prefix`, in order, asked for page by page as they are used. Each page is as of a
-        moment of its own. `timeout` is for each page."""
+        """The first `limit` keys that begin with `prefix`, or all, in order, asked for page by page as they are used.
+        Each page is as of a moment of its own. `timeout` is for each page."""
 
-        async def page(after: bytes | None) -> Listing:
-            return await self._session.perform(requests.list_keys(prefix, after, None, consistency), timeout)
+        async def page(after: bytes | None, most: int) -> Listing:
+            return await self._session.perform(requests.list_keys(prefix, after, most, consistency), timeout)
 
-        return _each(all_keys(page))
+        return _each(all_keys(page, limit))
 
     def list_keys(
         self,

@@ -11,6 +11,7 @@ back, and the end without an answer is `OutcomeUnknown` (hazard C5). Attempts of
 which is why there may be a second one (hazard C8).
 """
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 from typing import Final, Generic, TypeVar
@@ -43,6 +44,9 @@ LOOK_EVERY: Final = 30.0
 """Seconds between two looks for the leader where nothing fails."""
 LOOK_AGAIN: Final = 1.0
 """Seconds to the next look where nobody knew a leader."""
+
+LONGEST_PAGE: Final = 1000
+"""Keys of a listing, at most."""
 
 _log = Logger()
 
@@ -207,14 +211,17 @@ class _Performance(Generic[T]):
 
 
 async def all_keys(
-    list_page: Callable[[bytes | None], Awaitable[Listing]],
+    list_page: Callable[[bytes | None, int], Awaitable[Listing]], limit: int | None
 ) -> AsyncIterator[KeyInfo]:
-    """All keys of a listing, which is asked for page by page: `list_page` gives the one behind a key."""
+    """The first `limit` keys of a listing, or all, asked for page by page: `list_page` gives the keys behind one, so
+    many at most."""
     after: bytes | None = None
-    while True:
-        listing = await list_page(after)
+    left = sys.maxsize if limit is None else limit
+    while left > 0:
+        listing = await list_page(after, min(left, LONGEST_PAGE))
         for info in listing.keys:
             yield info
+        left -= len(listing.keys)
         if not (listing.more and listing.keys):
             return
         after = listing.keys[-1].key
