@@ -132,7 +132,8 @@ class _Performance(Generic[T]):
     _pauses: int = field(default=0, init=False)
     _doubt: str | None = field(default=None, init=False)
     """Why it may have been done: what happened to the first attempt of which nobody knows. Never of a read."""
-    _was_sent: bool = field(default=False, init=False)
+    _was_refused: bool = field(default=False, init=False)
+    """Whether a node has answered that nothing was done."""
     _reason: str = field(default="", init=False)
     """Why the last attempt came to nothing."""
 
@@ -152,13 +153,12 @@ class _Performance(Generic[T]):
             except Unreachable as error:
                 self._failed(address, error)
             except NotApplied as error:
-                self._was_sent = True
+                self._was_refused = True
                 self._failed(address, error)
                 if request.kind is Kind.ONCE:
                     raise
                 await self._pause()
             except OutcomeUnknown as error:
-                self._was_sent = True
                 self._failed(address, error)
                 if request.kind is not Kind.READ:
                     self._doubt = self._doubt or self._reason
@@ -206,7 +206,7 @@ class _Performance(Generic[T]):
             )
             last = "" if self._doubt == self._reason else f"; and at last {self._reason}"
             return OutcomeUnknown(f"the {name} may have been done, or may yet be: {self._doubt}{last}{again}")
-        kind = NotApplied if self._was_sent else Unreachable
+        kind = NotApplied if self._was_refused else Unreachable
         return kind(f"the {name} was not done within {self.seconds:g} s: {self._reason or 'no node was asked'}")
 
 

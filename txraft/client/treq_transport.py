@@ -55,11 +55,10 @@ class TreqTransport:
         try:
             left = max(0.0, deadline - self.now())
             asked = Deferred.fromCoroutine(self._ask(address, request))
-            return await asked.addTimeout(left, self._reactor, lambda end, _: _timed_out(end, timeout))
+            asked.addTimeout(left, self._reactor, lambda end, _: _timed_out(end, timeout))
+            return await _cancelled_as_such(asked)
         except (Unreachable, OutcomeUnknown, CancelledError):
             raise
-        except ConnectingCancelledError as error:  # by the caller, who does not want it any more
-            raise CancelledError from error
         except Exception as error:
             raise OutcomeUnknown(f"no answer: {line_of(error) or type(error).__name__}") from error
         finally:
@@ -96,6 +95,23 @@ class TreqTransport:
         raw = response.headers.getAllRawHeaders()
         headers = {name.decode("latin-1").lower(): values[-1].decode("latin-1") for name, values in raw}
         return HttpAnswer(response.code, headers, answer)
+
+
+def _cancelled_as_such(asked: "Deferred[HttpAnswer]") -> "Deferred[HttpAnswer]":
+    """The same, but for a caller who cancels it, because nobody wants the answer any more: it fails with CancelledError
+    then, and not with what was cut off by that, which would be tried again."""
+
+    def cancel(it: "Deferred[HttpAnswer]") -> None:
+        it.errback(CancelledError())
+        asked.cancel()
+
+    def end(result: "HttpAnswer | Failure") -> None:
+        if not answer.called:
+            answer.callback(result)
+
+    answer: Deferred[HttpAnswer] = Deferred(cancel)
+    asked.addBoth(end)
+    return answer
 
 
 def _timed_out(end: "HttpAnswer | Failure", timeout: float) -> "HttpAnswer | Failure":
