@@ -60,7 +60,7 @@ class TreqTransport:
         except (Unreachable, OutcomeUnknown, CancelledError):
             raise
         except Exception as error:
-            raise OutcomeUnknown(f"no answer: {line_of(error) or type(error).__name__}") from error
+            raise OutcomeUnknown(f"no answer: {_reason(error)}") from error
         finally:
             turns.release()
 
@@ -112,6 +112,12 @@ def _cancelled_as_such(asked: "Deferred[HttpAnswer]") -> "Deferred[HttpAnswer]":
     answer: Deferred[HttpAnswer] = Deferred(cancel)
     asked.addBoth(end)
     return answer
+
+
+def _reason(error: Exception) -> str:
+    """The line of what Twisted has put into another error, or of the error."""
+    reasons = getattr(error, "reasons", ())
+    return line_of(reasons[-1].getErrorMessage() if reasons else error) or type(error).__name__
 
 
 def _timed_out(end: "HttpAnswer | Failure", timeout: float) -> "HttpAnswer | Failure":
