@@ -250,6 +250,12 @@ class UsageTests(KeyValueTestCase):
         await self.wrong("is not host:port", "get", "k", "--node", "a")
         await self.wrong("cannot be read", "get", "k", "--config", "none.toml")
 
+    async def test_one_node(self) -> None:
+        """The one that is named, and for nothing else."""
+        address, server = self.say(b'HTTP/1.1 200 OK\r\nETag: "7"\r\nContent-Length: 1\r\n\r\nv')
+        self.assertEqual(await self.run_main("get", "k", "--node", str(address)), (0, b"v", ""))
+        self.assertEqual([request.split()[1] for request in server.requests], [b"/get?key=k"])
+
     async def test_nobody_there(self) -> None:
         """Status 3: it may be run again."""
         await self.wrong("cannot be reached", "set", "--node", NOBODY, "--timeout", "1", "k", "v", status=3)

@@ -25,7 +25,7 @@ SET = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nset value"
 VALUE = b'HTTP/1.1 200 OK\r\nETag: "7"\r\nContent-Length: 5\r\n\r\nvalue'
 NOBODY = Address("127.0.0.1", 1)
 SHORT = 0.1
-"""Seconds, where the end of a time limit is what is tested."""
+"""Seconds, where the end of a time limit is what is tested: time for one attempt."""
 
 
 class ClientContract(ServingTestCase):
@@ -97,12 +97,17 @@ class ClientContract(ServingTestCase):
         """Keys and values are bytes; a text is taken as UTF-8."""
         address, _ = self.serve()
         client = self.make(address)
-        for key, value in ((EVERY_BYTE, EVERY_BYTE[::-1]), (b"k" * 4096, b""), ("é", "\r\n\r\n"), (b"+ &=%", b"+ &=%")):
+        for key, value in (
+            (EVERY_BYTE, EVERY_BYTE[::-1]),
+            (b"\xff" * 4096, b""),
+            ("é", "\r\n\r\n"),
+            (b"+ &=%", b"+ &=%"),
+        ):
             await self.ask(client, "set", key, value)
             found = await self.ask(client, "get", key)
             self.assertEqual(found.value, value.encode() if isinstance(value, str) else value)
         keys = [info.key for info in await self.all_keys(client, b"")]
-        self.assertEqual(keys, sorted([EVERY_BYTE, b"k" * 4096, "é".encode(), b"+ &=%"]))
+        self.assertEqual(keys, sorted([EVERY_BYTE, b"\xff" * 4096, "é".encode(), b"+ &=%"]))
 
     async def test_listings(self) -> None:
         """All keys, however many, or a page of them."""
@@ -174,6 +179,14 @@ class ClientContract(ServingTestCase):
             await self.ask(self.make(address), "set", "k", "v")
             keys = [request.lower().partition(b"idempotency-key: ")[2][:36] for request in server.requests]
             self.assertEqual((len(keys), len(set(keys)), len(keys[0])), (2, 1, 36), cut)
+
+    async def test_redirects(self) -> None:
+        """They are followed nowhere: no node sends any."""
+        elsewhere, its = self.serve()
+        head = f"HTTP/1.1 302 Found\r\nLocation: http://{elsewhere}/get?key=k\r\nContent-Length: 0\r\n\r\n"
+        address, _ = self.say(head.encode(), VALUE)
+        self.assertEqual(await self.ask(self.make(address), "get", "k"), Value(b"value", 7))
+        self.assertEqual(its.made, [])
 
     async def test_half_of_a_value(self) -> None:
         """It is never taken for all of it."""

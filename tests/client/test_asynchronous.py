@@ -48,6 +48,8 @@ class KeyValueClientTests(contract.ClientContract):
             for each in waiting:
                 each.callback(b"\x00")
         await gatherResults(asked, consumeErrors=True)
+        replica.waiting = None
+        await gatherResults([client.set(f"k{number}", "v") for number in range(3)], consumeErrors=True)
         self.assertEqual(len(counting.made), 3)
 
     async def test_no_connection_is_free(self) -> None:

@@ -1,6 +1,7 @@
 """`BlockingClient`: the contract, on a thread beside the reactor's, and what only it can do."""
 
 import os
+from http.client import HTTPConnection
 from threading import Thread
 from typing import Any
 from unittest.mock import patch
@@ -10,6 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.client import contract
 from tests.client.contract import NOBODY
+from tests.web.wire import FakeReplica
 from txraft.client import BlockingClient, KeyInfo
 from txraft.settings import Address
 
@@ -50,6 +52,20 @@ class BlockingClientTests(contract.ClientContract):
         await deferToThread(all_of_them)
         self.assertEqual(results, {f"k{number}": True for number in range(4)})
         self.assertLessEqual(len(counting.made), 4)
+
+    async def test_a_node_that_stops_reading(self) -> None:
+        """Its answer counts: it refuses what is too large before all of it has been sent."""
+        replica = FakeReplica()
+        address, _ = self.serve(replica)
+
+        def request(connection: HTTPConnection, *arguments: Any) -> None:
+            send(connection, *arguments)
+            raise BrokenPipeError
+
+        send = HTTPConnection.request
+        with patch.object(HTTPConnection, "request", request):
+            await self.ask(self.make(address), "set", "k", "v")
+        self.assertEqual(replica.proposals, 1)
 
     async def test_proxy(self) -> None:
         """Nodes are asked themselves, whatever proxy the environment names."""

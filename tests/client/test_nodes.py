@@ -5,6 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.scripted import (
+    NO_ANSWER,
     NO_CONNECTION,
     NO_LEADER,
     SET,
@@ -177,6 +178,26 @@ class LookTests(SynchronousTestCase):
         self.say(a=status_of(1, A, B))
         self.set()
         self.assertEqual((self.asked(), self.looked()), ([A], []))
+
+    def test_a_node_that_says_nothing(self) -> None:
+        """Who does not answer when it is asked who leads is asked for nothing else either, where others are."""
+        self.session = self.of(A, B)
+        self.say(a=NO_ANSWER, b=status_of(None, A, B))
+        self.set()
+        self.assertEqual(self.asked(), [B])
+
+    def test_order(self) -> None:
+        """The leader, the others, and then those that failed, the last one of them last; a success makes that good."""
+        nodes = self.of(A, B, C, D).nodes
+        nodes.leader = B
+        self.assertEqual(nodes.in_order(), [B, A, C, D])
+        self.assertEqual(nodes.in_order(leader_first=False), [A, B, C, D])
+        for failed in (C, B):
+            nodes.failed(failed)
+            self.cluster.time += 1
+        self.assertEqual(nodes.in_order(), [A, D, C, B])
+        nodes.succeeded(B)
+        self.assertEqual(nodes.in_order(), [B, A, D, C])
 
     def test_one_looks_for_all(self) -> None:
         """Requests that are made meanwhile do not look too, and do not wait."""

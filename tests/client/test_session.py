@@ -120,6 +120,8 @@ class RetryTests(SessionTestCase):
             cluster = self.cluster(a=page, b=SET)
             self.set(cluster)
             self.assertEqual(cluster.asked, [A, B])
+            cluster = self.cluster(a=page, b=HttpAnswer(200, {}, b"deleted value"))
+            self.assertIs(run(cluster.session(A, B).perform(requests.delete("k"))), True)
 
     def test_the_request_is_wrong(self) -> None:
         """Nobody else is asked, and the line is the node's."""
@@ -203,6 +205,18 @@ class LimitTests(SessionTestCase):
         cluster = self.cluster(a=NO_ANSWER, b=NO_ANSWER, c=NO_ANSWER)
         self.assertRaises(OutcomeUnknown, self.set, cluster, timeout=10.0, attempt_timeout=7.0)
         self.assertEqual([attempt.timeout for attempt in cluster.attempts], [7.0, 3.0])
+
+    def test_an_attempt_that_hardly_has_time(self) -> None:
+        """It is not made: it would bring doubt where there is none."""
+        cluster = self.cluster(a=NO_LEADER)
+        cluster.takes = 0.85
+        self.assertRaises(NotApplied, self.set, cluster, A, timeout=0.99)
+        self.assertEqual(len(cluster.attempts), 1)
+        cluster = self.cluster(b=SET)
+        cluster.takes = 0.95  # also to say that there is no connection
+        self.assertRaises(Unreachable, self.set, cluster, A, B, timeout=1.0)
+        self.assertEqual(cluster.asked, [A])
+        self.set(self.cluster(a=SET), timeout=0.01)
 
     def test_no_time(self) -> None:
         """A limit is above 0."""

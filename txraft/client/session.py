@@ -38,6 +38,8 @@ says itself what became of it."""
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 """Seconds."""
+SHORTEST_ATTEMPT: Final = 0.1
+"""Seconds without which no other attempt begins: it would bring doubt, and hardly an answer."""
 LOOK_TIMEOUT: Final = 1.0
 """Seconds in which a node says its `/status`, for which it needs nobody else."""
 LOOK_EVERY: Final = 30.0
@@ -178,7 +180,7 @@ class _Performance(Generic[T]):
     def _limit(self) -> float:
         """Seconds for the next attempt: all that is left, where there is no other node to ask. Raises Undecided."""
         left = self.deadline - self.session.transport.now()
-        if left <= 0:
+        if left <= 0 or (self._reason and left < SHORTEST_ATTEMPT):
             raise self._given_up()
         return left if len(self.session.nodes.in_order()) == 1 else min(left, self.session.attempt_timeout)
 
@@ -191,7 +193,7 @@ class _Performance(Generic[T]):
     async def _pause(self) -> None:
         """Raises Undecided where there is no time for another attempt behind it."""
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._pauses) * (0.5 + self.session.random.random() / 2)
-        if self.session.transport.now() + pause >= self.deadline:
+        if self.session.transport.now() + pause + SHORTEST_ATTEMPT > self.deadline:
             raise self._given_up()
         await self.session.transport.sleep(pause)
         self._pauses += 1
