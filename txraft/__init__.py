@@ -16,6 +16,7 @@ Where to start reading:
 - `txraft.node` drives one core: disk, peers, timers and state machine around it.
 - `txraft.raft_service` wires one server with any state machine.
 - `txraft.service` wires a whole node of the key-value store, and `txraft.cli` starts it.
+- `txraft.client` is for programs that use the key-value store: over HTTP, from anywhere.
 - `txraft.testing` simulates a cluster of a state machine of your own under faults.
 
 The interfaces are zope.interface's, which mypy understands with the plugin of the package `mypy-zope`; without it, it

@@ -262,6 +262,18 @@ class ImportTests(SynchronousTestCase):
             ]
         )
 
+    def test_treq_is_not_needed(self) -> None:
+        """But for `KeyValueClient`, and until somebody asks for that: not every installation has it."""
+        chain = {
+            "treq": {"txraft.client.treq_transport"},
+            "txraft.client.treq_transport": {"txraft.client.asynchronous"},
+            "txraft.client.asynchronous": {"txraft.client"},
+        }
+        for module, importers in chain.items():
+            imports = [each for each in all_imports("txraft") if each.is_of(module)]
+            self.assertEqual({each.importer.removesuffix(".__init__") for each in imports}, importers)
+        self.assert_none([each for each in imports if each.at_module_level])
+
     def test_nobody_unpickles(self) -> None:
         """What a peer or a disk sends is data, never code; tests need it no more than the rest."""
         unsafe = ("pickle", "_pickle", "cloudpickle", "copyreg", "dill", "marshal", "shelve")

@@ -63,7 +63,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """`KeyValueClient`, when it is asked for: it imports treq, which not every installation has."""
     if name == "KeyValueClient":
-        from txraft.client.asynchronous import KeyValueClient  # noqa: PLC0415 - see above
-
+        try:
+            from txraft.client.asynchronous import KeyValueClient  # noqa: PLC0415 - see above
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != "treq":
+                raise
+            raise ImportError("KeyValueClient wants the package treq: pip install 'txraft[client]'") from error
         return KeyValueClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
