@@ -1,7 +1,7 @@
 """Every error that txraft raises, in one tree.
 
 Each message is one line for a person: what is wrong and, where something can be done, what to do. Boundaries translate
-once: `txraft.cli` turns an error at start into a line on stderr and exit status 1, `txraft.web` turns an outcome
+once: `txraft.cli` turns an error into a line on stderr and an exit status, `txraft.web` turns an outcome
 into a status code, `txraft.rpc` carries outcomes to the node that asked.
 
 This module imports nothing, so that the pure core may use it.

@@ -111,7 +111,7 @@ class GetTests(KeyValueTestCase):
         self.assertEqual(await self.ask("get", "k", "--stale"), (0, b"v", ""))
         status, out, err = await self.ask("get", "k", "--timeout", "1")
         self.assertEqual((status, out), (3, b""))
-        self.assertEqual(err, f"txraft: the get was not done within 1 s: {self.node}: no leader was found\n")
+        self.assertEqual(err, f"txraft: /get was not done within 1 s: {self.node}: no leader was found\n")
 
 
 class SetTests(KeyValueTestCase):
@@ -157,7 +157,7 @@ class SetTests(KeyValueTestCase):
         self.replica.failure = OutcomeUnknown("the leader went away")
         status, _, err = await self.ask("set", "k", "v", "--timeout", "1", "--idempotency-key", "mine")
         self.assertEqual(status, 4)
-        self.assertIn(f"the set may have been done, or may yet be: {self.node}: 503: the leader went away", err)
+        self.assertIn(f"/set may have been done, or may yet be: {self.node}: 503: the leader went away", err)
         self.assertIn("soon sent again with the Idempotency-Key mine, it is done once\n", err)
 
     async def test_interrupted(self) -> None:

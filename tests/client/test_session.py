@@ -173,7 +173,7 @@ class LimitTests(SessionTestCase):
             cluster = self.cluster(a=script, b=script, c=script)
             error = self.assertRaises(NotApplied, self.set, cluster, timeout=4.0)
             self.assertIs(type(error), kind)
-            self.assertIn("the set was not done within 4 s: ", str(error))
+            self.assertIn("/set was not done within 4 s: ", str(error))
             self.assertIn(str(NO_CONNECTION) if script is NO_CONNECTION else "no leader was found", str(error))
             self.assertTrue(3.0 < cluster.attempts[-1].at < 4.0, cluster.attempts[-1])
 
@@ -183,13 +183,13 @@ class LimitTests(SessionTestCase):
         for second in later:
             cluster = self.cluster(a=[NO_ANSWER, second], b=second, c=second)
             error = self.assertRaises(OutcomeUnknown, self.set, cluster, key="mine")
-            self.assertIn("the set may have been done, or may yet be: a:1: no answer; and at last ", str(error))
+            self.assertIn("/set may have been done, or may yet be: a:1: no answer; and at last ", str(error))
             self.assertIn("with the Idempotency-Key mine, it is done once", str(error))
 
     def test_a_read_is_never_in_doubt(self) -> None:
         """It has no effect."""
         error = self.assertRaises(NotApplied, self.get, self.cluster(a=NO_ANSWER, b=IN_DOUBT))
-        self.assertIn("the get was not done within 10 s", str(error))
+        self.assertIn("/get was not done within 10 s", str(error))
 
     def test_attempts_have_a_limit(self) -> None:
         """A node that does not answer leaves time for others. Where there is no other, it has all of it."""

@@ -25,7 +25,8 @@ PIECE = 256 * 1024
 class BlockingTransport:
     """A `Transport` whose coroutines never wait: what they do has been done when they are driven for the first time.
 
-    Several threads may use it. Each takes a connection out of those that are kept, or makes one."""
+    Several threads may use it. Each takes a connection out of those that are kept, or makes one. No time limit is kept
+    by the system where it looks up a name."""
 
     def __init__(self) -> None:
         self._idle: defaultdict[Address, list[HTTPConnection]] = defaultdict(list)

@@ -2,7 +2,7 @@
 
 | answer | what it means here |
 | --- | --- |
-| 200, and 404, 409 and 412 with the words of a node | decided: a result, or `ConditionFailed` |
+| 200 and 404 with the words of a node; 409 to a cas or a batch; 412 | decided: a result, or `ConditionFailed` |
 | 413; 422; any other 400 to 499 | the request is wrong: `TooLarge`, `IdempotencyKeyUsed`, `BadRequest` |
 | 500 to 599 with `X-Txraft-Outcome: not-applied`; 408 | `NotApplied` |
 | anything else: `unknown`, a proxy's 502, a page of another web server | `OutcomeUnknown` |
@@ -77,7 +77,7 @@ class Kind(enum.Enum):
 class Request(Generic[T]):
     """A request to the cluster, which any node takes."""
 
-    name: str
+    path: str
     kind: Kind
     http: HttpRequest
     meaning: Callable[[HttpAnswer], T]
@@ -115,7 +115,7 @@ class _NotOfANode(Exception):
 
 def get(key: Bytes, consistency: Consistency = "latest") -> Request[Value | None]:
     """The value of a key; None where there is none. `stale`: what the first node that answers has just now."""
-    return _read("get", {"key": as_bytes(key)}, consistency, _value)
+    return _read("/get", {"key": as_bytes(key)}, consistency, _value)
 
 
 def set(
@@ -125,17 +125,17 @@ def set(
 
     Raises ConditionFailed where it has not."""
     form = {"key": as_bytes(key), "val": as_bytes(value)}
-    return _change("set", form, lambda answer: _require(answer, b"set value"), if_match, if_none_match)
+    return _change("/set", form, lambda answer: _require(answer, b"set value"), if_match, if_none_match)
 
 
 def delete(key: Bytes, if_match: Revisions | None = None, if_none_match: Revisions | None = None) -> Request[bool]:
     """Remove a key, on conditions as those of `set`. Gives whether there was one."""
-    return _change("delete", {"key": as_bytes(key)}, _deleted, if_match, if_none_match)
+    return _change("/delete", {"key": as_bytes(key)}, _deleted, if_match, if_none_match)
 
 
 def cas(key: Bytes, old: Bytes, value: Bytes) -> Request[bool]:
     """Give a key a value where it has the value `old`. Gives whether it had."""
-    return _change("cas", {"key": as_bytes(key), "old": as_bytes(old), "val": as_bytes(value)}, _compared)
+    return _change("/cas", {"key": as_bytes(key), "old": as_bytes(old), "val": as_bytes(value)}, _compared)
 
 
 def batch(operations: Iterable[Operation]) -> Request[list[OperationResult]]:
@@ -145,7 +145,7 @@ def batch(operations: Iterable[Operation]) -> Request[list[OperationResult]]:
     given = list(operations)
     body = json.dumps(in_json(given), ensure_ascii=False).encode()
     http = HttpRequest("POST", "/batch", IN_JSON, body)
-    return Request("batch", Kind.CHANGE, http, lambda answer: _results(answer, given))
+    return Request("/batch", Kind.CHANGE, http, lambda answer: _results(answer, given))
 
 
 def list_keys(
@@ -157,23 +157,23 @@ def list_keys(
         given["after"] = as_bytes(after)
     if limit is not None:
         given["limit"] = str(limit).encode()
-    return _read("keys", given, consistency, lambda answer: _json(answer, Listing))
+    return _read("/keys", given, consistency, lambda answer: _json(answer, Listing))
 
 
 def status() -> Request[NodeStatus]:
     """How the node that is asked is doing."""
-    return _read("status", {}, "latest", lambda answer: _json(answer, NodeStatus))
+    return _read("/status", {}, "latest", lambda answer: _json(answer, NodeStatus))
 
 
 def members(consistency: Consistency = "latest") -> Request[Members]:
     """Who belongs to the cluster."""
-    return _read("members", {}, consistency, lambda answer: _json(answer, Members), form=False)
+    return _read("/members", {}, consistency, lambda answer: _json(answer, Members), form=False)
 
 
 def transfer(to: int) -> Request[None]:
     """Make node `to` lead. Raises OutcomeUnknown where it may or may not."""
     http = HttpRequest("POST", "/transfer", FORM, urlencode({"to": to}).encode())
-    return Request("transfer", Kind.ONCE, http, lambda answer: _require(answer, b"transferred leadership"))
+    return Request("/transfer", Kind.ONCE, http, lambda answer: _require(answer, b"transferred leadership"))
 
 
 def require_idempotency_key(key: str) -> str:
@@ -190,7 +190,7 @@ def require_idempotency_key(key: str) -> str:
 
 
 def _read(
-    name: str,
+    path: str,
     given: dict[str, bytes],
     consistency: Consistency,
     meaning: Callable[[HttpAnswer], T],
@@ -202,14 +202,14 @@ def _read(
     parameters = {**given, "consistency": b"stale"} if consistency == "stale" else given
     query = urlencode(parameters)
     if form and len(query) > LONGEST_QUERY:
-        http = HttpRequest("POST", f"/{name}", FORM, query.encode())
+        http = HttpRequest("POST", path, FORM, query.encode())
     else:
-        http = HttpRequest("GET", f"/{name}?{query}" if query else f"/{name}")
-    return Request(name, Kind.READ, http, meaning, wants_leader=consistency == "latest")
+        http = HttpRequest("GET", f"{path}?{query}" if query else path)
+    return Request(path, Kind.READ, http, meaning, wants_leader=consistency == "latest")
 
 
 def _change(
-    name: str,
+    path: str,
     form: dict[str, bytes],
     meaning: Callable[[HttpAnswer], T],
     if_match: Revisions | None = None,
@@ -220,8 +220,8 @@ def _change(
         for header, revisions in (("If-Match", if_match), ("If-None-Match", if_none_match))
         if revisions is not None
     ]
-    http = HttpRequest("POST", f"/{name}", (*FORM, *headers), urlencode(form).encode())
-    return Request(name, Kind.CHANGE, http, meaning)
+    http = HttpRequest("POST", path, (*FORM, *headers), urlencode(form).encode())
+    return Request(path, Kind.CHANGE, http, meaning)
 
 
 def _etags(header: str, revisions: Revisions) -> str:

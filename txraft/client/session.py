@@ -188,7 +188,7 @@ class _Performance(Generic[T]):
         self._asked.add(address)
         self.session.failed(address)
         self._reason = f"{address}: {error}"
-        _log.debug("{name} was not decided by {reason}", name=self.request.name, reason=self._reason)
+        _log.debug("{path} was not decided by {reason}", path=self.request.path, reason=self._reason)
 
     async def _pause(self) -> None:
         """Raises Undecided where there is no time for another attempt behind it."""
@@ -201,15 +201,15 @@ class _Performance(Generic[T]):
 
     def _given_up(self) -> Undecided:
         """What the time ends with."""
-        name = self.request.name
+        path = self.request.path
         if self._doubt is not None:
             again = (
                 "" if self.key is None else f"; soon sent again with the Idempotency-Key {self.key}, it is done once"
             )
             last = "" if self._doubt == self._reason else f"; and at last {self._reason}"
-            return OutcomeUnknown(f"the {name} may have been done, or may yet be: {self._doubt}{last}{again}")
+            return OutcomeUnknown(f"{path} may have been done, or may yet be: {self._doubt}{last}{again}")
         kind = NotApplied if self._was_refused else Unreachable
-        return kind(f"the {name} was not done within {self.seconds:g} s: {self._reason or 'no node was asked'}")
+        return kind(f"{path} was not done within {self.seconds:g} s: {self._reason or 'no node was asked'}")
 
 
 async def all_keys(
