@@ -6,6 +6,9 @@ the next one goes to the next node, at once. A pause comes where a node has answ
 elects a leader, or has too much to do), and where each node was asked: 50 ms at first, then twice as long each time, up
 to a second, less up to half of that by chance, so that not all clients come back together.
 
+Time may be left at the end: a change is not sent again where there is too little for an answer like those before, so
+that it is known not to be done.
+
 Whether the request may be done is never forgotten: once an attempt had an unknown outcome, no later refusal takes that
 back, and the end without an answer is `OutcomeUnknown` (hazard C5). Attempts of a change share one Idempotency-Key,
 which is why there may be a second one (hazard C8).
@@ -39,7 +42,7 @@ FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 """Seconds."""
 SHORTEST_ATTEMPT: Final = 0.1
-"""Seconds without which no other attempt begins: it would bring doubt, and hardly an answer."""
+"""Seconds without which no other attempt begins: it would hardly bring an answer."""
 LOOK_TIMEOUT: Final = 1.0
 """Seconds in which a node says its `/status`, for which it needs nobody else."""
 LOOK_EVERY: Final = 30.0
@@ -78,7 +81,7 @@ class Session:
         if request.kind is Kind.CHANGE:
             key = self._new_key() if key is None else requests.require_idempotency_key(key)
             request = request.with_header("Idempotency-Key", key)
-        return await _Performance(self, request, key, seconds, self.transport.now() + seconds).run()
+        return await _Performance(self, request, key, self.transport.now() + seconds).run()
 
     async def look_for_leader(self, deadline: float) -> None:
         """Where that is due, and nobody does it already, ask one node who the members are, and who leads; another one
@@ -127,7 +130,6 @@ class _Performance(Generic[T]):
     request: Request[T]
     key: str | None
     """Of a change."""
-    seconds: float
     deadline: float
     _asked: set[Address] = field(factory=set, init=False)
     """Since the last pause."""
@@ -136,6 +138,8 @@ class _Performance(Generic[T]):
     """Why it may have been done: what happened to the first attempt of which nobody knows. Never of a read."""
     _was_refused: bool = field(default=False, init=False)
     """Whether a node has answered that nothing was done."""
+    _slowest_refusal: float = field(default=0.0, init=False)
+    """Seconds that this took at most."""
     _reason: str = field(default="", init=False)
     """Why the last attempt came to nothing."""
 
@@ -149,13 +153,14 @@ class _Performance(Generic[T]):
                 await self._pause()
                 continue
             address = untried[0]
-            limit = self._limit()
+            limit, began = self._limit(), session.transport.now()
             try:
                 result = request.result_of(await session.transport.send(address, request.http, limit))
             except Unreachable as error:
                 self._failed(address, error)
             except NotApplied as error:
                 self._was_refused = True
+                self._slowest_refusal = max(self._slowest_refusal, session.transport.now() - began)
                 self._failed(address, error)
                 if request.kind is Kind.ONCE:
                     raise
@@ -180,9 +185,15 @@ class _Performance(Generic[T]):
     def _limit(self) -> float:
         """Seconds for the next attempt: all that is left, where there is no other node to ask. Raises Undecided."""
         left = self.deadline - self.session.transport.now()
-        if left <= 0 or (self._reason and left < SHORTEST_ATTEMPT):
+        if left <= 0 or (self._reason and left < self._least()):
             raise self._given_up()
         return left if len(self.session.nodes.in_order()) == 1 else min(left, self.session.attempt_timeout)
+
+    def _least(self) -> float:
+        """Seconds that another attempt needs to be of use. One that brings doubt to a change that nobody doubts is not:
+        nodes that have waited for a leader before they refused would wait as long again, and be cut off."""
+        without_doubt = self.request.kind is Kind.CHANGE and self._doubt is None
+        return max(SHORTEST_ATTEMPT, self._slowest_refusal) if without_doubt else SHORTEST_ATTEMPT
 
     def _failed(self, address: Address, error: Undecided) -> None:
         self._asked.add(address)
@@ -193,7 +204,7 @@ class _Performance(Generic[T]):
     async def _pause(self) -> None:
         """Raises Undecided where there is no time for another attempt behind it."""
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._pauses) * (0.5 + self.session.random.random() / 2)
-        if self.session.transport.now() + pause + SHORTEST_ATTEMPT > self.deadline:
+        if self.session.transport.now() + pause + self._least() > self.deadline:
             raise self._given_up()
         await self.session.transport.sleep(pause)
         self._pauses += 1
@@ -209,7 +220,7 @@ class _Performance(Generic[T]):
             last = "" if self._doubt == self._reason else f"; and at last {self._reason}"
             return OutcomeUnknown(f"{path} may have been done, or may yet be: {self._doubt}{last}{again}")
         kind = NotApplied if self._was_refused else Unreachable
-        return kind(f"{path} was not done within {self.seconds:g} s: {self._reason or 'no node was asked'}")
+        return kind(f"{path} was not done, and may be sent again: {self._reason or 'there was no time for it'}")
 
 
 async def all_keys(
