@@ -4,6 +4,7 @@ import inspect
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from attrs import define, field
 from twisted.internet.error import ConnectError
 from twisted.web.client import Agent, ResponseFailed
 
-from tests.integration.commands import environment
+from tests.integration.commands import TREE, environment, run
 from tests.integration.conftest import process_test
 from tests.integration.ports import reserve_port
 from tests.integration.waiting import until
@@ -27,6 +28,38 @@ asyncioreactor.install()
 import runpy, sys
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def in_readme() -> str:
+    """The counter, as the README has it."""
+    readme = (TREE / "README.md").read_text(encoding="utf-8")
+    _, _, section = readme.partition("## An object of your own, replicated\n")
+    block = section[section.index("    import sys") : section.index("\nWrite it to ")]
+    return textwrap.dedent(block).strip("\n") + "\n"
+
+
+IN_ASYNCIO = """\
+import asyncio, sys
+from twisted.internet import asyncioreactor
+loop = asyncio.new_event_loop()
+asyncioreactor.install(loop)
+from twisted.internet import reactor
+from txraft import CommandFailed, ObjectService
+from txraft.examples.counter import Counter
+
+service = ObjectService(reactor, {0: f"localhost:{sys.argv[1]}"}, 0, "data", Counter)
+
+async def main():
+    service.startService()
+    counts = [await service.call(Counter.add, "apples", more).asFuture(loop) for more in (1, 2)]
+    counts += await asyncio.gather(*(service.query(Counter.count, "apples").asFuture(loop) for _ in range(2)))
+    print(counts)
+    await service.stopService().asFuture(loop)
+    reactor.stop()
+
+reactor.callWhenRunning(lambda: loop.create_task(main()))
+reactor.run()
 """
 
 
@@ -42,7 +75,7 @@ class Counters:
     processes: "dict[int, subprocess.Popen[bytes]]" = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        text = inspect.getsource(counter)
+        text = in_readme()
         for id in range(3):
             text = text.replace(f"localhost:{9100 + id}", f"localhost:{reserve_port()}")
         (self.directory / "counter.py").write_text(text, encoding="utf-8")
@@ -123,3 +156,15 @@ async def test_counter(reactor: Any, tmp_path: Path, before: list[str]) -> None:
                 return servers.processes[id].poll()
 
             assert await until(reactor, f"server {id} ends", ended) == 0
+
+
+def test_readme() -> None:
+    """It has the example of the package, but for its docstring."""
+    assert inspect.getsource(counter).endswith(f'"""\n\n{in_readme()}')
+
+
+@process_test
+async def test_from_asyncio(reactor: Any, tmp_path: Path) -> None:
+    """A coroutine of asyncio awaits what a service gives, as the README has it."""
+    finished = await run(reactor, [sys.executable, "-c", IN_ASYNCIO, str(reserve_port())], tmp_path)
+    assert (finished.out, finished.err, finished.status) == ("[1, 3, 3, 3]\n", "", 0)
