@@ -29,6 +29,7 @@ class PublicTests(SynchronousTestCase):
                 "Timing": "txraft.settings",
                 "TxraftError": "txraft.errors",
                 "command": "txraft.objects.commands",
+                "joining": "txraft.raft_service.service",
             },
         )
         self.assertLessEqual({*txraft.__all__}, {*dir(txraft)})

@@ -4,6 +4,7 @@ What a program of your own needs is in this package itself:
 
     ObjectService, command       one server that replicates a Python object of yours (`txraft.objects`)
     RaftService, Home            the same for a state machine that you write from the ground up, or `MemoryMachine`
+    joining                      what a server is given that joins a cluster which runs
     BlockingService              either of them in a program that blocks (`txraft.blocking`)
     MemoryMachine                in three plain methods, on bytes (`txraft.memory_machine`)
     Options, Timing, LogLimits, SizeLimits      what may be set
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from txraft.interfaces import Home
     from txraft.memory_machine import MemoryMachine
     from txraft.objects import ObjectService, command
-    from txraft.raft_service import RaftService
+    from txraft.raft_service import RaftService, joining
     from txraft.raft_service.options import Options
     from txraft.settings import LogLimits, SizeLimits, Timing
 
@@ -58,6 +59,7 @@ __all__ = [
     "Timing",
     "TxraftError",
     "command",
+    "joining",
 ]
 
 _PLACES = {
@@ -66,7 +68,7 @@ _PLACES = {
     "interfaces": ("Home",),
     "memory_machine": ("MemoryMachine",),
     "objects": ("ObjectService", "command"),
-    "raft_service": ("RaftService",),
+    "raft_service": ("RaftService", "joining"),
     "raft_service.options": ("Options",),
     "settings": ("LogLimits", "SizeLimits", "Timing"),
 }

@@ -17,6 +17,7 @@ from txraft.errors import (
     DirectoryLocked,
     InvariantViolated,
     ListenError,
+    MemberRemoved,
     SettingsError,
     StartedBefore,
     TxraftError,
@@ -24,10 +25,11 @@ from txraft.errors import (
 )
 from txraft.interfaces import Home
 from txraft.memory_machine import MemoryMachine
-from txraft.raft_service import RaftService
+from txraft.raft_service import RaftService, joining
 from txraft.raft_service.options import Options
 from txraft.raft_service.service import founded_by
 from txraft.settings import Timing
+from txraft.storage.identity import Bootstrap
 
 QUICK = Options(Timing(election_timeout=60, heartbeat_interval=20))
 
@@ -121,7 +123,7 @@ class ServingTests(TestCase):
         self.running: list[RaftService[Kept]] = []
         self.addCleanup(lambda: gatherResults([each.stopService() for each in self.running if each.running]))
 
-    def start(self, members: dict[int, str], node_id: int, **more: Any) -> RaftService[Kept]:
+    def start(self, members: dict[int, str] | Bootstrap, node_id: int, **more: Any) -> RaftService[Kept]:
         made = RaftService(self.reactor, members, node_id, self.directory / str(node_id), Kept, options=QUICK, **more)
         made.startService()
         self.running.append(made)
@@ -180,6 +182,28 @@ class ServingTests(TestCase):
         yield service.change_members([Change(ChangeKind.ADD_LEARNER, 1, ("h:1",))])
         self.assertEqual(dict(service.configuration.addresses)[1], ("h:1",))
         self.assertEqual([member.id for member in service.members().members], [0, 1])
+
+    @inlineCallbacks
+    def test_grows_and_shrinks(self) -> Generator[Deferred[Any], Any, None]:
+        """One that joins has everything, and takes the place of the first; which ends, told why."""
+        first = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
+        yield first.propose(b"a name")
+        its, port = joining(1, first.status().cluster, first.members().founders), reserve_port()
+        self.assertRaises(SettingsError, RaftService, self.reactor, its, 1, self.directory / "1", Kept)
+        yield first.add_member(1, "h:1", learner=True)
+        yield first.move_member(1, address := f"127.0.0.1:{port}")
+        yield first.add_member(1, address, replaces=0)
+        told = first.when_failed()
+        second = self.start(its, 1, listen=address)
+        self.assertIsInstance((yield told), MemberRemoved)
+        self.assertEqual((yield second.read(names_of)), ["a name"])
+        yield second.propose(b"another")
+        yield second.add_member(2, "h:2", learner=True)
+        yield second.remove_member(2)
+        self.assertEqual([member.id for member in second.members().members], [1])
+        yield gatherResults([first.stopService(), second.stopService()])
+        again = self.start(its, 1, listen=address)
+        self.assertEqual((yield again.read(names_of)), ["a name", "another"])
 
     @inlineCallbacks
     def test_fails(self) -> Generator[Deferred[Any], Any, None]:

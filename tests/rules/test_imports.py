@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "statuses",
         "storage",
     },
-    "objects": {"core.messages", "errors", "interfaces", "memory_machine", "raft_service"},
+    "objects": {"core.messages", "errors", "interfaces", "memory_machine", "raft_service", "storage.identity"},
     "services": {"errors", "interfaces", "joining", "kv", "node", "raft_service", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from txraft.core.messages import NodeId
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service import RaftService
+from txraft.storage.identity import Bootstrap
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,7 +23,7 @@ class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
     def __init__(
         self,
         reactor: Any,
-        members: Mapping[NodeId, str],
+        members: Mapping[NodeId, str] | Bootstrap,
         node_id: NodeId,
         directory: str | PathLike[str],
         kind: Callable[[], T],

@@ -6,6 +6,6 @@ nothing of the process around it is changed.
 are and where this server listens.
 """
 
-from txraft.raft_service.service import RaftService
+from txraft.raft_service.service import RaftService, joining
 
-__all__ = ["RaftService"]
+__all__ = ["RaftService", "joining"]

@@ -6,7 +6,7 @@ the database connections and threads are made when the service starts.
 """
 
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndp
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from txraft.core.changes import Change
+from txraft.core.changes import Change, ChangeKind
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import (
@@ -90,7 +90,8 @@ class RaftService(MultiService, Generic[Machine]):
         what the log says (hazard E14). `name` identifies the cluster, in the same way; without it the members do.
 
         `directory` is this server's own. `machine` makes what is replicated, from where it lives. `listen` is where
-        this server listens, as Twisted writes endpoints; by default, at its own address.
+        this server listens, as Twisted writes endpoints; by default, at its own address. A server that joins a cluster
+        that runs is given what `joining` makes in place of the members, and needs `listen`.
 
         `endpoint_of` says how to dial who has these addresses, and `check_addresses` raises ChangeRefused for those
         that no member may be given: for members that have several, or are known by other texts. `lock` is the
@@ -190,6 +191,23 @@ class RaftService(MultiService, Generic[Machine]):
     def change_members(self, changes: Sequence[Change]) -> "Deferred[None]":
         """As `IReplica.change_members`."""
         return self._replica.change_members(changes)
+
+    def add_member(
+        self, id: NodeId, address: str, *, learner: bool = False, replaces: NodeId | None = None
+    ) -> "Deferred[None]":
+        """A new server belongs to the cluster; its own process starts it with `joining`. It gets a vote by itself when
+        it has caught up, in the place of the one that it `replaces`, unless it is to stay a `learner`. Fires when it is
+        added. Fails as `IReplica.change_members`."""
+        change = Change(ChangeKind.ADD_LEARNER, id, (address,), joins=not learner, replaces=replaces)
+        return self.change_members([change])
+
+    def remove_member(self, id: NodeId) -> "Deferred[None]":
+        """A server is none of the cluster any more, for good: it ends, and its id is not used again."""
+        return self.change_members([Change(ChangeKind.REMOVE, id)])
+
+    def move_member(self, id: NodeId, address: str) -> "Deferred[None]":
+        """A server is reached elsewhere from now on."""
+        return self.change_members([Change(ChangeKind.UPDATE, id, (address,))])
 
     def members(self) -> Members:
         """As `IReplica.members`."""
@@ -323,6 +341,13 @@ class RaftService(MultiService, Generic[Machine]):
         if isinstance(error, DirectoryRefused):
             return DirectoryRefused(f"{self.directory} is refused by the other nodes: {error}")
         return error
+
+
+def joining(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:
+    """What the directory becomes of a server that joins a cluster, as `status().cluster` and `members().founders` of
+    any of its servers have them. It has no members until it is added (`RaftService.add_member`) and hears from the leader;
+    later starts may be given the same."""
+    return Bootstrap(node_id, cluster, Configuration(founders))
 
 
 def founded_by(members: Mapping[NodeId, str], node_id: NodeId, name: str | None = None) -> Bootstrap:
