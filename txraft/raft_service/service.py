@@ -345,8 +345,8 @@ class RaftService(MultiService, Generic[Machine]):
 
 def joining(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:
     """What the directory becomes of a server that joins a cluster, as `status().cluster` and `members().founders` of
-    any of its servers have them. It has no members until it is added (`RaftService.add_member`) and hears from the leader;
-    later starts may be given the same."""
+    any of its servers have them. It has no members until it is added (`RaftService.add_member`) and hears from the
+    leader; later starts may be given the same."""
     return Bootstrap(node_id, cluster, Configuration(founders))
 
 
