@@ -4,7 +4,7 @@ compare     requests a second, latencies, CPU time and bytes between nodes, of s
 grow        how that of txraft changes with the number of keys, of nodes and of clients, and with the size of values
 failover    seconds from the end of the leader to the next acknowledged write
 elections   whether a leader stays one under load, with given timeouts
-pysyncobj   the latency of one write and writes a second of PySyncObj (which does not sync), beside txraft's
+pysyncobj   the same replicated counter with PySyncObj (which does not sync) and txraft: one increment, and 64 at once
 idle        CPU that each node of three takes while nobody asks anything
 restart     seconds from kill -9 of all nodes until they serve a store of many keys; memory and disk of each
 catchup     a node that first starts beside a store of many keys, under steady writes, and what that costs those
@@ -14,17 +14,13 @@ rolling     each node restarted in turn while clients write: their errors, and t
 soak        memory and disk under a steady pace of writes, for as long as is asked for
 
 They want wrk, curl and ss, and etcd where it is measured; the last six neither wrk nor ss. Data is kept in TMPDIR, or
-in /tmp. A run (of compare, grow, pysyncobj) in which a request failed is refused; one during which others had more than
+in /tmp. A run (of compare, grow) in which a request failed is refused; one during which others had more than
 15% of the machine is done again, and refused the third time. With BENCH_ANYWAY=1 in the environment the first run
 counts, however busy the machine is. The last six only tell what share others had.
 """
 
 import argparse
-import json
 import resource
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,12 +32,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from tests.arguments import positive
-from tests.bench import compare, failover, grow, large
+from tests.bench import compare, counters, failover, grow, large
 from tests.bench.elections import elections
-from tests.bench.load import STOPPED, Disturbed, Work, cpu_seconds, keys_for, load
+from tests.bench.load import STOPPED, Work, cpu_seconds, keys_for
 from tests.bench.needs import cramped, missing, unwritable
 from tests.bench.systems import SYSTEMS, Txraft, running
-from tests.integration.ports import reserve_port
 from txraft.errors import SettingsError
 from txraft.settings import Timing
 
@@ -114,42 +109,11 @@ async def _elections(reactor: Any, given: argparse.Namespace) -> None:
     await elections(reactor, given.seconds, given.connections, timing)
 
 
-async def _pysyncobj(reactor: Any, given: argparse.Namespace) -> None:
-    runs = []
-    with running(reactor, [Txraft], 3) as (ours,):
-        for work in (Work("set", 1), Work("set", 64)):
-            runs.append(await load(reactor, ours, work, given.seconds))
-            print(compare.line(work, {ours.name: runs[-1:]}), flush=True)
-    theirs = pysyncobj(given.seconds)
-    print(f"one write:  txraft {runs[0].p50:.2f} ms, PySyncObj {theirs['latency']:.2f} ms")
-    print(f"64 writes:  txraft {runs[1].rate:.0f}/s, PySyncObj {theirs['rate']:.0f}/s")
-    shorter, more = theirs["latency"] / runs[0].p50, runs[1].rate / theirs["rate"]
-    print(f"ratios:     {shorter:.0f} times shorter, {more:.1f} times more")
-
-
-def pysyncobj(seconds: float) -> dict[str, float]:
-    """Three processes of it; what the first of them measured. Raises Disturbed."""
-    addresses = [f"127.0.0.1:{reserve_port()}" for _ in range(3)]
-    command = [sys.executable, "-m", "tests.bench.pysyncobj_node"]
-    with tempfile.TemporaryDirectory(prefix="pysyncobj-bench-") as directory:
-        others = [
-            subprocess.Popen(
-                [*command, directory, "0", own, *(each for each in addresses if each != own)], stdin=subprocess.PIPE
-            )
-            for own in addresses[1:]
-        ]
-        try:
-            first = subprocess.run(
-                [*command, directory, str(seconds), *addresses], stdout=subprocess.PIPE, timeout=120, check=True
-            )
-        except subprocess.SubprocessError as error:
-            raise Disturbed(f"PySyncObj was not measured: {error}") from None
-        finally:
-            for other in others:
-                other.kill()
-                other.wait()
-    found: dict[str, float] = json.loads(first.stdout)
-    return found
+async def _pysyncobj(_: Any, given: argparse.Namespace) -> None:
+    try:
+        counters.compare(given.seconds, given.rounds)
+    except subprocess.SubprocessError as error:
+        raise SystemExit(f"bench: a counter was not measured: {error}") from None
 
 
 async def _idle(reactor: Any, given: argparse.Namespace) -> None:
@@ -224,7 +188,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("pysyncobj", help="beside PySyncObj")
     command.add_argument("--seconds", type=positive, default=5, help="[%(default)s]")
-    command.set_defaults(measure=_pysyncobj, wants=["wrk", "ss", "pysyncobj"])
+    command.add_argument("--rounds", type=positive, default=3, help="[%(default)s]")
+    command.set_defaults(measure=_pysyncobj, wants=["pysyncobj"])
 
     command = add("idle", help="CPU time while nothing happens")
     command.add_argument("--seconds", type=positive, default=30, help="to watch for [%(default)s]")

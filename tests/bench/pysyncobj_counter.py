@@ -1,6 +1,7 @@
-"""One process of a PySyncObj cluster, which measures itself where it is the first, and prints JSON.
+"""One process of a replicated counter with PySyncObj, which measures itself where it is the first, and prints JSON.
 
 Its defaults, with the journal on. The journal is written and not synced: what it acknowledges, a power cut takes back.
+DIRECTORY SECONDS OWN-ADDRESS OTHER-ADDRESS..., as `txraft_counter` is started, too.
 """
 
 import json
@@ -12,53 +13,53 @@ from pathlib import Path
 
 from pysyncobj import SyncObj, SyncObjConf, replicated
 
-VALUE = "v" * 255
-OUTSTANDING = 64
+from tests.bench.counters import OUTSTANDING, TIMES
 
 
-class Values(SyncObj):  # type: ignore[misc]  # it has no annotations
-    """Keys and values."""
+class Counter(SyncObj):  # type: ignore[misc]  # it has no annotations
+    """What is counted."""
 
     def __init__(self, own: str, others: list[str], directory: Path) -> None:
-        self._values: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
         self.ready = threading.Event()
         journal = str(directory / own.replace(":", "-"))
         super().__init__(own, others, SyncObjConf(journalFile=journal, onReady=self.ready.set))
 
     @replicated  # type: ignore[untyped-decorator]  # the same
-    def set(self, key: str, value: str) -> None:
-        """Give a key a value."""
-        self._values[key] = value
+    def add(self, name: str, more: int) -> int:
+        """Gives how many there are."""
+        self._counts[name] = self._counts.get(name, 0) + more
+        return self._counts[name]
 
 
-def measure(values: Values, seconds: float) -> dict[str, float]:
-    """The latency of one write at a time, in milliseconds, and writes a second with 64 under way."""
-    values.ready.wait()
+def measure(counter: Counter, seconds: float) -> dict[str, float]:
+    """The latency of one increment at a time, in milliseconds, and increments a second with 64 under way."""
+    counter.ready.wait()
     latencies = []
-    for number in range(30):
+    for _ in range(TIMES):
         began = time.perf_counter()
-        values.set(f"key{number}", VALUE, sync=True, timeout=10)
+        counter.add("apples", 1, sync=True, timeout=10)
         latencies.append((time.perf_counter() - began) * 1000)
     free, done = threading.Semaphore(OUTSTANDING), 0
     end = time.perf_counter() + seconds
 
-    def written(_result: object, _error: object) -> None:
+    def added(_result: object, _error: object) -> None:
         nonlocal done
         done += 1
         free.release()
 
     while time.perf_counter() < end:
         free.acquire()
-        values.set(f"key{done % 10000}", VALUE, callback=written)
+        counter.add("apples", 1, callback=added)
     return {"latency": statistics.median(latencies), "rate": done / seconds}
 
 
 def main() -> None:
-    """DIRECTORY SECONDS OWN-ADDRESS OTHER-ADDRESS..."""
+    """See above."""
     directory, seconds, own, *others = sys.argv[1:]
-    values = Values(own, others, Path(directory))
+    counter = Counter(own, others, Path(directory))
     if float(seconds):
-        print(json.dumps(measure(values, float(seconds))), flush=True)
+        print(json.dumps(measure(counter, float(seconds))), flush=True)
     else:
         sys.stdin.read()  # until the first is done
 
