@@ -21,6 +21,7 @@ counts, however busy the machine is. The last six only tell what share others ha
 
 import argparse
 import resource
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
