@@ -7,6 +7,8 @@ What a program of your own needs is in this package itself:
     joining                      what a server is given that joins a cluster which runs
     BlockingService              either of them in a program that blocks (`txraft.blocking`)
     MemoryMachine                in three plain methods, on bytes (`txraft.memory_machine`)
+    Counters, Table, Queue       objects that are ready to be replicated (`txraft.recipes`)
+    Lock, Election               with a fencing token and a lease, of an object that has `Locks`
     Options, Timing, LogLimits, SizeLimits      what may be set
     TxraftError                  the root of all errors. Of what is asked: `NotApplied` never takes effect,
                                  `OutcomeUnknown` may have, and `CommandFailed` is what the machine raised
@@ -41,21 +43,29 @@ if TYPE_CHECKING:
     from txraft.objects import ObjectService, command
     from txraft.raft_service import RaftService, joining
     from txraft.raft_service.options import Options
+    from txraft.recipes import Counters, Election, Held, Lock, Locks, Queue, Table
     from txraft.settings import LogLimits, SizeLimits, Timing
 
 __all__ = [
     "BadCommand",
     "BlockingService",
     "CommandFailed",
+    "Counters",
+    "Election",
+    "Held",
     "Home",
+    "Lock",
+    "Locks",
     "LogLimits",
     "MemoryMachine",
     "NotApplied",
     "ObjectService",
     "Options",
     "OutcomeUnknown",
+    "Queue",
     "RaftService",
     "SizeLimits",
+    "Table",
     "Timing",
     "TxraftError",
     "command",
@@ -70,6 +80,7 @@ _PLACES = {
     "objects": ("ObjectService", "command"),
     "raft_service": ("RaftService", "joining"),
     "raft_service.options": ("Options",),
+    "recipes": ("Counters", "Election", "Held", "Lock", "Locks", "Queue", "Table"),
     "settings": ("LogLimits", "SizeLimits", "Timing"),
 }
 

@@ -97,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "blocking": {"errors"},
     "examples": {"ObjectService", "command"},  # what the package says to the world, and nothing else
+    "recipes": {"NotApplied", "OutcomeUnknown", "TxraftError", "command"},  # the same: they are examples, too
     "__init__": {
         "blocking",
         "errors",
@@ -104,6 +105,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "memory_machine",
         "objects",
         "raft_service",
+        "recipes",
         "settings",
     },  # when asked for
 }
