@@ -12,6 +12,10 @@ from cattrs.strategies import configure_union_passthrough
 T = TypeVar("T")
 
 
+LONG: Final = 1
+"""The type, among those that msgpack leaves to its users, of a whole number that needs more than 64 bits."""
+
+
 def pack(value: Any) -> bytes:
     """As bytes. Raises TypeError, ValueError or OverflowError for what msgpack has not."""
     packed: bytes = msgpack.packb(value)
@@ -19,17 +23,32 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What `pack` made bytes of. Raises ValueError."""
+    """What `pack` made bytes of, with a tuple for each list, so that it may be a key. Raises ValueError."""
     try:
-        return msgpack.unpackb(data, strict_map_key=False, use_list=True)
+        return msgpack.unpackb(data, strict_map_key=False, use_list=False, ext_hook=_long_or_nothing)
     except (TypeError, msgpack.UnpackException) as error:
         raise ValueError(str(error)) from error
 
 
+def _long_or_nothing(kind: int, data: bytes) -> int:
+    if kind != LONG:
+        raise ValueError(f"msgpack's type {kind} is not used here")
+    return int.from_bytes(data, "big", signed=True)
+
+
+def _whole(number: int) -> Any:
+    """Python counts on beyond 64 bits, and so must what is kept: what a command has made is not taken back."""
+    if -(2**63) <= number < 2**64:
+        return number
+    return msgpack.ExtType(LONG, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+
+
 def _converter() -> Converter:
     converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
-    for kind in (int, str, bytes, bool):
+    for kind in (int, str, bytes, bool, type(None)):
         converter.register_structure_hook(kind, _exactly)
+    converter.register_unstructure_hook(int, _whole)
+    converter.register_unstructure_hook(bool, lambda value: value)  # for cattrs, it is an int
     converter.register_structure_hook(float, _a_number)
     configure_union_passthrough(int | float | str | bytes | bool | None, converter)
     converter.register_unstructure_hook_factory(_is_set, lambda _: lambda values: _in_order(converter, values))
