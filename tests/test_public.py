@@ -36,7 +36,8 @@ class PublicTests(SynchronousTestCase):
                 "Timing": "txraft.settings",
                 "TxraftError": "txraft.errors",
                 "command": "txraft.objects.commands",
-                "joining": "txraft.raft_service.service",
+                "newcomer": "txraft.raft_service.service",
+                "run_on_monotonic_time": "txraft.monotonic",
             },
         )
         self.assertLessEqual({*txraft.__all__}, {*dir(txraft)})

@@ -4,11 +4,12 @@ What a program of your own needs is in this package itself:
 
     ObjectService, command       one server that replicates a Python object of yours (`txraft.objects`)
     RaftService, Home            the same for a state machine that you write from the ground up, or `MemoryMachine`
-    joining                      what a server is given that joins a cluster which runs
+    newcomer                     what a server is given that joins a cluster which runs
     BlockingService              either of them in a program that blocks (`txraft.blocking`)
     MemoryMachine                in three plain methods, on bytes (`txraft.memory_machine`)
     Counters, Table, Queue       objects that are ready to be replicated (`txraft.recipes`)
     Lock, Election               with a fencing token and a lease, of an object that has `Locks`
+    run_on_monotonic_time        a clock for the reactor that nobody can set, which every program wants
     Options, Timing, LogLimits, SizeLimits      what may be set
     TxraftError                  the root of all errors. Of what is asked: `NotApplied` never takes effect,
                                  `OutcomeUnknown` may have, and `CommandFailed` is what the machine raised
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from txraft.errors import BadCommand, CommandFailed, NotApplied, OutcomeUnknown, TxraftError
     from txraft.interfaces import Home
     from txraft.memory_machine import MemoryMachine
+    from txraft.monotonic import run_on_monotonic_time
     from txraft.objects import ObjectService, command
-    from txraft.raft_service import RaftService, joining
+    from txraft.raft_service import RaftService, newcomer
     from txraft.raft_service.options import Options
     from txraft.recipes import Counters, Election, Held, Lock, Locks, Queue, Table
     from txraft.settings import LogLimits, SizeLimits, Timing
@@ -69,7 +71,8 @@ __all__ = [
     "Timing",
     "TxraftError",
     "command",
-    "joining",
+    "newcomer",
+    "run_on_monotonic_time",
 ]
 
 _PLACES = {
@@ -77,8 +80,9 @@ _PLACES = {
     "errors": ("BadCommand", "CommandFailed", "NotApplied", "OutcomeUnknown", "TxraftError"),
     "interfaces": ("Home",),
     "memory_machine": ("MemoryMachine",),
+    "monotonic": ("run_on_monotonic_time",),
     "objects": ("ObjectService", "command"),
-    "raft_service": ("RaftService", "joining"),
+    "raft_service": ("RaftService", "newcomer"),
     "raft_service.options": ("Options",),
     "recipes": ("Counters", "Election", "Held", "Lock", "Locks", "Queue", "Table"),
     "settings": ("LogLimits", "SizeLimits", "Timing"),

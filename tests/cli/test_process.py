@@ -28,8 +28,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.descriptors import open_files
 from tests.lacking import do_without
 from txraft.cli import process
-from txraft.cli.process import Ending, FilesOfUser, acting_as, run_on_monotonic_time, sparing_what_stays
+from txraft.cli.process import Ending, FilesOfUser, acting_as, sparing_what_stays
 from txraft.errors import MemberRemoved, SettingsError, WriteFailed
+from txraft.monotonic import run_on_monotonic_time
 
 MINUTE = 60.0
 

@@ -25,7 +25,7 @@ from txraft.errors import (
 )
 from txraft.interfaces import Home
 from txraft.memory_machine import MemoryMachine
-from txraft.raft_service import RaftService, joining
+from txraft.raft_service import RaftService, newcomer
 from txraft.raft_service.options import Options
 from txraft.raft_service.service import founded_by
 from txraft.settings import Timing
@@ -188,7 +188,7 @@ class ServingTests(TestCase):
         """One that joins has everything, and takes the place of the first; which ends, told why."""
         first = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
         yield first.propose(b"a name")
-        its, port = joining(1, first.status().cluster, first.members().founders), reserve_port()
+        its, port = newcomer(1, first.status().cluster, first.members().founders), reserve_port()
         self.assertRaises(SettingsError, RaftService, self.reactor, its, 1, self.directory / "1", Kept)
         yield first.add_member(1, "h:1", learner=True)
         yield first.move_member(1, address := f"127.0.0.1:{port}")

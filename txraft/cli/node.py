@@ -6,9 +6,10 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 
-from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser, acting_as, run_on_monotonic_time
+from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser, acting_as
 from txraft.cli.starting import Command, Start, start_of
 from txraft.cli.twistd import Options
+from txraft.monotonic import run_on_monotonic_time
 from txraft.ports import bind_ports_of, bind_so_far
 from txraft.service import make_joining_service, make_node_service
 from txraft.settings import BUILT_IN, Address

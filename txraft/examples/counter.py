@@ -13,7 +13,7 @@ from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from txraft import ObjectService, command
+from txraft import ObjectService, command, run_on_monotonic_time
 
 MEMBERS = {0: "localhost:9100", 1: "localhost:9101", 2: "localhost:9102"}
 
@@ -54,6 +54,7 @@ class Face(Resource):
 
 async def main(reactor: Any, id: str, port: str) -> None:
     """One server, until it fails."""
+    run_on_monotonic_time(reactor)
     service = ObjectService(reactor, MEMBERS, int(id), f"counter/{id}", Counter)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()

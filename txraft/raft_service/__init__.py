@@ -6,6 +6,6 @@ nothing of the process around it is changed.
 are and where this server listens.
 """
 
-from txraft.raft_service.service import RaftService, joining
+from txraft.raft_service.service import RaftService, newcomer
 
-__all__ = ["RaftService", "joining"]
+__all__ = ["RaftService", "newcomer"]

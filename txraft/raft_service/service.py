@@ -91,7 +91,7 @@ class RaftService(MultiService, Generic[Machine]):
 
         `directory` is this server's own. `machine` makes what is replicated, from where it lives. `listen` is where
         this server listens, as Twisted writes endpoints; by default, at its own address. A server that joins a cluster
-        that runs is given what `joining` makes in place of the members, and needs `listen`.
+        that runs is given what `newcomer` makes in place of the members, and needs `listen`.
 
         `endpoint_of` says how to dial who has these addresses, and `check_addresses` raises ChangeRefused for those
         that no member may be given: for members that have several, or are known by other texts. `lock` is the
@@ -195,7 +195,7 @@ class RaftService(MultiService, Generic[Machine]):
     def add_member(
         self, id: NodeId, address: str, *, learner: bool = False, replaces: NodeId | None = None
     ) -> "Deferred[None]":
-        """A new server belongs to the cluster; its own process starts it with `joining`. It gets a vote by itself when
+        """A new server belongs to the cluster; its own process starts it with `newcomer`. It gets a vote by itself when
         it has caught up, in the place of the one that it `replaces`, unless it is to stay a `learner`. Fires when it is
         added. Fails as `IReplica.change_members`."""
         change = Change(ChangeKind.ADD_LEARNER, id, (address,), joins=not learner, replaces=replaces)
@@ -343,7 +343,7 @@ class RaftService(MultiService, Generic[Machine]):
         return error
 
 
-def joining(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:
+def newcomer(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:
     """What the directory becomes of a server that joins a cluster, as `status().cluster` and `members().founders` of
     any of its servers have them. It has no members until it is added (`RaftService.add_member`) and hears from the
     leader; later starts may be given the same."""

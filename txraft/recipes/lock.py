@@ -34,10 +34,7 @@ the others wait for one lease. (kazoo's stays taken for as long as the session l
 
 **The clock** is the reactor's, and Twisted's reactors go by the time of day. When somebody sets that ahead, who waits
 takes over too early; when it is set back, a holder learns too late that it has lost the lock. So let the reactor go by
-a clock that nobody sets, before anything is started, as the command `txraft` does:
-
-    ahead = reactor.seconds() - time.monotonic()
-    reactor.seconds = lambda: ahead + time.monotonic()
+a clock that nobody sets, before anything is started, as `twistd txraft` does: `txraft.run_on_monotonic_time(reactor)`.
 """
 
 import enum
