@@ -83,6 +83,8 @@ class ServiceTests(TestCase):
                 self.assertEqual(str(error), "the command failed: ValueError: only more")
                 self.assertRaises(BadCommand, each.call, Counter.add, 7)
                 self.assertRaises(BadCommand, each.call, Counter.count, "apples")
+                self.assertRaises(BadCommand, each.propose, b"nonsense")  # on which each would end, at every start
+                self.assertEqual((yield each.propose(COMMANDS.of(Counter.add).encode(("pears", 0), {}))), b"\x00")
         finally:
             yield gatherResults([each.stopService() for each in services])
         services = start(LaterCounter)
@@ -106,7 +108,9 @@ class KeptTests(SynchronousTestCase):
     def persisted(self, kind: type[Counter]) -> None:
         machine = self.machine(kind)
         call = COMMANDS.of(Counter.add).encode(("a",), {})
-        self.assertRaises(UnknownCommand, machine.check, call[:-1])
+        machine.check(call)
+        for unknown in (call[:-1], call.replace(b"name", b"nome"), call[:-1] + b"\xc3"):
+            self.assertRaises(UnknownCommand, machine.check, unknown)
         self.assertRaises(UnknownCommand, machine.apply, [Entry(1, 1, EntryKind.COMMAND, b"nonsense")])
         machine.apply([Entry(1, 1, EntryKind.COMMAND, call)])
         self.successResultOf(machine.snapshot())

@@ -72,15 +72,19 @@ class Command:
                 raise BadCommand(f"{self.shown}: {name} cannot be {reprlib.repr(value)}: {in_a_line(error)}") from error
         return pack([self.name, self.version, values])
 
-    def apply(self, target: object, values: Mapping[str, Any]) -> bytes:
-        """Do it, with arguments as `encode` wrote them. Gives the result. Raises UnknownCommand for other arguments,
-        and what the method raises."""
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments, as `encode` wrote them. Raises UnknownCommand for others."""
         if values.keys() != self.parameters.parameters.keys():
             raise UnknownCommand(f"{self.shown} with the arguments {', '.join(values) or 'none'}")
         try:
-            arguments = {name: CONVERTER.structure(value, self.types[name]) for name, value in values.items()}
+            return {name: CONVERTER.structure(value, self.types[name]) for name, value in values.items()}
         except Exception as error:
             raise UnknownCommand(f"{self.shown} with other arguments: {in_a_line(error)}") from error
+
+    def apply(self, target: object, values: Mapping[str, Any]) -> bytes:
+        """Do it, with arguments as `encode` wrote them. Gives the result. Raises UnknownCommand for other arguments,
+        and what the method raises."""
+        arguments = self.arguments(values)
         return pack(CONVERTER.unstructure(self.method(target, **arguments), self.types["return"]))
 
     def result_of(self, result: bytes) -> Any:

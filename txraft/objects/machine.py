@@ -68,4 +68,5 @@ class ObjectMachine(MemoryMachine, Generic[T]):
 
     def check(self, command: bytes) -> None:
         """As IStateMachine."""
-        self.commands.decode(command)
+        found, values = self.commands.decode(command)
+        found.arguments(values)

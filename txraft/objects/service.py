@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 
 from txraft.core.messages import NodeId
+from txraft.errors import BadCommand, UnknownCommand
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service import RaftService
 from txraft.storage.identity import Bootstrap
@@ -40,7 +41,16 @@ class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
         Fails with CommandFailed, which says what it raised; and as `RaftService.propose`, with NotApplied or
         OutcomeUnknown. Raises BadCommand, with nothing done, where it is no command or takes other arguments."""
         found = self.machine.commands.of(method)
-        return self.propose(found.encode(args, kwargs)).addCallback(found.result_of)
+        return super().propose(found.encode(args, kwargs)).addCallback(found.result_of)
+
+    def propose(self, command: bytes) -> "Deferred[bytes]":
+        """As RaftService, of a command as `call` writes it. Raises BadCommand for any other: in the log, each server
+        would end on it."""
+        try:
+            self.machine.check(command)
+        except UnknownCommand as error:
+            raise BadCommand(f"this object does not know a command of {error.what}; use `call`") from error
+        return super().propose(command)
 
     def query(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":
         """Call what only reads the object, or any function of it, once this server has everything that was acknowledged
