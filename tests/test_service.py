@@ -407,7 +407,7 @@ class WholeNodeTests(TestCase):
         self.assertEqual((yield answer.text()), "1")
         yield node.stopService()
         line = str(self.assertRaises(StartedBefore, node.startService))
-        self.assertEqual(line, "this node was started before; make another one, of the same directory")
+        self.assertEqual(line, "this node was started or stopped before; make another one, of the same directory")
         yield deferLater(reactor, 0)  # for what the client still has to close
 
         self.assertEqual(failures, [])

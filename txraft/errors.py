@@ -25,7 +25,7 @@ class ListenError(TxraftError):
 
 
 class StartedBefore(TxraftError):
-    """A node's service is started for the second time."""
+    """A node's service is started for the second time, or after it was stopped."""
 
 
 class HandshakeRefused(TxraftError):

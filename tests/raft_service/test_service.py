@@ -206,6 +206,17 @@ class ServingTests(TestCase):
         self.assertEqual((yield again.read(names_of)), ["a name", "another"])
 
     @inlineCallbacks
+    def test_not_started(self) -> Generator[Deferred[Any], Any, None]:
+        """What is stopped, or let go, without a start is closed for good: its directory may be another one's by now."""
+        members = {0: f"127.0.0.1:{reserve_port()}"}
+        directories = (self.directory / "stopped", self.directory / "let go")
+        stopped, let_go = (RaftService(self.reactor, members, 0, each, Kept, listen="unix:s") for each in directories)
+        yield stopped.stopService()
+        let_go.let_go()
+        for each in (stopped, let_go):
+            self.assertRaises(StartedBefore, each.startService)
+
+    @inlineCallbacks
     def test_fails(self) -> Generator[Deferred[Any], Any, None]:
         """Whoever asked is told why, before and after."""
         service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)

@@ -64,8 +64,8 @@ class RaftService(MultiService, Generic[Machine]):
 
     Nothing of the process is changed, and the reactor is taken as it is. Several in one process are independent.
 
-    A service is started once. A stop hands leadership over, answers what it is asked still, and closes everything; to
-    go on, make another one, of the same directory.
+    A service is started once, and not after a stop. A stop hands leadership over, answers what it is asked still, and
+    closes everything; to go on, make another one, of the same directory.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class RaftService(MultiService, Generic[Machine]):
         self.node_id = node_id
         self.patience = options.timing.election_seconds
         """Seconds that a stop waits for others."""
-        self._started = False
+        self._used = False
         self._failure: TxraftError | None = None
         self._told: list[Deferred[TxraftError]] = []
         bootstrap = members if isinstance(members, Bootstrap) else founded_by(members, node_id, name)
@@ -123,6 +123,7 @@ class RaftService(MultiService, Generic[Machine]):
 
     def let_go(self) -> None:
         """Close the port and unlock the directory, of a service that is not to be started."""
+        self._used = True
         self._undo.close()
 
     # Service
@@ -130,18 +131,19 @@ class RaftService(MultiService, Generic[Machine]):
     def startService(self) -> None:
         """Start everything, once: a stop closes the port and the files for good. Raises StartedBefore."""
         self.require_not_started()
-        self._started = True
+        self._used = True
         MultiService.startService(self)
 
     def require_not_started(self) -> None:
         """Raises StartedBefore."""
-        if self._started:
-            raise StartedBefore("this node was started before; make another one, of the same directory")
+        if self._used:
+            raise StartedBefore("this node was started or stopped before; make another one, of the same directory")
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """Hand over, if there is leadership to hand over, and answer everybody; then stop everything, also where that
-        failed."""
+        failed. Also where it was never started."""
+        self._used = True
         yield self.hand_over()
         yield within(self._reactor, self.patience, [self.leave()])
         yield MultiService.stopService(self)
