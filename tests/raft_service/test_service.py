@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.integration.ports import reserve_port
+from tests.raft_service.certificates import make_certificate
 from txraft.core.changes import Change, ChangeKind
 from txraft.errors import (
     ChangeRefused,
@@ -171,6 +172,20 @@ class ServingTests(TestCase):
             yield each.propose(b"a name")
         self.assertEqual((yield services[0].read(names_of)), ["a name"] * 3)
         self.assertTrue(Path(socket.name).exists())
+
+    @inlineCallbacks
+    def test_tls(self) -> Generator[Deferred[Any], Any, None]:
+        """All servers dial and listen with TLS, and any takes any request, also large ones, many at a time."""
+        make_certificate(its := Path(self.mktemp()).absolute())
+        ports = [reserve_port() for _ in range(3)]
+        members = {id: f"tls:localhost:{port}:trustRoots={its}" for id, port in enumerate(ports)}
+        listen = f"interface=127.0.0.1:privateKey={its}/key:certKey={its}/certificate.pem"
+        services = [self.start(members, id, listen=f"ssl:{port}:{listen}") for id, port in enumerate(ports)]
+        large = b"a" * 300_000
+        for _ in range(4):
+            yield gatherResults([each.propose(name) for each in services for name in (b"small", large)])
+        for each in services:
+            self.assertEqual(sorted(map(len, (yield each.read(names_of)))), [5] * 12 + [300_000] * 12)
 
     @inlineCallbacks
     def test_members(self) -> Generator[Deferred[Any], Any, None]:

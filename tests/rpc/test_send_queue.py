@@ -64,6 +64,18 @@ class SendQueueTests(SynchronousTestCase):
         self.transport.take(2)
         self.assertEqual(self.transport.sent, b"ab")
 
+    def test_asked_late(self) -> None:
+        """A transport that asks for the first piece in a later turn, as under TLS, has one producer until then."""
+        registered: list[tuple[object, bool]] = []
+        self.patch(self.transport, "registerProducer", lambda *producer: registered.append(producer))
+        self.queue.write(b"a")
+        self.queue.write(b"b")
+        self.queue.write_soon(b"c")
+        self.queue.flush()
+        self.assertEqual((registered, self.transport.held), ([(self.queue, False)], 0))
+        self.queue.resumeProducing()
+        self.assertEqual((self.transport.held, self.queue.size), (3, 0))
+
     def test_lost(self) -> None:
         """That a connection is lost is the transport's to find out."""
         self.transport.lost = True

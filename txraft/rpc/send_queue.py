@@ -52,7 +52,9 @@ class SendQueue:
     _end_of_turn: IDelayedCall | None = None
     """Set while something waits for the end of the turn."""
     _deadline: IDelayedCall | None = None
-    """Set while the transport has something to send, and this is its producer."""
+    """Set while the transport has something to send that came from here."""
+    _is_producer: bool = False
+    """Whether the transport has this for its producer. A TLS one asks for the first piece only in a later turn."""
     _write_some: Callable[[bytes], int | Exception] | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -66,7 +68,7 @@ class SendQueue:
 
     def write(self, data: bytes) -> None:
         """Send `data` after all that was written before it: at once, where that has gone."""
-        if not self._pieces and self._deadline is None:
+        if not self._pieces and not self._is_producer:
             sent = self._send(data)
             if sent == len(data):
                 return
@@ -83,30 +85,30 @@ class SendQueue:
     def flush(self) -> None:
         """Wait for the end of the turn no more."""
         self._cancel_end_of_turn()
-        if self._deadline is None and self._pieces:
+        if not self._is_producer and self._pieces:
             piece = self._take()
             sent = self._send(piece)
             if sent < len(piece):
                 self._pieces.appendleft(piece[sent:])
                 self.size += len(piece) - sent + PIECE_OVERHEAD
             if self._pieces:
+                self._is_producer = True
                 self._transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
-        """The transport has sent everything that it had."""
+        """The transport has sent everything that it had, or takes more."""
         self._cancel_deadline()
         if self._pieces:
             self._deadline = self._clock.callLater(self._stuck_after, self._stuck)
             self._transport.write(self._take())
         else:
-            self._transport.unregisterProducer()
+            self._unregister()
 
     def stopProducing(self) -> None:
         """The connection is over. What waits is dropped, and nothing refers to this any more."""
         self._cancel_end_of_turn()
-        if self._deadline is not None:
-            self._cancel_deadline()
-            self._transport.unregisterProducer()
+        self._cancel_deadline()
+        self._unregister()
         self._pieces.clear()
         self.size = self._beyond_limit = 0
 
@@ -134,6 +136,11 @@ class SendQueue:
         transport finds it out."""
         sent = 0 if self._write_some is None else self._write_some(data)
         return 0 if isinstance(sent, Exception) else sent
+
+    def _unregister(self) -> None:
+        if self._is_producer:
+            self._is_producer = False
+            self._transport.unregisterProducer()
 
     def _stuck(self) -> None:
         self.stopProducing()
