@@ -17,12 +17,13 @@ import atexit
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, overload
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRestartable
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python.threadable import isInIOThread
 
@@ -49,8 +50,8 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
     def start(self) -> None:
         """Start it, and the reactor where that does not run. Raises what making it raises."""
         self._require_other_thread()
-        service = self._make(self._reactor)
         _run_in_thread(self._reactor)
+        service = self._make(self._reactor)
         self._service, self._process = service, os.getpid()
         atexit.register(self.stop)
         blockingCallFromThread(self._reactor, service.startService)
@@ -92,16 +93,24 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         return self._service
 
     def _require_other_thread(self) -> None:
-        if isInIOThread():
+        if self._reactor.running and isInIOThread():
             raise WrongThread("this is the reactor's own thread, which would wait for itself: ask the service directly")
 
 
 def _run_in_thread(reactor: Any) -> None:
-    """Run the reactor, unless it runs. When this returns, it does."""
+    """Run the reactor, unless it runs. When this returns, it does. Raises WrongThread where it has ended."""
+
+    def run() -> None:
+        try:
+            reactor.run(False)
+        except ReactorNotRestartable:
+            decided.set()
+
     with _STARTING:
         if not reactor.running:
-            running = Lock()
-            running.acquire()
-            reactor.callWhenRunning(running.release)
-            Thread(target=reactor.run, args=(False,), name="txraft-reactor", daemon=True).start()
-            running.acquire()
+            decided = Event()
+            reactor.callWhenRunning(decided.set)
+            Thread(target=run, name="txraft-reactor", daemon=True).start()
+            decided.wait()
+            if not reactor.running:
+                raise WrongThread("the reactor of this process was stopped, and none runs twice: start another process")
