@@ -1,6 +1,7 @@
 """What may be a command, what it takes, and how it is written into the log."""
 
 import enum
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
@@ -80,6 +81,22 @@ class Echo:
         return texts
 
 
+class Size(enum.IntEnum):
+    SMALL = 1
+
+
+class Kind(enum.StrEnum):
+    SQUARE = "square"
+
+
+@define
+class Several:
+    @command
+    def give(self, size: Size, kind: Kind | None, day: date, at: datetime) -> tuple[Size, Kind | None, date, datetime]:
+        """The same."""
+        return size, kind, day, at
+
+
 COMMANDS = Commands(Board)
 
 
@@ -135,6 +152,17 @@ class CommandTests(SynchronousTestCase):
             self.assertIsNone(done(Wide.double, (number, 1), number))
         self.assertEqual(done(Wide.read), {(number, 1): 2 * number for number in edges})
         self.assertRaises(ValueError, unpack, msgpack.packb(msgpack.ExtType(2, b"")))
+
+    def test_enumerations_and_dates(self) -> None:
+        """Enumerations that are numbers or texts too, and times with a time zone and without: they come as they were
+        given, whatever time zone a server is in."""
+        its, now = Commands(Several), datetime(2026, 3, 29, 2, 30, 0, 1)
+        for kind, at in ((Kind.SQUARE, now), (None, now.replace(tzinfo=UTC))):
+            call = its.of(Several.give)
+            _, arguments = its.decode(call.encode((Size.SMALL, kind, now.date(), at), {}))
+            result = call.result_of(call.apply(Several(), arguments))
+            self.assertEqual(result, (Size.SMALL, kind, now.date(), at))
+            self.assertEqual([*map(type, result)], [Size, type(kind), date, datetime])
 
     def test_what_makes_no_sense(self) -> None:
         """It is refused where it is called, in a line that says which argument, and what it is."""

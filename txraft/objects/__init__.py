@@ -17,18 +17,20 @@ all others read it:
     service.call(Counter.add, "apples")          # a Deferred of an int, which is on a majority of disks when it fires
     service.query(Counter.count, "apples")       # a Deferred, too: the latest, whichever server is asked
 
-**The object** is of an attrs class, and what is kept of it are its fields. It lives in memory; some 100,000 things in
-it are kept and sent to a new server without holding anybody up. It is made by its class, without arguments, on each
-server.
+**The object** is of an attrs class, and what is kept of it are its fields. It lives in memory, and is made by its
+class, without arguments, on each server. Now and then it is copied, between two commands, to be kept and sent to a
+new server. That is to take less than a heartbeat: a dict or list of 100,000 numbers or texts takes some milliseconds,
+10,000 objects in it take 40, and so does a set of 20,000, which is sorted.
 
 **Commands are deterministic**: what one returns, raises and changes follows from the commands before it, and is the
 same on every server. So it asks no clock, no random numbers and no files, and does not depend on the order of a set.
 What it needs of these the caller gives it, as an argument. What it raises is its result: the caller gets a
 CommandFailed, all goes on, and what it had changed stays changed, so it raises before it changes anything.
 
-**Arguments and results** have annotations, and are what these say: numbers, texts, bytes, None, lists, tuples, dicts,
-sets, enumerations and attrs classes of such. They travel as msgpack (`encoding`), and are checked where a command is
-called: one that makes no sense is a BadCommand there, and never comes into the log.
+**Arguments and results** have annotations, and are what these say: numbers of 64 bits, texts, bytes, None, lists,
+tuples, dicts, sets, enumerations, `date`, `datetime`, and attrs classes of such. They travel as msgpack (`encoding`),
+and are checked where a command is called: one that makes no sense is a BadCommand there, and never comes into the log.
+What travels is what the annotation has: of a subclass no more than of the class.
 
 **A command that is changed is another command.** The log has commands of earlier days, and while servers are upgraded
 one after the other, some run the code of before. If they did different things for one command, they would hold

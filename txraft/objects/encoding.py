@@ -2,6 +2,8 @@
 text is no number, and no class is ever named in the bytes."""
 
 from collections.abc import Set
+from datetime import date, datetime
+from enum import Enum
 from typing import Any, Final, TypeVar, get_origin
 
 import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
@@ -49,6 +51,9 @@ def _converter() -> Converter:
         converter.register_structure_hook(kind, _exactly)
     converter.register_unstructure_hook(int, _whole)
     converter.register_unstructure_hook(bool, lambda value: value)  # for cattrs, it is an int
+    for moment in (datetime, date):  # as text, so that one without a time zone stays without
+        converter.register_unstructure_hook(moment, moment.isoformat)
+        converter.register_structure_hook(moment, _a_moment)
     converter.register_structure_hook(float, _a_number)
     configure_union_passthrough(int | float | str | bytes | bool | None, converter)
     converter.register_unstructure_hook_factory(_is_set, lambda _: lambda values: _in_order(converter, values))
@@ -56,6 +61,8 @@ def _converter() -> Converter:
 
 
 def _exactly(value: Any, kind: type[T]) -> T:
+    if issubclass(kind, Enum):  # of numbers or texts, as an IntEnum is
+        return kind(value)
     if type(value) is not kind:
         raise TypeError(f"{value!r} is not {kind.__name__}")
     return value
@@ -65,6 +72,10 @@ def _a_number(value: Any, _: type[float]) -> float:
     if type(value) not in (int, float):
         raise TypeError(f"{value!r} is not float")
     return float(value)
+
+
+def _a_moment(value: Any, kind: type[date]) -> date:
+    return kind.fromisoformat(value)
 
 
 def _is_set(kind: Any) -> bool:
