@@ -3,9 +3,11 @@
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -19,6 +21,7 @@ from txraft.errors import (
     InvariantViolated,
     ListenError,
     MemberRemoved,
+    NotApplied,
     SettingsError,
     StartedBefore,
     TxraftError,
@@ -27,6 +30,7 @@ from txraft.errors import (
 from txraft.interfaces import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.raft_service import RaftService, newcomer
+from txraft.raft_service import service as service_module
 from txraft.raft_service.options import Options
 from txraft.raft_service.service import founded_by
 from txraft.settings import Timing
@@ -247,8 +251,21 @@ class ServingTests(TestCase):
     def test_cannot_listen(self) -> Generator[Deferred[Any], Any, None]:
         """Where that shows when it starts only, it fails as everything does then."""
         taken = TCP4ServerEndpoint(self.reactor, reserve_port(), interface="192.0.2.1")
-        error = yield self.start({0: "h:1"}, 0, listen=taken).when_failed()
-        self.assertIsInstance(error, ListenError)
+        service = self.start({0: "h:1"}, 0, listen=taken)
+        self.assertIsInstance((yield service.when_failed()), ListenError)
+        yield self.assertFailure(service.propose(b"a name"), NotApplied)
+
+    @inlineCallbacks
+    def test_nobody_asked(self) -> Generator[Deferred[Any], Any, None]:
+        """Why it cannot go on is in the log then."""
+        logged = Mock()
+        self.patch(service_module, "_log", logged)
+        taken = TCP4ServerEndpoint(self.reactor, reserve_port(), interface="192.0.2.1")
+        service = self.start({0: "h:1"}, 0, listen=taken)
+        while service._failure is None:
+            yield deferLater(self.reactor, 0)
+        line = "node {id} cannot go on: {error}"
+        logged.critical.assert_called_once_with(line, id=0, error=service._failure)
 
     @inlineCallbacks
     def test_leadership_cannot_be_handed_over(self) -> Generator[Deferred[Any], Any, None]:

@@ -326,13 +326,17 @@ class RaftService(MultiService, Generic[Machine]):
             part.setServiceParent(self)
 
     def _failed(self, error: TxraftError) -> None:
-        """Something cannot go on: tell who owns this, once."""
+        """Something cannot go on: nothing does, and who owns this is told, once; or the log, where nobody asked."""
+        if self.running and self._node.running:
+            self._node.stopService()
         # So that a start is refused from now on. What others say may be wrong, and is asked again at the next start.
         if isinstance(error, MemberRemoved) and error.told_by is None:
             self._log_worker.run(mark_removed, self.directory).addErrback(lambda _: None)
         if self._failure is None:
             self._failure = self._translated(error)
             told, self._told = self._told, []
+            if not told:
+                _log.critical("node {id} cannot go on: {error}", id=self.node_id, error=self._failure)
             for each in told:
                 each.callback(self._failure)
 
