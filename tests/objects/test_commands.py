@@ -230,6 +230,17 @@ class ClassTests(SynchronousTestCase):
 
         self.assertIn("are one command: give one another name or version", self.refused(Twice))
 
+    def test_in_place_of_a_command(self) -> None:
+        """A subclass does not make a read of a command, which the log may have."""
+
+        @define
+        class Later(Echo):
+            def echo(self, texts: set[str]) -> set[str]:
+                """Another."""
+                return texts - {""}
+
+        self.assertIn("Later.echo takes the place of a command, so mark it with @command, too", self.refused(Later))
+
     def test_without_annotations(self) -> None:
         @define
         class Bare:

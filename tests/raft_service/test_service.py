@@ -198,6 +198,8 @@ class ServingTests(TestCase):
         yield service.propose(b"a name")
         two = Change(ChangeKind.ADD_LEARNER, 1, ("h:1", "h:2"))
         yield self.assertFailure(service.change_members([two]), ChangeRefused)
+        for address in ("", "h", "h:1\n"):
+            yield self.assertFailure(service.add_member(1, address), ChangeRefused)
         yield service.change_members([Change(ChangeKind.ADD_LEARNER, 1, ("h:1",))])
         self.assertEqual(dict(service.configuration.addresses)[1], ("h:1",))
         self.assertEqual([member.id for member in service.members().members], [0, 1])

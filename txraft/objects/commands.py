@@ -126,7 +126,11 @@ class Commands(Generic[T]):
 
 
 def _methods_of(kind: type) -> list[Callable[..., Any]]:
-    methods = (getattr(kind, name) for name in dir(kind))
+    methods = [getattr(kind, name) for name in dir(kind)]
+    for method in methods:
+        name = getattr(method, "__name__", "")
+        if not hasattr(method, _MARK) and any(hasattr(getattr(base, name, None), _MARK) for base in kind.__mro__):
+            raise TypeError(f"{method.__qualname__} takes the place of a command, so mark it with @command, too")
     return [method for method in methods if hasattr(method, _MARK)]
 
 

@@ -74,9 +74,11 @@ def own_endpoint(reactor: Any, address: str) -> IStreamServerEndpoint:
 
 
 def require_one_address(addresses: Addresses) -> None:
-    """Raises ChangeRefused where a member's addresses are anything but one that can be dialled."""
-    if len(addresses) != 1 or not addresses[0].isprintable():
-        raise ChangeRefused(one_line(f"a member has one address, not {' and '.join(addresses) or 'none'}"))
+    """Raises ChangeRefused where a member's addresses are anything but one, as `client_endpoint` reads it."""
+    if len(addresses) != 1 or ":" not in addresses[0] or not addresses[0].isprintable():
+        raise ChangeRefused(
+            one_line(f"a member has one address, host:port say, not {' and '.join(addresses) or 'none'}")
+        )
 
 
 def _host_and_port(text: str) -> Address | None:
