@@ -1,9 +1,10 @@
 """Objects that are replicated, on the reactor that runs the tests, and in the simulator."""
 
+from collections import defaultdict
 from collections.abc import Generator, Hashable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.integration.ports import reserve_port
 from tests.storage.worker import InlineWorker
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import BadCommand, CommandFailed, StorageError, UnknownCommand
+from txraft.errors import BadCommand, CommandFailed, SnapshotFailed, StorageError, UnknownCommand
 from txraft.interfaces import Home
 from txraft.objects import ObjectService, command
 from txraft.objects.commands import Commands
@@ -126,6 +127,22 @@ class KeptTests(SynchronousTestCase):
         self.persisted(LaterCounter)
         line = str(self.assertRaises(StorageError, self.machine, Counter))
         self.assertIn("ValueError: Counter has no field unit any more", line)
+
+    def test_not_as_annotated(self) -> None:
+        """What could not be loaded as it is, is not kept in place of the log that has it: of what is not as its
+        annotation says, a defaultdict would come back as a dict, and the servers would differ."""
+
+        def otherwise() -> Counter:
+            return Counter(defaultdict(int))
+
+        def wrong() -> Counter:
+            return Counter({"a": cast(int, "many")})
+
+        for kind, line in ((otherwise, "counts is defaultdict"), (wrong, "'many' is not int")):
+            home = Home(1, "c", self.directory, InlineWorker(), InlineWorker(), Clock(), self.fail)
+            failed = self.failureResultOf(ObjectMachine(kind, home).snapshot(), SnapshotFailed)
+            self.assertIn(line, str(failed.value))
+        self.assertEqual(len(self.flushLoggedErrors(SnapshotFailed)), 2)
 
 
 class CounterApplication:

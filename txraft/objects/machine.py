@@ -31,10 +31,15 @@ class _Plain(Generic[T]):
         return found.apply(self.object, arguments)
 
     def dump(self) -> Iterator[bytes]:
-        """What is taken apart before the first chunk is a copy, which later commands do not change."""
+        """What is taken apart before the first chunk is a copy, which later commands do not change. Raises TypeError
+        where it could not be loaded as it is: the log that has it otherwise is kept then."""
+        kinds = {name: type(getattr(self.object, name)) for name in self._fields}
         values = {name: CONVERTER.unstructure(getattr(self.object, name), kind) for name, kind in self._fields.items()}
         yield b""
         packed = pack(values)
+        for name, value in self._fields_of(unpack(packed)).items():
+            if type(value) is not kinds[name] and type(value) is not float:  # which a whole number may stand for
+                raise TypeError(f"{name} is {kinds[name].__name__}, and its annotation {self._fields[name]}")
         for start in range(0, len(packed), CHUNK_SIZE):
             yield packed[start : start + CHUNK_SIZE]
 
@@ -44,9 +49,12 @@ class _Plain(Generic[T]):
         if unknown := values.keys() - self._fields.keys():
             raise ValueError(f"{type(self.object).__name__} has no field {', '.join(sorted(unknown))} any more")
         new = self._kind()
-        for name, value in values.items():
-            object.__setattr__(new, name, CONVERTER.structure(value, self._fields[name]))
+        for name, value in self._fields_of(values).items():
+            object.__setattr__(new, name, value)
         self.object = new
+
+    def _fields_of(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: CONVERTER.structure(value, self._fields[name]) for name, value in values.items()}
 
 
 class ObjectMachine(MemoryMachine, Generic[T]):
