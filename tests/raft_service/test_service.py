@@ -29,7 +29,7 @@ from txraft.errors import (
 )
 from txraft.interfaces import Home
 from txraft.memory_machine import MemoryMachine
-from txraft.raft_service import RaftService, newcomer
+from txraft.raft_service import RaftService, endpoints, newcomer
 from txraft.raft_service import service as service_module
 from txraft.raft_service.options import Options
 from txraft.raft_service.service import founded_by
@@ -97,6 +97,13 @@ class RefusedTests(SynchronousTestCase):
         line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen="nonsense"))
         self.assertIn('"nonsense" is neither host:port nor an endpoint as Twisted writes them', line)
         self.assertRaises(ListenError, self.make, {0: "192.0.2.1:1"})
+
+    def test_without_tls(self) -> None:
+        """Where its packages are not installed."""
+        for error in (ImportError("OpenSSL"), NameError("optionsForClientTLS")):
+            self.patch(endpoints, "serverFromString", Mock(side_effect=error))
+            line = str(self.assertRaises(SettingsError, self.make, {0: "tls:h:1"}, listen="ssl:1:privateKey=k"))
+            self.assertEqual(line, '"ssl:1:privateKey=k" needs a package that is not installed: twisted[tls], for TLS')
 
     def test_directory(self) -> None:
         """That another one has, which runs: the port is free again, and it too may be stopped without a start."""
