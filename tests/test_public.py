@@ -20,7 +20,7 @@ class PublicTests(SynchronousTestCase):
                 "Counters": "txraft.recipes.counters",
                 "Election": "txraft.recipes.election",
                 "Held": "txraft.recipes.lock",
-                "Home": "txraft.interfaces",
+                "Home": "txraft.home",
                 "Lock": "txraft.recipes.lock",
                 "Locks": "txraft.recipes.locks",
                 "LogLimits": "txraft.settings",

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from txraft.blocking import BlockingService
     from txraft.errors import BadCommand, CommandFailed, NotApplied, OutcomeUnknown, TxraftError
-    from txraft.interfaces import Home
+    from txraft.home import Home
     from txraft.memory_machine import MemoryMachine
     from txraft.monotonic import run_on_monotonic_time
     from txraft.objects import ObjectService, command
@@ -78,7 +78,7 @@ __all__ = [
 _PLACES = {
     "blocking": ("BlockingService",),
     "errors": ("BadCommand", "CommandFailed", "NotApplied", "OutcomeUnknown", "TxraftError"),
-    "interfaces": ("Home",),
+    "home": ("Home",),
     "memory_machine": ("MemoryMachine",),
     "monotonic": ("run_on_monotonic_time",),
     "objects": ("ObjectService", "command"),

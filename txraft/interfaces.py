@@ -7,12 +7,10 @@ web ──IReplica──> node ──> core
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import Attribute, Interface
 
 from txraft.core.changes import Change
@@ -139,24 +137,6 @@ class IStateMachine(Interface):
     def close() -> "Deferred[None]":
         """Let go of everything: nothing more is called. What is under way is finished or broken off, and what was not
         kept is in the log. Called also where `start` was not."""
-
-
-@frozen
-class Home:
-    """Where a state machine lives: for one process of one node."""
-
-    node_id: NodeId
-    cluster_id: str
-    directory: Path
-    """The node's own, which survives its processes. The names of files in it are the machine's to choose, but those
-    that begin with "raft", "lock", "snapshots" and "removed"."""
-    worker: "IWorker"
-    """Does what blocks. This and the next are stopped when the machine has closed."""
-    snapshot_worker: "IWorker"
-    """Does what takes long, while `worker` goes on: what has to do with snapshots."""
-    clock: IReactorTime
-    fail: Callable[[TxraftError], None]
-    """Ends the node, where the machine cannot go on. What a call of it fails with does that by itself."""
 
 
 class ISnapshot(Interface):

@@ -18,7 +18,8 @@ from twisted.logger import Logger
 from txraft.bootstrap import check_addresses, difference, elsewhere, founding
 from txraft.errors import TxraftError, WrongDirectory
 from txraft.file_names import DATA
-from txraft.interfaces import Home, IWorker
+from txraft.home import Home
+from txraft.interfaces import IWorker
 from txraft.joining import Admission, Joiner, Joining, agent
 from txraft.kv.backup import Origin
 from txraft.kv.backups import Backups

@@ -15,7 +15,7 @@ from tests.integration.ports import reserve_port
 from tests.storage.worker import InlineWorker
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import BadCommand, CommandFailed, SnapshotFailed, StorageError, UnknownCommand
-from txraft.interfaces import Home
+from txraft.home import Home
 from txraft.objects import ObjectService, command
 from txraft.objects.commands import Commands
 from txraft.objects.machine import ObjectMachine

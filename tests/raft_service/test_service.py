@@ -27,7 +27,7 @@ from txraft.errors import (
     TxraftError,
     WriteFailed,
 )
-from txraft.interfaces import Home
+from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.raft_service import RaftService, endpoints, newcomer
 from txraft.raft_service import service as service_module

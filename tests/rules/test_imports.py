@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "statuses": {*TYPES},
     "version": set(),
     "monotonic": set(),
+    "home": {"core.messages", "errors", "interfaces"},
     "settings": {"errors"},
     "settings_file": {"errors", "settings"},
     "ports": {"errors", "settings"},
@@ -64,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "raft_service": {  # nothing of the key-value store
         "core",
         "errors",
+        "home",
         "interfaces",
         "node",
         "ports",
@@ -72,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "statuses",
         "storage",
     },
-    "objects": {"core.messages", "errors", "interfaces", "memory_machine", "raft_service", "storage.identity"},
+    "objects": {"core.messages", "errors", "home", "interfaces", "memory_machine", "raft_service", "storage.identity"},
     "services": {"errors", "interfaces", "joining", "kv", "node", "raft_service", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {
@@ -107,6 +109,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {
         "blocking",
         "errors",
+        "home",
         "interfaces",
         "memory_machine",
         "monotonic",

@@ -40,8 +40,8 @@ def _long_or_nothing(kind: int, data: bytes) -> int:
 
 def _whole(number: int) -> Any:
     """Python counts on beyond 64 bits, and so must what is kept: what a command has made is not taken back."""
-    if -(2**63) <= number < 2**64:
-        return number
+    if type(number) is not int or -(2**63) <= number < 2**64:
+        return number  # where it is none, who reads it says so
     return msgpack.ExtType(LONG, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from txraft.interfaces import Home
+from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.objects.commands import Commands
 from txraft.objects.encoding import CONVERTER, pack, unpack

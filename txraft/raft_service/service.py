@@ -31,7 +31,8 @@ from txraft.errors import (
     StorageError,
     TxraftError,
 )
-from txraft.interfaces import Home, IReplica, IStateMachine
+from txraft.home import Home
+from txraft.interfaces import IReplica, IStateMachine
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.raft_service.endpoints import BoundPort, client_endpoint, own_endpoint, require_one_address, server_endpoint

@@ -55,7 +55,8 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from txraft.interfaces import Home, IStateMachine
+from txraft.home import Home
+from txraft.interfaces import IStateMachine
 
 
 @frozen

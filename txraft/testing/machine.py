@@ -181,18 +181,8 @@ class Machine:
     def _state_machine(self, process: Process, watched: Callable[[Iterable[bytes]], Iterable[bytes]]) -> WatchedMachine:
         """Any that the application has, with what it has kept on the disk."""
         around, synced, worker = self.around, self.disk.synced, SimulatedWorker(self.disk, process, self.may_work)
-        self.home = SimulatedHome(
-            node_id=self.id,
-            cluster_id="simulated",
-            directory=synced.directory or NOWHERE,
-            worker=worker,
-            snapshot_worker=worker,
-            clock=process,
-            fail=self._failed,
-            random=around.random,
-            kept=synced.application,
-            at_death=self._at_death,
-        )
+        place = (self.id, "simulated", synced.directory or NOWHERE, worker, worker, process, self._failed)
+        self.home = SimulatedHome(*place, around.random, synced.application, self._at_death)
         machine = made_by(around.application, self.home)
         return WatchedMachine(machine, around.application.state, self._machine_did, watched)
 
