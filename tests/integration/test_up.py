@@ -95,6 +95,7 @@ async def test_a_directory_is_lost(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     with up(cluster) as terminal:
         await terminal.curl_lines(cluster)
+        await cluster.wait_for_leader(cluster.nodes)  # node 0 too, so that the others have met it
         os.killpg(terminal.process.pid, signal.SIGINT)
         assert await terminal.ended(cluster) == 0
     shutil.rmtree(cluster.data / "0")
