@@ -205,7 +205,7 @@ class LookTests(SynchronousTestCase):
         inner: list[Address] = []
 
         class Slow(ScriptedCluster):
-            async def send(slow, address: Address, request: Any, timeout: float) -> HttpAnswer:  # noqa: N805
+            async def send(slow, address: Address, request: Any, timeout: float) -> HttpAnswer:  # noqa: N805 - `self` is the test
                 if request.target == "/status":
                     await self.session.perform(requests.set("inner", "v"))
                     inner.extend(self.cluster.asked)
