@@ -1,6 +1,7 @@
 """A node that is further behind than the others keep their logs for gets a snapshot, while clients go on."""
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,19 +45,18 @@ async def test_catches_up(cluster: ProcessCluster) -> None:
 @process_test
 async def test_killed_in_an_install(cluster: ProcessCluster) -> None:
     """Again and again, sooner or later in it: it starts each time, and has everything in the end (hazards S10, S18)."""
-    writers, follower, leader = await far_behind(cluster)
+    writers, follower, _ = await far_behind(cluster)
     steps = ["connected to node", "has sent a snapshot", "restores its data", "has restored its data"]
+    written = follower.stdout.stat().st_size
+
+    async def reached(lines: list[str]) -> bool | None:
+        """Whether it has come to the first of these steps, or past it: it goes on where it was killed."""
+        log = follower.stdout.read_bytes()[written:].decode(errors="replace")
+        return any(line in log for line in lines) or None
+
     for number in range(len(steps)):
-        await fall_behind(cluster, writers, leader, follower)
-        written = follower.stdout.stat().st_size
         follower.start()
-
-        async def reached(written: int = written, lines: list[str] = steps[number:]) -> bool | None:
-            """Whether it has come to the step, or past it: the file may be whole since the kill before."""
-            log = follower.stdout.read_bytes()[written:].decode(errors="replace")
-            return any(line in log for line in lines) or None
-
-        await until(cluster.reactor, "the follower comes to a step of the install", reached)
+        await until(cluster.reactor, "the follower comes to a step of the install", partial(reached, steps[number:]))
         follower.kill()
     follower.start()
     await has_caught_up(cluster, follower)
@@ -74,22 +74,17 @@ async def far_behind(cluster: ProcessCluster) -> tuple[Writers, NodeProcess, Nod
     writers.start()
     await writers.acknowledge(100)
     follower.kill()
-    await fall_behind(cluster, writers, leader, follower)
-    return writers, follower, leader
-
-
-async def fall_behind(cluster: ProcessCluster, writers: Writers, leader: NodeProcess, follower: NodeProcess) -> None:
-    """Write far more than is kept, and go on until the leader's log begins later than the follower's ends: for one that
-    was being sent a snapshot it stays for a while."""
 
     async def behind() -> bool | None:
+        """The leader's log begins later than the follower's ends."""
         await writers.acknowledge(6 * KEPT["keep_entries"])
         status = await leader.status()
         assert status is not None
         (has,) = [each["match_index"] for each in status["followers"] if each["id"] == follower.id]
         return status["first_log_index"] > has + 1 or None
 
-    await until(cluster.reactor, "the follower is behind the leader's log", behind, timeout=240)
+    await until(cluster.reactor, "the follower is behind the leader's log", behind)
+    return writers, follower, leader
 
 
 async def has_caught_up(cluster: ProcessCluster, follower: NodeProcess) -> None:
