@@ -28,6 +28,14 @@ class LibrariesTests(SynchronousTestCase):
         self.assertEqual([each.replace("==", ">=") for each in tox["testenv:oldest"]["deps"].split()], taken)
 
 
+class PagesTests(SynchronousTestCase):
+    def test_are_of_this_version(self) -> None:
+        """pydoctor, which makes them, cannot read it where it is."""
+        with (ROOT / "pyproject.toml").open("rb") as file:
+            settings = tomllib.load(file)
+        self.assertEqual(settings["tool"]["pydoctor"]["project-version"], settings["project"]["version"])
+
+
 class UnitTests(SynchronousTestCase):
     def setUp(self) -> None:
         parser = configparser.ConfigParser(strict=False, interpolation=None)
