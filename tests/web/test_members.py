@@ -135,6 +135,8 @@ class ChangeTests(ApiTestCase):
             self.refused(f"/members?id={id}&address={own}:8080&kvaddr={own}:27004", f"^node {id} {line}$", 409)
         self.refused("/members/promote?id=2", "^node 2 takes the place of node 1 when it has caught up; ", 409)
         self.refused("/members?id=4&address=e:1&kvaddr=e:1", "^e:1 cannot be both", 409)
+        self.refused("/members/update?id=1&address=b:27004", "^b:27004 cannot be both", 409)
+        self.refused("/members/update?id=9&address=b:27004", "^node 9 is no member", 409)
         self.refused("/members?id=9", "^node 9 is no member; the members are 0, 1, 2, 3$", 409, "DELETE")
         self.refused("/members?id=7", "^node 7 has been removed already$", 409, "DELETE")
         self.refused("/members/promote?id=1", "^node 1 has a vote already$", 409)

@@ -1,8 +1,7 @@
 """What operators ask for, each as the change of the membership that it stands for.
 
 `IReplica.change_members` takes them, one or several at once. Each is made of the membership as it is known to be, and
-where that is an old one, the leader judges the change all the same. A member has two addresses here: Raft's, and that
-of the HTTP API.
+where that is an old one, the leader judges the change all the same. What addresses a member has is for its user to say.
 
 All raise ChangeRefused where what is asked for cannot be, as far as this module sees it. `txraft.core.changes` has the
 rest: ids and addresses that are taken, say.
@@ -15,28 +14,28 @@ from txraft.errors import ChangeRefused
 from txraft.statuses import MemberDetails, Members
 
 
-def add(members: Members, id: NodeId, address: str, kvaddr: str, learner: bool = False) -> Change:
+def add(members: Members, id: NodeId, addresses: Addresses, learner: bool = False) -> Change:
     """A new member. It joins without a vote, and gets one when it has caught up (hazard M8), unless it is to stay a
     `learner`."""
     if (member := _member(members, id)) is not None:
         _require_to_replace_nobody(member)
-        if (member.address, member.kvaddr) == (address, kvaddr):
+        if (member.address, member.kvaddr) == addresses:
             raise ChangeRefused(f"node {id} is {_as_what(member)} already, at just these addresses")
         raise ChangeRefused(f"node {id} is a member already, at {member.address}; give the new one another id")
-    return Change(ChangeKind.ADD_LEARNER, id, _addresses(address, kvaddr), joins=not learner)
+    return Change(ChangeKind.ADD_LEARNER, id, addresses, joins=not learner)
 
 
 def remove(members: Members, id: NodeId) -> Change:
     """A member goes, for good."""
     if id in members.removed:
         raise ChangeRefused(f"node {id} has been removed already")
-    _require_member(members, id)
+    require_member(members, id)
     return Change(ChangeKind.REMOVE, id)
 
 
 def promote(members: Members, id: NodeId) -> Change:
     """A learner gets a vote, once it has caught up (hazard M8)."""
-    member = _require_member(members, id)
+    member = require_member(members, id)
     if not member.learner:
         raise ChangeRefused(f"node {id} has a vote already")
     _require_to_replace_nobody(member)
@@ -45,16 +44,25 @@ def promote(members: Members, id: NodeId) -> Change:
     return Change(ChangeKind.ADD_LEARNER, id, joins=True)
 
 
-def replace(members: Members, old: NodeId, new: NodeId, address: str, kvaddr: str) -> Change:
+def replace(members: Members, old: NodeId, new: NodeId, addresses: Addresses) -> Change:
     """A new member takes the place of another, in one step, once it has caught up. It may be a learner already."""
-    _require_member(members, old)
-    return Change(ChangeKind.ADD_LEARNER, new, _addresses(address, kvaddr), joins=True, replaces=old)
+    require_member(members, old)
+    return Change(ChangeKind.ADD_LEARNER, new, addresses, joins=True, replaces=old)
 
 
-def update(members: Members, id: NodeId, address: str | None = None, kvaddr: str | None = None) -> Change:
-    """A member is reached elsewhere. An address that is not given stays."""
-    member = _require_member(members, id)
-    return Change(ChangeKind.UPDATE, id, _addresses(address or member.address, kvaddr or member.kvaddr))
+def update(members: Members, id: NodeId, addresses: Addresses) -> Change:
+    """A member is reached elsewhere."""
+    require_member(members, id)
+    return Change(ChangeKind.UPDATE, id, addresses)
+
+
+def require_member(members: Members, id: NodeId) -> MemberDetails:
+    """The member of this id."""
+    member = _member(members, id)
+    if member is None:
+        ids = ", ".join(str(member.id) for member in members.members)
+        raise ChangeRefused(f"node {id} is no member; the members are {ids}")
+    return member
 
 
 def _as_what(member: MemberDetails) -> str:
@@ -71,19 +79,5 @@ def _require_to_replace_nobody(member: MemberDetails) -> None:
         )
 
 
-def _addresses(address: str, kvaddr: str) -> Addresses:
-    if address == kvaddr:
-        raise ChangeRefused(f"{address} cannot be both Raft's address and that of the HTTP API; give two")
-    return (address, kvaddr)
-
-
 def _member(members: Members, id: NodeId) -> MemberDetails | None:
     return next((member for member in members.members if member.id == id), None)
-
-
-def _require_member(members: Members, id: NodeId) -> MemberDetails:
-    member = _member(members, id)
-    if member is None:
-        ids = ", ".join(str(member.id) for member in members.members)
-        raise ChangeRefused(f"node {id} is no member; the members are {ids}")
-    return member

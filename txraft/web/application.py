@@ -25,7 +25,7 @@ from txraft.kv.commands import (
     Set,
     encode,
 )
-from txraft.node.member_changes import add, promote, remove, replace, update
+from txraft.node.member_changes import add, promote, remove, replace
 from txraft.settings import SizeLimits
 from txraft.statuses import Members
 from txraft.version import version
@@ -34,7 +34,7 @@ from txraft.web.backups import of_backup
 from txraft.web.batches import of_batch_result, read_batch
 from txraft.web.forms import shown
 from txraft.web.listings import MAX_KEYS, Keys, of_listing, read_limit
-from txraft.web.members import of_members, read_addresses, read_id, read_learner
+from txraft.web.members import moved, of_members, read_addresses, read_id, read_learner, two_addresses
 from txraft.web.outcomes import Answer, LaterAnswer, StreamedAnswer
 from txraft.web.parameters import Route, check_site, read_parameters
 from txraft.web.question import Head, Question
@@ -168,7 +168,7 @@ class WebApplication:
     def add_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """A new server belongs to it."""
         id, learner, addresses = read_id(given, b"id"), read_learner(given), read_addresses(given)
-        return self._change_members(lambda members: add(members, id, learner=learner, **addresses), head)
+        return self._change_members(lambda members: add(members, id, two_addresses(**addresses), learner), head)
 
     @_serve(routes, Route("/members", (b"id",), changes=True, methods=frozenset([b"DELETE"])), read_parameters)
     def remove_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
@@ -190,7 +190,7 @@ class WebApplication:
     def replace_member(self, given: Parameters, head: Head) -> "Deferred[Answer]":
         """A new server takes the place of another."""
         old, new, addresses = read_id(given, b"id"), read_id(given, b"by"), read_addresses(given)
-        return self._change_members(lambda members: replace(members, old, new, **addresses), head)
+        return self._change_members(lambda members: replace(members, old, new, two_addresses(**addresses)), head)
 
     @_serve(
         routes, Route("/members/update", (b"id",), (b"address", b"kvaddr"), changes=True, methods=POST), read_parameters
@@ -200,7 +200,7 @@ class WebApplication:
         id, addresses = read_id(given, b"id"), read_addresses(given)
         if not addresses:
             raise BadRequest("address and kvaddr are missing; give what is to be another one, or both")
-        return self._change_members(lambda members: update(members, id, **addresses), head)
+        return self._change_members(lambda members: moved(members, id, addresses), head)
 
     @_serve(routes, Route("/status"), read_parameters)
     def status(self, _: Parameters, __: Head) -> Answer:

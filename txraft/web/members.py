@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 import attrs
 
-from txraft.errors import BadRequest, SettingsError
+from txraft.core.changes import Change
+from txraft.errors import BadRequest, ChangeRefused, SettingsError
+from txraft.node.member_changes import require_member, update
 from txraft.settings import MAX_ID, Address, require_reachable
 from txraft.statuses import Members
 from txraft.web.forms import shown
@@ -43,6 +45,20 @@ def read_learner(given: Mapping[bytes, bytes]) -> bool:
     if text not in (b"true", b"false"):
         raise BadRequest(f"learner is true or false (the default), not {shown(text)}")
     return text == b"true"
+
+
+def two_addresses(address: str, kvaddr: str) -> tuple[str, str]:
+    """Those of a member of the key-value store: Raft's, and that of the HTTP API. Raises ChangeRefused."""
+    if address == kvaddr:
+        raise ChangeRefused(f"{address} cannot be both Raft's address and that of the HTTP API; give two")
+    return (address, kvaddr)
+
+
+def moved(members: Members, id: int, given: Mapping[str, str]) -> Change:
+    """A member is reached elsewhere. An address that is not given stays. Raises ChangeRefused."""
+    member = require_member(members, id)
+    stays = {"address": member.address, "kvaddr": member.kvaddr}
+    return update(members, id, two_addresses(**{**stays, **given}))
 
 
 def of_members(members: Members) -> Answer:
