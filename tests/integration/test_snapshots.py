@@ -74,9 +74,14 @@ async def far_behind(cluster: ProcessCluster) -> tuple[Writers, NodeProcess, Nod
     writers.start()
     await writers.acknowledge(100)
     follower.kill()
+    await fall_behind(cluster, writers, leader, follower)
+    return writers, follower, leader
+
+
+async def fall_behind(cluster: ProcessCluster, writers: Writers, leader: NodeProcess, follower: NodeProcess) -> None:
+    """Write far more than is kept, until the leader's log begins later than the follower's ends."""
 
     async def behind() -> bool | None:
-        """The leader's log begins later than the follower's ends."""
         await writers.acknowledge(6 * KEPT["keep_entries"])
         status = await leader.status()
         assert status is not None
@@ -84,7 +89,6 @@ async def far_behind(cluster: ProcessCluster) -> tuple[Writers, NodeProcess, Nod
         return status["first_log_index"] > has + 1 or None
 
     await until(cluster.reactor, "the follower is behind the leader's log", behind)
-    return writers, follower, leader
 
 
 async def has_caught_up(cluster: ProcessCluster, follower: NodeProcess) -> None:
