@@ -39,6 +39,11 @@ def command(method: Method | None = None, /, *, name: str | None = None, version
     return mark if method is None else mark(method)
 
 
+def is_command(method: Callable[..., Any]) -> bool:
+    """Whether it is marked as one."""
+    return hasattr(method, _MARK)
+
+
 @frozen
 class Command:
     """One of them."""

@@ -22,4 +22,6 @@ or compared and set:
 **The cluster.** `simulation` runs whole clusters of the real core and driver on one queue of events (`schedule`), with
 simulated processes, links, streams and disks, and checks the rules of `invariants`, `memberships` and `durability` at
 every step. In some runs an operator changes the membership (`orders`, `operating`). A run follows from its seed alone.
+
+**Your own object.** `simulate` of `objects` does so with your operations, your invariant and your sequential model.
 """

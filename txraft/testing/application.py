@@ -24,7 +24,8 @@ In these runs logs keep little, so that they are compacted and snapshots are res
 `shrink(report, run=partial(run_of, application=Counters))`. Some hundred seeds find most; a bug that needs two faults
 at once may need thousands. The files are in memory where the system has /dev/shm, so fsync costs nothing.
 
-Every rule is checked but linearizability by its own search, which knows keys and values only. It follows from others:
+For a replicated object, `simulate` of `txraft.testing.objects` makes the application of its operations, and judges
+linearizability by a model. Elsewhere every rule is checked but that, by a search of its own. It follows from others:
 each command is in the log once, in an order that keeps with time, its answer is what the state machine gave for just
 that entry, the same on every node, and who reads sees what had been acknowledged before.
 
@@ -36,7 +37,8 @@ and `not_kept` of the report that `run_of(plan_of(1), application=Counters)` giv
 What cannot be found:
 
 - What differs from process to process. All nodes are in one, and have one hash seed: a result that depends on the order
-  of a set of strings is the same on all of them. It is found by a test that makes a run in two processes, with two
+  of a set of strings may be the same on all of them. (The order of a set of ints follows from its history, and may
+  differ after a snapshot, so that is found.) It is found by a test that makes a run in two processes, with two
   values of PYTHONHASHSEED: `run_of(plan, transcript=True, application=Counters).lines` must be the same in both.
 - What follows from the commands alone, and is wrong on every node alike: that `apply` does what it should is for its
   own tests.
@@ -83,9 +85,9 @@ class Application(Protocol):
         """The state machine of a process that starts, with what it has kept. Blocks, if need be. A TxraftError that it
         raises is a violation: the node does not start."""
 
-    def command(self, random: Random) -> bytes:
-        """What a client proposes next. Some are to succeed: a run in which many fail, and none succeeds, is taken for
-        one of a state machine that does not work."""
+    def command(self, random: Random) -> Any:
+        """What a client proposes next, as bytes; or a `Call`, which needs an `answer` as ObjectApplication has it. Some
+        are to succeed: a run in which many fail, and none succeeds, is taken for a machine that does not work."""
 
     def state(self, machine: Any) -> Hashable:
         """All that `machine`, one that `self.machine` gave, holds now; or a digest. Called after each of its calls, and

@@ -9,9 +9,9 @@ commands and wait for barriers, and answers are held to what the log decided.
 import math
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import TypeAlias
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.python.failure import Failure
 
 from txraft.errors import CommandFailed, NotApplied, OutcomeUnknown
@@ -21,7 +21,9 @@ from txraft.testing.data import command_of, key_of, numbered
 from txraft.testing.history import Action, Change, Get, History, Token
 from txraft.testing.invariants import Invariants
 from txraft.testing.machine import Machine
+from txraft.testing.requests import Both, Keyed, Look, Propose, Read, Request
 from txraft.testing.schedule import Process, Schedule
+from txraft.testing.sequential import RAISED, Call
 from txraft.testing.violation import Violation
 
 ROUND_TRIP = (0.0, 0.002)
@@ -30,45 +32,6 @@ PAIR = (b"left", b"right")
 """Keys that change together."""
 LATE = 4 * ROUND_TRIP[1]
 """Seconds after the time limit of a request by which its answer must be there."""
-
-
-@frozen
-class Propose:
-    """A command of an application that the simulation does not know."""
-
-    command: bytes
-
-
-@frozen
-class Look:
-    """A read of such an application: what it sees is compared with what other nodes have seen at the same index."""
-
-
-@frozen
-class Keyed:
-    """A change that comes with an Idempotency-Key."""
-
-    key: bytes
-    change: Change
-
-
-@frozen
-class Both:
-    """Two keys change together."""
-
-    value: bytes
-
-
-Request: TypeAlias = Action | Keyed | Both | Propose | Look
-
-
-@frozen
-class Read:
-    """What a read was answered with."""
-
-    value: bytes | None
-    applied: int
-    """What the node had applied by then."""
 
 
 @define(eq=False)
@@ -141,14 +104,19 @@ class Attempt:
         match self.request:
             case Get() | Look():
                 replica.read_barrier().addCallback(self._read).addBoth(self._answer)
-            case Propose(command):
+            case Propose(command, _):
                 replica.propose(numbered(self.number, command)).addBoth(self._answer)
             case change:
                 replica.propose(command_of(self.number, _command_of(change))).addBoth(self._answer)
 
     def _read(self, _: None) -> Read:
         machine = self.machine
-        value = machine.state_machine.inner.get(self.request.key) if isinstance(self.request, Get) else None
+        inner, value = machine.state_machine.inner, None
+        match self.request:
+            case Get(key):
+                value = inner.get(key)
+            case Look(Call() as call):
+                value = call.on(inner.object)
         return Read(value, machine.node.applied.index)
 
     def _answer(self, result: object) -> None:
@@ -270,6 +238,8 @@ class Client:
             history.not_applied(token)
         elif undone:
             history.unknown(token)
+        elif isinstance(request, Propose | Look):
+            history.ok(token, _answer_of(attempt, request, result))
         elif isinstance(result, Read):
             assert isinstance(request, Get)
             history.ok(token, result.value)
@@ -317,12 +287,24 @@ def ask_for_any(application: Application, client: Client) -> Request:
     return Look() if client.random.random() < 0.4 else proposal_of(application, client.random)
 
 
-def proposal_of(application: Application, random: Random) -> Propose:
-    """A command that the application draws. Raises Violation where it is none."""
+def proposal_of(application: Application, random: Random) -> Propose | Look:
+    """A command, or a query, that the application draws. Raises Violation where it is neither."""
     command = application.command(random)
+    if isinstance(command, Call):
+        return Look(command) if command.command is None else Propose(command.command, command)
     if not isinstance(command, bytes):
         raise Violation("Commands", f"`Application.command` gives {type(command).__name__}, not bytes: {command!r}")
     return Propose(command)
+
+
+def _answer_of(attempt: Attempt, request: Propose | Look, result: object) -> Any:
+    if isinstance(result, Failure):
+        return RAISED
+    if isinstance(result, Read):
+        return result.value
+    assert isinstance(result, bytes)
+    application: Any = attempt.machine.around.application  # which drew the call
+    return application.answer(request.call, result)
 
 
 def _undone(result: object) -> bool:
@@ -330,12 +312,14 @@ def _undone(result: object) -> bool:
     return isinstance(result, Failure) and result.check(CommandFailed) is None
 
 
-def _action_of(request: Request) -> Action | None:
+def _action_of(request: Request) -> Action | Call | None:
     """What the history knows of a request."""
     match request:
         case Keyed(_, change):
             return change
-        case Both() | Propose() | Look():
+        case Propose(_, call) | Look(call):
+            return call
+        case Both():
             return None
     return request
 
@@ -351,6 +335,8 @@ def _command_of(change: Change | Keyed | Both) -> Command:
 
 def _in_words(request: Request) -> str:
     match request:
+        case Propose(_, Call() as call) | Look(Call() as call):
+            words = str(call)
         case Propose(command):
             words = f"propose {command!r}"
         case Keyed(key, change):
@@ -384,5 +370,5 @@ def _outcome(result: object) -> str:
             known = {each.value: each.name for each in Result}
             return known[result].lower().replace("_", " ") if result in known else f"done: {result!r}"
         case Read(value):
-            return "nothing" if value is None else _short(value)
+            return "nothing" if value is None else _short(value) if isinstance(value, bytes) else repr(value)
     return repr(result)

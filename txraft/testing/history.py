@@ -10,7 +10,7 @@ Values that no two writes share tell most: a read of one says which write it saw
 import enum
 import math
 from collections.abc import Callable
-from typing import NewType, TypeAlias
+from typing import Any, NewType, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -47,14 +47,15 @@ class Operation:
     """One operation of one client on one key."""
 
     client: int
-    action: Action
+    action: Any
+    """An `Action`; or of an object of one's own, a `Call` of `txraft.testing.sequential`."""
     invoked: float
     """Seconds. What is invoked in the same instant as another operation completes counts as concurrent with it."""
     completed: float | None = None
     """When the answer came; None where the outcome is unknown."""
     outcome: Outcome = Outcome.UNKNOWN
-    answer: Answer = None
-    """Where the outcome is OK."""
+    answer: Any = None
+    """Where the outcome is OK: an `Answer`, or what the call returned."""
 
     def __str__(self) -> str:
         match self.action:
@@ -66,12 +67,20 @@ class Operation:
                 asked = "delete"
             case CompareAndSet(_, old, value):
                 asked = f"cas {_short(old)} to {_short(value)}"
+            case _:
+                asked = str(self.action)
         if self.outcome is not Outcome.OK:
             told = self.outcome.value
         elif isinstance(self.answer, Result):
             told = self.answer.name.lower().replace("_", " ")
         else:
-            told = "none" if self.answer is None else _short(self.answer)
+            told = (
+                "none"
+                if self.answer is None
+                else _short(self.answer)
+                if isinstance(self.answer, bytes)
+                else repr(self.answer)
+            )
         return f"client {self.client}: {asked} -> {told}"
 
 
@@ -93,14 +102,14 @@ class History:
         self._operations: dict[Token, Operation] = {}
         self._under_way: set[Token] = set()
 
-    def begin(self, client: int, action: Action) -> Token:
+    def begin(self, client: int, action: Any) -> Token:
         """A client is about to send a request."""
         token = Token(len(self._operations))
         self._operations[token] = Operation(client, action, self._tick())
         self._under_way.add(token)
         return token
 
-    def ok(self, token: Token, answer: Answer) -> None:
+    def ok(self, token: Token, answer: Any) -> None:
         """It was answered."""
         self._end(token, Outcome.OK, self._tick(), answer)
 
@@ -116,7 +125,7 @@ class History:
         """Everything so far, in the order in which it was invoked."""
         return tuple(self._operations.values())
 
-    def _end(self, token: Token, outcome: Outcome, completed: float | None, answer: Answer = None) -> None:
+    def _end(self, token: Token, outcome: Outcome, completed: float | None, answer: Any = None) -> None:
         self._under_way.remove(token)
         begun = self._operations[token]
         self._operations[token] = evolve(begun, outcome=outcome, completed=completed, answer=answer)

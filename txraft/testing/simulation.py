@@ -26,7 +26,7 @@ from txraft.core.roles import Role
 from txraft.errors import NoSuchVoter, Undecided
 from txraft.kv import Set
 from txraft.testing.application import Application
-from txraft.testing.clients import Client, Ledger, Look, Request, ask_for_any, ask_for_keys, proposal_of
+from txraft.testing.clients import Client, Ledger, ask_for_any, ask_for_keys, proposal_of
 from txraft.testing.cluster import ELECTION_TIMEOUT, REQUEST_TIMEOUT, Cluster
 from txraft.testing.data import KeyValueApplication, key_of, number_of
 from txraft.testing.durability import Durability
@@ -38,10 +38,12 @@ from txraft.testing.linearizability import check
 from txraft.testing.links import Noise
 from txraft.testing.lost_disk import lose_a_disk
 from txraft.testing.machine import Machine
+from txraft.testing.object_application import ObjectApplication
 from txraft.testing.operating import Operator
 from txraft.testing.plan import Kind, Plan, of_a_minority
 from txraft.testing.quick_disk import quick_directory
 from txraft.testing.report import Report
+from txraft.testing.requests import Look, Request
 from txraft.testing.schedule import Schedule
 from txraft.testing.slowness import bear_slow_disks, bear_slow_work
 from txraft.testing.standing import behind, changing, leaderless, lingering, states_of
@@ -115,6 +117,7 @@ class Simulation:
         own = application() if application is not None else None
         self._draw = partial(ask_for_any, own) if own is not None else partial(ask_for_keys, plan.keys)
         self._is_key_value = own is None
+        self._own = own
         self.judges = Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated)
         cluster.build(own if own is not None else KeyValueApplication(), self.judges, directory)
         everyone = list(self.machines.values())
@@ -360,7 +363,9 @@ class Simulation:
         for answer in self.nemesis.answers():
             if isinstance(answer, Failure) and answer.check(Undecided, NoSuchVoter) is None:
                 self.violated(Violation("Answers", f"a transfer came to {answer.getTraceback()}"))
-        if not (verdict := check(self.ledger.history.operations())).ok:
+        if isinstance(self._own, ObjectApplication):
+            self._own.judge(self.ledger.history.operations())
+        elif not (verdict := check(self.ledger.history.operations())).ok:
             self.violated(Violation("Linearizability", str(verdict)))
         if (violation := self.invariants.none_succeeds()) is not None:
             self.violated(violation)

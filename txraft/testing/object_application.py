@@ -1,0 +1,62 @@
+"""An `Application` of a replicated object, whose clients' calls are recorded and judged."""
+
+from collections.abc import Callable, Hashable, Iterable
+from random import Random
+from typing import Any
+
+from attrs import define, field
+
+from txraft.objects.commands import Commands, is_command
+from txraft.objects.encoding import CONVERTER, pack
+from txraft.objects.machine import ObjectMachine
+from txraft.testing.application import SimulatedHome
+from txraft.testing.history import Operation
+from txraft.testing.sequential import Call, unexplained
+from txraft.testing.violation import Violation
+
+
+@define(eq=False)
+class ObjectApplication:
+    """An `Application` of an object."""
+
+    kind: Callable[[], Any]
+    operations: Callable[[Random], Call]
+    model: Callable[[], Any]
+    invariant: Callable[[Any], bool | None] = lambda _: None
+    _class: type = field(init=False)
+    _commands: Commands[Any] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._class = type(self.kind())
+        self._commands = Commands(self._class)
+
+    def machine(self, home: SimulatedHome) -> ObjectMachine[Any]:
+        """As Application."""
+        return ObjectMachine(self.kind, home)
+
+    def command(self, random: Random) -> Call:
+        """As Application: a call of a command, with what the log has of it, or of a query."""
+        call = self.operations(random)
+        method = getattr(self._class, call.method.__name__)
+        if not is_command(method):
+            return call
+        return Call(method, *call.args, command=self._commands.of(method).encode(call.args, {}))
+
+    def answer(self, call: Call, result: bytes) -> Any:
+        """What the caller of a command gets."""
+        return self._commands.of(call.method).result_of(result)
+
+    def state(self, machine: ObjectMachine[Any]) -> Hashable:
+        """As Application, and where the invariant is looked after."""
+        try:
+            holds = self.invariant(machine.object) is not False
+        except Exception as error:  # theirs, of any kind
+            raise Violation("Invariant", f"{type(error).__name__}: {error}, of {machine.object!r}") from error
+        if not holds:
+            raise Violation("Invariant", f"it does not hold of {machine.object!r}")
+        return pack(CONVERTER.unstructure(machine.object))
+
+    def judge(self, operations: Iterable[Operation]) -> None:
+        """Raises Violation where the calls cannot be explained."""
+        if (last := unexplained([*operations], self.model)) is not None:
+            raise Violation("Linearizability", f"no order of the calls explains their answers up to {last}")
