@@ -39,6 +39,14 @@ def in_readme() -> str:
     return textwrap.dedent(block).strip("\n") + "\n"
 
 
+def its_test_in_readme() -> str:
+    """The test of the counter."""
+    readme = (TREE / "README.md").read_text(encoding="utf-8")
+    _, _, section = readme.partition("### Tested, before it is trusted\n")
+    block = section[section.index("    import unittest") : section.index("\nIt fails where ")]
+    return textwrap.dedent(block).strip("\n") + "\n"
+
+
 IN_ASYNCIO = """\
 import asyncio, sys
 from twisted.internet import asyncioreactor
@@ -168,3 +176,17 @@ async def test_from_asyncio(reactor: Any, tmp_path: Path) -> None:
     """A coroutine of asyncio awaits what a service gives, as the README has it."""
     finished = await run(reactor, [sys.executable, "-c", IN_ASYNCIO, str(reserve_port())], tmp_path)
     assert (finished.out, finished.err, finished.status) == ("[1, 3, 3, 3]\n", "", 0)
+
+
+@process_test
+async def test_tested(reactor: Any, tmp_path: Path) -> None:
+    """The README's test of the counter passes, and fails where the counter throws dice."""
+    (tmp_path / "test_counter.py").write_text(its_test_in_readme(), encoding="utf-8")
+    command = [sys.executable, "-m", "unittest", "test_counter"]
+    for more, found in (("more", ""), ("more + __import__('random').randrange(9)", "State Machine Safety")):
+        text = in_readme().replace("get(name, 0) + more\n", f"get(name, 0) + {more}\n")
+        (tmp_path / "counter.py").write_text(text, encoding="utf-8")
+        ended = await run(reactor, command, tmp_path)
+        assert ended.status == bool(found), ended.err
+        assert found in ended.err
+        assert ("again: simulate(Counter, operations, seeds=[" in ended.err) == bool(found)

@@ -1,15 +1,18 @@
 """An object of one's own, simulated: what is well passes, and planted bugs are found by the rule that sees them."""
 
+import contextlib
+import io
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft import Counters, Queue, command
+from txraft.testing import Call, Found, simulate
 from txraft.testing.history import Operation, Outcome
-from txraft.testing.objects import simulate, told
-from txraft.testing.sequential import Call, unexplained
+from txraft.testing.search import Finding
+from txraft.testing.sequential import check
 
 
 def counting(random: Random) -> Call:
@@ -71,69 +74,100 @@ class DoublingCounters:
 
 
 class SimulateTests(SynchronousTestCase):
+    def found(self, kind: type, seeds: int, **given: Any) -> Found:
+        """In which something is."""
+        found = simulate(kind, counting, range(1, seeds + 1), **given)
+        assert found is not None
+        return found
+
+    def rule(self, kind: type, seeds: int, **given: Any) -> str:
+        """That is broken."""
+        violation = self.found(kind, seeds, shrinking=0, **given).report.violation
+        return "none" if violation is None else violation.rule
+
     def test_counters(self) -> None:
         """Nothing is found where nothing is wrong."""
-        failed = simulate(Counters, counting, range(1, 6))
-        self.assertIsNone(failed, failed and told(failed))
+        found = simulate(Counters, counting, range(1, 6))
+        self.assertIsNone(found, str(found))
 
     def test_queue(self) -> None:
         """The battery, with queries, judged by itself done in sequence."""
-        failed = simulate(Queue, queueing, range(1, 6))
-        self.assertIsNone(failed, failed and told(failed))
+        found = simulate(Queue, queueing, range(1, 6))
+        self.assertIsNone(found, str(found))
 
     def test_stale_query(self) -> None:
-        """All nodes are equal, and only what clients saw shows it."""
-        failed = simulate(CachingCounters, counting, range(1, 11), model=Counters, shrinking=0)
-        assert failed is not None
-        assert failed.violation is not None
-        self.assertEqual(failed.violation.rule, "Linearizability")
-        self.assertIn(f"seeds=[{failed.plan.seed}]", told(failed))
+        """All nodes are equal, and only what clients saw shows it: in few calls, and again from what is said."""
+        found = self.found(CachingCounters, 10, model=Counters, shrinking=30)
+        lines = str(found).splitlines()
+        self.assertIn("Linearizability: NOT linearizable: nothing explains the answers up to client", lines[0])
+        self.assertIn("add('a', 1) -> unknown", str(found))
+        self.assertNotIn("count('a') -> unknown", str(found))
+        self.assertRegex(
+            lines[-1], r"^again: simulate\(CachingCounters, counting, seeds=\[\d+\], model=Counters, shrinking=30\)$"
+        )
+        again = eval(lines[-1].removeprefix("again: "))
+        self.assertEqual((str(again), again.report.lines), (str(found), found.report.lines))
 
     def test_chance(self) -> None:
         """Nodes that throw dice differ."""
-        failed = simulate(ChanceCounters, counting, range(1, 11), model=Counters, shrinking=0)
-        assert failed is not None
-        assert failed.violation is not None
-        self.assertEqual(failed.violation.rule, "State Machine Safety")
+        self.assertEqual(self.rule(ChanceCounters, 10, model=Counters), "State Machine Safety")
 
     def test_model(self) -> None:
         """Another model judges otherwise."""
-        failed = simulate(Counters, counting, range(1, 6), model=DoublingCounters, shrinking=0)
-        assert failed is not None
-        assert failed.violation is not None
-        self.assertEqual(failed.violation.rule, "Linearizability")
+        self.assertEqual(self.rule(Counters, 5, model=DoublingCounters), "Linearizability")
 
     def test_invariant(self) -> None:
-        """It is asked of each node."""
-        failed = simulate(
-            Counters, counting, range(1, 6), invariant=lambda each: each.counts.get("a", 0) < 3, shrinking=0
-        )
-        assert failed is not None
-        assert failed.violation is not None
-        self.assertEqual(failed.violation.rule, "Invariant")
+        """It is asked of each node: it gives False, or raises."""
+
+        def few(counters: Counters) -> None:
+            assert counters.counts.get("a", 0) < 3, "too many"
+
+        self.assertEqual(self.rule(Counters, 5, invariant=lambda each: each.counts.get("a", 0) < 3), "Invariant")
+        found = self.found(Counters, 5, invariant=few, shrinking=0)
+        self.assertIn("Invariant: AssertionError: too many, of Counters(counts={'a': 3})", str(found))
+
+    def test_progress(self) -> None:
+        """It is on stderr, where it is wished."""
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            simulate(Counters, counting, [1])
+            self.assertEqual(shown.getvalue(), "")
+            simulate(Counters, counting, [1], progress=True)
+        self.assertIn("seeds: 100%", shown.getvalue())
 
 
-class SequentialTests(SynchronousTestCase):
-    def seen(self, count: int, outcome: Outcome) -> Operation | None:
-        """An add of some outcome, and then a count."""
-        add = Operation(1, Call(Counters.add, "a", 1, command=b"add"), 1.0, None, outcome)
-        return unexplained([add, Operation(2, Call(Counters.count, "a"), 2.0, 3.0, Outcome.OK, count)], Counters)
+class CheckTests(SynchronousTestCase):
+    def seen(self, count: int, outcome: Outcome) -> bool:
+        """Whether an add of some outcome explains a count after it."""
+        add = Operation(1, Call(Counters.add, "a", more=1), 1.0, None, outcome)
+        return check([add, Operation(2, Call(Counters.count, "a"), 2.0, 3.0, Outcome.OK, count)], Counters).ok
 
     def test_unknown_outcome(self) -> None:
         """It may have taken effect, or not; once."""
-        self.assertIsNone(self.seen(0, Outcome.UNKNOWN))
-        self.assertIsNone(self.seen(1, Outcome.UNKNOWN))
-        self.assertIsNotNone(self.seen(2, Outcome.UNKNOWN))
+        self.assertEqual([self.seen(count, Outcome.UNKNOWN) for count in (0, 1, 2)], [True, True, False])
 
     def test_not_applied(self) -> None:
         """It never takes effect."""
-        self.assertIsNone(self.seen(0, Outcome.NOT_APPLIED))
-        self.assertIsNotNone(self.seen(1, Outcome.NOT_APPLIED))
+        self.assertEqual([self.seen(count, Outcome.NOT_APPLIED) for count in (0, 1)], [True, False])
 
     def test_time(self) -> None:
-        """What was answered before another began comes before it."""
-        calls = [
-            Operation(1, Call(Counters.add, "a", 1, command=b"add"), 1.0, 2.0, Outcome.OK, 1),
-            Operation(2, Call(Counters.count, "a"), 3.0, 4.0, Outcome.OK, 0),
-        ]
-        self.assertIs(unexplained(calls, Counters), calls[1])
+        """What was answered before another began comes before it; what is under way at once may be either way."""
+        add = Operation(1, Call(Counters.add, "a", 1), 1.0, 2.0, Outcome.OK, 1)
+        count = Call(Counters.count, "a")
+        self.assertTrue(check([add, Operation(2, count, 1.5, 4.0, Outcome.OK, 0)], Counters).ok)
+        verdict = check([add, Operation(2, count, 3.0, 4.0, Outcome.OK, 0)], Counters)
+        self.assertEqual(verdict.finding, Finding.NOT_LINEARIZABLE)
+        self.assertIn("client 2: count('a') -> 0", str(verdict))
+
+    def test_undecided(self) -> None:
+        """A search that is given up proves nothing, and says so."""
+        adds = [Operation(each, Call(Counters.add, "a", 1), 1.0, 2.0, Outcome.OK, each) for each in (3, 2, 1)]
+        self.assertTrue(check(adds, Counters).ok)
+        verdict = check(adds, Counters, step_limit=2)
+        self.assertEqual((verdict.ok, verdict.finding), (False, Finding.UNDECIDED))
+        self.assertIn("UNDECIDED: 2 steps were not enough, so nothing is proven", str(verdict))
+
+    def test_nothing_seen(self) -> None:
+        """It explains itself."""
+        self.assertTrue(check([], Counters).ok)
+        self.assertTrue(check([Operation(1, Call(Counters.add, "a", 1), 1.0)], Counters).ok)

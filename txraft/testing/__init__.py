@@ -23,5 +23,11 @@ or compared and set:
 simulated processes, links, streams and disks, and checks the rules of `invariants`, `memberships` and `durability` at
 every step. In some runs an operator changes the membership (`orders`, `operating`). A run follows from its seed alone.
 
-**Your own object.** `simulate` of `objects` does so with your operations, your invariant and your sequential model.
+**Your own object.** `simulate` does so with your class, its operations, and what it promises (`objects`). For a state
+machine that is no object there is `application`.
 """
+
+from txraft.testing.objects import Found, simulate
+from txraft.testing.sequential import Call
+
+__all__ = ["Call", "Found", "simulate"]

@@ -59,6 +59,7 @@ from attrs import frozen
 
 from txraft.home import Home
 from txraft.interfaces import IStateMachine
+from txraft.testing.requests import Look, Propose
 
 
 @frozen
@@ -85,9 +86,9 @@ class Application(Protocol):
         """The state machine of a process that starts, with what it has kept. Blocks, if need be. A TxraftError that it
         raises is a violation: the node does not start."""
 
-    def command(self, random: Random) -> Any:
-        """What a client proposes next, as bytes; or a `Call`, which needs an `answer` as ObjectApplication has it. Some
-        are to succeed: a run in which many fail, and none succeeds, is taken for a machine that does not work."""
+    def command(self, random: Random) -> bytes | Propose | Look:
+        """What a client proposes next, as bytes; or what it asks for, as `requests` has it. Some are to succeed: a run
+        in which many fail, and none succeeds, is taken for one of a state machine that does not work."""
 
     def state(self, machine: Any) -> Hashable:
         """All that `machine`, one that `self.machine` gave, holds now; or a digest. Called after each of its calls, and

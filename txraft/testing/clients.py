@@ -104,7 +104,7 @@ class Attempt:
         match self.request:
             case Get() | Look():
                 replica.read_barrier().addCallback(self._read).addBoth(self._answer)
-            case Propose(command, _):
+            case Propose(command):
                 replica.propose(numbered(self.number, command)).addBoth(self._answer)
             case change:
                 replica.propose(command_of(self.number, _command_of(change))).addBoth(self._answer)
@@ -239,7 +239,7 @@ class Client:
         elif undone:
             history.unknown(token)
         elif isinstance(request, Propose | Look):
-            history.ok(token, _answer_of(attempt, request, result))
+            history.ok(token, _answer_of(request, result))
         elif isinstance(result, Read):
             assert isinstance(request, Get)
             history.ok(token, result.value)
@@ -289,22 +289,24 @@ def ask_for_any(application: Application, client: Client) -> Request:
 
 def proposal_of(application: Application, random: Random) -> Propose | Look:
     """A command, or a query, that the application draws. Raises Violation where it is neither."""
-    command = application.command(random)
-    if isinstance(command, Call):
-        return Look(command) if command.command is None else Propose(command.command, command)
-    if not isinstance(command, bytes):
-        raise Violation("Commands", f"`Application.command` gives {type(command).__name__}, not bytes: {command!r}")
-    return Propose(command)
+    drawn = application.command(random)
+    if isinstance(drawn, Propose | Look):
+        return drawn
+    if not isinstance(drawn, bytes):
+        raise Violation("Commands", f"`Application.command` gives {type(drawn).__name__}, not bytes: {drawn!r}")
+    return Propose(drawn)
 
 
-def _answer_of(attempt: Attempt, request: Propose | Look, result: object) -> Any:
-    if isinstance(result, Failure):
-        return RAISED
-    if isinstance(result, Read):
-        return result.value
-    assert isinstance(result, bytes)
-    application: Any = attempt.machine.around.application  # which drew the call
-    return application.answer(request.call, result)
+def _answer_of(request: Propose | Look, result: object) -> Any:
+    """What the caller got, of what was done or has failed."""
+    match request, result:
+        case _, Failure():
+            return RAISED
+        case Propose(answer_of=answer_of), bytes():
+            return answer_of(result)
+        case Look(), Read(value):
+            return value
+    raise AssertionError(f"{request} was answered with {result!r}")
 
 
 def _undone(result: object) -> bool:
@@ -317,7 +319,7 @@ def _action_of(request: Request) -> Action | Call | None:
     match request:
         case Keyed(_, change):
             return change
-        case Propose(_, call) | Look(call):
+        case Propose(call=call) | Look(call):
             return call
         case Both():
             return None
@@ -335,7 +337,7 @@ def _command_of(change: Change | Keyed | Both) -> Command:
 
 def _in_words(request: Request) -> str:
     match request:
-        case Propose(_, Call() as call) | Look(Call() as call):
+        case Propose(call=Call() as call) | Look(Call() as call):
             words = str(call)
         case Propose(command):
             words = f"propose {command!r}"

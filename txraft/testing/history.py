@@ -73,14 +73,10 @@ class Operation:
             told = self.outcome.value
         elif isinstance(self.answer, Result):
             told = self.answer.name.lower().replace("_", " ")
+        elif isinstance(self.answer, bytes):
+            told = _short(self.answer)
         else:
-            told = (
-                "none"
-                if self.answer is None
-                else _short(self.answer)
-                if isinstance(self.answer, bytes)
-                else repr(self.answer)
-            )
+            told = "none" if self.answer is None else repr(self.answer)
         return f"client {self.client}: {asked} -> {told}"
 
 

@@ -28,13 +28,13 @@ IMPOSSIBLE = Rule(equal=-1)
 
 @frozen
 class Verdict:
-    """What `check` found. `str()` of it explains it."""
+    """What `check` found, here or in `txraft.testing.sequential`. `str()` of it explains it."""
 
     finding: Finding
     steps: int
     """What it took, over all keys."""
     key: bytes | None = None
-    """The key whose operations are not linearizable, or could not be decided on."""
+    """The key whose operations are not linearizable, or could not be decided on; None of an object that is no store."""
     counterexample: tuple[Operation, ...] = ()
     """Operations on that key that fail by themselves, whatever the others did, and those that wrote the values seen."""
 
@@ -47,10 +47,12 @@ class Verdict:
         if self.ok:
             return f"linearizable, in {self.steps} steps"
         if self.finding is Finding.UNDECIDED:
-            return f"UNDECIDED: {self.steps} steps were not enough for key {self.key!r}, so nothing is proven"
+            key = "" if self.key is None else f" for key {self.key!r}"
+            return f"UNDECIDED: {self.steps} steps were not enough{key}, so nothing is proven"
+        key = "" if self.key is None else f" on key {self.key!r}"
         last = last_answer(self.counterexample)
         picture = draw(self.counterexample)
-        return f"NOT linearizable: nothing explains the answers on key {self.key!r} up to {last}\n{picture}"
+        return f"NOT linearizable: nothing explains the answers{key} up to {last}\n{picture}"
 
 
 def check(operations: Iterable[Operation], step_limit: int = STEP_LIMIT) -> Verdict:

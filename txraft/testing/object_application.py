@@ -11,7 +11,8 @@ from txraft.objects.encoding import CONVERTER, pack
 from txraft.objects.machine import ObjectMachine
 from txraft.testing.application import SimulatedHome
 from txraft.testing.history import Operation
-from txraft.testing.sequential import Call, unexplained
+from txraft.testing.requests import Look, Propose
+from txraft.testing.sequential import Call, check
 from txraft.testing.violation import Violation
 
 
@@ -34,17 +35,14 @@ class ObjectApplication:
         """As Application."""
         return ObjectMachine(self.kind, home)
 
-    def command(self, random: Random) -> Call:
-        """As Application: a call of a command, with what the log has of it, or of a query."""
+    def command(self, random: Random) -> Propose | Look:
+        """As Application: a call of a command, or of a query."""
         call = self.operations(random)
         method = getattr(self._class, call.method.__name__)
         if not is_command(method):
-            return call
-        return Call(method, *call.args, command=self._commands.of(method).encode(call.args, {}))
-
-    def answer(self, call: Call, result: bytes) -> Any:
-        """What the caller of a command gets."""
-        return self._commands.of(call.method).result_of(result)
+            return Look(call)
+        command = self._commands.of(method)
+        return Propose(command.encode(call.args, call.kwargs), call, command.result_of)
 
     def state(self, machine: ObjectMachine[Any]) -> Hashable:
         """As Application, and where the invariant is looked after."""
@@ -57,6 +55,6 @@ class ObjectApplication:
         return pack(CONVERTER.unstructure(machine.object))
 
     def judge(self, operations: Iterable[Operation]) -> None:
-        """Raises Violation where the calls cannot be explained."""
-        if (last := unexplained([*operations], self.model)) is not None:
-            raise Violation("Linearizability", f"no order of the calls explains their answers up to {last}")
+        """Raises Violation where the calls cannot be explained, or it is not known whether they can."""
+        if not (verdict := check(operations, self.model)).ok:
+            raise Violation("Linearizability", str(verdict))

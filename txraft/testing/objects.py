@@ -5,18 +5,25 @@
             return Call(Counter.add, "apples", random.randrange(3))
         return Call(Counter.count, "apples")
 
-    failed = simulate(Counter, operations, seeds=range(1, 101))
-    assert failed is None, told(failed)
+    assert (found := simulate(Counter, operations)) is None, found
 
 What clients saw must be linearizable: some order of their calls, in keeping with time, gives the same answers where a
-`model` does them one after the other. By default the model is the object itself; give a simpler class, with the same
-methods, to test what the object does as well. Model and object are attrs classes, and have `==`. `operations` is a
-function of `random` alone, so that a seed gives the same run again.
+model does them one after the other. By default the model is the object itself, which finds whatever replication makes
+of it: answers that are stale, or that depend on the server. Give a simpler class as `model`, with the same methods, to
+test what the object does as well. Object and model are attrs classes, and have `==`. Calls that raise are answered
+alike, whatever they raise.
+
+`operations` is a function of `random` alone, and so is the object of its commands, so that a seed gives the same run
+again. What else is checked, and what cannot be found, is in `txraft.testing.application`.
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import Any
+
+from attrs import frozen
+from tqdm import tqdm
 
 from txraft.testing.object_application import ObjectApplication
 from txraft.testing.report import Report
@@ -24,23 +31,43 @@ from txraft.testing.seeds import first_failure
 from txraft.testing.sequential import Call
 
 
+@frozen
+class Found:
+    """A run that breaks a rule. `str()` of it says which, and how to have just that run again."""
+
+    report: Report
+    again: str
+    """Python, for where `simulate` was called."""
+
+    def __str__(self) -> str:
+        return f"{self.report.violation}\nagain: {self.again}"
+
+
 def simulate(
     kind: Callable[[], Any],
     operations: Callable[[Random], Call],
     seeds: Iterable[int] = range(1, 101),
     *,
-    invariant: Callable[[Any], bool | None] = lambda _: None,
+    invariant: Callable[[Any], bool | None] | None = None,
     model: Callable[[], Any] | None = None,
     shrinking: int = 100,
-) -> Report | None:
-    """Run these seeds, until one fails. Gives the smallest run found that breaks the same rule, in `shrinking` runs
-    more; None where all is well. `invariant` is called with the object of each node after each of its steps: to raise,
-    or to give False, is a violation."""
-    return first_failure(
-        lambda: ObjectApplication(kind, operations, model or kind, invariant), seeds, shrinking=shrinking
-    )
+    progress: bool = False,
+) -> Found | None:
+    """Run clusters of the object that `kind` makes, one for each seed, until one breaks a rule. Gives the smallest run
+    found, in `shrinking` runs more, that breaks the same; None where all is well.
+
+    `operations` draws what a client calls next. `invariant` is called with the object of each server after each of its
+    steps: to raise, or to give False, is a violation. `progress` shows on stderr how many seeds are done. A seed takes
+    a quarter of a second or so."""
+    application = partial(ObjectApplication, kind, operations, model or kind, invariant or (lambda _: True))
+    for seed in tqdm(seeds, desc="seeds", disable=not progress):
+        report = first_failure(application, [seed], shrinking=shrinking)
+        if report is not None:
+            given = {"seeds": [seed], "invariant": invariant, "model": model, "shrinking": shrinking}
+            words = [_name(kind), _name(operations), *(f"{name}={_name(each)}" for name, each in given.items() if each)]
+            return Found(report, f"simulate({', '.join(words)})")
+    return None
 
 
-def told(failed: Report) -> str:
-    """What to show of a failure: the rule, and how to have just that again."""
-    return f"{failed.violation}\nagain: simulate(..., seeds=[{failed.plan.seed}])"
+def _name(each: Any) -> str:
+    return getattr(each, "__qualname__", repr(each))

@@ -1,5 +1,6 @@
 """What clients of a run ask for, and what a read is answered with."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -15,6 +16,8 @@ class Propose:
     command: bytes
     call: Call | None = None
     """What it is a call of, where answers are judged."""
+    answer_of: Callable[[bytes], Any] = bytes
+    """What the caller gets, of a result."""
 
 
 @frozen

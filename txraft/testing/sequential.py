@@ -1,86 +1,99 @@
 """Whether what clients saw of an object can be explained by an object that does one call after the other.
 
-This is the search of Wing and Gong (1993) with the memory of Lowe (2017), as in `txraft.testing.search`, which knows a
-register only and is short for that. Here a state is an object, copied before each call. A call of unknown outcome may
-come at any time since it was invoked, or never; it is tried only where no known one goes on. The search gives up after
-`STEP_LIMIT` calls of the model: nothing is proven then, and nothing said.
+This is the search of Wing and Gong (1993) with the memory of Lowe (2017), as in `txraft.testing.search`, which knows
+registers only and is quick for that. Here a state is an object, copied before each call. A call of unknown outcome may
+come at any time since it was invoked, or never; it is tried only where no known one goes on.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, Final
 
 from attrs import define
 
+from txraft.objects.commands import is_command
 from txraft.objects.encoding import CONVERTER, pack
+from txraft.testing.counterexample import shrink
 from txraft.testing.history import Operation, Outcome
+from txraft.testing.linearizability import Verdict
+from txraft.testing.search import Finding
 
-STEP_LIMIT: Final = 20_000
-
-
-@define(eq=False, init=False)
-class Call:
-    """What a client calls next: `Call(Counter.add, "apples", 2)`, a command or a query. Arguments are positional."""
-
-    method: Callable[..., Any]
-    args: tuple[Any, ...]
-    command: bytes | None = None
-    """As the log has it; None where it is a query."""
-
-    def __init__(self, method: Callable[..., Any], *args: Any, command: bytes | None = None) -> None:
-        self.method, self.args, self.command = method, args, command
-
-    def __str__(self) -> str:
-        return f"{self.method.__name__}({', '.join(map(repr, self.args))})"
-
-    def on(self, target: Any) -> Any:
-        """What the method of that name of `target` returns, copied; or `RAISED`."""
-        try:
-            return deepcopy(getattr(target, self.method.__name__)(*self.args))
-        except Exception:  # what it raises is its result
-            return RAISED
-
+STEP_LIMIT: Final = 50_000
+"""Calls of the model that a search may try, some seconds. Most runs need no more than they have calls."""
 
 RAISED: Final = ("raised",)
 """The answer of a call that raised, whatever it raised."""
 
 
-def unexplained(operations: Sequence[Operation], model: Callable[[], Any], limit: int = STEP_LIMIT) -> Operation | None:
-    """The first answer up to which no order of the calls explains the answers, judged by a `model` of an attrs class;
-    None where all are explained, or the search was given up."""
-    known = [each for each in operations if each.outcome is Outcome.OK]
-    known.sort(key=lambda each: each.completed or 0.0)
-    unknown = [each for each in operations if each.outcome is Outcome.UNKNOWN and each.action.command is not None]
-    best, steps, seen = 0, 0, set[Hashable]()
-    trail = [_steps(known, unknown, frozenset(), model())]
+@define(eq=False, init=False)
+class Call:
+    """What a client calls next: `Call(Counter.add, "apples", more=2)`, a command or a query."""
+
+    method: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        self.method, self.args, self.kwargs = method, args, kwargs
+
+    def __str__(self) -> str:
+        given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"{self.method.__name__}({', '.join(given)})"
+
+    def on(self, target: Any) -> Any:
+        """What the method of that name of `target` returns, copied; or `RAISED`."""
+        try:
+            return deepcopy(getattr(target, self.method.__name__)(*self.args, **self.kwargs))
+        except Exception:  # what it raises is its result
+            return RAISED
+
+
+def check(operations: Iterable[Operation], model: Callable[[], Any], step_limit: int = STEP_LIMIT) -> Verdict:
+    """Judge a history of `Call`s by what `model` makes: an object of an attrs class, as it is in the beginning. It has
+    the methods that are called, and gives what each is to be answered with."""
+    applied = [each for each in operations if each.outcome is not Outcome.NOT_APPLIED]
+    finding, steps = _search(applied, model(), step_limit)
+    if finding is not Finding.NOT_LINEARIZABLE:
+        return Verdict(finding, steps)
+    trial = partial(_search, state=model(), step_limit=2 * steps + 1_000)
+    smallest = shrink(applied, lambda fewer: trial(fewer)[0] is Finding.NOT_LINEARIZABLE)
+    shown = tuple(each for each in smallest if each.completed is not None or is_command(each.action.method))
+    return Verdict(finding, steps, counterexample=shown)
+
+
+def _search(operations: Sequence[Operation], state: Any, step_limit: int) -> tuple[Finding, int]:
+    """What is found, and in how many steps."""
+    known = sorted((each for each in operations if each.completed is not None), key=lambda each: each.completed or 0)
+    unknown = [each for each in operations if each.completed is None]
+    seen, steps = set[Hashable](), 0
+    trail = [_next(known, unknown, frozenset(), state)]
     while trail:
         step = next(trail[-1], None)
         if step is None:
             trail.pop()
             continue
+        if steps == step_limit:
+            return Finding.UNDECIDED, steps
         steps += 1
         done, state = step
-        if steps > limit:
-            return None
-        first = next((number for number in range(len(known)) if number not in done), len(known))
-        best = max(best, first)
-        if first == len(known):
-            return None
         position = (done, pack(CONVERTER.unstructure(state)))
         if position not in seen:
             seen.add(position)
-            trail.append(_steps(known, unknown, done, state))
-    return known[best] if best < len(known) else None
+            trail.append(_next(known, unknown, done, state))
+        if all(number in done for number in range(len(known))):
+            return Finding.LINEARIZABLE, steps
+    return Finding.NOT_LINEARIZABLE if known else Finding.LINEARIZABLE, steps
 
 
-def _steps(
+def _next(
     known: Sequence[Operation], unknown: Sequence[Operation], done: frozenset[int], state: Any
 ) -> Iterator[tuple[frozenset[int], Any]]:
-    """What may come next: what is done then, and the state. An unknown one has a number below 0."""
+    """What may come next: what is done then, and the state. Those of unknown outcome have numbers below 0."""
     left = [number for number in range(len(known)) if number not in done]
     if not left:
         return
-    deadline = known[left[0]].completed or 0.0
+    deadline = known[left[0]].completed or 0
     for number in left:
         each = known[number]
         if each.invoked <= deadline:
