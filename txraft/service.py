@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, evolve
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -23,6 +23,7 @@ from txraft.interfaces import IWorker
 from txraft.joining import Admission, Joiner, Joining, agent
 from txraft.kv.backup import Origin
 from txraft.kv.backups import Backups
+from txraft.kv.member_addresses import member_in_json
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.ports import Ports, PortsSoFar
@@ -227,7 +228,7 @@ def _with_clients(
 def _origin(raft: RaftService[KeyValueStore]) -> Origin:
     """What a backup that is made now is of."""
     status = raft.status()
-    members = json.dumps([asdict(member) for member in status.members])
+    members = json.dumps([member_in_json(member) for member in status.members])
     made = datetime.now(UTC).isoformat(timespec="seconds")
     return Origin(status.id, status.term, members, made, version())
 

@@ -15,8 +15,8 @@ class MemberStatus:
     """One member of the cluster, as `/status` shows it."""
 
     id: NodeId
-    address: str
-    kvaddr: str
+    addresses: tuple[str, ...]
+    """Where it is reached, Raft's address first; empty where the log does not have it."""
     voter: bool
     learner: bool
     """It receives the log and has no vote. An outgoing voter may be one, too, in a moment: see `Configuration`."""

@@ -6,9 +6,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from attrs import asdict, define, evolve, field
+from attrs import define, evolve, field
 
 from tests.cli.serving import QuietHandler, serving
+from txraft.kv.member_addresses import in_json
 from txraft.settings import Address
 from txraft.statuses import MemberDetails, Members
 
@@ -39,14 +40,17 @@ class FakeCluster:
         """The address of one that does not lead."""
         return str(self.addresses[1])
 
-    def have(self, id: int, **parts: Any) -> None:
-        """Member `id` is so."""
+    def have(self, id: int, address: str | None = None, kvaddr: str | None = None, **parts: Any) -> None:
+        """Member `id` is so. What is not given stays."""
         others = [member for member in self.members.members if member.id != id]
         member = next((each for each in self.members.members if each.id == id), self._learner(id))
-        self.members = evolve(self.members, members=(*others, evolve(member, **parts)))
+        addresses = tuple(
+            new if new is not None else old for new, old in zip((address, kvaddr), member.addresses, strict=True)
+        )
+        self.members = evolve(self.members, members=(*others, evolve(member, addresses=addresses, **parts)))
 
     def _learner(self, id: int) -> MemberDetails:
-        return MemberDetails(id, f"raft{id}:1", f"kv{id}:1", False, True, False, None, False, 0, 9.0)
+        return MemberDetails(id, (f"raft{id}:1", f"kv{id}:1"), False, True, False, None, False, 0, 9.0)
 
     def answer(self, id: int, method: str, path: str, given: dict[str, str]) -> tuple[int, str, str | None]:
         """What node `id` says: status, body and X-Txraft-Outcome."""
@@ -65,7 +69,7 @@ class FakeCluster:
             self.asked.append((id, method, path, given))
             if self.refusal is not None:
                 return self.refusal
-        return 200, json.dumps(asdict(self._as_seen_by(id))), None
+        return 200, json.dumps(in_json(self._as_seen_by(id))), None
 
     def _as_seen_by(self, id: int) -> Members:
         if id == self.members.leader_id:
@@ -108,7 +112,7 @@ def fake_cluster(size: int = 3) -> Iterator[FakeCluster]:
         for id in range(size):
             address = stack.enter_context(serving(_handler(cluster, id)))
             cluster.addresses.append(address)
-            voter = {"voter": True, "learner": False, "match_index": LAST, "last_contact": 0.25 * id}
+            voter: dict[str, Any] = {"voter": True, "learner": False, "match_index": LAST, "last_contact": 0.25 * id}
             cluster.have(id, kvaddr=str(address), **voter)
         yield cluster
 

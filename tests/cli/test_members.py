@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from attrs import asdict, evolve
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cli.fake_cluster import NOBODY, FakeCluster, fake_cluster
 from tests.cli.running import run
 from tests.cli.serving import QuietHandler, serving
+from txraft.kv.member_addresses import in_json
 
 
 class MembersTests(SynchronousTestCase):
@@ -56,7 +57,7 @@ class MembersTests(SynchronousTestCase):
         """As the node says it."""
         with fake_cluster() as cluster:
             status, out, _ = run("members", "--json", "--node", cluster.addresses[0])
-            self.assertEqual(json.loads(out), json.loads(json.dumps(asdict(cluster.members))))
+            self.assertEqual(json.loads(out), json.loads(json.dumps(in_json(cluster.members))))
         self.assertEqual(status, 0)
 
     def config(self, cluster: FakeCluster) -> str:
@@ -112,7 +113,7 @@ class MembersTests(SynchronousTestCase):
 
     def with_index(self, text: str) -> bytes:
         """A membership from an entry of that index."""
-        return json.dumps(asdict(FakeCluster().members)).replace('"index": 7', f'"index": {text}').encode()
+        return json.dumps(in_json(FakeCluster().members)).replace('"index": 7', f'"index": {text}').encode()
 
     def test_an_earlier_version(self) -> None:
         """Which has no such path, as its answer says."""

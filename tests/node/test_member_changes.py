@@ -88,9 +88,11 @@ class ShownTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         """Those in the log; none where it has none."""
-        self.assertEqual([each.kvaddr for each in statuses_of(CONFIGURATION)], ["kv0", "kv1", "kv2", "kv3", "kv4"])
+        self.assertEqual(
+            [each.addresses for each in statuses_of(CONFIGURATION)], [(f"raft{id}", f"kv{id}") for id in range(5)]
+        )
         (member,) = statuses_of(Configuration(voters={0}))
-        self.assertEqual((member.address, member.kvaddr), ("", ""))
+        self.assertEqual(member.addresses, ())
 
 
 class AskedForTests(SynchronousTestCase):

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "snapshot_writing": set(),
     "storage": {*TYPES, "errors", "file_names", "interfaces", "snapshot_writing", "values", "wal"},
     "rpc": {*TYPES, "errors", "interfaces", "transports"},
-    "kv": {*TYPES, "errors", "interfaces", "snapshot_writing", "values", "wal"},
+    "kv": {*TYPES, "errors", "interfaces", "snapshot_writing", "values", "wal", "statuses"},
     "memory_machine": {*TYPES, "errors", "interfaces", "snapshot_writing", "storage.directory", "wal"},
     "web": {
         "core.changes.Change",

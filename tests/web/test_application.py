@@ -128,7 +128,9 @@ class KeyValueTests(ApiTestCase):
         self.assertEqual((response.code, response.headers["content-type"]), (200, "application/json"))
         self.assertEqual(response.headers["cache-control"], "no-store")
         expected = {"version": version(), "data_size": 12_345, **asdict(STATUS)}
-        expected |= {key: list(expected[key]) for key in ("members", "followers")}
+        addresses = {"address": "localhost:8080", "kvaddr": "localhost:27004"}
+        expected["members"] = [{"id": 0, **addresses, "voter": True, "learner": False, "joining": False}]
+        expected["followers"] = list(expected["followers"])
         self.assertEqual(json.loads(response.body), expected)
         self.assertIsNone(json.loads(response.body)["leader_id"])
 

@@ -31,7 +31,7 @@ STATUS = Status(
     last_log_index=6,
     first_log_index=1,
     members_known=True,
-    members=(MemberStatus(0, "localhost:8080", "localhost:27004", True, False, False),),
+    members=(MemberStatus(0, ("localhost:8080", "localhost:27004"), True, False, False),),
     followers=(FollowerStatus(0, 5, 0.25),),
 )
 MEMBERS = Members(
@@ -42,10 +42,10 @@ MEMBERS = Members(
     joint=False,
     removed=(7,),
     members=(
-        MemberDetails(0, "a:8080", "a:27004", True, False, False, None, False, 6, 0.0),
-        MemberDetails(1, "b:8080", "b:27004", True, False, False, None, False, 5, 0.25),
-        MemberDetails(2, "c:8080", "c:27004", False, True, True, 1, False, 0, 1.5),
-        MemberDetails(3, "d:8080", "d:27004", False, True, False, None, False, 4, 0.03),
+        MemberDetails(0, ("a:8080", "a:27004"), True, False, False, None, False, 6, 0.0),
+        MemberDetails(1, ("b:8080", "b:27004"), True, False, False, None, False, 5, 0.25),
+        MemberDetails(2, ("c:8080", "c:27004"), False, True, True, 1, False, 0, 1.5),
+        MemberDetails(3, ("d:8080", "d:27004"), False, True, False, None, False, 4, 0.03),
     ),
 )
 

@@ -8,6 +8,7 @@ from txraft.cli.membership import addresses_in, leader_of, member_of, members_fr
 from txraft.cli.progress import progress, say
 from txraft.client.http import line_of
 from txraft.errors import ChangeRefused
+from txraft.kv.member_addresses import address_of
 from txraft.settings import Address, one_line
 from txraft.statuses import MemberDetails, Members
 
@@ -43,7 +44,7 @@ def watch(id: int, becomes_voter: bool, addresses: Sequence[Address]) -> None:
                         heard = "yet" if member.last_contact is None else f"for {silence:.0f} s"
                         say(
                             f"the leader has not heard from node {id} {heard}: does it run, and is"
-                            f" {one_line(member.address)} its ADDRESS?"
+                            f" {one_line(address_of(member))} its ADDRESS?"
                         )
                     if member.problem not in (None, problem):
                         problem = member.problem

@@ -124,8 +124,7 @@ class Add(Joining):
             "/members",
             form,
             lambda it: (
-                (it.address, it.kvaddr, it.joining or it.voter, it.replaces)
-                == (form["address"], kvaddr, not learner, None)
+                (it.addresses, it.joining or it.voter, it.replaces) == ((form["address"], kvaddr), not learner, None)
             ),
         )
         self.say_how_to_start(id, kvaddr, addresses)
@@ -181,7 +180,7 @@ class Replace(Joining):
             f"node {new} is a learner, and takes the place of node {old} when it has caught up",
             "/members/replace",
             form,
-            lambda it: (it.address, it.kvaddr, it.joining, it.replaces) == (form["address"], kvaddr, True, old),
+            lambda it: (it.addresses, it.joining, it.replaces) == ((form["address"], kvaddr), True, old),
         )
         self.say_how_to_start(new, kvaddr, addresses)
         self.report(new, True, addresses)

@@ -3,11 +3,10 @@
 import json
 import sys
 
-import attrs
-
 from txraft.cli.asking import AskingNodes
 from txraft.cli.membership import members_from_any
 from txraft.cli.table import table
+from txraft.kv.member_addresses import address_of, in_json, kvaddr_of
 from txraft.statuses import MemberDetails, Members
 
 
@@ -25,7 +24,7 @@ class MembersOptions(AskingNodes):
         addresses, patience = self.nodes()
         with self.suggesting_config():
             members, doubt = members_from_any(addresses, patience)
-        print(json.dumps(attrs.asdict(members), indent=2) if self["json"] else shown(members))
+        print(json.dumps(in_json(members), indent=2) if self["json"] else shown(members))
         if doubt is not None:
             sys.stdout.flush()
             print(f"txraft: {doubt}", file=sys.stderr)
@@ -37,8 +36,8 @@ def shown(members: Members) -> str:
     rows = [
         (
             member.id,
-            member.address,
-            member.kvaddr,
+            address_of(member),
+            kvaddr_of(member),
             role_of(member),
             "leads" if member.id == members.leader_id else "",
         )

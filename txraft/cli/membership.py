@@ -6,6 +6,7 @@ from typing import TypeVar
 from txraft.cli.asking import CONNECT_TIMEOUT, NOTHING, Answer, NoAnswer, ask
 from txraft.client.reading import read_json
 from txraft.errors import SettingsError, Unreachable
+from txraft.kv.member_addresses import kvaddr_of
 from txraft.settings import Address
 from txraft.statuses import MemberDetails, Members
 
@@ -88,7 +89,7 @@ def addresses_in(members: Members) -> list[Address]:
     found = []
     for member in sorted(members.members, key=lambda member: member.id != members.leader_id):
         try:
-            found.append(Address.parse(member.kvaddr))
+            found.append(Address.parse(kvaddr_of(member)))
         except SettingsError:  # it has none, or one that only it understands
             continue
     return found

@@ -15,6 +15,7 @@ from txraft.cli.membership import NotUnderstood, ask_for_members, leader_of, mem
 from txraft.cli.table import table
 from txraft.client.http import line_of
 from txraft.errors import SettingsError, Unreachable
+from txraft.kv.member_addresses import kvaddr_of
 from txraft.settings import Address
 from txraft.statuses import FollowerStatus, MemberDetails, Members
 
@@ -164,10 +165,10 @@ def _members_from_any(addresses: Sequence[Address]) -> Members:
 
 def _look(member: MemberDetails) -> tuple[NodeStatus | None, str]:
     """What a node says of itself, or why there is nothing."""
-    if not member.kvaddr:
+    if not (kvaddr := kvaddr_of(member)):
         return None, "its address is not known"
     try:
-        status = read(ask(Address.parse(member.kvaddr), TIMEOUT, "/status", connect_timeout=TIMEOUT), NodeStatus)
+        status = read(ask(Address.parse(kvaddr), TIMEOUT, "/status", connect_timeout=TIMEOUT), NodeStatus)
     except Unreachable:
         return None, "cannot be reached"
     except (NoAnswer, NotUnderstood, SettingsError) as error:
@@ -206,10 +207,10 @@ def _row(member: MemberDetails, status: NodeStatus | None, errors: str, leader: 
     followers = () if leader is None else leader.followers
     contact = next((follower.last_contact for follower in followers if follower.id == member.id), None)
     if status is None:
-        return Row(member.id, member.kvaddr, last_contact=contact, errors=errors)
+        return Row(member.id, kvaddr_of(member), last_contact=contact, errors=errors)
     return Row(
         id=member.id,
-        address=member.kvaddr,
+        address=kvaddr_of(member),
         version=status.version,
         role=status.role,
         term=status.term,

@@ -17,6 +17,7 @@ from attrs import define, field
 
 from txraft.client.requests import NodeStatus
 from txraft.errors import SettingsError
+from txraft.kv.member_addresses import kvaddr_of
 from txraft.settings import Address
 
 FORGIVEN_AFTER: Final = 5.0
@@ -72,7 +73,7 @@ class Nodes:
         if status.cluster != self._cluster:  # the nodes given are another cluster's now: they were recovered, say
             self._cluster = status.cluster
             self._confirmed.clear()
-        by_id = {member.id: found for member in status.members if (found := _address_of(member.kvaddr)) is not None}
+        by_id = {member.id: found for member in status.members if (found := _address_of(kvaddr_of(member))) is not None}
         self._members = tuple(by_id.values())
         self._confirmed.intersection_update(self._members)
         self.leader = by_id.get(status.leader_id) if status.leader_id is not None else None

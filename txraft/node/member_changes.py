@@ -19,9 +19,9 @@ def add(members: Members, id: NodeId, addresses: Addresses, learner: bool = Fals
     `learner`."""
     if (member := _member(members, id)) is not None:
         _require_to_replace_nobody(member)
-        if (member.address, member.kvaddr) == addresses:
+        if member.addresses == addresses:
             raise ChangeRefused(f"node {id} is {_as_what(member)} already, at just these addresses")
-        raise ChangeRefused(f"node {id} is a member already, at {member.address}; give the new one another id")
+        raise ChangeRefused(f"node {id} is a member already, at {member.addresses[0]}; give the new one another id")
     return Change(ChangeKind.ADD_LEARNER, id, addresses, joins=not learner)
 
 

@@ -9,19 +9,14 @@ from txraft.core.progress import Progress
 from txraft.core.roles import Role
 from txraft.statuses import MemberDetails, Members, MemberStatus
 
-NO_ADDRESSES = ("", "")
-"""Of a member whose addresses the log does not have: its directory was made by a txraft that kept none there."""
-
 
 def statuses_of(configuration: Configuration) -> Iterator[MemberStatus]:
     """Its members, in ascending order of their ids."""
     addresses, joining = dict(configuration.addresses), dict(configuration.joining)
     for id in sorted(configuration.members):
-        address, kvaddr = (*addresses.get(id, ()), *NO_ADDRESSES)[:2]
         yield MemberStatus(
             id=id,
-            address=address,
-            kvaddr=kvaddr,
+            addresses=addresses.get(id, ()),
             voter=configuration.is_voter(id),
             learner=id in configuration.learners,
             joining=id in joining,
@@ -43,8 +38,8 @@ def not_known(configuration: Configuration, view: View) -> str:
     """What is said in place of the members, in a line: whom to ask."""
     leader, asked = view.leader_id, "another node"
     if leader is not None:
-        kvaddr = (*dict(configuration.addresses).get(leader, ()), *NO_ADDRESSES)[1]
-        asked = f"node {leader}, which leads" + (f", at {kvaddr}" if kvaddr else "")
+        addresses = dict(configuration.addresses).get(leader, ())
+        asked = f"node {leader}, which leads" + (f", at {addresses[-1]}" if addresses else "")
     return f"node {view.node_id} has not received the members yet; ask {asked}"
 
 
@@ -70,8 +65,7 @@ def members_of(
             match_index, last_contact = view.last_index, 0.0
         return MemberDetails(
             id=member.id,
-            address=member.address,
-            kvaddr=member.kvaddr,
+            addresses=member.addresses,
             voter=member.voter,
             learner=member.learner,
             joining=member.joining,

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-import attrs
 from twisted.internet.defer import Deferred
 
 from txraft.core.changes import Change as MemberChange
@@ -25,6 +24,7 @@ from txraft.kv.commands import (
     Set,
     encode,
 )
+from txraft.kv.member_addresses import in_json, two_addresses
 from txraft.node.member_changes import add, promote, remove, replace
 from txraft.settings import SizeLimits
 from txraft.statuses import Members
@@ -34,7 +34,7 @@ from txraft.web.backups import of_backup
 from txraft.web.batches import of_batch_result, read_batch
 from txraft.web.forms import shown
 from txraft.web.listings import MAX_KEYS, Keys, of_listing, read_limit
-from txraft.web.members import moved, of_members, read_addresses, read_id, read_learner, two_addresses
+from txraft.web.members import moved, of_members, read_addresses, read_id, read_learner
 from txraft.web.outcomes import Answer, LaterAnswer, StreamedAnswer
 from txraft.web.parameters import Route, check_site, read_parameters
 from txraft.web.question import Head, Question
@@ -206,7 +206,7 @@ class WebApplication:
     def status(self, _: Parameters, __: Head) -> Answer:
         """Where this node stands."""
         size = None if self._data_size is None else self._data_size()
-        status = {"version": self._version, "data_size": size, **attrs.asdict(self._replica.status())}
+        status = {"version": self._version, "data_size": size, **in_json(self._replica.status())}
         return Answer(200, json.dumps(status).encode(), content_type=outcomes.JSON)
 
     def _change_members(self, change_of: "Callable[[Members], MemberChange]", head: Head) -> "Deferred[Answer]":

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Mapping
 
-import attrs
-
 from txraft.core.changes import Change
-from txraft.errors import BadRequest, ChangeRefused, SettingsError
+from txraft.errors import BadRequest, SettingsError
+from txraft.kv.member_addresses import address_of, in_json, kvaddr_of, two_addresses
 from txraft.node.member_changes import require_member, update
 from txraft.settings import MAX_ID, Address, require_reachable
 from txraft.statuses import Members
@@ -47,20 +46,13 @@ def read_learner(given: Mapping[bytes, bytes]) -> bool:
     return text == b"true"
 
 
-def two_addresses(address: str, kvaddr: str) -> tuple[str, str]:
-    """Those of a member of the key-value store: Raft's, and that of the HTTP API. Raises ChangeRefused."""
-    if address == kvaddr:
-        raise ChangeRefused(f"{address} cannot be both Raft's address and that of the HTTP API; give two")
-    return (address, kvaddr)
-
-
 def moved(members: Members, id: int, given: Mapping[str, str]) -> Change:
     """A member is reached elsewhere. An address that is not given stays. Raises ChangeRefused."""
     member = require_member(members, id)
-    stays = {"address": member.address, "kvaddr": member.kvaddr}
+    stays = {"address": address_of(member), "kvaddr": kvaddr_of(member)}
     return update(members, id, two_addresses(**{**stays, **given}))
 
 
 def of_members(members: Members) -> Answer:
     """The answer with the membership."""
-    return Answer(200, json.dumps(attrs.asdict(members)).encode(), content_type=JSON)
+    return Answer(200, json.dumps(in_json(members)).encode(), content_type=JSON)
