@@ -171,10 +171,10 @@ class CommandTests(SynchronousTestCase):
             ((), {}, "Board.put: missing a required argument: 'name'"),
             (("a", Point(1), frozenset(), b""), {}, "Board.put: too many positional arguments"),
             (("a", Point(1)), {"more": 1}, "Board.put: got an unexpected keyword argument 'more'"),
-            ((1, Point(1)), {}, "Board.put: name cannot be 1: TypeError: 1 is not str"),
+            ((1, Point(1)), {}, "Board.put: name cannot be 1: TypeError: 1 is of the class int, not str"),
             (("a", "b"), {}, "Board.put: point cannot be 'b': "),
             (("a", Point(1)), {"note": "text"}, "Board.put: note cannot be 'text': "),
-            ((True, Point(1)), {}, "Board.put: name cannot be True: TypeError: True is not str"),
+            ((True, Point(1)), {}, "Board.put: name cannot be True: TypeError: True is of the class bool, not str"),
             (("a", Point(True)), {}, "Board.put: point cannot be Point(x=True"),
             (("\ud800", Point(1)), {}, "Board.put: name cannot be '\\ud800': UnicodeEncodeError"),
         ):

@@ -138,7 +138,10 @@ class KeptTests(SynchronousTestCase):
         def wrong() -> Counter:
             return Counter({"a": cast(int, "many")})
 
-        for kind, line in ((otherwise, "counts is defaultdict"), (wrong, "'many' is not int")):
+        for kind, line in (
+            (otherwise, "counts is not as it is annotated: defaultdict"),
+            (wrong, "'many' is of the class str, not int"),
+        ):
             home = Home(1, "c", self.directory, InlineWorker(), InlineWorker(), Clock(), self.fail)
             failed = self.failureResultOf(ObjectMachine(kind, home).snapshot(), SnapshotFailed)
             self.assertIn(line, str(failed.value))

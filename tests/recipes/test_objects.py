@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.objects.commands import Commands
 from txraft.objects.encoding import CONVERTER, pack, unpack
+from txraft.objects.writing import writer
 from txraft.recipes import Counters, Holding, Item, Locks, Queue, Table
 
 
@@ -25,7 +26,7 @@ def done(target: Any, method: Any, *args: Any) -> Any:
     commands = Commands(type(target))
     found, arguments = commands.decode(commands.of(method).encode(args, {}))
     result = found.result_of(found.apply(target, arguments))
-    kept = unpack(pack(CONVERTER.unstructure(target)))
+    kept = unpack(pack(writer(type(target))(target)))
     assert CONVERTER.structure(kept, type(target)) == target
     return result
 

@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txraft import command
 from txraft.objects.commands import Commands
-from txraft.objects.encoding import CONVERTER, pack
+from txraft.objects.encoding import pack
 from txraft.objects.machine import ObjectMachine
+from txraft.objects.writing import writer
 from txraft.recipes import Holding, Locks
 from txraft.testing.application import SimulatedHome
 from txraft.testing.seeds import first_failure
@@ -64,7 +65,7 @@ class LockApplication(Generic[L]):
             if who != (name, holding.holder):
                 raise Violation("Tokens", f"{holding.token} is of {who}, and of {(name, holding.holder)}")
             self.latest[name] = holding
-        return pack(CONVERTER.unstructure(locks))
+        return pack(writer(type(locks))(locks))
 
 
 @define(slots=False)

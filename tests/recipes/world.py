@@ -13,6 +13,7 @@ from tests.clock import Clock
 from txraft import NotApplied, OutcomeUnknown
 from txraft.objects.commands import Commands
 from txraft.objects.encoding import CONVERTER, pack, unpack
+from txraft.objects.writing import writer
 from txraft.recipes import Held, Lock, Locks, Loss
 
 STEP = 0.125
@@ -66,7 +67,7 @@ class World:
         for program in self.programs:
             program.service.restarted()
         kind = type(self.object)
-        self.object = CONVERTER.structure(unpack(pack(CONVERTER.unstructure(self.object))), kind)
+        self.object = CONVERTER.structure(unpack(pack(writer(kind)(self.object))), kind)
 
     def holding(self) -> "list[Program]":
         """Who runs, and has not been told that it has lost the lock."""

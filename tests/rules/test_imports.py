@@ -263,7 +263,7 @@ class ImportTests(SynchronousTestCase):
         """The reactor's clock is an argument, except where everything is wired. The encoding of values has the types of
         `datetime` alone."""
         offenders = [each for each in all_imports("txraft") if each.is_of("time", "datetime", "twisted.python.runtime")]
-        rooms = {*WIRING, "txraft.objects.encoding"}
+        rooms = {*WIRING, "txraft.objects.encoding", "txraft.objects.writing"}
         self.assert_none([each for each in offenders if not any(within(each.importer, room) for room in rooms)])
 
     def test_nobody_imports_the_reactor(self) -> None:

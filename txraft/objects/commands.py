@@ -13,6 +13,7 @@ from attrs import frozen
 
 from txraft.errors import BadCommand, UnknownCommand, in_a_line
 from txraft.objects.encoding import CONVERTER, pack, unpack
+from txraft.objects.writing import Write, fields_of, writer, writer_of_field
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -55,6 +56,8 @@ class Command:
     """Without `self`."""
     types: Mapping[str, Any]
     """Of its arguments, and of its result as "return"."""
+    writers: Mapping[str, Write]
+    """The same."""
 
     @property
     def shown(self) -> str:
@@ -71,7 +74,7 @@ class Command:
         values = {}
         for name, value in given.arguments.items():
             try:
-                values[name] = CONVERTER.unstructure(value, self.types[name])
+                values[name] = self.writers[name](value)
                 CONVERTER.structure(unpack(pack(values[name])), self.types[name])
             except Exception as error:  # they are somebody else's classes
                 raise BadCommand(f"{self.shown}: {name} cannot be {reprlib.repr(value)}: {in_a_line(error)}") from error
@@ -88,9 +91,12 @@ class Command:
 
     def apply(self, target: object, values: Mapping[str, Any]) -> bytes:
         """Do it, with arguments as `encode` wrote them. Gives the result. Raises UnknownCommand for other arguments,
-        and what the method raises."""
-        arguments = self.arguments(values)
-        return pack(CONVERTER.unstructure(self.method(target, **arguments), self.types["return"]))
+        TypeError for a result that is not as it is annotated, and what the method raises."""
+        result = self.method(target, **self.arguments(values))
+        try:
+            return pack(self.writers["return"](result))
+        except Exception as error:  # as in `encode`
+            raise TypeError(f"{self.shown} cannot return {reprlib.repr(result)}: {in_a_line(error)}") from error
 
     def result_of(self, result: bytes) -> Any:
         """What the method returned, of what `apply` gave."""
@@ -98,11 +104,15 @@ class Command:
 
 
 class Commands(Generic[T]):
-    """All those of a class. Raises TypeError where one is not written as it has to be."""
+    """All those of a class. Raises TypeError where one is not written as it has to be, or a field or an argument is
+    annotated with what does not travel (`txraft.objects.writing`)."""
 
     def __init__(self, kind: type[T]) -> None:
         if not attrs.has(kind):
             raise TypeError(f"{kind.__name__} is no attrs class: mark it with @define, so that its fields are known")
+        self.fields = fields_of(kind)
+        """And how they are annotated."""
+        self.writers = {name: writer_of_field(kind, name, annotated) for name, annotated in self.fields.items()}
         self._by_name: dict[tuple[str, int], Command] = {}
         for method in _methods_of(kind):
             each = _command_of(method)
@@ -145,11 +155,23 @@ def _command_of(method: Callable[..., Any]) -> Command:
     if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method):
         raise TypeError(f"{qualified} is a command, which is done when it returns: it cannot be async, or yield")
     _, *parameters = inspect.signature(method).parameters.values()
-    types = get_type_hints(method)
+    try:
+        types = get_type_hints(method)
+    except NameError as error:
+        raise TypeError(f"{qualified}: an annotation cannot be read: {in_a_line(error)}") from error
     for each in parameters:
         if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
             raise TypeError(f"{qualified} is a command: its arguments have names, and {each} has none")
     missing = [each for each in (*(parameter.name for parameter in parameters), "return") if each not in types]
     if missing:
         raise TypeError(f"{qualified} is a command, and has no annotation for {', '.join(missing)}")
-    return Command(method, name, version, inspect.Signature(parameters), types)
+    writers = {each: _writer_of(qualified, each, annotated) for each, annotated in types.items()}
+    return Command(method, name, version, inspect.Signature(parameters), types, writers)
+
+
+def _writer_of(qualified: str, argument: str, annotated: Any) -> Write:
+    try:
+        return writer(annotated)
+    except TypeError as error:
+        which = "its result" if argument == "return" else argument
+        raise TypeError(f"{qualified} is a command, and {which} cannot be so annotated: {error}") from error

@@ -1,14 +1,15 @@
-"""How values travel and are kept: as their annotations say, by cattrs, in msgpack. Nothing is made of anything else: a
-text is no number, and no class is ever named in the bytes."""
+"""How values travel and are kept, in msgpack, and how they are read: as their annotations say, by cattrs. Nothing is
+made of anything else: a text is no number, and no class is ever named in the bytes."""
 
-from collections.abc import Set
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, TypeVar, get_origin
+from types import NoneType
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import msgpack  # type: ignore[import-untyped]  # msgpack has no annotations
 from cattrs import Converter
-from cattrs.preconf.msgpack import make_converter
 from cattrs.strategies import configure_union_passthrough
 
 T = TypeVar("T")
@@ -16,6 +17,9 @@ T = TypeVar("T")
 
 LONG: Final = 1
 """The type, among those that msgpack leaves to its users, of a whole number that needs more than 64 bits."""
+LEAST: Final = -(2**63)
+MOST: Final = 2**64 - 1
+"""What msgpack has of whole numbers."""
 
 
 def pack(value: Any) -> bytes:
@@ -38,25 +42,24 @@ def _long_or_nothing(kind: int, data: bytes) -> int:
     return int.from_bytes(data, "big", signed=True)
 
 
-def _whole(number: int) -> Any:
+def whole(number: int) -> Any:
     """Python counts on beyond 64 bits, and so must what is kept: what a command has made is not taken back."""
-    if type(number) is not int or -(2**63) <= number < 2**64:
-        return number  # where it is none, who reads it says so
+    if LEAST <= number <= MOST:
+        return number
     return msgpack.ExtType(LONG, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
 
 
 def _converter() -> Converter:
-    converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
-    for kind in (int, str, bytes, bool, type(None)):
+    converter = Converter(forbid_extra_keys=True, detailed_validation=False)
+    for kind in (int, str, bytes, bool, NoneType):
         converter.register_structure_hook(kind, _exactly)
-    converter.register_unstructure_hook(int, _whole)
-    converter.register_unstructure_hook(bool, lambda value: value)  # for cattrs, it is an int
-    for moment in (datetime, date):  # as text, so that one without a time zone stays without
-        converter.register_unstructure_hook(moment, moment.isoformat)
+    for moment in (datetime, date, time):  # as text, so that one without a time zone stays without
         converter.register_structure_hook(moment, _a_moment)
+    for written in (UUID, Decimal):
+        converter.register_structure_hook(written, _of_text)
+    converter.register_structure_hook(timedelta, lambda value, _: timedelta(microseconds=_exactly(value, int)))
     converter.register_structure_hook(float, _a_number)
     configure_union_passthrough(int | float | str | bytes | bool | None, converter)
-    converter.register_unstructure_hook_factory(_is_set, lambda _: lambda values: _in_order(converter, values))
     return converter
 
 
@@ -78,14 +81,8 @@ def _a_moment(value: Any, kind: type[date]) -> date:
     return kind.fromisoformat(value)
 
 
-def _is_set(kind: Any) -> bool:
-    origin = get_origin(kind) or kind
-    return isinstance(origin, type) and issubclass(origin, Set)
-
-
-def _in_order(converter: Converter, values: Set[Any]) -> list[Any]:
-    """The order of a set differs from process to process, and results are to be the same everywhere."""
-    return sorted(map(converter.unstructure, values), key=pack)
+def _of_text(value: Any, kind: type[T]) -> T:
+    return kind(_exactly(value, str))  # type: ignore[call-arg]  # each class that this is registered for takes a text
 
 
 CONVERTER: Final = _converter()

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
-import attrs
-
 from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.objects.commands import Commands
@@ -23,8 +21,7 @@ class _Plain(Generic[T]):
         self._kind = kind
         self.object = kind()
         self.commands: Commands[T] = Commands(type(self.object))
-        attrs.resolve_types(type(self.object))  # type: ignore[type-var]  # `Commands` has seen that it is of attrs
-        self._fields = {each.name: each.type for each in attrs.fields(type(self.object))}  # type: ignore[arg-type]  # as above
+        self._fields = self.commands.fields
 
     def apply(self, command: bytes) -> bytes:
         found, arguments = self.commands.decode(command)
@@ -33,13 +30,15 @@ class _Plain(Generic[T]):
     def dump(self) -> Iterator[bytes]:
         """What is taken apart before the first chunk is a copy, which later commands do not change. Raises TypeError
         where it could not be loaded as it is: the log that has it otherwise is kept then."""
-        kinds = {name: type(getattr(self.object, name)) for name in self._fields}
-        values = {name: CONVERTER.unstructure(getattr(self.object, name), kind) for name, kind in self._fields.items()}
+        values = {}
+        for name, write in self.commands.writers.items():
+            try:
+                values[name] = write(getattr(self.object, name))
+            except TypeError as error:
+                raise TypeError(f"{name} is not as it is annotated: {error}") from error
         yield b""
         packed = pack(values)
-        for name, value in self._fields_of(unpack(packed)).items():
-            if type(value) is not kinds[name] and type(value) is not float:  # which a whole number may stand for
-                raise TypeError(f"{name} is {kinds[name].__name__}, and its annotation {self._fields[name]}")
+        self._fields_of(unpack(packed))
         for start in range(0, len(packed), CHUNK_SIZE):
             yield packed[start : start + CHUNK_SIZE]
 

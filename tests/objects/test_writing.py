@@ -1,0 +1,226 @@
+"""What travels, how it comes, and what is refused when a class is read."""
+
+import enum
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple, NewType
+from uuid import UUID
+
+from attrs import define, field, frozen
+from twisted.trial.unittest import SynchronousTestCase
+
+from txraft.errors import BadCommand
+from txraft.objects import command
+from txraft.objects.commands import Commands
+from txraft.objects.encoding import CONVERTER, pack, unpack
+from txraft.objects.writing import writer
+
+
+class Colour(enum.Flag):
+    RED = 1
+    BLUE = 2
+
+
+class Odd(enum.Enum):
+    ONE = (1, 2)
+
+
+@frozen
+class Point:
+    x: float
+
+
+@frozen
+class Place:
+    x: float
+
+
+@frozen
+class Point3(Point):
+    z: float = 0.0
+
+
+@frozen
+class Note:
+    text: str
+
+
+@define
+class Tree:
+    number: int
+    below: "list[Tree]" = field(factory=list)
+
+
+@define
+class Computed:
+    number: int
+    twice: int = field(init=False, default=0)
+
+
+@define
+class Priced:
+    price: complex
+
+
+class Pair(NamedTuple):
+    one: int
+    other: int
+
+
+Name = NewType("Name", str)
+
+TRAVEL: list[tuple[Any, list[Any]]] = [
+    (UUID, [UUID(int=5)]),
+    (Decimal, [Decimal("1.50"), Decimal("-0"), Decimal("1E+30")]),
+    (timedelta, [timedelta(1, 2, 3), -timedelta(3, 4, 5), timedelta.max, timedelta.min]),
+    (time, [time(1, 2, 3, 4), time(5, tzinfo=UTC)]),
+    (dict[UUID, Decimal | None], [{UUID(int=1): Decimal(2), UUID(int=2): None}]),
+    (dict[tuple[int, str], list[Point]], [{(1, "a"): [Point(1.0)]}]),
+    (dict[Name, frozenset[int | None]], [{Name("a"): frozenset({1, None})}]),
+    (Literal[1, "a"] | None, [1, "a", None]),
+    (Colour, [Colour.RED, Colour.RED | Colour.BLUE]),
+    (date | int | None, [date(2026, 3, 29), 5, None]),
+    (int | float | bool, [1, 1.0, True]),
+    (Point | Note | str, [Point(1.0), Note("a"), "a"]),
+    (list[int], [[], [2**64, -(2**63) - 1, 5], [2**64 - 1, -(2**63)]]),
+    (dict[int, str], [{}, {2**64: "a", 1: "b"}, {2**64 - 1: ""}]),
+    (Tree, [Tree(1, [Tree(2, [Tree(3)])])]),
+    (set[tuple[int, Point]], [{(1, Point(1.0)), (2, Point(0.0))}]),
+]
+
+
+class WritingTests(SynchronousTestCase):
+    def test_comes_as_it_was_given(self) -> None:
+        """In value and in class."""
+        for kind, values in TRAVEL:
+            for value in values:
+                come = CONVERTER.structure(unpack(pack(writer(kind)(value))), kind)
+                self.assertEqual((come, repr(come)), (value, repr(value)))
+
+    def test_not_as_annotated(self) -> None:
+        """cattrs would make another value of each of these: it is refused, however deep it is."""
+        values: list[tuple[Any, Any]] = [
+            (list[int], [1, "a"]),
+            (list[str], "ab"),
+            (list[int], (1, 2)),
+            (list[int], {1: 2}),
+            (set[int], [1]),
+            (tuple[int, str], (1,)),
+            (tuple[int, ...], Pair(1, 2)),
+            (dict[str, int], defaultdict(int)),
+            (dict[str, int], OrderedDict(a=1)),
+            (dict[int, int], {True: 1}),
+            (dict[int, int], {1: 2, 3: "4"}),
+            (Point, Place(1.0)),
+            (Point, Point3(1.0)),
+            (list[Point | None], [Place(1.0)]),
+            (Tree, Tree(1, [Tree(2, ["x"])])),  # type: ignore[list-item]  # that is what is wrong
+            (date, datetime(2026, 3, 29)),
+            (Literal[1], True),
+            (int, True),
+            (Colour, 1),
+        ]
+        for kind, value in values:
+            self.assertRaises(TypeError, writer(kind), value)
+
+    def test_does_not_travel(self) -> None:
+        """The line says what, and what to use instead."""
+        kinds: list[tuple[Any, str]] = [
+            (complex, "complex does not travel: use numbers, texts, "),
+            (Callable[[], int], "Callable[[], int] does not travel: use "),
+            (Pair, "Pair does not travel: use "),
+            (Sequence[int], "Sequence[int] does not travel: use "),
+            (Any, "Any does not travel: say what it is, int | str for instance"),
+            (list, "list does not travel: say of what, list[int] for instance"),
+            (dict, "dict does not travel: say of what, dict[str, int] for instance"),
+            (list[tuple[int, complex]], "complex does not travel: "),
+            (Odd, "Odd does not travel: make its values numbers or texts"),
+            (Priced | None, "Priced.price: complex does not travel: "),
+            (Computed, "Computed.twice is no argument of its class, and would be lost: make it one"),
+            (dict[Point, int], "Point does not travel as the key of a dict: use a text, a number or a tuple"),
+            (date | str, "does not travel, for date and str look the same"),
+            (timedelta | int, "does not travel, for timedelta and int look the same"),
+            (list[int] | set[int], "look the same"),
+            (Point | Place, "Could not disambiguate between"),
+        ]
+        for kind, line in kinds:
+            self.assertIn(line, str(self.assertRaises(TypeError, writer, kind)))
+
+
+class ClassTests(SynchronousTestCase):
+    """It is found out when the class is read, and the line says where."""
+
+    def refused(self, kind: type) -> str:
+        return str(self.assertRaises(TypeError, Commands, kind))
+
+    def test_fields(self) -> None:
+        @define
+        class Shop:
+            price: complex = 0j
+
+        @define(slots=False)
+        class Bare:
+            price = field(default=1)  # type: ignore[var-annotated]  # that is what is refused
+
+        @define
+        class Unread:
+            price: "Money" = 0  # type: ignore[name-defined]  # noqa: F821 - that is what is refused
+
+        self.assertIn("Shop.price: complex does not travel: use numbers, ", self.refused(Shop))
+        self.assertEqual(self.refused(Bare), "Bare has no annotation for price: say what is in it")
+        self.assertIn(
+            "Unread: an annotation cannot be read: NameError: name 'Money' is not defined", self.refused(Unread)
+        )
+
+    def test_arguments_and_results(self) -> None:
+        @define
+        class Shop:
+            @command
+            def sell(self, price: list[complex]) -> None:
+                """One."""
+
+        @define
+        class Asked:
+            @command
+            def ask(self) -> Any:
+                """Anything."""
+
+        line = "Shop.sell is a command, and price cannot be so annotated: complex does not travel: use numbers, "
+        self.assertIn(line, self.refused(Shop))
+        line = "Asked.ask is a command, and its result cannot be so annotated: Any does not travel: say what it is"
+        self.assertIn(line, self.refused(Asked))
+
+    def test_unread_arguments(self) -> None:
+        @define
+        class Shop:
+            @command
+            def sell(self, price: "Money") -> None:  # type: ignore[name-defined]  # noqa: F821 - that is what is refused
+                """One."""
+
+        self.assertIn("sell: an annotation cannot be read: NameError: name 'Money' is not defined", self.refused(Shop))
+
+
+@define
+class Lists:
+    @command
+    def total(self, numbers: list[int]) -> list[int]:
+        """Not what it says."""
+        return tuple(numbers)  # type: ignore[return-value]  # that is what is wrong
+
+
+class CallTests(SynchronousTestCase):
+    def test_nested_values(self) -> None:
+        """They never come into the log."""
+        total = Commands(Lists).of(Lists.total)
+        for wrong in (["a"], "12", (1, 2), [True], [None]):
+            line = str(self.assertRaises(BadCommand, total.encode, (wrong,), {}))
+            self.assertIn(f"Lists.total: numbers cannot be {wrong!r}: TypeError: ", line)
+
+    def test_results(self) -> None:
+        """What a command gives that it should not is its failure, on every server alike."""
+        commands = Commands(Lists)
+        found, arguments = commands.decode(commands.of(Lists.total).encode(([1],), {}))
+        line = str(self.assertRaises(TypeError, found.apply, Lists(), arguments))
+        self.assertEqual(line, "Lists.total cannot return (1,): TypeError: (1,) is of the class tuple, not list")
