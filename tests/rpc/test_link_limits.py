@@ -26,3 +26,18 @@ class TuneTests(SynchronousTestCase):
                 probed = option(socket.TCP_KEEPIDLE) + option(socket.TCP_KEEPINTVL) * option(socket.TCP_KEEPCNT)
                 self.assertTrue(0.75 * dead_after <= probed <= 1.25 * dead_after, probed)
                 self.assertTrue(option(socket.TCP_NODELAY))
+
+    def test_a_peer_that_has_hung_up(self) -> None:
+        """A system may refuse options of such a connection. An error here would leave the attempt to dial neither
+        succeeded nor failed."""
+        with socket.socket() as handle:
+            transport = Connection(handle, Protocol(), MemoryReactor())
+        tune(transport, 10.0)
+        self.flushLoggedErrors(OSError)  # later releases of Twisted log it
+
+    def test_a_socket_of_unix(self) -> None:
+        """It has no such options, and to ask for them is an error."""
+        handle, other = socket.socketpair(socket.AF_UNIX)
+        with handle, other:
+            tune(Connection(handle, Protocol(), MemoryReactor()), 10.0)
+            self.assertFalse(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))

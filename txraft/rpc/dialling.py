@@ -1,6 +1,7 @@
 """Dialling the peers, again and again, wherever they are by now, and saying so when one cannot be reached."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
@@ -50,7 +51,12 @@ class WatchedEndpoint:
             return Deferred()
         if self._first_attempt is None:
             self._first_attempt = self._clock.seconds()
-        return self._endpoint.connect(protocolFactory).addCallbacks(self._reached, self._failed)
+        attempt = self._endpoint.connect(protocolFactory).addCallbacks(self._reached, self._failed)
+        # To cancel it raises NotConnectingError, after it has failed as it should, where it is over for Twisted's
+        # connector and nobody was told: while the protocol is told of its connection, or after that went wrong.
+        dialled: Deferred[IProtocol] = Deferred(lambda _: _cancel(attempt))
+        attempt.chainDeferred(dialled)
+        return dialled
 
     def _reached(self, protocol: IProtocol) -> IProtocol:
         self._first_attempt = None
@@ -72,6 +78,11 @@ class WatchedEndpoint:
                 reason=shown(failure.getErrorMessage()) if kind is None else _REASONS[kind],
             )
         return failure
+
+
+def _cancel(attempt: Deferred[IProtocol]) -> None:
+    with suppress(error.NotConnectingError):
+        attempt.cancel()
 
 
 class Dialling(ClientService):

@@ -1,6 +1,7 @@
 """What the RPC layer waits for, and how much it holds."""
 
 import socket
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
@@ -51,13 +52,16 @@ def tune(transport: ITransport, dead_after: float) -> None:
     The last part takes options that not every system has; without them `txraft.rpc.send_queue` notices, later."""
     if not ITCPTransport.providedBy(transport):
         return
-    transport.setTcpNoDelay(True)
-    transport.setTcpKeepAlive(True)
     handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
-    if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
+    its = handle if isinstance(handle, socket.socket) else None
+    if its is not None and its.family == socket.AF_UNIX:  # which has none of these options, though its transport has
+        return
+    with suppress(OSError):  # where the peer has hung up by now, which is noticed when it is read
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
         for name, value in _options(dead_after).items():
-            if hasattr(socket, name):
-                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            if its is not None and hasattr(socket, name):
+                its.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 _PROBES: Final = 5
