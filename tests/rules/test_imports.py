@@ -102,6 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "blocking": {"errors"},
     "examples": {
         "ObjectService",
+        "TxraftError",
         "command",
         "run_on_monotonic_time",
     },  # what the package says to the world, and nothing else

@@ -9,11 +9,12 @@ import sys
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from txraft import ObjectService, command, run_on_monotonic_time
+from txraft import ObjectService, TxraftError, command, run_on_monotonic_time
 
 MEMBERS = {0: "localhost:9100", 1: "localhost:9101", 2: "localhost:9102"}
 
@@ -45,11 +46,24 @@ class Face(Resource):
 
     def render(self, request: Any) -> int:
         """Answer when it is known what came of it."""
-        name, more = request.path.decode(), request.content.read()
-        done = self.service.call(Counter.add, name, int(more)) if more else self.service.query(Counter.count, name)
-        done.addBoth(lambda result: request.write(f"{getattr(result, 'value', result)}\n".encode()))
-        done.addBoth(lambda _: request.finish())
+        Deferred.fromCoroutine(self.answer(request))
         return NOT_DONE_YET
+
+    async def answer(self, request: Any) -> None:
+        """In a line: 400 for what makes no sense, and 503 for what was not done, or may have been, as the line says."""
+        line: object
+        try:
+            name, more = request.path.decode(), request.content.read()
+            if request.method == b"POST":
+                line = await self.service.call(Counter.add, name, int(more))
+            else:
+                line = await self.service.query(Counter.count, name)
+        except (ValueError, TxraftError) as error:
+            request.setResponseCode(400 if isinstance(error, ValueError) else 503)
+            line = error
+        if request.channel is not None:  # who asked is still there
+            request.write(f"{line}\n".encode())
+            request.finish()
 
 
 async def main(reactor: Any, id: str, port: str) -> None:
