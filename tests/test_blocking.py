@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration.ports import reserve_port
 from txraft.blocking import BlockingService
-from txraft.errors import NotApplied, WrongThread
+from txraft.errors import NotApplied, SettingsError, WrongThread
 
 PROGRAM = """\
 import os, sys, threading
@@ -91,6 +91,23 @@ class BlockingTests(TestCase):
         self.assertRaises(WrongThread, self.blocking.run, lambda _: None)
         yield self.assertFailure(deferToThread(self.blocking.run, lambda _: None), WrongThread)
         yield deferToThread(self.blocking.stop)
+
+    @inlineCallbacks
+    def test_wrong_arguments(self) -> Generator[Deferred[Any], Any, None]:
+        """Each says what it is to be."""
+        for reactor, make, line in (
+            (
+                self.reactor,
+                Service(),
+                "make: is a function that makes the service, `lambda reactor: ...`, not a Ser",
+            ),
+            (None, Service, "reactor: is Twisted's reactor, of `from twisted.internet import reactor`"),
+        ):
+            arguments: tuple[Any, Any] = reactor, make
+            self.assertIn(line, str(self.assertRaises(SettingsError, BlockingService, *arguments)))
+        nothing: Any = BlockingService(self.reactor, lambda _: cast(Service, None))
+        error = yield self.assertFailure(deferToThread(nothing.start), SettingsError)
+        self.assertEqual(str(error), "make: has to return a service, not a NoneType")
 
     def test_program(self) -> None:
         """Two services in one program that blocks, on many threads. They are stopped when it ends, so that another

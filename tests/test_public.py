@@ -36,7 +36,7 @@ class PublicTests(SynchronousTestCase):
                 "Timing": "txraft.settings",
                 "TxraftError": "txraft.errors",
                 "command": "txraft.objects.commands",
-                "newcomer": "txraft.raft_service.service",
+                "newcomer": "txraft.raft_service.arguments",
                 "run_on_monotonic_time": "txraft.monotonic",
             },
         )

@@ -24,10 +24,11 @@ from typing import Any, Final, Generic, TypeVar, overload
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRestartable
+from twisted.internet.interfaces import IReactorCore
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python.threadable import isInIOThread
 
-from txraft.errors import WrongThread
+from txraft.errors import SettingsError, WrongThread
 
 Service = TypeVar("Service", bound=IService)
 T = TypeVar("T")
@@ -41,17 +42,25 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
 
     def __init__(self, reactor: Any, make: Callable[[Any], Service]) -> None:
         """`make` makes the service, with the reactor, where this is started. In a `with` statement it is started, and
-        stopped in the end."""
-        self._reactor = reactor
+        stopped in the end. Raises SettingsError for anything else."""
+        if not IReactorCore.providedBy(reactor):
+            raise SettingsError("reactor: is Twisted's reactor, of `from twisted.internet import reactor`")
+        if not callable(make):
+            what = f"not a {type(make).__name__} that was made before"
+            raise SettingsError(f"make: is a function that makes the service, `lambda reactor: ...`, {what}")
+        self._reactor: Any = reactor
         self._make = make
         self._service: Service | None = None
         self._process = 0
 
     def start(self) -> None:
-        """Start it, and the reactor where that does not run. Raises what making it raises."""
+        """Start it, and the reactor where that does not run. Raises what making it raises, and
+        SettingsError where it is no service."""
         self._require_other_thread()
         _run_in_thread(self._reactor)
         service = self._make(self._reactor)
+        if not IService.providedBy(service):
+            raise SettingsError(f"make: has to return a service, not a {type(service).__name__}")
         self._service, self._process = service, os.getpid()
         atexit.register(self.stop)
         blockingCallFromThread(self._reactor, service.startService)

@@ -9,12 +9,13 @@ from typing import Any, cast
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.integration.ports import reserve_port
 from tests.storage.worker import InlineWorker
 from txraft.core.messages import Entry, EntryKind
-from txraft.errors import BadCommand, CommandFailed, SnapshotFailed, StorageError, UnknownCommand
+from txraft.errors import BadCommand, CommandFailed, SettingsError, SnapshotFailed, StorageError, UnknownCommand
 from txraft.home import Home
 from txraft.objects import ObjectService, command
 from txraft.objects.commands import Commands
@@ -93,6 +94,25 @@ class ServiceTests(TestCase):
             self.assertEqual((yield services[2].query(Counter.count, "apples")), 6)
         finally:
             yield gatherResults([each.stopService() for each in services])
+
+
+class RefusedTests(SynchronousTestCase):
+    def test_kind(self) -> None:
+        """What cannot be made, or is an object already. The directory is free again."""
+
+        @define
+        class Named:
+            name: str
+
+        def make(kind: Any) -> Any:
+            return ObjectService(MemoryReactorClock(), {0: f"127.0.0.1:{port}"}, 0, directory, kind)
+
+        directory, port = Path(self.mktemp()), reserve_port()
+        line = str(self.assertRaises(SettingsError, make, Counter()))
+        self.assertEqual(line, "kind: is the class of the object, not Counter(counts={})")
+        for _ in range(2):
+            line = str(self.assertRaises(TypeError, make, Named))
+            self.assertIn("Named cannot be made without arguments, give its fields defaults: TypeError: ", line)
 
 
 class KeptTests(SynchronousTestCase):

@@ -31,8 +31,8 @@ from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.raft_service import RaftService, endpoints, newcomer
 from txraft.raft_service import service as service_module
+from txraft.raft_service.arguments import founded_by
 from txraft.raft_service.options import Options
-from txraft.raft_service.service import founded_by
 from txraft.settings import Timing
 from txraft.storage.identity import Bootstrap
 
@@ -84,7 +84,11 @@ class RefusedTests(SynchronousTestCase):
             ({}, 0, "members: have no node 0; their ids are none"),
             ({1: "h:1", 2: "h:2"}, 0, "members: have no node 0; their ids are 1, 2"),
             ({0: "h:1", 2: "h:1"}, 0, "members: h:1 is both of node 0 and of node 2"),
-            ({-1: "h:1"}, -1, "members: the id of a node is a whole number from 0 to 9223372036854775807, not -1"),
+            (
+                {0: "h:1", -1: "h:2"},
+                0,
+                "members: the id of a node is a whole number from 0 to 9223372036854775807, not -1",
+            ),
             ({0: 8080}, 0, "members: the address of node 0 is a text, host:port say, not 8080"),
             ({0: "tls:h:1"}, 0, 'listen: is missing: where a server listens that others reach at "tls:h:1"'),
         ):
@@ -94,9 +98,61 @@ class RefusedTests(SynchronousTestCase):
 
     def test_listen(self) -> None:
         """What is no endpoint, and what cannot be listened on."""
+        line = str(self.assertRaises(ListenError, self.make, {0: "192.0.2.1:1"}))
+        advice = "end what listens there, or say where else this server is to listen (listen)"
+        self.assertEqual(line, f"cannot listen on 192.0.2.1:1: Cannot assign requested address; {advice}")
         line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen="nonsense"))
         self.assertIn('"nonsense" is neither host:port nor an endpoint as Twisted writes them', line)
-        self.assertRaises(ListenError, self.make, {0: "192.0.2.1:1"})
+
+    def test_members_that_nobody_could_dial(self) -> None:
+        """Each is looked at, whose ever it is: waiting for it would not help."""
+        line = str(self.assertRaises(SettingsError, self.make, {0: "127.0.0.1:1", 1: "nonsense"}))
+        self.assertIn('members: node 1 cannot be dialled: "nonsense" is neither host:port nor an endpoint', line)
+
+        def endpoint_of(addresses: Any) -> Any:
+            raise LookupError(f"no way to {addresses[0]}")
+
+        line = str(self.assertRaises(SettingsError, self.make, {0: "a"}, endpoint_of=endpoint_of))
+        self.assertEqual(line, "members: node 0 cannot be dialled at a: LookupError: no way to a")
+        self.assertFalse(self.directory.exists())
+
+    def test_wrong_types(self) -> None:
+        """Each argument says what it is to be."""
+        right: dict[str, Any] = {
+            "reactor": MemoryReactorClock(),
+            "members": {0: "127.0.0.1:1"},
+            "node_id": 0,
+            "directory": self.directory,
+            "machine": Kept,
+        }
+        for name, wrong, line in (
+            ("reactor", None, "reactor: is Twisted's reactor, of `from twisted.internet import reactor`, not None"),
+            ("members", ["h:1"], """members: is a dict of ids and addresses, {0: "10.0.0.1:8080"} say, or what"""),
+            ("node_id", "0", "node_id: is a whole number from 0 to 9223372036854775807, not '0'"),
+            ("node_id", True, "node_id: is a whole number from 0 to 9223372036854775807, not True"),
+            ("directory", 5, "directory: is a path, not 5"),
+            ("machine", 5, "machine: is a class or function that makes the state machine, of a `Home`, not 5"),
+            ("name", 5, "name: is a text, not 5"),
+            ("listen", 9100, 'listen: is a text, "0.0.0.0:8080" say, or an endpoint of Twisted to listen on, not 9100'),
+            ("options", {}, "options: is an `Options`, of txraft, not {}"),
+            ("endpoint_of", "h:1", "endpoint_of: is a function of a member's addresses, not 'h:1'"),
+            ("check_addresses", None, "check_addresses: is a function of a member's addresses, not None"),
+            ("lock", self.directory, "lock: is a `DirectoryLock`, not "),
+            ("members", newcomer(5, "c", [0]), "node_id: is 0, and `newcomer` was given 5"),
+        ):
+            given = right | {name: wrong}
+            self.assertIn(line, str(self.assertRaises(SettingsError, lambda given=given: RaftService(**given))))
+        self.assertFalse(self.directory.exists())
+
+    def test_newcomers(self) -> None:
+        for node_id, cluster, founders, line in (
+            ("1", "c", [0], "node_id: is a whole number from 0 to"),
+            (1, 5, [0], "cluster: is a text, as `status().cluster` has it, not 5"),
+            (1, "c", 5, "founders: are ids, as `members().founders` has them, not 5"),
+            (1, "c", "01", "founders: are ids, as `members().founders` has them, not '01'"),
+            (1, "c", [], "founders: are ids, as `members().founders` has them, not []"),
+        ):
+            self.assertIn(line, str(self.assertRaises(SettingsError, newcomer, node_id, cluster, founders)))
 
     def test_without_tls(self) -> None:
         """Where its packages are not installed."""
@@ -112,7 +168,8 @@ class RefusedTests(SynchronousTestCase):
         self.addCleanup(first.let_go)
         other = {0: f"127.0.0.1:{reserve_port()}"}
         for _ in range(2):
-            self.assertRaises(DirectoryLocked, self.make, other)
+            line = str(self.assertRaises(DirectoryLocked, self.make, other))
+            self.assertTrue(line.endswith("give each cluster a data directory of its own"), line)
 
     def test_identity(self) -> None:
         """A name, or the members, identify the cluster."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar
 
+from txraft.errors import in_a_line
 from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.objects.commands import Commands
@@ -19,7 +20,12 @@ class _Plain(Generic[T]):
 
     def __init__(self, kind: Callable[[], T]) -> None:
         self._kind = kind
-        self.object = kind()
+        try:
+            self.object = kind()
+        except Exception as error:
+            name = getattr(kind, "__qualname__", repr(kind))
+            line = f"{name} cannot be made without arguments, give its fields defaults: {in_a_line(error)}"
+            raise TypeError(line) from error
         self.commands: Commands[T] = Commands(type(self.object))
         self._fields = self.commands.fields
 

@@ -1,5 +1,6 @@
 """One server of a cluster that replicates a Python object."""
 
+import reprlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
@@ -8,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 
 from txraft.core.messages import NodeId
-from txraft.errors import BadCommand, UnknownCommand
+from txraft.errors import BadCommand, SettingsError, UnknownCommand
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service import RaftService
 from txraft.storage.identity import Bootstrap
@@ -32,6 +33,8 @@ class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
     ) -> None:
         """`kind` makes the object as it is at first, on each server: an attrs class whose fields have defaults. All
         else is as with RaftService. Raises TypeError where the class is not written as it has to be."""
+        if not callable(kind):
+            raise SettingsError(f"kind: is the class of the object, not {reprlib.repr(kind)}")
         super().__init__(reactor, members, node_id, directory, partial(ObjectMachine, kind), **more)
 
     def call(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from zope.interface import implementer
 
 from txraft.core.configuration import Addresses
-from txraft.errors import ChangeRefused, SettingsError
+from txraft.errors import ChangeRefused, ListenError, SettingsError
 from txraft.ports import bind_raft
 from txraft.settings import Address, one_line, shown
 
@@ -59,7 +59,7 @@ def server_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
     except SettingsError:
         endpoint: IStreamServerEndpoint = _of_text(serverFromString, reactor, text)
         return endpoint
-    return BoundPort(reactor, bind_raft(where))
+    return _bound(reactor, where)
 
 
 def own_endpoint(reactor: Any, address: str) -> IStreamServerEndpoint:
@@ -67,10 +67,19 @@ def own_endpoint(reactor: Any, address: str) -> IStreamServerEndpoint:
     ListenError."""
     kind, _, rest = address.partition(":")
     if kind == "tcp" and (where := _host_and_port(rest)) is not None:
-        return BoundPort(reactor, bind_raft(where))
+        return _bound(reactor, where)
     if kind not in ("tcp", "unix") and _host_and_port(address) is None:
         raise SettingsError(f"listen: is missing: where a server listens that others reach at {shown(address)}")
     return server_endpoint(reactor, address)
+
+
+def _bound(reactor: Any, where: Address) -> BoundPort:
+    try:
+        return BoundPort(reactor, bind_raft(where))
+    except ListenError as error:
+        raise ListenError(
+            error.what, "end what listens there, or say where else this server is to listen (listen)"
+        ) from error
 
 
 def require_one_address(addresses: Addresses) -> None:

@@ -6,7 +6,7 @@ the database connections and threads are made when the service starts.
 """
 
 import random
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
@@ -35,11 +35,11 @@ from txraft.home import Home
 from txraft.interfaces import IReplica, IStateMachine
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
+from txraft.raft_service.arguments import founded_by, require_arguments, require_endpoints
 from txraft.raft_service.endpoints import BoundPort, client_endpoint, own_endpoint, require_one_address, server_endpoint
 from txraft.raft_service.options import DEFAULTS, Options
 from txraft.raft_service.parts import DiskService, PeersService, PortService, within
 from txraft.rpc import LinkLimits, Network
-from txraft.settings import MAX_ID, digest_of_members, require_name
 from txraft.statuses import Members, Status
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.identity import Bootstrap
@@ -102,6 +102,19 @@ class RaftService(MultiService, Generic[Machine]):
         that was given.
         """
         MultiService.__init__(self)
+        require_arguments(
+            reactor=reactor,
+            members=members,
+            node_id=node_id,
+            directory=directory,
+            machine=machine,
+            name=name,
+            listen=listen,
+            options=options,
+            endpoint_of=endpoint_of,
+            check_addresses=check_addresses,
+            lock=lock,
+        )
         self._reactor = reactor
         self.directory = Path(directory)
         self.node_id = node_id
@@ -110,7 +123,12 @@ class RaftService(MultiService, Generic[Machine]):
         self._used = False
         self._failure: TxraftError | None = None
         self._told: list[Deferred[TxraftError]] = []
-        bootstrap = members if isinstance(members, Bootstrap) else founded_by(members, node_id, name)
+        endpoint_of = endpoint_of or (lambda addresses: client_endpoint(reactor, addresses[0]))
+        if isinstance(members, Bootstrap):
+            bootstrap = members
+        else:
+            bootstrap = founded_by(members, node_id, name)
+            require_endpoints(members, endpoint_of)
         self._log_worker = self._thread("disk")
         with ExitStack() as undo:
             endpoint = self._endpoint(listen, bootstrap)
@@ -263,7 +281,7 @@ class RaftService(MultiService, Generic[Machine]):
         machine: Callable[[Home], Machine],
         endpoint: IStreamServerEndpoint,
         options: Options,
-        endpoint_of: Callable[[Addresses], IStreamClientEndpoint] | None,
+        endpoint_of: Callable[[Addresses], IStreamClientEndpoint],
         check_addresses: Callable[[Addresses], None],
     ) -> None:
         """Read what is on disk, and put the parts together."""
@@ -279,7 +297,7 @@ class RaftService(MultiService, Generic[Machine]):
             reactor,
             identity,
             storage,
-            endpoint_of or (lambda addresses: client_endpoint(reactor, addresses[0])),
+            endpoint_of,
             random.Random(),
             LinkLimits(answer=options.timing.request_seconds),
         )
@@ -348,29 +366,3 @@ class RaftService(MultiService, Generic[Machine]):
         if isinstance(error, DirectoryRefused):
             return DirectoryRefused(f"{self.directory} is refused by the other nodes: {error}")
         return error
-
-
-def newcomer(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:
-    """What the directory becomes of a server that joins a cluster, as `status().cluster` and `members().founders` of
-    any of its servers have them. It has no members until it is added (`RaftService.add_member`) and hears from the
-    leader; later starts may be given the same."""
-    return Bootstrap(node_id, cluster, Configuration(founders))
-
-
-def founded_by(members: Mapping[NodeId, str], node_id: NodeId, name: str | None = None) -> Bootstrap:
-    """What the directory becomes of a server that begins a cluster together with the others of `members`. Raises
-    SettingsError."""
-    require_name(name)
-    ids: dict[str, NodeId] = {}
-    for id, address in members.items():
-        if not (isinstance(id, int) and 0 <= id <= MAX_ID):
-            raise SettingsError(f"members: the id of a node is a whole number from 0 to {MAX_ID}, not {id!r}")
-        if not (isinstance(address, str) and address.isprintable() and address):
-            raise SettingsError(f"members: the address of node {id} is a text, host:port say, not {address!r}")
-        if ids.setdefault(address, id) != id:
-            raise SettingsError(f"members: {address} is both of node {ids[address]} and of node {id}")
-    if node_id not in members:
-        given = ", ".join(map(str, sorted(members))) or "none"
-        raise SettingsError(f"members: have no node {node_id}; their ids are {given}")
-    configuration = Configuration(members.keys(), addresses={id: (address,) for id, address in members.items()})
-    return Bootstrap(node_id, name or digest_of_members(members), configuration, name is not None)

@@ -99,7 +99,7 @@ class DirectoryLock:
                 holder, advice = f"{holder}, which is this one", "stop the node that it runs there"
             raise DirectoryLocked(
                 f"{self._directory} is in use by {holder}: {advice}, or, where that is a node of another cluster, give"
-                " each cluster a --data-dir of its own"
+                " each cluster a data directory of its own"
             ) from error
         self._file = file
 
