@@ -12,6 +12,8 @@ from unittest.mock import patch
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.cli import main
+from txraft.cli.options import TxraftOptions
+from txraft.cli.subcommand import VersionedOptions
 from txraft.cli.up import Up
 from txraft.errors import (
     BadRequest,
@@ -36,6 +38,29 @@ class MainTests(SynchronousTestCase):
             except SystemExit as exit:
                 status = exit.code
         return status, output.getvalue(), errors.getvalue()
+
+    def test_each_command_is_found(self) -> None:
+        for name, _, make, _ in TxraftOptions.subCommands:
+            assert callable(make)
+            with self.subTest(name):
+                self.assertIsInstance(make(), VersionedOptions)
+
+    def test_imports_what_the_command_needs(self) -> None:
+        """So that a script that calls it often does not wait for what another command consists of."""
+        for words, unwanted in [
+            (["--help"], ["cattrs", "twisted.web", "twisted.internet.defer", "sqlite3", "msgpack"]),
+            (
+                ["get", "--node", "127.0.0.1:1", "k"],
+                ["klein", "treq", "twisted.web", "twisted.internet.reactor", "OpenSSL", "sqlite3", "txraft.kv.store"],
+            ),
+        ]:
+            program = (
+                "import sys; from txraft.cli import main\n"
+                f"try: main({words})\n"
+                f"finally: print([name for name in {unwanted} if name in sys.modules], file=sys.stderr)"
+            )
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+            self.assertEqual(done.stderr.splitlines()[-1], "[]", done.stderr)
 
     def test_help_names_the_commands(self) -> None:
         for word in ("--help", "-h", "help"):

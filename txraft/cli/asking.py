@@ -13,9 +13,9 @@ from attrs import frozen
 from twisted.python.usage import UsageError
 
 from txraft.cli.subcommand import Subcommand
-from txraft.cli.up import CONFIGURATION
 from txraft.client.http import SHOWN, line_of
 from txraft.errors import Unreachable
+from txraft.file_names import CLUSTER
 from txraft.settings import BUILT_IN, Address
 from txraft.settings_file import load
 
@@ -62,7 +62,7 @@ class AskingNodes(Subcommand):
         try:
             yield
         except Unreachable as error:
-            path = os.path.join("data", CONFIGURATION)
+            path = os.path.join("data", CLUSTER)
             if (self["node"], self["config"]) == (None, None) and os.path.exists(path):
                 raise Unreachable(
                     f"{error}; `txraft up` has written where its nodes are: add --config {path}"

@@ -1,44 +1,49 @@
 """The command line as a whole: which commands there are, and what a wrong one ends in."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 
 from twisted.python.usage import Options, UsageError
 
-from txraft.cli.backup import BackupOptions
-from txraft.cli.forget import Forget
-from txraft.cli.inspect import Inspect
-from txraft.cli.key_value import CasOptions, DeleteOptions, GetOptions, KeysOptions, SetOptions
-from txraft.cli.member import MemberOptions
-from txraft.cli.members import MembersOptions
-from txraft.cli.recover import Recover
-from txraft.cli.restore import Restore
-from txraft.cli.status import StatusOptions
 from txraft.cli.subcommand import Subcommand, VersionedOptions
-from txraft.cli.transfer import Transfer
-from txraft.cli.up import Up
 from txraft.errors import BadRequest, NotApplied, OutcomeUnknown, SettingsError, TxraftError
+
+
+def _of(module: str, name: str) -> Callable[[], VersionedOptions]:
+    """What makes the options of a command. Its module is imported only then: each needs much that others do not."""
+
+    def make() -> VersionedOptions:
+        options: VersionedOptions = getattr(import_module(f"txraft.cli.{module}"), name)()
+        return options
+
+    return make
 
 
 class TxraftOptions(VersionedOptions):
     """The options before the command."""
 
     subCommands = [  # noqa: RUF012 - how Twisted has it
-        ["backup", None, BackupOptions, "Take a backup of a running cluster."],
-        ["cas", None, CasOptions, "Change a key's value, if it is what you think."],
-        ["delete", None, DeleteOptions, "Remove a key."],
-        ["forget", None, Forget, "Let a node start anew whose disk is lost."],
-        ["get", None, GetOptions, "Write the value of a key to stdout."],
-        ["inspect", None, Inspect, "See what a stopped node has, and whether all of it is whole."],
-        ["keys", None, KeysOptions, "List the keys."],
-        ["member", None, MemberOptions, "Add, remove, promote, replace or move a member."],
-        ["members", None, MembersOptions, "See who belongs to the cluster."],
-        ["recover", None, Recover, "Make a new cluster of one node, where a majority is lost for good."],
-        ["restore", None, Restore, "Make a node of a new cluster of a backup."],
-        ["set", None, SetOptions, "Give a key a value, from the command line or from stdin."],
-        ["status", None, StatusOptions, "See how all nodes are doing."],
-        ["transfer", None, Transfer, "Make another node lead."],
-        ["up", None, Up, "Start a whole cluster on this machine, to try it."],
+        ["backup", None, _of("backup", "BackupOptions"), "Take a backup of a running cluster."],
+        ["cas", None, _of("key_value", "CasOptions"), "Change a key's value, if it is what you think."],
+        ["delete", None, _of("key_value", "DeleteOptions"), "Remove a key."],
+        ["forget", None, _of("forget", "Forget"), "Let a node start anew whose disk is lost."],
+        ["get", None, _of("key_value", "GetOptions"), "Write the value of a key to stdout."],
+        ["inspect", None, _of("inspect", "Inspect"), "See what a stopped node has, and whether all of it is whole."],
+        ["keys", None, _of("key_value", "KeysOptions"), "List the keys."],
+        ["member", None, _of("member", "MemberOptions"), "Add, remove, promote, replace or move a member."],
+        ["members", None, _of("members", "MembersOptions"), "See who belongs to the cluster."],
+        [
+            "recover",
+            None,
+            _of("recover", "Recover"),
+            "Make a new cluster of one node, where a majority is lost for good.",
+        ],
+        ["restore", None, _of("restore", "Restore"), "Make a node of a new cluster of a backup."],
+        ["set", None, _of("key_value", "SetOptions"), "Give a key a value, from the command line or from stdin."],
+        ["status", None, _of("status", "StatusOptions"), "See how all nodes are doing."],
+        ["transfer", None, _of("transfer", "Transfer"), "Make another node lead."],
+        ["up", None, _of("up", "Up"), "Start a whole cluster on this machine, to try it."],
     ]
     longdesc = "A single node, as in production, is started by `twistd txraft`: see `twistd txraft --help`."
     subOptions: Subcommand

@@ -17,6 +17,7 @@ from txraft.cli.cluster import LocalCluster
 from txraft.cli.earlier import WITHOUT, Earlier, look_at, without
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError
+from txraft.file_names import CLUSTER
 from txraft.ports import bind_ports
 from txraft.settings import BUILT_IN, Address, Member, Settings
 from txraft.settings_file import load
@@ -28,8 +29,6 @@ KV_PORTS: Final = 27004
 """From which on the built-in cluster listens, a port a node."""
 APART: Final = 100
 """How far the HTTP ports are above those of Raft, where --base-port says where these are; and the most nodes."""
-CONFIGURATION: Final = "cluster.toml"
-"""Where the cluster that --nodes and --base-port describe is written down, in the data directory."""
 
 HEAD: Final = (
     "# Written by txraft up. A single node: twistd -n txraft --id N --config THIS-FILE --data-dir ITS-DIRECTORY\n"
@@ -60,7 +59,7 @@ class Up(Subcommand):
     ]
     longdesc = (
         "Starts every node of the cluster as a process of its own, and ends all of them at Ctrl-C. With --nodes or"
-        f" --base-port, the cluster's configuration is written to {CONFIGURATION} in the data directory."
+        f" --base-port, the cluster's configuration is written to {CLUSTER} in the data directory."
     )
 
     def postOptions(self) -> None:
@@ -148,7 +147,7 @@ class Up(Subcommand):
 
     @property
     def _configuration(self) -> Path:
-        return Path(self["data-dir"], CONFIGURATION)
+        return Path(self["data-dir"], CLUSTER)
 
     def _check_data(self, settings: Settings) -> None:
         """Find out whether a node runs already, under other ports perhaps. Raises DirectoryLocked."""

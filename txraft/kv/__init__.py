@@ -13,6 +13,9 @@ Every node applies the same commands in the same order, so nothing here may depe
 order of a set.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from txraft.kv.commands import (
     Batch,
     Command,
@@ -27,8 +30,10 @@ from txraft.kv.commands import (
     decode_result,
     encode,
 )
-from txraft.kv.store import KeyValueStore
-from txraft.kv.write_behind import WriteBehind
+
+if TYPE_CHECKING:
+    from txraft.kv.store import KeyValueStore
+    from txraft.kv.write_behind import WriteBehind
 
 __all__ = [
     "Batch",
@@ -46,3 +51,12 @@ __all__ = [
     "decode_result",
     "encode",
 ]
+
+_PLACES = {"KeyValueStore": "store", "WriteBehind": "write_behind"}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when it is asked for: a client wants the commands, and not the store with its files."""
+    if name in _PLACES:
+        return getattr(import_module(f"txraft.kv.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'txraft.kv' has no attribute {name!r}")
