@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -254,6 +255,32 @@ class ServingTests(TestCase):
             yield gatherResults([each.propose(name) for each in services for name in (b"small", large)])
         for each in services:
             self.assertEqual(sorted(map(len, (yield each.read(names_of)))), [5] * 12 + [300_000] * 12)
+
+    @inlineCallbacks
+    def test_a_certificate_that_is_not_trusted(self) -> Generator[Deferred[Any], Any, None]:
+        """The log of the side that does not trust it says so, and not that the other has hung up."""
+        lines, said = list[str](), Deferred[None]()
+
+        def observe(event: dict[str, Any]) -> None:
+            if event["log_namespace"] == "txraft.rpc.network" and event["log_level"] is LogLevel.warn:
+                lines.append(formatEvent(event))
+                if not said.called:
+                    said.callback(None)
+
+        observer: Any = observe
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        trusted, other = (Path(self.mktemp()).absolute() for _ in range(2))
+        make_certificate(trusted)
+        make_certificate(other)
+        ports = [reserve_port() for _ in range(2)]
+        members = {id: f"tls:localhost:{port}:trustRoots={trusted}" for id, port in enumerate(ports)}
+        for id, (port, its) in enumerate(zip(ports, (trusted, other), strict=True)):
+            its_files = f"interface=127.0.0.1:privateKey={its}/key:certKey={its}/certificate.pem"
+            self.start(members, id, listen=f"ssl:{port}:{its_files}")
+        yield said
+        self.assertTrue(lines[0].startswith("TLS with what answers at tls:localhost:"), lines)
+        self.assertTrue(lines[0].endswith(" failed: certificate verify failed"), lines)
 
     @inlineCallbacks
     def test_members(self) -> Generator[Deferred[Any], Any, None]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionClosed
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -101,9 +102,14 @@ class Caller(Link):
             self.owner.removed(self.peer)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # as BoxProtocol's
-        """As Link's. One that hangs up instead of answering Hello is not a node of this cluster."""
+        """As Link's. One that hangs up instead of answering Hello is not a node of this cluster; or one of the two does
+        not trust the other's certificate."""
         if not self.closed and not self.up:
-            self.owner.reject(self, "lost", f"{self.name} closed the connection during the handshake")
+            if reason.check(ConnectionClosed):
+                line = f"{self.name} closed the connection during the handshake"
+            else:
+                line = f"TLS with {self.name} failed: {shown(_without_codes(reason), LONGEST_TOLD)}"
+            self.owner.reject(self, "lost", line)
         super().connectionLost(reason)
 
 
@@ -196,6 +202,14 @@ class Callee(Link):
     def _give_up(self, _: Failure) -> amp.AmpBox:
         self.abort()
         return amp.Box()
+
+
+def _without_codes(reason: Failure) -> str:
+    """Why TLS failed. An error of OpenSSL has a list of library, function and reason."""
+    match getattr(reason.value, "args", ()):
+        case ([(_, _, problem), *_],):
+            return str(problem)
+    return reason.getErrorMessage()
 
 
 def _answer(command: type[amp.Command], answer: dict[str, Any]) -> amp.AmpBox:
