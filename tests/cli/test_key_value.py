@@ -160,6 +160,27 @@ class SetTests(KeyValueTestCase):
         self.assertIn(f"/set may have been done, or may yet be: {self.node}: 503: the leader went away", err)
         self.assertIn("soon sent again with the Idempotency-Key mine, it is done once\n", err)
 
+    async def test_interrupted_names_its_key(self) -> None:
+        """So that it can be run again, and is done once (hazard C8)."""
+        with patch.object(BlockingTransport, "send", autospec=True, side_effect=KeyboardInterrupt) as send:
+            _, _, drawn = await self.ask("set", "k", "v")
+            _, _, given = await self.ask("set", "k", "v", "--idempotency-key", "mine")
+        sent = [dict(call.args[2].headers)["Idempotency-Key"] for call in send.call_args_list]
+        self.assertEqual(sent[1], "mine")
+        for line, key in zip((drawn, given), sent, strict=True):
+            self.assertIn(f"with the Idempotency-Key {key}, it is done once", line)
+
+    async def test_stdout_is_closed(self) -> None:
+        """`>&-` in a shell."""
+        for command in ("get", "keys"):
+            ended, err = await deferToThread(self._without_stdout, command, "--node", self.node, "k")
+            self.assertEqual((ended, err.count("\n")), (2, 1), err)
+            self.assertIn("stdout is closed", err)
+
+    def _without_stdout(self, *words: str) -> tuple[int, str]:
+        with patch.object(sys, "stdout", None), redirect_stderr(StringIO()) as err:
+            return main(words), err.getvalue()
+
     async def test_interrupted(self) -> None:
         """Ctrl-C: what was sent may be done. What only reads has done nothing, and neither has who only waits for a
         value."""

@@ -10,7 +10,9 @@ import sys
 from abc import abstractmethod
 from collections.abc import Iterable
 from contextlib import closing
+from random import SystemRandom
 from typing import ClassVar
+from uuid import UUID
 
 from twisted.python.usage import UsageError
 
@@ -92,6 +94,12 @@ class KeyValueCommand(AskingNodes, SubcommandOn):
 class Reading(KeyValueCommand):
     """A command that changes nothing."""
 
+    def run(self) -> int:
+        """As KeyValueCommand. Raises UsageError where there is nowhere to write to."""
+        if sys.stdout is None:
+            raise UsageError("stdout is closed; send it to /dev/null to see the exit status alone")
+        return super().run()
+
     optFlags = [  # noqa: RUF012 - how Twisted has it
         ["stale", None, "What the node asked has just now, also where it knows no leader."],
         ["json", None, 'Print JSON; what is not UTF-8 is written {"base64": "..."}.'],
@@ -118,10 +126,15 @@ class Changing(KeyValueCommand):
     def ask(self, client: BlockingClient) -> int:
         """As KeyValueCommand. What Ctrl-C cuts off may be done all the same."""
         value = b"" if self.value is None else self._new_value(self.value)
+        if self["idempotency-key"] is None:  # the line of an interrupted command names it, so it is drawn here
+            self["idempotency-key"] = str(UUID(int=SystemRandom().getrandbits(128), version=4))
         try:
             return self.change(client, value)
         except KeyboardInterrupt as error:
-            raise OutcomeUnknown("interrupted: what was asked for may be done, or may yet be") from error
+            raise OutcomeUnknown(
+                "interrupted: what was asked for may be done, or may yet be; soon sent again with the Idempotency-Key"
+                f" {self['idempotency-key']}, it is done once"
+            ) from error
 
     @abstractmethod
     def change(self, client: BlockingClient, value: bytes) -> int:

@@ -109,7 +109,9 @@ class KeyValueClient:
         timeout: float | None = None,
     ) -> AsyncIterator[KeyInfo]:
         """The first `limit` keys that begin with `prefix`, or all, in order, for `async for`, asked for page by page as
-        they are used. Each page is as of a moment of its own. `timeout` is for each page."""
+        they are used. Each page is as of a moment of its own. `timeout` is for each page.
+
+        A task of asyncio cannot wait for this: it takes `list_keys`, whose Deferred has `asFuture`."""
 
         async def page(after: bytes | None, most: int) -> Listing:
             return await self._session.perform(requests.list_keys(prefix, after, most, consistency), timeout)
