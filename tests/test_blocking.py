@@ -17,6 +17,7 @@ from txraft.blocking import BlockingService
 from txraft.errors import NotApplied, SettingsError, WrongThread
 
 PROGRAM = """\
+from twisted.application.service import Service
 import os, sys, threading
 from twisted.internet import reactor
 from txraft import BlockingService, ObjectService
@@ -41,6 +42,10 @@ print([each.run(lambda service: service.query(Counter.count, "apples")) for each
 if os.fork() == 0:
     try:
         made[0].run(lambda service: service.query(Counter.count, "apples"))
+    except Exception as error:
+        print(error, flush=True)
+    try:
+        BlockingService(reactor, lambda reactor: Service()).start()
     except Exception as error:
         print(error, flush=True)
     os._exit(0)
@@ -121,7 +126,8 @@ class BlockingTests(TestCase):
                 (done.stdout, done.stderr, done.returncode),
                 (
                     f"[{count}, {count}]\nthe service was started before this process was forked: start one in this"
-                    " process\nthe reactor of this process was stopped, and none runs twice: start another process\n",
+                    " process\nthe reactor ran before this process was forked: fork first, and start a service then\n"
+                    "the reactor of this process was stopped, and none runs twice: start another process\n",
                     "",
                     0,
                 ),

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Event, Lock, Thread
+from threading import enumerate as enumerate_threads
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -26,6 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRestartable
 from twisted.internet.interfaces import IReactorCore
 from twisted.internet.threads import blockingCallFromThread
+from twisted.python import threadable
 from twisted.python.threadable import isInIOThread
 
 from txraft.errors import SettingsError, WrongThread
@@ -107,7 +109,8 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
 
 
 def _run_in_thread(reactor: Any) -> None:
-    """Run the reactor, unless it runs. When this returns, it does. Raises WrongThread where it has ended."""
+    """Run the reactor, unless it runs. When this returns, it does. Raises WrongThread where it has ended, or its
+    thread is that of the process that forked this one."""
 
     def run() -> None:
         try:
@@ -116,6 +119,8 @@ def _run_in_thread(reactor: Any) -> None:
             decided.set()
 
     with _STARTING:
+        if reactor.running and threadable.ioThread not in {thread.ident for thread in enumerate_threads()}:
+            raise WrongThread("the reactor ran before this process was forked: fork first, and start a service then")
         if not reactor.running:
             decided = Event()
             reactor.callWhenRunning(decided.set)
