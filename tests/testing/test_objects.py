@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, ClassVar
 
@@ -73,6 +74,33 @@ class DoublingCounters:
         return self.counts.get(name, 0)
 
 
+@define
+class Names:
+    """A set, which has an order in each process, and a time."""
+
+    seen: set[str] = field(factory=set)
+    last: datetime | None = None
+
+    @command
+    def see(self, name: str, at: datetime) -> bool:
+        """Whether it is new."""
+        is_new = name not in self.seen
+        self.seen.add(name)
+        self.last = at
+        return is_new
+
+    def all(self) -> set[str]:
+        """Those that were seen."""
+        return self.seen
+
+
+@define
+class Untyped:
+    """A model with a field of anything."""
+
+    counts: dict = field(factory=dict)  # type: ignore[type-arg]  # as a newcomer has it
+
+
 class SimulateTests(SynchronousTestCase):
     def found(self, kind: type, seeds: int, **given: Any) -> Found:
         """In which something is."""
@@ -111,6 +139,21 @@ class SimulateTests(SynchronousTestCase):
     def test_chance(self) -> None:
         """Nodes that throw dice differ."""
         self.assertEqual(self.rule(ChanceCounters, 10, model=Counters), "State Machine Safety")
+
+    def test_sets_and_times(self) -> None:
+        """They are compared as they travel."""
+        at = datetime(2026, 11, 27, tzinfo=UTC)
+        found = simulate(
+            Names,
+            lambda random: Call(Names.see, random.choice("abcdef"), at) if random.random() < 0.5 else Call(Names.all),
+            range(1, 4),
+        )
+        self.assertIsNone(found, str(found))
+
+    def test_model_without_types(self) -> None:
+        """It is refused before anything runs."""
+        error = self.assertRaises(TypeError, simulate, Counters, counting, model=Untyped)
+        self.assertIn("Untyped.counts: dict does not travel: say of what, dict[str, int] for instance", str(error))
 
     def test_model(self) -> None:
         """Another model judges otherwise."""

@@ -7,12 +7,11 @@ from typing import Any
 from attrs import define, field
 
 from txraft.objects.commands import Commands, is_command
-from txraft.objects.encoding import CONVERTER, pack
 from txraft.objects.machine import ObjectMachine
 from txraft.testing.application import SimulatedHome
 from txraft.testing.history import Operation
 from txraft.testing.requests import Look, Propose
-from txraft.testing.sequential import Call, check
+from txraft.testing.sequential import Call, check, digest_of
 from txraft.testing.violation import Violation
 
 
@@ -26,10 +25,13 @@ class ObjectApplication:
     invariant: Callable[[Any], bool | None] = lambda _: None
     _class: type = field(init=False)
     _commands: Commands[Any] = field(init=False)
+    _digest: Callable[[Any], bytes] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._class = type(self.kind())
         self._commands = Commands(self._class)
+        self._digest = digest_of(self._class)
+        digest_of(type(self.model()))  # what cannot be is said before anything runs
 
     def machine(self, home: SimulatedHome) -> ObjectMachine[Any]:
         """As Application."""
@@ -52,7 +54,7 @@ class ObjectApplication:
             raise Violation("Invariant", f"{type(error).__name__}: {error}, of {machine.object!r}") from error
         if not holds:
             raise Violation("Invariant", f"it does not hold of {machine.object!r}")
-        return pack(CONVERTER.unstructure(machine.object))
+        return self._digest(machine.object)
 
     def judge(self, operations: Iterable[Operation]) -> None:
         """Raises Violation where the calls cannot be explained, or it is not known whether they can."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 from attrs import define
 
 from txraft.objects.commands import is_command
-from txraft.objects.encoding import CONVERTER, pack
+from txraft.objects.encoding import pack
+from txraft.objects.writing import fields_of, writer_of_field
 from txraft.testing.counterexample import shrink
 from txraft.testing.history import Operation, Outcome
 from txraft.testing.linearizability import Verdict
@@ -49,9 +50,16 @@ class Call:
             return RAISED
 
 
+def digest_of(kind: type) -> Callable[[Any], bytes]:
+    """Makes bytes of an object of this attrs class: the same where its fields are. Raises TypeError where a field is
+    annotated as what does not travel."""
+    writers = {name: writer_of_field(kind, name, annotated) for name, annotated in fields_of(kind).items()}
+    return lambda target: pack([write(getattr(target, name)) for name, write in writers.items()])
+
+
 def check(operations: Iterable[Operation], model: Callable[[], Any], step_limit: int = STEP_LIMIT) -> Verdict:
     """Judge a history of `Call`s by what `model` makes: an object of an attrs class, as it is in the beginning. It has
-    the methods that are called, and gives what each is to be answered with."""
+    the methods that are called, and gives what each is to be answered with. Raises TypeError, as `digest_of`."""
     applied = [each for each in operations if each.outcome is not Outcome.NOT_APPLIED]
     finding, steps = _search(applied, model(), step_limit)
     if finding is not Finding.NOT_LINEARIZABLE:
@@ -66,7 +74,7 @@ def _search(operations: Sequence[Operation], state: Any, step_limit: int) -> tup
     """What is found, and in how many steps."""
     known = sorted((each for each in operations if each.completed is not None), key=lambda each: each.completed or 0)
     unknown = [each for each in operations if each.completed is None]
-    seen, steps = set[Hashable](), 0
+    seen, steps, digest = set[Hashable](), 0, digest_of(type(state))
     trail = [_next(known, unknown, frozenset(), state)]
     while trail:
         step = next(trail[-1], None)
@@ -77,7 +85,7 @@ def _search(operations: Sequence[Operation], state: Any, step_limit: int) -> tup
             return Finding.UNDECIDED, steps
         steps += 1
         done, state = step
-        position = (done, pack(CONVERTER.unstructure(state)))
+        position = (done, digest(state))
         if position not in seen:
             seen.add(position)
             trail.append(_next(known, unknown, done, state))
