@@ -32,6 +32,8 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(addresses_of(["A:1", B]), (A, B))
         self.assertRaises(SettingsError, addresses_of, [])
         self.assertRaises(SettingsError, addresses_of, ["a"])
+        error = self.assertRaises(SettingsError, addresses_of, [["a:1", "b:1"]])
+        self.assertEqual(str(error), "a node is host:port, as a text, and not ['a:1', 'b:1']; give each by itself")
 
 
 class LookTests(SynchronousTestCase):

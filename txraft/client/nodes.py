@@ -10,6 +10,7 @@ In order come: nodes that have not failed lately, the leader first, then as they
 one first that failed the longest ago.
 """
 
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -26,10 +27,13 @@ FORGIVEN_AFTER: Final = 5.0
 
 def addresses_of(nodes: Iterable[Address | str]) -> tuple[Address, ...]:
     """The addresses that a caller gives, as host:port. Raises SettingsError, also where there are none."""
-    given = tuple(node if isinstance(node, Address) else Address.parse(node) for node in nodes)
+    given = tuple(nodes)
     if not given:
         raise SettingsError("no node is given; give the host:port of the HTTP API of one or more")
-    return given
+    for node in given:
+        if not isinstance(node, Address | str):
+            raise SettingsError(f"a node is host:port, as a text, and not {reprlib.repr(node)}; give each by itself")
+    return tuple(node if isinstance(node, Address) else Address.parse(node) for node in given)
 
 
 @define(eq=False)
