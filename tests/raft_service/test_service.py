@@ -132,6 +132,7 @@ class RefusedTests(SynchronousTestCase):
             ("node_id", "0", "node_id: is a whole number from 0 to 9223372036854775807, not '0'"),
             ("node_id", True, "node_id: is a whole number from 0 to 9223372036854775807, not True"),
             ("directory", 5, "directory: is a path, not 5"),
+            ("directory", "", "directory: is a path, not ''"),
             ("machine", 5, "machine: is a class or function that makes the state machine, of a `Home`, not 5"),
             ("name", 5, "name: is a text, not 5"),
             ("listen", 9100, 'listen: is a text, "0.0.0.0:8080" say, or an endpoint of Twisted to listen on, not 9100'),

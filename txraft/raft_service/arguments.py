@@ -29,7 +29,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
         'a dict of ids and addresses, {0: "10.0.0.1:8080"} say, or what `newcomer` makes',
     ),
     "node_id": (is_id, f"a whole number from 0 to {MAX_ID}"),
-    "directory": (lambda given: isinstance(given, str | PathLike), "a path"),
+    "directory": (lambda given: isinstance(given, str | PathLike) and given != "", "a path"),
     "machine": (callable, "a class or function that makes the state machine, of a `Home`"),
     "name": (lambda given: given is None or isinstance(given, str), "a text"),
     "listen": (
