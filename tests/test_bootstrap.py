@@ -2,10 +2,12 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.addresses import Address
 from txraft.bootstrap import check_addresses, difference, elsewhere, founders_of
 from txraft.core.configuration import Configuration
 from txraft.errors import ChangeRefused
-from txraft.settings import LONGEST_LINE, Address, Member, Settings
+from txraft.settings import Member, Settings
+from txraft.texts import LONGEST_LINE
 
 
 def settings(*ids: int, port: int = 1) -> Settings:
@@ -92,13 +94,14 @@ class BootstrapTests(SynchronousTestCase):
 
     def test_addresses_of_a_member(self) -> None:
         """Two, as this version writes them, and others can reach it there."""
-        for right in (("h:1", "h:2"), ("[::1]:1", "10.0.0.1:65535")):
+        for right in (("h:1", "h:2"), ("[::1]:1", "10.0.0.1:65535"), ("unix:/run/h", "h:1"), ("tls:h:1:x=y", "h:1")):
             check_addresses(right)
         for wrong in (
             *((), ("h:1",), ("h:1", "h:2", "h:3"), ("h:1", "h:1")),
+            *((text, "h:2") for text in ("tcp:h:1", "tcp:1", "ssl:1:x", "unix:\n", "onion:h")),
             *((text, "h:2") for text in ("", "h", "h:0", "H:1", "h:01", "0.0.0.0:1", "\x1b[31m\n\0:1", "\ud800:1")),
-            *(("h:1", text) for text in ("\x9b1m:1", "[::]:2", "h:02")),
+            *(("h:1", text) for text in ("unix:/run/h", "\x9b1m:1", "[::]:2", "h:02")),
         ):
             line = str(self.assertRaises(ChangeRefused, check_addresses, wrong))
-            self.assertIn("a member has two addresses, each host:port, not ", line)
+            self.assertIn("a member has two addresses, Raft's and that of the HTTP API, not ", line)
             self.assertTrue(line.isprintable())

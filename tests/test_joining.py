@@ -16,11 +16,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from tests.clock import Clock
+from txraft.addresses import Address
 from txraft.answer_body import LONGEST
 from txraft.core.configuration import Configuration
 from txraft.errors import JoinRefused, MemberRemoved
 from txraft.joining import INTERVAL, PATIENCE, Admission, Joiner, Joining
-from txraft.settings import Address
 from txraft.statuses import WAITS_TO_JOIN
 
 MEMBER = Address("h", 1)

@@ -2,17 +2,21 @@
 
 import errno
 import socket
+import stat
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.ports import reserve_port
+from tests.integration.ports import name_of, reserve_port, sockets_of
+from txraft.addresses import Address, Endpoint
 from txraft.errors import ListenError, SettingsError
-from txraft.ports import PortsSoFar, bind_ports, bind_so_far
-from txraft.settings import Address, Member, Settings
+from txraft.ports import PortsSoFar, bind_kv, bind_ports, bind_raft, bind_so_far
+from txraft.settings import Member, Settings
 
 
 def member(id: int) -> Member:
@@ -27,25 +31,22 @@ class PortTests(SynchronousTestCase):
         """Where both sockets listen."""
         ports = bind_ports(Settings(members), id, kvaddr, address)
         self.assertEqual((ports.address, ports.kvaddr), (address, kvaddr))
-        for each in (ports.raft, ports.kv):
+        raft, kv = sockets_of(ports)
+        for each in (raft, kv):
             self.addCleanup(each.close)
             self.assertFalse(each.getblocking())
             self.assertTrue(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-        return ports.raft.getsockname(), ports.kv.getsockname()
+        return raft.getsockname(), kv.getsockname()
 
     def test_where_it_is_reached(self) -> None:
         """Unless bind, kvbind, --address or --kvaddr say otherwise, the last two above all."""
         plain, bound = member(0), member(0)
-        self.assertEqual(self.bind(plain), (("127.0.0.1", plain.address.port), ("127.0.0.1", plain.kvaddr.port)))
+        self.assertEqual(self.bind(plain), (name_of(plain.address), name_of(plain.kvaddr)))
         bound = evolve(bound, bind=Address("0.0.0.0", reserve_port()), kvbind=Address("0.0.0.0", reserve_port()))
-        assert bound.bind is not None
-        assert bound.kvbind is not None
-        self.assertEqual(self.bind(bound), (("0.0.0.0", bound.bind.port), ("0.0.0.0", bound.kvbind.port)))
+        self.assertEqual(self.bind(bound), (name_of(bound.bind), name_of(bound.kvbind)))
         for node in (member(0), evolve(member(0), bind=bound.bind, kvbind=bound.kvbind)):
             given, other = (Address("127.0.0.1", reserve_port()) for _ in range(2))
-            self.assertEqual(
-                self.bind(node, kvaddr=given, address=other), (("127.0.0.1", other.port), ("127.0.0.1", given.port))
-            )
+            self.assertEqual(self.bind(node, kvaddr=given, address=other), (name_of(other), name_of(given)))
 
     def test_two_on_one(self) -> None:
         """--kvaddr may not be where the other nodes reach this one."""
@@ -58,7 +59,7 @@ class PortTests(SynchronousTestCase):
         node = member(0)
         ports = bind_ports(Settings((node,)), 0)
         ports.close()
-        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+        self.assertEqual([each.fileno() for each in sockets_of(ports)], [-1, -1])
 
     def test_so_far(self) -> None:
         """A node that is to join listens where it knows already, and at the rest when it is told."""
@@ -75,10 +76,9 @@ class PortTests(SynchronousTestCase):
             ports = bind_so_far(known, kvaddr, address)
             bound = ports.complete(other.address, other.kvaddr)
             self.assertEqual((bound.address, bound.kvaddr), (address, kvaddr))
-            self.assertEqual(bound.raft.getsockname(), (raft.host, raft.port))
-            self.assertEqual(bound.kv.getsockname(), (kv.host, kv.port))
+            self.assertEqual([each.getsockname() for each in sockets_of(bound)], [name_of(raft), name_of(kv)])
             ports.close()
-            self.assertEqual((bound.raft.fileno(), bound.kv.fileno()), (-1, -1))
+            self.assertEqual([each.fileno() for each in sockets_of(bound)], [-1, -1])
 
     def test_so_far_and_no_further(self) -> None:
         """What is bound is let go of where the rest is taken."""
@@ -92,7 +92,7 @@ class PortTests(SynchronousTestCase):
     def test_localhost_is_that_of_version_4(self) -> None:
         """It is ::1 too; what dials it tries both."""
         plain = evolve(member(0), address=Address("localhost", reserve_port()))
-        self.assertEqual(self.bind(plain)[0], ("127.0.0.1", plain.address.port))
+        self.assertEqual(self.bind(plain)[0], ("127.0.0.1", name_of(plain.address)[1]))
 
     def test_taken(self) -> None:
         """The line names the address and the key; the other port is free again."""
@@ -122,6 +122,32 @@ class PortTests(SynchronousTestCase):
             line = str(self.assertRaises(ListenError, bind_ports, Settings((node,)), 0))
             self.assertTrue(line.startswith(f"cannot listen on {host}:1234: {reason}"), line)
             self.assertTrue(line.endswith(": --kvaddr HOST:PORT, or kvbind in its file (--config)"), line)
+
+    def test_in_the_file_system(self) -> None:
+        """For whom it says. A socket that nobody answers at is one of a node that was killed, whatever process has its
+        id by now; what is no socket, or is answered at, stays."""
+        with TemporaryDirectory() as directory:  # a socket's name is 107 bytes at most
+            path = Path(directory, "socket")
+            for text, mode in ((f"unix:{path}", 0o666), (f"unix:address={path}:mode=600", 0o600)):
+                for _ in range(2):
+                    ports = bind_ports(Settings((evolve(member(0), bind=Endpoint(text)),)), 0)
+                    self.assertEqual(stat.S_IMODE(path.stat().st_mode), mode)
+                    line = str(self.assertRaises(ListenError, bind_raft, Endpoint(text)))
+                    self.assertTrue(line.startswith(f"cannot listen on {text}: Address already in use; end what"), line)
+                    ports.close()
+            path.unlink()
+            path.write_text("somebody's")
+            self.assertRaises(ListenError, bind_raft, Endpoint(f"unix:{path}"))
+            self.assertEqual(path.read_text(), "somebody's")
+        for gone, why in ((path, "No such file or directory"), (Path("/" + "a" * 108), "AF_UNIX path too long")):
+            line = str(self.assertRaises(ListenError, bind_kv, Endpoint(f"unix:{gone}")))
+            advice = "say where else this node is to listen: --kvaddr HOST:PORT, or kvbind in its file (--config)"
+            self.assertEqual(line, f"cannot listen on unix:{gone}: {why}; {advice}")
+
+    def test_later(self) -> None:
+        """At any other endpoint it listens when it starts."""
+        for text in ("tcp:1:backlog=3", "systemd:domain=INET:index=0", "unix:a:lockfile=0", "ssl:1:privateKey=k"):
+            self.assertEqual(bind_raft(Endpoint(text)), Endpoint(text))
 
     def test_not_of_this_cluster(self) -> None:
         self.assertRaises(SettingsError, bind_ports, Settings((member(0),)), 1)

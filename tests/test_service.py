@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, cast
 from unittest.mock import Mock, patch
 
 import treq
+from attrs import evolve, frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, deferLater
@@ -22,12 +25,15 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from tests.clock import STARTS_AT
-from tests.integration.ports import reserve_port
+from tests.integration.ports import name_of, reserve_port, sockets_of
 from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
+from txraft.addresses import Address, Endpoint, Place
 from txraft.bootstrap import check_addresses, founders_of, founding
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
@@ -37,6 +43,7 @@ from txraft.errors import (
     DirectoryLocked,
     DirectoryRefused,
     JoinRefused,
+    ListenError,
     MemberRemoved,
     SettingsError,
     StartedBefore,
@@ -54,7 +61,7 @@ from txraft.ports import Ports, bind_ports, bind_so_far
 from txraft.raft_service import endpoints
 from txraft.raft_service import service as raft_service
 from txraft.rpc import Network
-from txraft.settings import Address, Member, Settings, SizeLimits, Timing
+from txraft.settings import Member, Settings, SizeLimits, Timing
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.identity import Bootstrap
 from txraft.storage.sqlite import SQLiteStorage
@@ -85,7 +92,7 @@ class WiringTests(SynchronousTestCase):
 
     def ports(self) -> Ports:
         ports = bind_ports(self.settings, 4)
-        for each in (ports.raft, ports.kv):
+        for each in sockets_of(ports):
             self.addCleanup(each.close)
         return ports
 
@@ -161,7 +168,7 @@ class WiringTests(SynchronousTestCase):
         ports = self.ports()
         with self.assertRaises(StorageError) as refused:
             service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
-        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+        self.assertEqual([each.fileno() for each in sockets_of(ports)], [-1, -1])
         lock = DirectoryLock(directory)
         lock.acquire()
         lock.release()
@@ -208,8 +215,7 @@ class WiringTests(SynchronousTestCase):
             self.assertEqual(len(lines), warnings)
             self.assertEqual([line for line in lines if "node 6 is no member" not in line], [])
             self.successResultOf(raft.stopService())
-            ports.raft.close()
-            ports.kv.close()
+            ports.close()
 
     def test_listens_elsewhere(self) -> None:
         """Than the members and clients look for it: a line each says so, at the first start and at a later one."""
@@ -286,7 +292,7 @@ class WiringTests(SynchronousTestCase):
         ports = self.ports()
         with self.assertRaises(MemberRemoved):
             service.make_node_service(a_reactor(), self.settings, 4, ports, directory, self.fail)
-        self.assertEqual((ports.raft.fileno(), ports.kv.fileno()), (-1, -1))
+        self.assertEqual([each.fileno() for each in sockets_of(ports)], [-1, -1])
         lock = DirectoryLock(directory)
         lock.acquire()
         lock.release()
@@ -323,7 +329,10 @@ class WiringTests(SynchronousTestCase):
             endpoint_of(("[::1]:8080", "localhost:1"))
             with self.assertRaises(SettingsError):
                 endpoint_of(("no address", "localhost:1"))
-        (call,) = endpoint.call_args_list
+        *founders, call = endpoint.call_args_list
+        self.assertEqual(
+            [each.args[1:] for each in founders], [name_of(each.address) for each in self.settings.cluster]
+        )
         self.assertEqual((*call.args[1:], call.kwargs["timeout"]), ("::1", 8080, endpoints.CONNECT_TIMEOUT))
         self.assertLess(call.kwargs["attemptDelay"], 0.02)
 
@@ -422,7 +431,7 @@ class WholeNodeTests(TestCase):
             with closing(sqlite3.connect(f"file:{directory}/{name}.sqlite?mode=ro", uri=True)) as file:
                 self.assertEqual(file.execute(query).fetchall(), [(2,)])  # the leader's own entry, and the value
         for address in (settings.cluster[0].address, settings.cluster[0].kvaddr):
-            self.assertRaises(ConnectionRefusedError, socket.create_connection, (address.host, address.port))
+            self.assertRaises(ConnectionRefusedError, socket.create_connection, name_of(address))
 
     @inlineCallbacks
     def test_clients_that_stay(self) -> Generator[Deferred[Any], Any, None]:
@@ -469,6 +478,65 @@ class WholeNodeTests(TestCase):
         yield deferLater(reactor, 0)  # for what the clients still have to close
 
     @inlineCallbacks
+    def test_endpoints(self) -> Generator[Deferred[Any], Any, None]:
+        """Nodes reach each other, and clients reach them, at sockets in the file system. One that was left by a node
+        that was killed is in nobody's way; one at which somebody listens is left to him."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        directory = Path(mkdtemp())  # a socket's name is 107 bytes at most
+        self.addCleanup(rmtree, directory)
+        at = f"unix:{directory}"
+        members = (evolve(member(i), address=Endpoint(f"{at}/{i}"), kvbind=Endpoint(f"{at}/kv{i}")) for i in (0, 1))
+        settings = Settings(tuple(members), Timing(request_timeout=60_000))
+        with closing(socket.socket(socket.AF_UNIX)) as left:
+            left.bind(f"{directory}/0")
+        nodes = []
+        for id in (0, 1):
+            ports = bind_ports(settings, id)
+            nodes.append(service.make_node_service(reactor, settings, id, ports, directory / f"data{id}", self.fail))
+            nodes[-1].startService()
+        for id in (0, 1):
+            agent = Agent.usingEndpointFactory(reactor, At(UNIXClientEndpoint(reactor, f"{directory}/kv{id}")))
+            answer = yield treq.get("http://localhost/set?key=a&val=1", agent=agent, persistent=False)
+            self.assertEqual((answer.code, (yield answer.text())), (200, "set value"))
+        for each in (settings.cluster[0], evolve(settings.cluster[0], address=member(0).address)):
+            line = str(self.assertRaises(ListenError, bind_ports, Settings((each,)), 0))
+            self.assertRegex(line, "^cannot listen on unix:.*: Address already in use; end what listens there, or say")
+        yield gatherResults([node.stopService() for node in nodes])
+        yield deferLater(reactor, 0)  # for what the clients still have to close
+
+    def test_no_endpoint(self) -> None:
+        """What Twisted makes none of is told when the node is made, and nothing is held on to."""
+        plain, wrong = member(0), Endpoint("unix:a:b:c:d:e:f")
+        for node in (evolve(plain, bind=wrong), evolve(plain, kvbind=wrong)):
+            settings, directory = Settings((node,)), Path(self.mktemp())
+            ports = bind_ports(settings, 0)
+            with self.assertRaisesRegex(SettingsError, "unix:a:b:c:d:e:f.* is neither host:port nor an endpoint"):
+                service.make_node_service(a_reactor(), settings, 0, ports, directory, self.fail)
+            bind_ports(settings, 0).close()
+            if directory.exists():
+                lock = DirectoryLock(directory)
+                lock.acquire()
+                lock.release()
+
+    @inlineCallbacks
+    def test_cannot_listen(self) -> Generator[Deferred[Any], Any, None]:
+        """At an endpoint, which is known only when the node starts: then it fails with a line."""
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+        plain, failures = member(0), list[TxraftError]()
+        with closing(socket.create_server(("127.0.0.1", reserve_port()))) as taken:
+            place = Endpoint(f"tcp:{taken.getsockname()[1]}:backlog=5")
+            for node in (evolve(plain, bind=place), evolve(plain, kvbind=place)):
+                settings = Settings((node,))
+                ports = bind_ports(settings, 0)
+                made = service.make_node_service(reactor, settings, 0, ports, Path(self.mktemp()), failures.append)
+                made.startService()
+                self.assertRegex(str(failures.pop()), "^cannot listen: .*Address already in use.*; say where else")
+                yield made.stopService()
+                self.assertEqual(failures, [])
+
+    @inlineCallbacks
     def test_two_that_talk(self) -> Generator[Deferred[Any], Any, None]:
         """They decide together, and when both have stopped, nothing of them is left on the reactor: trial looks."""
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
@@ -485,6 +553,17 @@ class WholeNodeTests(TestCase):
             self.assertEqual((answer.code, (yield answer.text())), (200, "set value"))
         yield gatherResults([node.stopService() for node in nodes])
         yield deferLater(reactor, 0)  # for what the clients still have to close
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class At:
+    """Where an agent connects to, whatever it asks for."""
+
+    endpoint: Any
+
+    def endpointForURI(self, uri: object) -> Any:  # noqa: ARG002  IAgentEndpointFactory's signature
+        return self.endpoint
 
 
 class JoiningTests(TestCase):
@@ -507,9 +586,9 @@ class JoiningTests(TestCase):
         node.startService()
         return node
 
-    def join(self, kvaddr: Address, asks: Address | None = None) -> MultiService:
-        """A node that knows where clients reach it, and not where the others do."""
-        joiner = Joiner(3, asks or self.first.kvaddr, kvaddr)
+    def join(self, kvaddr: Place, asks: Address | None = None) -> MultiService:
+        """A node that knows where it listens for clients, and not where the others reach it."""
+        joiner = Joiner(3, asks or self.first.kvaddr, kvaddr if isinstance(kvaddr, Address) else None)
         ports = bind_so_far(None, kvaddr)
         return service.make_joining_service(
             self.reactor, self.settings, joiner, ports, self.directory, self.failures.append
@@ -534,6 +613,27 @@ class JoiningTests(TestCase):
             yield deferLater(self.reactor, 0.01)
         yield new.stopService()
         yield first.stopService()
+
+    @inlineCallbacks
+    def test_joins_at_endpoints(self) -> Generator[Deferred[Any], Any, None]:
+        """Clients are told to wait where they are served later, and the others reach it where it was added."""
+        first, port, sockets = self.start_first(), reserve_port(), Path(mkdtemp())
+        self.addCleanup(rmtree, sockets)
+        self.new = evolve(self.new, address=Endpoint(f"unix:{sockets}/raft"), kvaddr=Address("127.0.0.1", port))
+        new = self.join(Endpoint(f"tcp:{port}:interface=127.0.0.1:backlog=9"))
+        new.startService()
+        answer = yield self.get(self.new.kvaddr, "/status")
+        self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "node 3 waits to join the clu"))
+        yield self.get(self.first.kvaddr, "/set?key=a&val=1")
+        yield self.add()
+        while not any(isinstance(each, service.NodeService) for each in new):
+            self.assertEqual(self.failures, [])
+            yield deferLater(self.reactor, 0.01)
+        answer = yield self.get(self.new.kvaddr, "/get?key=a")
+        self.assertEqual((answer.code, (yield answer.text())), (200, "1"))
+        self.assertTrue((sockets / "raft").is_socket())
+        yield gatherResults([node.stopService() for node in (new, first)])
+        yield deferLater(self.reactor, 0)  # for what the clients still have to close
 
     @inlineCallbacks
     def test_joins(self) -> Generator[Deferred[Any], Any, None]:
@@ -564,10 +664,10 @@ class JoiningTests(TestCase):
     @inlineCallbacks
     def test_no_member(self) -> Generator[Deferred[Any], Any, None]:
         """Where it asks the wrong one, it says so, in one line and once: itself, or the port of a node for others."""
-        first = self.start_first()
+        first, raft = self.start_first(), Address(*name_of(self.first.address))
         for asks, line in (
             (self.new.kvaddr, f"{self.new.kvaddr} is this node itself, or one with its id: --join takes the HTTP"),
-            (self.first.address, f"{self.first.address} does not answer over HTTP, or ended while it did: --join"),
+            (raft, f"{raft} does not answer over HTTP, or ended while it did: --join"),
         ):
             new = self.join(self.new.kvaddr, asks)
             new.startService()

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft.errors import JoinRefused, ListenError, TxraftError
+from txraft.raft_service.endpoints import BoundPort
 from txraft.services import ClientPortService, JoiningService
 
 
@@ -16,8 +17,8 @@ class ClientPortTests(SynchronousTestCase):
     def test_stops_when_all_clients_are_gone(self) -> None:
         """A node has not stopped as long as a client may hear of it."""
         gone: Deferred[None] = Deferred()
-        port = Mock()
-        stopped = ClientPortService(Mock(), port, Mock(stop=lambda: gone)).stopService()
+        port = Mock(spec=BoundPort)
+        stopped = ClientPortService(port, Mock(stop=lambda: gone), Mock()).stopService()
         port.close.assert_called_once_with()
         self.assertNoResult(stopped)
         gone.callback(None)
@@ -27,7 +28,7 @@ class ClientPortTests(SynchronousTestCase):
         """It is told so before the others are, and again with them."""
         gone: Deferred[None] = Deferred()
         stops: list[Deferred[None]] = [gone]
-        clients = ClientPortService(Mock(), Mock(), Mock(stop=stops.pop))
+        clients = ClientPortService(Mock(), Mock(stop=stops.pop), Mock())
         self.assertIs(clients.stopService(), clients.stopService())
 
 

@@ -3,6 +3,7 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.addresses import Address
 from txraft.core.messages import MAX_COMMAND_SIZE
 from txraft.errors import SettingsError
 from txraft.kv.commands import CompareAndSet, encode
@@ -11,7 +12,6 @@ from txraft.settings import (
     MAX_BATCH_JSON_SIZE,
     MAX_KEY_SIZE,
     MAX_VALUE_SIZE,
-    Address,
     Member,
     Settings,
     SizeLimits,

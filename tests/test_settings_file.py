@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.addresses import Address, Endpoint
 from txraft.errors import SettingsError
-from txraft.settings import BUILT_IN, Address, LogLimits, Member, Settings, SizeLimits, Timing, one_line
+from txraft.settings import BUILT_IN, LogLimits, Member, Settings, SizeLimits, Timing
 from txraft.settings_file import load, parse
+from txraft.texts import one_line
 
 SAMPLE = pathlib.Path(__file__).parent.parent / "etc" / "txraft.toml"
 
@@ -191,6 +193,46 @@ class LoadTests(SynchronousTestCase):
     def test_one_node_twice_at_one_address(self) -> None:
         for text in [CLUSTER.replace("b:2", "b:1"), CLUSTER + 'bind = "x:1"\nkvbind = "x:1"']:
             self.assertRegex(self.refused(text), r"^cluster\[1\].kvaddr: node 1 cannot listen on .:1 both")
+
+    def test_endpoints(self) -> None:
+        """As Twisted writes them, where nodes reach each other and where they listen. Where it says no more than an
+        address does, it is that."""
+        for text, place in (
+            ("unix:/run/b", Endpoint("unix:/run/b")),
+            ("tcp:b:1", Address("b", 1)),
+            ("tcp:host=b:port=1", Endpoint("tcp:host=b:port=1")),
+            ("tls:b:1:trustRoots=/etc/ca", Endpoint("tls:b:1:trustRoots=/etc/ca")),
+        ):
+            bound = CLUSTER.replace("b:1", text) + 'bind = "tcp:7"\nkvbind = "unix:/run/c:mode=600"'
+            (*_, member) = load(self.write(bound)).cluster
+            self.assertEqual((member.address, str(member.address)), (place, str(place)))
+            self.assertEqual(
+                (member.listens_on, str(member.kv_listens_on)), (Address("0.0.0.0", 7), "unix:/run/c:mode=600")
+            )
+        (*_, member) = load(self.write(CLUSTER.replace("b:1", "unix:b"))).cluster
+        self.assertEqual(member.listens_on, Endpoint("unix:b"))
+
+    def test_endpoints_that_make_no_sense(self) -> None:
+        """Each is a line: what can only be listened at, or only be dialled, or is not what clients speak."""
+        for address, problem in (
+            (
+                "ssl:1:privateKey=k",
+                "address: ssl:1:privateKey=k is no address at which others reach the node",
+            ),
+            ("tcp:1", "address: 0.0.0.0:1 is no address at which others reach the node; use bind"),
+            ("tls:b:1", "bind: is missing: where node 1 listens, which others reach at tls:b:1"),
+            ("onion:b", 'address: "onion:b" does not end in a port'),
+            ("unix:a\\u0000b", "has characters that cannot be printed"),
+            ("tcp:80000:interface=1.1.1.1", '"1.1.1.1:80000" does not end in a port'),
+        ):
+            self.assertIn(problem, self.refused(CLUSTER.replace("b:1", address)))
+        for file, problem in (
+            (CLUSTER.replace("b:2", "unix:/run/kv"), 'cluster[1].kvaddr: "unix:/run/kv" is an endpoint as Twisted'),
+            (CLUSTER + 'kvbind = "ssl:1:privateKey=k"', 'kvbind: "ssl:1:privateKey=k" speaks TLS, and clients of'),
+            (CLUSTER + 'bind = "unix:a"\nkvbind = "unix:a"', "kvaddr: node 1 cannot listen on unix:a both for nodes"),
+            (CLUSTER.replace("a:1", "unix:a").replace("b:1", "unix:a"), "unix:a is already cluster[0].address; each"),
+        ):
+            self.assertIn(problem, self.refused(file))
 
     def test_bad_addresses(self) -> None:
         self.assertRegex(self.refused(CLUSTER.replace("b:1", "b")), r'^cluster\[1\].address: "b" is not host:port')

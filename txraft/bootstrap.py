@@ -3,11 +3,14 @@ members are what the log says, so that no edited file can make two majorities (h
 
 from collections.abc import Iterator, Mapping, Set
 
+from txraft.addresses import Place, can_be_reached, require_reachable
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import ChangeRefused, SettingsError
-from txraft.settings import Address, Member, Settings, can_be_reached, one_line, require_reachable
+from txraft.kv.member_addresses import parse_two
+from txraft.settings import Member, Settings
 from txraft.storage.identity import Bootstrap
+from txraft.texts import one_line
 
 
 def founders_of(settings: Settings) -> Configuration:
@@ -38,7 +41,7 @@ def difference(settings: Settings, configuration: Configuration, node_id: NodeId
 
 
 def elsewhere(
-    configuration: Configuration, node_id: NodeId, address: Address | None, kvaddr: Address | None
+    configuration: Configuration, node_id: NodeId, address: Place | None, kvaddr: Place | None
 ) -> Iterator[str]:
     """The lines that say where a node was told to listen elsewhere than the membership in force has it, for the others
     and for clients. Where to listen may be another address than where a node is reached, and the node may not have
@@ -91,7 +94,7 @@ def check_addresses(addresses: Addresses) -> None:
     """Raises ChangeRefused for what no operator can have given a member: two different addresses, as they are written
     here, at which others reach it."""
     try:
-        raft, kv = map(Address.parse, addresses)
+        raft, kv = parse_two(addresses)
         require_reachable("address", raft)
         require_reachable("kvaddr", kv)
         if raft != kv and (str(raft), str(kv)) == addresses:
@@ -99,5 +102,7 @@ def check_addresses(addresses: Addresses) -> None:
     except (ValueError, SettingsError):
         pass
     raise ChangeRefused(
-        one_line(f"a member has two addresses, each host:port, not {' and '.join(addresses) or 'none'}")
+        one_line(
+            f"a member has two addresses, Raft's and that of the HTTP API, not {' and '.join(addresses) or 'none'}"
+        )
     )

@@ -28,13 +28,15 @@ from twisted.web.client import URI, Agent, RequestTransmissionFailed, ResponseFa
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
+from txraft.addresses import Address, Place, parse_place
 from txraft.answer_body import body_of
 from txraft.core.configuration import Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import JoinRefused, MemberRemoved, SettingsError
-from txraft.settings import MAX_ID, MAX_MEMBERS, Address, one_line, shown
+from txraft.settings import MAX_ID, MAX_MEMBERS
 from txraft.statuses import WAITS_TO_JOIN
 from txraft.storage.identity import is_called
+from txraft.texts import one_line, shown
 
 INTERVAL: Final = 1.0
 """Seconds between two questions."""
@@ -64,7 +66,7 @@ class Joiner:
     """What the cluster has to be called; None for any."""
     addresses: str = "HOST:PORT HOST:PORT"
     """For the others and for clients, in the command that adds it, as far as they are known."""
-    address: Address | None = None
+    address: Place | None = None
     """Where the others are to reach it, by its command line; None for where the membership says."""
 
 
@@ -81,7 +83,7 @@ def _check_founders(_: object, __: "Attribute[frozenset[NodeId]]", founders: fro
 @frozen
 class _Member:
     id: NodeId
-    address: Address
+    address: Place
     """Where the others reach it."""
     kvaddr: Address
     """Where clients do."""
@@ -105,7 +107,7 @@ class Admission:
     configuration: Configuration
     """Of entry 0. The founders vote, and have the addresses that are known. That of this server is there too, though it
     is no member yet: where it is started again before the log says more, it has to listen there."""
-    address: Address
+    address: Place
     kvaddr: Address
 
 
@@ -289,6 +291,7 @@ _converter = cattrs.Converter(detailed_validation=False)
 _converter.register_structure_hook(int, _id)
 _converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(Address, lambda value, _: Address.parse(_text(value, str)))
+_converter.register_structure_hook_func(lambda type_: type_ == Place, lambda value, _: parse_place(_text(value, str)))
 
 
 def _timed_out(result: object, timeout: float) -> NoReturn:

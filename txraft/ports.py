@@ -1,43 +1,56 @@
 """Where a node listens: its sockets are bound before a process goes into the background, so that what is wrong with
-them is found out by then."""
+them is found out by then. At most endpoints of Twisted's it listens only when it starts."""
 
 import errno
+import os
+import re
 import socket
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Final, TypeAlias
 
 from attrs import define, evolve, frozen
 
+from txraft.addresses import Address, Endpoint, Place
 from txraft.errors import ListenError
-from txraft.settings import Address, Member, Settings
+from txraft.settings import Member, Settings
+
+UNIX: Final = re.compile(r"unix:(?:address=)?(?P<path>[^:=\\]+)(?::mode=(?P<mode>[0-7]{3}))?")
+BACKLOG: Final = 128
+"""Connections that may wait."""
+
+Port: TypeAlias = socket.socket | Endpoint
+"""A socket that listens, in which connections wait until the node serves; or the endpoint that it is to listen at."""
 
 
 @frozen
 class Ports:
-    """A node's two sockets, listening. Connections wait in them until the node serves."""
+    """A node's two ports."""
 
-    raft: socket.socket
-    kv: socket.socket
-    address: Address | None = None
+    raft: Port
+    kv: Port
+    address: Place | None = None
     """Where it was told to listen for the other nodes, whatever the configuration says."""
-    kvaddr: Address | None = None
+    kvaddr: Place | None = None
     """The same, for clients."""
 
     def close(self) -> None:
         """Where no node is made that would own them."""
-        self.raft.close()
-        self.kv.close()
+        _close(self.raft, self.kv)
 
 
 @define
 class PortsSoFar:
-    """The sockets of a node that is to join a cluster, as far as it knows where it listens."""
+    """The ports of a node that is to join a cluster, as far as it knows where it listens."""
 
-    raft: socket.socket | None = None
-    kv: socket.socket | None = None
-    address: Address | None = None
-    kvaddr: Address | None = None
+    raft: Port | None = None
+    kv: Port | None = None
+    address: Place | None = None
+    kvaddr: Place | None = None
     """As `Ports` has them."""
 
-    def complete(self, address: Address, kvaddr: Address) -> Ports:
+    def complete(self, address: Place, kvaddr: Place) -> Ports:
         """Listen there, where it did not know. Raises ListenError."""
         self.raft = self.raft or bind_raft(address)
         self.kv = self.kv or bind_kv(kvaddr)
@@ -45,14 +58,10 @@ class PortsSoFar:
 
     def close(self) -> None:
         """Where no node was made that would own them."""
-        for each in (self.raft, self.kv):
-            if each is not None:
-                each.close()
+        _close(self.raft, self.kv)
 
 
-def bind_ports(
-    settings: Settings, node_id: int, kvaddr: Address | None = None, address: Address | None = None
-) -> Ports:
+def bind_ports(settings: Settings, node_id: int, kvaddr: Place | None = None, address: Place | None = None) -> Ports:
     """Listen, for `txraft.service.make_node_service`. `kvaddr` and `address`, where given, are listened on for clients
     and for the other nodes in place of what the configuration says.
 
@@ -61,18 +70,18 @@ def bind_ports(
     return bind_ports_of(settings.member(node_id), kvaddr, address)
 
 
-def bind_ports_of(member: Member, kvaddr: Address | None = None, address: Address | None = None) -> Ports:
+def bind_ports_of(member: Member, kvaddr: Place | None = None, address: Place | None = None) -> Ports:
     """As `bind_ports`, for a member that need not be in the configuration."""
     member = evolve(member, bind=address or member.bind, kvbind=kvaddr or member.kvbind)
     raft = bind_raft(member.listens_on)
     try:
         return Ports(raft, bind_kv(member.kv_listens_on), address, kvaddr)
     except ListenError:
-        raft.close()
+        _close(raft)
         raise
 
 
-def bind_so_far(member: Member | None, kvaddr: Address | None = None, address: Address | None = None) -> PortsSoFar:
+def bind_so_far(member: Member | None, kvaddr: Place | None = None, address: Place | None = None) -> PortsSoFar:
     """As `bind_ports_of`, of a node that need not know yet where it listens. Raises ListenError."""
     if member is not None:
         ports = bind_ports_of(member, kvaddr, address)
@@ -87,35 +96,75 @@ def bind_so_far(member: Member | None, kvaddr: Address | None = None, address: A
     return so_far
 
 
-def bind_raft(address: Address) -> socket.socket:
+def bind_raft(place: Place) -> Port:
     """Listen for the other nodes. Raises ListenError."""
-    return _bind(address, "--address", "bind")
+    return bind(place, "--address HOST:PORT, or bind in its file (--config)")
 
 
-def bind_kv(address: Address) -> socket.socket:
+def bind_kv(place: Place) -> Port:
     """Listen for clients. Raises ListenError."""
-    return _bind(address, "--kvaddr", "kvbind")
+    return bind(place, "--kvaddr HOST:PORT, or kvbind in its file (--config)")
 
 
-def _bind(address: Address, option: str, key: str) -> socket.socket:
-    """Listen. Raises ListenError with one line."""
+def bind(place: Place, option: str) -> Port:
+    """Listen, where that can be done without the reactor. Raises ListenError with one line; `option` is how to give
+    another place."""
     try:
-        family, kind, protocol, _, where = min(
-            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
-            key=lambda info: info[0] != socket.AF_INET,  # localhost is 127.0.0.1, and also ::1
-        )
-        port = socket.socket(family, kind, protocol)
-        try:
-            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            port.bind(where)
-            port.listen(128)
-            port.setblocking(False)
-        except OSError:
-            port.close()
-            raise
+        if isinstance(place, Address):
+            return _bind_tcp(place)
+        plain = UNIX.fullmatch(place.text)
+        return place if plain is None else _bind_unix(plain["path"], int(plain["mode"] or "666", base=8))
     except OSError as error:
-        advice = f"say where else this node is to listen: {option} HOST:PORT, or {key} in its file (--config)"
+        advice = f"say where else this node is to listen: {option}"
         if error.errno == errno.EADDRINUSE:
             advice = f"end what listens there, or {advice}"
-        raise ListenError(f"cannot listen on {address}: {error.strerror}", advice) from error
+        raise ListenError(f"cannot listen on {place}: {error.strerror or error}", advice) from error
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    family, kind, protocol, _, where = min(
+        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
+        key=lambda info: info[0] != socket.AF_INET,  # localhost is 127.0.0.1, and also ::1
+    )
+    port = socket.socket(family, kind, protocol)
+    with _closed_on_error(port):
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind(where)
+        port.listen(BACKLOG)
+        port.setblocking(False)
     return port
+
+
+def _bind_unix(path: str, mode: int) -> socket.socket:
+    """A socket in the file system stays there when its process is killed. Twisted looks for that process by its id,
+    which in a container is that of the next one, too; here, nobody answers at the socket."""
+    port = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _closed_on_error(port):
+        if _is_left(path):
+            os.unlink(path)
+        port.bind(path)
+        os.chmod(path, mode)
+        port.listen(BACKLOG)
+        port.setblocking(False)
+    return port
+
+
+def _is_left(path: str) -> bool:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as caller:
+        caller.setblocking(False)
+        return caller.connect_ex(path) == errno.ECONNREFUSED and stat.S_ISSOCK(os.lstat(path).st_mode)
+
+
+@contextmanager
+def _closed_on_error(port: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        port.close()
+        raise
+
+
+def _close(*ports: Port | None) -> None:
+    for port in ports:
+        if isinstance(port, socket.socket):
+            port.close()

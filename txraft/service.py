@@ -2,6 +2,7 @@
 
 import json
 import resource
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any
 from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from txraft.bootstrap import check_addresses, difference, elsewhere, founding
@@ -27,7 +29,7 @@ from txraft.kv.member_addresses import member_in_json
 from txraft.kv.store import KeyValueStore
 from txraft.kv.write_behind import WriteBehind
 from txraft.ports import Ports, PortsSoFar
-from txraft.raft_service.endpoints import BoundPort
+from txraft.raft_service.endpoints import port_endpoint
 from txraft.raft_service.options import Options
 from txraft.raft_service.parts import PortService, within
 from txraft.raft_service.service import RaftService
@@ -126,7 +128,7 @@ def make_node_service(
             node_id,
             directory,
             _store_in,
-            listen=BoundPort(reactor, ports.raft),
+            listen=port_endpoint(reactor, ports.raft),
             options=Options(settings.timing, settings.log, settings.limits),
             check_addresses=check_addresses,
             lock=lock,
@@ -137,8 +139,9 @@ def make_node_service(
             _log.warn("{line}", line=line)
         for line in elsewhere(raft.configuration, node_id, ports.address, ports.kvaddr):
             _log.warn("{line}", line=line)
+        clients = port_endpoint(reactor, ports.kv)
         undo.pop_all()
-    return _with_clients(reactor, settings, raft, ports, on_failure)
+    return _with_clients(reactor, settings, raft, clients, on_failure)
 
 
 def make_joining_service(
@@ -177,7 +180,7 @@ def make_joining_service(
         page = None
         if ports.kv is not None:
             page = PortService(
-                BoundPort(reactor, ports.kv.dup()),
+                port_endpoint(reactor, ports.kv.dup() if isinstance(ports.kv, socket.socket) else ports.kv),
                 WaitingFactory(joiner.id, lambda: joining.waits_for, reactor),
                 on_failure,
             )
@@ -199,7 +202,7 @@ def _with_clients(
     reactor: Any,
     settings: Settings,
     raft: RaftService[KeyValueStore],
-    ports: Ports,
+    endpoint: IStreamServerEndpoint,
     on_failure: Callable[[TxraftError], None],
 ) -> NodeService:
     """The whole node, of a server that is ready to start."""
@@ -222,7 +225,7 @@ def _with_clients(
         on_failure(error)
 
     raft.when_failed().addCallback(failed)
-    return NodeService(reactor, raft, ClientPortService(reactor, ports.kv, api), backups, worker)
+    return NodeService(reactor, raft, ClientPortService(endpoint, api, failed), backups, worker)
 
 
 def _origin(raft: RaftService[KeyValueStore]) -> Origin:

@@ -1,28 +1,27 @@
 """The parts of a node of the key-value store that start and stop, beside its server: its port for clients, and
 what it waits for before it is a member."""
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.failure import Failure
 
 from txraft.errors import StartedBefore, TxraftError
 from txraft.joining import Admission, Joining
 from txraft.node.driver import Node
 from txraft.node.reporting import reason_of
-from txraft.raft_service.endpoints import BoundPort
-from txraft.raft_service.parts import PortService
+from txraft.raft_service.parts import OnFailure, PortService
 from txraft.web import ApiSite
 
 
 class ClientPortService(PortService):
     """Where clients connect. A stop ends their connections too: they would be answered by a node that has stopped."""
 
-    def __init__(self, reactor: Any, port: socket.socket, api: ApiSite) -> None:
-        super().__init__(BoundPort(reactor, port), api, on_failure=lambda _: None)  # it listens already
+    def __init__(self, endpoint: IStreamServerEndpoint, api: ApiSite, on_failure: OnFailure) -> None:
+        super().__init__(endpoint, api, on_failure)
         self._api = api
         self._stopped: Deferred[Any] | None = None
 

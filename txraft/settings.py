@@ -6,16 +6,15 @@ one is a `SettingsError`, one line with the key and what to do. `etc/txraft.toml
 
 import hashlib
 import ipaddress
-import json
 import math
-import re
-import socket
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import Attribute, field, fields, frozen
 
+from txraft.addresses import Address, Endpoint, Place, can_be_reached, check_host, require_reachable
 from txraft.errors import SettingsError
+from txraft.texts import shown
 
 MILLISECOND = 0.001
 
@@ -38,59 +37,8 @@ MAX_UNCOMMITTED_ENTRIES: Final = 2**30
 MAX_CONNECTIONS: Final = 2**20
 MAX_KEPT_ENTRIES: Final = 2**30
 MAX_KEPT_SIZE: Final = 2**40
-LONGEST_LINE: Final = 1000
-"""Characters in which everything that is wrong with a file is told."""
-
-LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 
 T = TypeVar("T")
-
-
-def _check_host(_: object, __: object, host: str) -> None:
-    """An IP address, or a host name as DNS has it."""
-    if ":" in host:
-        try:
-            scope = ipaddress.IPv6Address(host).scope_id
-        except ValueError:
-            raise SettingsError(f"{shown(host)} is not an IPv6 address") from None
-        if scope is not None:
-            raise SettingsError(f"{shown(host)} is an address on one link only; use one that all nodes reach")
-    elif not (len(host) <= 253 and all(map(LABEL.fullmatch, host.removesuffix(".").split(".")))):
-        raise SettingsError(
-            f"{shown(host)} is not a host name; write letters, digits and hyphens, at most 63 between two dots, and"
-            " other letters as DNS has them (xn--...)"
-        )
-
-
-def _check_port(_: object, __: "Attribute[int]", port: int) -> None:
-    if not 1 <= port <= 65535:
-        raise SettingsError(f"{port} is not a port; give one from 1 to 65535")
-
-
-@frozen
-class Address:
-    """A TCP address."""
-
-    host: str = field(validator=_check_host)
-    """In lower case; IPv6 without brackets."""
-    port: int = field(validator=_check_port)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `host:port`, or `[::1]:8080` for IPv6. Raises SettingsError."""
-        host, _, port = text.rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            host = ""
-        if not host or set(host) & set("[]/@"):
-            raise SettingsError(f"{shown(text)} is not host:port; write localhost:8080, or [::1]:8080 for IPv6")
-        if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-            raise SettingsError(f"{shown(text)} does not end in a port; give one from 1 to 65535")
-        return cls(host.lower(), int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def _positive(_: object, attribute: "Attribute[Any]", value: float) -> None:
@@ -108,33 +56,16 @@ def _between(least: int, most: int) -> Callable[[object, "Attribute[int]", int],
     return check
 
 
-def require_reachable(name: str, address: Address) -> None:
-    """Raise SettingsError where others cannot reach a node at `address`: 0.0.0.0, in any way to write it, [::], and an
-    address of many. `name` is which address it is, `address` or `kvaddr`."""
-    try:
-        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(address.host))
-    except OSError:  # not IPv4
-        if ":" not in address.host:
-            return
-        ip = ipaddress.IPv6Address(address.host)
-    if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
-        bind = {"address": "bind", "kvaddr": "kvbind"}[name]
-        raise SettingsError(
-            f"{name}: {address} is no address at which others reach the node; use {bind} for where it listens"
-        )
-
-
-def can_be_reached(address: Address) -> bool:
-    """Whether it is one at which others may reach a node; otherwise it only says where to listen."""
-    try:
-        require_reachable("address", address)
-    except SettingsError:
-        return False
-    return True
-
-
-def _reachable(_: object, attribute: "Attribute[Address]", address: Address) -> None:
+def _reachable(_: object, attribute: "Attribute[Any]", address: Place) -> None:
     require_reachable(attribute.name, address)
+
+
+def _in_the_clear(_: object, attribute: "Attribute[Any]", place: Place | None) -> None:
+    if isinstance(place, Endpoint) and place.kind in ("ssl", "tls"):
+        raise SettingsError(
+            f"{attribute.name}: {shown(place.text)} speaks TLS, and clients of txraft do not; listen at unix:PATH, and"
+            " have a proxy that speaks TLS ask there"
+        )
 
 
 @frozen
@@ -142,27 +73,29 @@ class Member:
     """A node of the cluster, as its configuration file describes it."""
 
     id: int = field(validator=_between(0, MAX_ID))
-    address: Address = field(validator=_reachable)
+    address: Place = field(validator=_reachable)
     """Raft: where the other nodes reach it."""
     kvaddr: Address = field(validator=_reachable)
     """The HTTP API: where clients reach it."""
-    bind: Address | None = None
+    bind: Place | None = None
     """Where it listens for the other nodes, if not at `address`."""
-    kvbind: Address | None = None
+    kvbind: Place | None = field(default=None, validator=_in_the_clear)
     """Where it listens for clients, if not at `kvaddr`."""
 
     def __attrs_post_init__(self) -> None:
+        if self.bind is None and not can_be_reached(self.address):
+            raise SettingsError(f"bind: is missing: where node {self.id} listens, which others reach at {self.address}")
         if self.listens_on == self.kv_listens_on:
             raise SettingsError(
                 f"kvaddr: node {self.id} cannot listen on {self.listens_on} both for nodes and for clients"
             )
 
     @property
-    def listens_on(self) -> Address:
+    def listens_on(self) -> Place:
         return self.bind or self.address
 
     @property
-    def kv_listens_on(self) -> Address:
+    def kv_listens_on(self) -> Place:
         return self.kvbind or self.kvaddr
 
 
@@ -267,7 +200,7 @@ def _plain_host(key: str, host: str) -> str:
     if plain.startswith("[") and plain.endswith("]") and ":" in plain:
         plain = plain[1:-1]
     try:
-        _check_host(None, None, plain)
+        check_host(None, None, plain)
     except SettingsError:
         raise SettingsError(
             f"{key}: {shown(host)} is not a host name or an IP address; write it without a port"
@@ -302,7 +235,7 @@ class Settings:
             raise SettingsError(f"cluster: has {len(self.cluster)} nodes; {MAX_MEMBERS} are the most")
         require_name(self.name)
         ids: dict[int, str] = {}
-        addresses: dict[Address, str] = {}
+        addresses: dict[Place, str] = {}
         for number, member in enumerate(self.cluster):
             where = f"cluster[{number}]"
             _claim(ids, member.id, f"{where}.id")
@@ -351,19 +284,7 @@ BUILT_IN = Settings(
 """The cluster that serves where no configuration file is given."""
 
 
-def shown(value: object) -> str:
-    """A value as TOML would write it, near enough, in one short line."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def digest_of_members(addresses: Mapping[int, str], seed: str = "") -> str:
     """What identifies a cluster without a name: it follows from the addresses of its members."""
     text = seed + " ".join(f"{id}={address}" for id, address in sorted(addresses.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def one_line(text: str) -> str:
-    """What somebody else wrote, so that it is one line and does no harm to a terminal."""
-    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "..."

@@ -20,8 +20,10 @@ from cattrs.errors import (
     IterableValidationError,
 )
 
+from txraft.addresses import Address, Place, parse_place
 from txraft.errors import SettingsError
-from txraft.settings import Address, Member, Settings, one_line, shown
+from txraft.settings import Member, Settings
+from txraft.texts import one_line, shown
 
 MAX_FILE_SIZE: Final = 1024 * 1024
 """Bytes of a configuration file."""
@@ -98,6 +100,10 @@ def _address(value: Any, _: type) -> Address:
     return Address.parse(_text(value, str))
 
 
+def _place(value: Any, _: type) -> Place:
+    return parse_place(_text(value, str))
+
+
 def _members(value: Any, _: type) -> tuple[Member, ...]:
     if type(value) is not list:
         raise SettingsError("must be a list of tables, each under [[cluster]]")
@@ -127,6 +133,7 @@ _converter.register_structure_hook(int, _integer)
 _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(Address, _address)
+_converter.register_structure_hook_func(lambda type_: type_ in (Place, Place | None), _place)
 _converter.register_structure_hook_func(lambda type_: type_ == tuple[Member, ...], _members)
 _converter.register_structure_hook_func(lambda type_: type_ == tuple[str, ...], _texts)
 

@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cli import running
 from tests.cli.serving import QuietHandler, serving
 from tests.kv.backed_up import ORIGIN, data_file
+from txraft.addresses import Address
 from txraft.cli import download
 from txraft.kv.backup import describe
-from txraft.settings import Address
 
 NOBODY = Address("127.0.0.1", 1)
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import define, evolve, field
 
 from tests.cli.serving import QuietHandler, serving
+from txraft.addresses import Address
 from txraft.kv.member_addresses import in_json
-from txraft.settings import Address
 from txraft.statuses import MemberDetails, Members
 
 NOBODY = Address("127.0.0.1", 1)

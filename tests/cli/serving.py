@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from txraft.settings import Address
+from txraft.addresses import Address
 
 
 class QuietHandler(BaseHTTPRequestHandler):

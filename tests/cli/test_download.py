@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from tests.cli.backing_up import NOBODY, BackupTestCase, Node, run
+from txraft.addresses import Address
 from txraft.cli import download, main, progress
 from txraft.cli.asking import connect
 from txraft.cli.part import RECENT
-from txraft.settings import Address
 from txraft.snapshot_writing import RESERVE
 
 

@@ -12,8 +12,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from tests.clock import Clock
+from txraft.addresses import Address
 from txraft.cli.growing import PAUSE, Growing
-from txraft.settings import BUILT_IN, Address
+from txraft.settings import BUILT_IN
 
 ASKED = Address("h", 1)
 NEW = BUILT_IN.cluster[1:]

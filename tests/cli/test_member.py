@@ -37,6 +37,12 @@ class ChangeTests(MemberTestCase):
                 "/members",
                 {"id": "3", "address": "e:1", "kvaddr": "[::1]:2", "learner": "true"},
             ),
+            (
+                ("add", "3", "unix:/run/3", "e:2"),
+                "POST",
+                "/members",
+                {"id": "3", "address": "unix:/run/3", "kvaddr": "e:2", "learner": "false"},
+            ),
             (("remove", "2"), "DELETE", "/members", {"id": "2"}),
             (("promote", "3"), "POST", "/members/promote", {"id": "3"}),
             (
@@ -138,6 +144,9 @@ class ChangeTests(MemberTestCase):
             self.assertEqual((status, err.count("\n")), (2, 1))
             self.assertIn(address, err)
         self.assertIn("address: 0.0.0.0:1 is no address at which others reach the node", err)
+        status, _, err = run("member", "add", 3, "e:1", "unix:/run/3", "--node", NOBODY)
+        self.assertEqual((status, err.count("\n")), (2, 1))
+        self.assertIn('"unix:/run/3" is an endpoint as Twisted writes them; host:port is needed here', err)
 
 
 class CatchingUpTests(MemberTestCase):

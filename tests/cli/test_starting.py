@@ -8,6 +8,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.storage.disk import storage_in
+from txraft.addresses import Address, Endpoint
 from txraft.bootstrap import founding
 from txraft.cli.starting import Command, Start, start_of
 from txraft.core.configuration import Configuration
@@ -15,7 +16,7 @@ from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save
 from txraft.errors import CorruptLog, SettingsError, WrongDirectory
 from txraft.joining import Joiner
-from txraft.settings import BUILT_IN, Address, Member, Settings
+from txraft.settings import BUILT_IN, Member, Settings
 from txraft.storage.identity import Bootstrap
 
 FILE = Settings((Member(4, Address("h", 1), Address("h", 2), kvbind=Address("0.0.0.0", 2)),), name="mine")
@@ -120,6 +121,16 @@ class StartTests(SynchronousTestCase):
         here = Member(7, Address("b", 1), Address("b", 2))
         self.assertEqual(self.start(7), Start(BUILT_IN, here, founding(BUILT_IN, 7)))
         self.assertEqual(self.start(7, FILE), Start(FILE, here))
+
+    def test_at_an_endpoint(self) -> None:
+        """Where others dial what cannot be listened at, it has to be told where to listen."""
+        its = Configuration({7}, addresses={7: ("unix:/run/7", "b:2"), 8: ("tls:b:1", "b:2")})
+        for id, place in ((7, Endpoint("unix:/run/7")), (8, Address("c", 1))):
+            self.begun(Bootstrap(id, "c", its))
+            here = self.start(id, address=None if id == 7 else place).member
+            assert here is not None
+            self.assertEqual(here.listens_on, place)
+        self.assertIn("bind: is missing: where node 8 listens, which others reach at tls:b:1", self.refused(8))
 
     def test_moved(self) -> None:
         moved = Configuration({0, 7}, addresses={0: ("a:1", "a:2"), 7: ("c:1", "c:2")})

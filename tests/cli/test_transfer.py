@@ -15,11 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import txraft.cli.transfer
 from tests.cli.serving import QuietHandler, serving
+from txraft.addresses import Address
 from txraft.cli import asking, main
 from txraft.cli.asking import CONNECT_TIMEOUT
 from txraft.cli.transfer import Transfer, transfer
 from txraft.errors import OutcomeUnknown, TransferFailed, TxraftError, Unreachable
-from txraft.settings import Address
 
 DONE = b"transferred leadership"
 SOON = 0.05

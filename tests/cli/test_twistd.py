@@ -17,12 +17,13 @@ from twisted.python.usage import Options as AnyOptions
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
+from txraft.addresses import Address
 from txraft.cli import node, twistd
 from txraft.cli.process import REMOVED, STOP_WITHIN, Ending, FilesOfUser
 from txraft.errors import MemberRemoved, SettingsError, StorageError
 from txraft.joining import Joiner
 from txraft.ports import Ports
-from txraft.settings import BUILT_IN, Address
+from txraft.settings import BUILT_IN
 from txraft.storage.directory import DirectoryLock
 
 

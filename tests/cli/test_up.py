@@ -20,6 +20,7 @@ from twisted.web.iweb import IAgent
 from tests.cli.fakes import FakeNodes, FakeProcesses
 from tests.clock import Clock
 from tests.storage.disk import storage_in
+from txraft.addresses import Address
 from txraft.bootstrap import founders_of, founding
 from txraft.cli import up
 from txraft.cli.cluster import LocalCluster
@@ -30,7 +31,7 @@ from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save
 from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError, TxraftError
 from txraft.interfaces import Incarnation
-from txraft.settings import BUILT_IN, Address, Settings
+from txraft.settings import BUILT_IN, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.forgetting import forget

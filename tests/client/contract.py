@@ -8,6 +8,7 @@ from twisted.internet.task import deferLater
 from tests.client.scripted import status_of
 from tests.client.serving import ServingTestCase
 from tests.web.wire import MEMBERS, STATUS, FakeReplica
+from txraft.addresses import Address
 from txraft.client import ANY, Cas, Delete, Get, KeyInfo, Set, Value
 from txraft.errors import (
     BadRequest,
@@ -18,7 +19,7 @@ from txraft.errors import (
     TooLarge,
     Unreachable,
 )
-from txraft.settings import Address, SizeLimits
+from txraft.settings import SizeLimits
 
 EVERY_BYTE = bytes(range(256))
 SET = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nset value"

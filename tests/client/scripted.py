@@ -8,11 +8,11 @@ from typing import Any, TypeAlias, TypeVar
 from attrs import define, field, frozen
 
 from tests.clock import STARTS_AT
+from txraft.addresses import Address
 from txraft.client.http import HttpAnswer, HttpRequest
 from txraft.client.nodes import Nodes
 from txraft.client.session import Session
 from txraft.errors import OutcomeUnknown, Unreachable
-from txraft.settings import Address
 
 T = TypeVar("T")
 

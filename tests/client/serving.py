@@ -8,7 +8,8 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.trial.unittest import TestCase
 
 from tests.web.wire import FakeReplica
-from txraft.settings import Address, SizeLimits
+from txraft.addresses import Address
+from txraft.settings import SizeLimits
 from txraft.web import site
 
 

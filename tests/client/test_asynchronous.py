@@ -10,9 +10,9 @@ from twisted.python.failure import Failure
 from tests.client import contract
 from tests.client.contract import SHORT
 from tests.web.wire import FakeReplica
+from txraft.addresses import Address
 from txraft.client import KeyInfo, KeyValueClient
 from txraft.errors import Unreachable
-from txraft.settings import Address
 
 
 class KeyValueClientTests(contract.ClientContract):

@@ -12,8 +12,8 @@ from twisted.internet.threads import deferToThread
 from tests.client import contract
 from tests.client.contract import NOBODY
 from tests.web.wire import FakeReplica
+from txraft.addresses import Address
 from txraft.client import BlockingClient, KeyInfo
-from txraft.settings import Address
 
 
 class BlockingClientTests(contract.ClientContract):

@@ -18,12 +18,12 @@ from tests.client.scripted import (
     run,
     status_of,
 )
+from txraft.addresses import Address
 from txraft.client import requests
 from txraft.client.http import HttpAnswer
 from txraft.client.nodes import FORGIVEN_AFTER, addresses_of
 from txraft.client.session import LOOK_AGAIN, LOOK_EVERY, Session
 from txraft.errors import NotApplied, SettingsError
-from txraft.settings import Address
 
 
 class AddressTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ from tests.client.scripted import (
     ScriptedCluster,
     run,
 )
+from txraft.addresses import Address
 from txraft.client import requests
 from txraft.client.http import HttpAnswer
 from txraft.client.session import LONGEST_PAUSE, all_keys
@@ -31,7 +32,6 @@ from txraft.errors import (
     Unreachable,
 )
 from txraft.kv.contents import KeyInfo, Listing
-from txraft.settings import Address
 
 VALUE = HttpAnswer(200, {"etag": '"7"'}, b"v")
 TOO_LARGE = HttpAnswer(413, {}, b"val has 9 bytes; the limit, value_size, is 8")

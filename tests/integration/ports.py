@@ -13,6 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from txraft.addresses import Address, Place
+from txraft.ports import Ports
+
 FIRST: Final = 20_000
 LAST: Final = 32_000
 
@@ -31,6 +34,19 @@ def reserve_port() -> int:
             if _is_free(port):
                 return port
     raise RuntimeError(f"no free port from {FIRST} to {LAST}")
+
+
+def sockets_of(ports: Ports) -> tuple[socket.socket, socket.socket]:
+    """A node's two ports, neither of which is an endpoint."""
+    assert isinstance(ports.raft, socket.socket)
+    assert isinstance(ports.kv, socket.socket)
+    return ports.raft, ports.kv
+
+
+def name_of(place: Place | None) -> tuple[str, int]:
+    """The name of a socket that is there, where it is no endpoint."""
+    assert isinstance(place, Address)
+    return place.host, place.port
 
 
 def _lock(port: int) -> bool:

@@ -37,6 +37,9 @@ from txraft.raft_service.options import Options
 from txraft.settings import Timing
 from txraft.storage.identity import Bootstrap
 
+LATER = "tcp:1:backlog=5"
+"""Where nothing listens before it is started."""
+
 QUICK = Options(Timing(election_timeout=60, heartbeat_interval=20))
 
 
@@ -100,10 +103,22 @@ class RefusedTests(SynchronousTestCase):
     def test_listen(self) -> None:
         """What is no endpoint, and what cannot be listened on."""
         line = str(self.assertRaises(ListenError, self.make, {0: "192.0.2.1:1"}))
-        advice = "end what listens there, or say where else this server is to listen (listen)"
+        advice = "say where else this node is to listen: listen="
         self.assertEqual(line, f"cannot listen on 192.0.2.1:1: Cannot assign requested address; {advice}")
         line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen="nonsense"))
         self.assertIn('"nonsense" is neither host:port nor an endpoint as Twisted writes them', line)
+
+    def test_a_port_of_its_own(self) -> None:
+        """`tcp:PORT` is Twisted's, and no host that is called tcp: it is listened on at once, and others cannot dial
+        it."""
+        port = reserve_port()
+        for listen, host in ((f"tcp:{port}", "0.0.0.0"), (f"tcp:{port}:interface=127.0.0.2", "127.0.0.2")):
+            service = self.make({0: "127.0.0.1:1"}, listen=listen)
+            line = str(self.assertRaises(ListenError, self.make, {0: "127.0.0.1:1"}, listen=listen))
+            self.assertTrue(line.startswith(f"cannot listen on {host}:{port}: Address already in use"), line)
+            service.let_go()
+        line = str(self.assertRaises(SettingsError, self.make, {0: f"tcp:{port}"}))
+        self.assertIn(f"members: node 0 cannot be dialled: nobody reaches a server at 0.0.0.0:{port}", line)
 
     def test_members_that_nobody_could_dial(self) -> None:
         """Each is looked at, whose ever it is: waiting for it would not help."""
@@ -323,7 +338,7 @@ class ServingTests(TestCase):
         """What is stopped, or let go, without a start is closed for good: its directory may be another one's by now."""
         members = {0: f"127.0.0.1:{reserve_port()}"}
         directories = (self.directory / "stopped", self.directory / "let go")
-        stopped, let_go = (RaftService(self.reactor, members, 0, each, Kept, listen="unix:s") for each in directories)
+        stopped, let_go = (RaftService(self.reactor, members, 0, each, Kept, listen=LATER) for each in directories)
         yield stopped.stopService()
         let_go.let_go()
         for each in (stopped, let_go):

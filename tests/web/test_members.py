@@ -85,6 +85,8 @@ class ChangeTests(ApiTestCase):
         added = Change(ChangeKind.ADD_LEARNER, 4, ("e:8080", "[::1]:27004"), joins=True)
         self.asks_for("POST", "/members?id=4&address=E:8080&kvaddr=[::1]:27004", added)
         self.asks_for("POST", f"/members?id=4&{ADDRESSES}&learner=false", evolved(added, ("e:8080", "e:27004")))
+        its = "address=unix:/run/4&kvaddr=e:27004"
+        self.asks_for("POST", f"/members?id=4&{its}", evolved(added, ("unix:/run/4", "e:27004")))
         stays = Change(ChangeKind.ADD_LEARNER, 4, ("e:8080", "e:27004"))
         self.asks_for("POST", f"/members?id=4&{ADDRESSES}&learner=true", stays)
 
@@ -121,6 +123,10 @@ class ChangeTests(ApiTestCase):
         self.refused("/members?id=4&address=e:8080&kvaddr=%FF:1", "^kvaddr: .* is not")
         self.refused("/members?id=4&address=0.0.0.0:8080&kvaddr=e:1", "^address: 0.0.0.0:8080 is no address at which")
         self.refused(f"/members?id=4&{ADDRESSES}&learner=yes", "learner is true or false .the default., not 'yes'")
+        self.refused(
+            "/members?id=4&address=ssl:1:x&kvaddr=e:1", "^address: ssl:1:x is no address at which others reach"
+        )
+        self.refused("/members?id=4&address=e:1&kvaddr=unix:/e", "^kvaddr: .* is an endpoint as Twisted writes them")
         self.refused("/members/update?id=1", "address and kvaddr are missing")
         for headers in ({"If_Match": "*"}, {"Idempotency_Key": "a"}):
             response = self.wire.ask("DELETE", "/members?id=1", b"", **headers)

@@ -12,11 +12,12 @@ from urllib.parse import urlencode
 from attrs import frozen
 from twisted.python.usage import UsageError
 
+from txraft.addresses import Address
 from txraft.cli.subcommand import Subcommand
 from txraft.client.http import SHOWN, line_of
 from txraft.errors import Unreachable
 from txraft.file_names import CLUSTER
-from txraft.settings import BUILT_IN, Address
+from txraft.settings import BUILT_IN
 from txraft.settings_file import load
 
 CONNECT_TIMEOUT = 5.0

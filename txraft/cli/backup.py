@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from txraft.addresses import Address
 from txraft.cli.asking import AskingNodes
 from txraft.cli.download import download
 from txraft.cli.part import Part, part_of
@@ -14,7 +15,7 @@ from txraft.cli.subcommand import SubcommandOn
 from txraft.errors import BackupFailed, CorruptLog
 from txraft.kv.backup import Backup, read_backup, require_place
 from txraft.kv.data_reading import count_of_keys
-from txraft.settings import Address, one_line
+from txraft.texts import one_line
 
 
 class BackupOptions(AskingNodes, SubcommandOn):

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 from time import monotonic, sleep
 
+from txraft.addresses import Address
 from txraft.cli.membership import addresses_in, leader_of, member_of, members_from_leader
 from txraft.cli.progress import progress, say
 from txraft.client.http import line_of
 from txraft.errors import ChangeRefused
 from txraft.kv.member_addresses import address_of
-from txraft.settings import Address, one_line
 from txraft.statuses import MemberDetails, Members
+from txraft.texts import one_line
 
 POLL = 0.5
 """Seconds between two looks."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from txraft.errors import DirectoryLocked, SettingsError, StorageError
-from txraft.settings import Address, Member, Settings
+from txraft.kv.member_addresses import parse_two
+from txraft.settings import Member, Settings
 from txraft.storage.directory import unusable
 from txraft.storage.identity import shown
 from txraft.storage.inspection import FirstLook, first_look
@@ -95,7 +96,7 @@ class Earlier:
         addresses = self.looks[member.id].addresses.get(member.id) if member.id in self.looks else None
         if addresses is None:
             return member
-        address, kvaddr = map(Address.parse, addresses)
+        address, kvaddr = parse_two(addresses)
         return evolve(member, address=address, kvaddr=kvaddr)
 
     def moved(self, settings: Settings, file: str) -> Iterator[str]:

@@ -11,8 +11,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.iweb import IAgent
 
+from txraft.addresses import Address
 from txraft.answer_body import body_of
-from txraft.settings import Address, Member, one_line
+from txraft.settings import Member
+from txraft.texts import one_line
 
 PAUSE = 0.5
 """Seconds after which the same is asked again."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from txraft.cli.findings import InJson, in_json, look_into
 from txraft.cli.subcommand import SubcommandOn
 from txraft.file_names import DATA
-from txraft.settings import one_line
+from txraft.texts import one_line
 
 LAST = 10
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from twisted.python.usage import UsageError
 
+from txraft.addresses import Address, parse_place, require_reachable
 from txraft.cli.asking import Answer, AskingNodes, NoAnswer, ask_first
 from txraft.cli.catching_up import watch
 from txraft.cli.membership import NotUnderstood, addresses_in, ask_for_members, member_of, read
 from txraft.cli.subcommand import Subcommand, SubcommandOn, VersionedOptions
 from txraft.client.http import line_of
 from txraft.errors import ChangeRefused, OutcomeUnknown, Unreachable
-from txraft.settings import Address, require_reachable
 from txraft.statuses import MemberDetails, Members
 
 DOUBT = "the members may be changed or not: see `txraft members`"
@@ -31,7 +31,7 @@ class Changing(AskingNodes, SubcommandOn):
 
     def address(self, name: str) -> str:
         """An address that is given, as the nodes write it. Raises SettingsError."""
-        address = Address.parse(self[name])
+        address = (parse_place if name.lower() == "address" else Address.parse)(self[name])
         require_reachable(name.lower(), address)
         return str(address)
 
@@ -108,10 +108,10 @@ class Add(Joining):
     things = ("ID", "ADDRESS", "KVADDR")
     optFlags = [["learner", None, "It stays without a vote, for reading only."]]  # noqa: RUF012 - how Twisted has it
     longdesc = (
-        "Adds a member: ID is a number that no member has or had, ADDRESS the host:port where the other nodes reach it"
-        " (Raft), and KVADDR the one where clients do (HTTP). It receives all data first, while the cluster goes on as"
-        " before, and gets its vote by itself when it has caught up. The command waits for that; it may be ended"
-        " meanwhile."
+        "Adds a member: ID is a number that no member has or had, ADDRESS where the other nodes reach it (Raft),"
+        " host:port or an endpoint as Twisted writes them (unix:PATH), and KVADDR where clients do (HTTP), host:port."
+        " It receives all data first, while the cluster goes on as before, and gets its vote by itself when it has"
+        " caught up. The command waits for that; it may be ended meanwhile."
     )
 
     def run(self) -> int:
@@ -192,7 +192,7 @@ class Update(Changing):
 
     things = ("ID",)
     optParameters = [  # noqa: RUF012 - how Twisted has it
-        ["address", None, None, "host:port where the other nodes reach it (Raft)."],
+        ["address", None, None, "Where the other nodes reach it (Raft): host:port, or an endpoint (unix:PATH)."],
         ["kvaddr", None, None, "host:port where clients reach it (HTTP)."],
     ]
     longdesc = (

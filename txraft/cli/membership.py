@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from txraft.addresses import Address
 from txraft.cli.asking import CONNECT_TIMEOUT, NOTHING, Answer, NoAnswer, ask
 from txraft.client.reading import read_json
 from txraft.errors import SettingsError, Unreachable
 from txraft.kv.member_addresses import kvaddr_of
-from txraft.settings import Address
 from txraft.statuses import MemberDetails, Members
 
 T = TypeVar("T")

@@ -6,13 +6,14 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 
+from txraft.addresses import Address, parse_place
 from txraft.cli.process import STOP_WITHIN, Ending, FilesOfUser, acting_as
 from txraft.cli.starting import Command, Start, start_of
 from txraft.cli.twistd import Options
 from txraft.monotonic import run_on_monotonic_time
 from txraft.ports import bind_ports_of, bind_so_far
 from txraft.service import make_joining_service, make_node_service
-from txraft.settings import BUILT_IN, Address
+from txraft.settings import BUILT_IN
 from txraft.settings_file import load
 
 
@@ -37,9 +38,8 @@ def make_node(options: Options) -> IService:
 
 def _command_of(options: Options) -> Command:
     """What the options say of the cluster. Raises SettingsError."""
-    kvaddr, address, join = (
-        None if options[name] is None else Address.parse(options[name]) for name in ("kvaddr", "address", "join")
-    )
+    kvaddr, join = (None if options[name] is None else Address.parse(options[name]) for name in ("kvaddr", "join"))
+    address = None if options["address"] is None else parse_place(options["address"])
     has_file = options["config"] is not None
     return Command(options["id"], options.directory, has_file, kvaddr, address, join, bool(options["single"]))
 

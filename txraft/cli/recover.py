@@ -13,10 +13,10 @@ from txraft.errors import StorageError
 from txraft.file_names import DATA
 from txraft.kv.data_reading import count_of_keys, inspect_data
 from txraft.kv.recovering import give_to
-from txraft.settings import one_line
 from txraft.storage.identity import shown
 from txraft.storage.inspection import has_log, has_node, nodes_in
 from txraft.storage.recovering import Recovery, recovering
+from txraft.texts import one_line
 
 DATA_REMEDY = "recover another node, whose files are whole; `txraft inspect` looks into them"
 

@@ -5,16 +5,21 @@ E14). A node that is not in there, or has no file, listens where the membership 
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
+from txraft.addresses import Address, Place, can_be_reached
 from txraft.bootstrap import founding
 from txraft.errors import SettingsError, WrongDirectory
 from txraft.joining import Joiner
-from txraft.settings import Address, Member, Settings, can_be_reached
+from txraft.kv.member_addresses import parse_two
+from txraft.settings import Member, Settings
 from txraft.storage.identity import Bootstrap, shown
 from txraft.storage.inspection import FirstLook, first_look
+
+P = TypeVar("P", bound=Place)
 
 _log = Logger()
 
@@ -30,7 +35,7 @@ class Command:
     """Whether the settings are those of a file."""
     kvaddr: Address | None = None
     """Where it listens for clients, whatever else says otherwise."""
-    address: Address | None = None
+    address: Place | None = None
     """The same, for the other nodes."""
     join: Address | None = None
     single: bool = False
@@ -86,7 +91,7 @@ def _go_on(command: Command, settings: Settings, in_file: Member | None, found: 
     if in_file is not None:
         member = in_file
     elif (addresses := found.addresses.get(command.id)) is not None:
-        address, kvaddr = map(Address.parse, addresses)
+        address, kvaddr = parse_two(addresses)
         member = Member(command.id, address, kvaddr, command.address, command.kvaddr)
     else:
         member = settings.member(command.id)
@@ -117,6 +122,6 @@ def _joiner(command: Command, asks: Address, settings: Settings, in_file: Member
     return Joiner(command.id, asks, kvaddr, settings.name, f"{shown_address} {shown_kvaddr}", address)
 
 
-def _reachable(address: Address | None) -> Address | None:
+def _reachable(address: P | None) -> P | None:
     """None also for an address that only says where to listen."""
     return address if address is not None and can_be_reached(address) else None

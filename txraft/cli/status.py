@@ -10,13 +10,13 @@ from time import sleep
 import attrs
 from attrs import frozen
 
+from txraft.addresses import Address
 from txraft.cli.asking import AskingNodes, NoAnswer, ask
 from txraft.cli.membership import NotUnderstood, ask_for_members, leader_of, members_from_leader, read
 from txraft.cli.table import table
 from txraft.client.http import line_of
 from txraft.errors import SettingsError, Unreachable
 from txraft.kv.member_addresses import kvaddr_of
-from txraft.settings import Address
 from txraft.statuses import FollowerStatus, MemberDetails, Members
 
 TIMEOUT = 2.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from txraft.settings import one_line
+from txraft.texts import one_line
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

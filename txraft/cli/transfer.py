@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from twisted.python.usage import UsageError
 
+from txraft.addresses import Address
 from txraft.cli.asking import AskingNodes, NoAnswer, ask_first
 from txraft.client.http import line_of
 from txraft.errors import OutcomeUnknown, TransferFailed
-from txraft.settings import Address
 
 
 class Transfer(AskingNodes):

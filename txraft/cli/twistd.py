@@ -38,8 +38,8 @@ class Options(VersionedOptions):
             "address",
             None,
             None,
-            "host:port to listen on for the other nodes [default: the configuration's bind or address of this id, or"
-            " where the cluster has this node].",
+            "host:port, or an endpoint as Twisted writes them, to listen on for the other nodes [default: the"
+            " configuration's bind or address of this id, or where the cluster has this node].",
         ],
         ["config", None, None, "The cluster's configuration, a TOML file [default: the built-in three nodes]."],
         [

@@ -13,13 +13,14 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.python.usage import UsageError
 from twisted.web.client import Agent
 
+from txraft.addresses import Address
 from txraft.cli.cluster import LocalCluster
 from txraft.cli.earlier import WITHOUT, Earlier, look_at, without
 from txraft.cli.subcommand import Subcommand
 from txraft.errors import DirectoryLocked, ListenError, SettingsError, StorageError
 from txraft.file_names import CLUSTER
 from txraft.ports import bind_ports
-from txraft.settings import BUILT_IN, Address, Member, Settings
+from txraft.settings import BUILT_IN, Member, Settings
 from txraft.settings_file import load
 from txraft.storage.directory import DirectoryLock
 from txraft.wal import require_file
@@ -136,11 +137,13 @@ class Up(Subcommand):
             what, since, anew = str(self._configuration), "", "remove that file to begin anew"
         if nodes < len(members):
             raise SettingsError(f"{what} has {len(members)} nodes: use txraft up --nodes {len(members)}, or {anew}")
-        port = members[0].address.port - members[0].id
+        address = members[0].address
+        port = address.port - members[0].id if isinstance(address, Address) else None
         base_port = None if port == RAFT_PORTS else port
         if self["base-port"] not in (None, port):
+            where = f"at {address}" if port is None else f"from port {port} on"
             raise SettingsError(
-                f"the nodes of {what} reach each other from port {port} on{since}: leave out --base-port, or {anew}"
+                f"the nodes of {what} reach each other {where}{since}: leave out --base-port, or {anew}"
             )
         first = max(member.id for member in members) + 1
         return evolve(before, cluster=(*members, *_local(range(first, first + nodes - len(members)), base_port)))

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from txraft.addresses import Address
 from txraft.client import requests
 from txraft.client.nodes import Nodes, addresses_of
 from txraft.client.operations import Bytes, Operation, OperationResult
@@ -13,7 +14,6 @@ from txraft.client.requests import Consistency, NodeStatus, Request, Revisions, 
 from txraft.client.session import ATTEMPT_TIMEOUT, TIMEOUT, Session, all_keys
 from txraft.client.treq_transport import TreqTransport
 from txraft.kv.contents import KeyInfo, Listing
-from txraft.settings import Address
 from txraft.statuses import Members
 
 T = TypeVar("T")

@@ -5,6 +5,7 @@ from random import SystemRandom
 from types import TracebackType
 from typing import Self, TypeVar
 
+from txraft.addresses import Address
 from txraft.client import requests
 from txraft.client.blocking_transport import BlockingTransport
 from txraft.client.nodes import Nodes, addresses_of
@@ -12,7 +13,6 @@ from txraft.client.operations import Bytes, Operation, OperationResult
 from txraft.client.requests import Consistency, NodeStatus, Request, Revisions, Value
 from txraft.client.session import ATTEMPT_TIMEOUT, TIMEOUT, Session, all_keys
 from txraft.kv.contents import KeyInfo, Listing
-from txraft.settings import Address
 from txraft.statuses import Members
 
 T = TypeVar("T")

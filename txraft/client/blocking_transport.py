@@ -10,9 +10,9 @@ from collections import defaultdict
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 
+from txraft.addresses import Address
 from txraft.client.http import LONGEST_ANSWER, SHOWN, HttpAnswer, HttpRequest, line_of
 from txraft.errors import OutcomeUnknown, Unreachable
-from txraft.settings import Address
 
 CONNECT_TIMEOUT = 2.0
 """Seconds in which a node must take the connection; its kernel does, however busy the node is."""

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from attrs import field, frozen
 
-from txraft.settings import Address
+from txraft.addresses import Address
 
 SHOWN: Final = 300
 """Characters of an answer that are shown; a node's is one short line."""

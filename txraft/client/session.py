@@ -23,13 +23,13 @@ from uuid import UUID
 from attrs import define, field
 from twisted.logger import Logger
 
+from txraft.addresses import Address
 from txraft.client import requests
 from txraft.client.http import Transport
 from txraft.client.nodes import Nodes
 from txraft.client.requests import Kind, Request
 from txraft.errors import BadRequest, NotApplied, OutcomeUnknown, SettingsError, Undecided, Unreachable
 from txraft.kv.contents import KeyInfo, Listing
-from txraft.settings import Address
 
 T = TypeVar("T")
 

@@ -19,10 +19,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from txraft.addresses import Address
 from txraft.answer_body import body_of
 from txraft.client.http import LONGEST_ANSWER, HttpAnswer, HttpRequest, line_of
 from txraft.errors import OutcomeUnknown, Unreachable
-from txraft.settings import Address
 
 CONNECT_TIMEOUT: Final = 2.0
 """Seconds in which a node must take the connection; its kernel does, however busy the node is."""

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from attrs import asdict
 
+from txraft.addresses import Address, Place, parse_place
+from txraft.core.configuration import Addresses
 from txraft.errors import ChangeRefused
 from txraft.statuses import Members, MemberStatus, Status
 
@@ -18,6 +20,12 @@ def two_addresses(address: str, kvaddr: str) -> tuple[str, str]:
     if address == kvaddr:
         raise ChangeRefused(f"{address} cannot be both Raft's address and that of the HTTP API; give two")
     return (address, kvaddr)
+
+
+def parse_two(addresses: Addresses) -> tuple[Place, Address]:
+    """Read those of a member, as the log has them. Raises SettingsError, and ValueError where they are not two."""
+    address, kvaddr = addresses
+    return parse_place(address), Address.parse(kvaddr)
 
 
 def address_of(member: MemberStatus) -> str:

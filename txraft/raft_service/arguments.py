@@ -55,15 +55,16 @@ def require_arguments(**given: Any) -> None:
         raise SettingsError(f"node_id: is {given['node_id']}, and `newcomer` was given {its.node_id}")
 
 
-def require_endpoints(members: Mapping[NodeId, str], endpoint_of: Callable[[Addresses], IStreamClientEndpoint]) -> None:
-    """Raises SettingsError where a member could never be dialled at its address."""
-    for id, address in members.items():
+def require_endpoints(founders: Configuration, endpoint_of: Callable[[Addresses], IStreamClientEndpoint]) -> None:
+    """Raises SettingsError where a member could never be dialled at its addresses."""
+    for id, addresses in founders.addresses:
         try:
-            endpoint_of((address,))
+            endpoint_of(addresses)
         except SettingsError as error:
             raise SettingsError(f"members: node {id} cannot be dialled: {error}") from error
         except Exception as error:  # the application's
-            raise SettingsError(f"members: node {id} cannot be dialled at {address}: {in_a_line(error)}") from error
+            where = f"{' and '.join(addresses)}: {in_a_line(error)}"
+            raise SettingsError(f"members: node {id} cannot be dialled at {where}") from error
 
 
 def newcomer(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:

@@ -1,5 +1,5 @@
 """Where servers reach each other: an address is `host:port`, or what Twisted's `clientFromString` makes an endpoint of
-(`tcp:`, `unix:`, `tls:`)."""
+(`tcp:`, `unix:`, `tls:`, and those of its plugins)."""
 
 import socket
 from typing import Any, Final
@@ -9,10 +9,11 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndp
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
 from zope.interface import implementer
 
+from txraft.addresses import Address, Endpoint, can_be_reached, parse_place
 from txraft.core.configuration import Addresses
-from txraft.errors import ChangeRefused, ListenError, SettingsError
-from txraft.ports import bind_raft
-from txraft.settings import Address, one_line, shown
+from txraft.errors import ChangeRefused, SettingsError
+from txraft.ports import Port, bind
+from txraft.texts import one_line, shown
 
 CONNECT_TIMEOUT: Final = 2
 """Seconds after which dialling `host:port` is given up, and tried again later. An endpoint's text has its own."""
@@ -44,42 +45,39 @@ class BoundPort:
 
 def client_endpoint(reactor: Any, address: str) -> IStreamClientEndpoint:
     """How to dial a server. Raises SettingsError."""
-    try:
-        where = Address.parse(address)
-    except SettingsError:
+    where = _host_and_port(address)
+    if where is None:
         endpoint: IStreamClientEndpoint = _of_text(clientFromString, reactor, address)
         return endpoint
+    if not can_be_reached(where):
+        raise SettingsError(f"nobody reaches a server at {where}; that is for where it listens (listen)")
     return HostnameEndpoint(reactor, where.host, where.port, timeout=CONNECT_TIMEOUT, attemptDelay=ATTEMPT_DELAY)
 
 
 def server_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
-    """Where to listen. `host:port` is listened on at once. Raises SettingsError and ListenError."""
+    """Where to listen, which is done at once where it is `host:port` or a socket in the file system. Raises
+    SettingsError and ListenError."""
     try:
-        where = Address.parse(text)
-    except SettingsError:
-        endpoint: IStreamServerEndpoint = _of_text(serverFromString, reactor, text)
-        return endpoint
-    return _bound(reactor, where)
+        port = bind(parse_place(text), "listen=")
+    except SettingsError:  # it may be of a plugin of Twisted's
+        port = Endpoint(text)
+    return port_endpoint(reactor, port)
+
+
+def port_endpoint(reactor: Any, port: Port) -> IStreamServerEndpoint:
+    """What takes the connections of a port. Raises SettingsError."""
+    if isinstance(port, socket.socket):
+        return BoundPort(reactor, port)
+    endpoint: IStreamServerEndpoint = _of_text(serverFromString, reactor, str(port))
+    return endpoint
 
 
 def own_endpoint(reactor: Any, address: str) -> IStreamServerEndpoint:
     """Where a server listens of which nothing else is said than how the others dial it. Raises SettingsError and
     ListenError."""
-    kind, _, rest = address.partition(":")
-    if kind == "tcp" and (where := _host_and_port(rest)) is not None:
-        return _bound(reactor, where)
-    if kind not in ("tcp", "unix") and _host_and_port(address) is None:
+    if _host_and_port(address) is None and not address.startswith(("tcp:", "unix:")):
         raise SettingsError(f"listen: is missing: where a server listens that others reach at {shown(address)}")
     return server_endpoint(reactor, address)
-
-
-def _bound(reactor: Any, where: Address) -> BoundPort:
-    try:
-        return BoundPort(reactor, bind_raft(where))
-    except ListenError as error:
-        raise ListenError(
-            error.what, "end what listens there, or say where else this server is to listen (listen)"
-        ) from error
 
 
 def require_one_address(addresses: Addresses) -> None:
@@ -92,9 +90,10 @@ def require_one_address(addresses: Addresses) -> None:
 
 def _host_and_port(text: str) -> Address | None:
     try:
-        return Address.parse(text)
+        place = parse_place(text)
     except SettingsError:
         return None
+    return place if isinstance(place, Address) else None
 
 
 def _of_text(make: Any, reactor: Any, text: str) -> Any:

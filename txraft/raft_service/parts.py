@@ -108,7 +108,9 @@ class PortService(Service):
 
     def _cannot_listen(self, failure: Failure) -> None:
         assert failure.value is not None
-        self._on_failure(ListenError(f"cannot listen: {in_a_line(failure.value)}", "say where else (listen)"))
+        self._on_failure(
+            ListenError(f"cannot listen: {in_a_line(failure.value)}", "say where else this node is to listen")
+        )
 
 
 def within(clock: IReactorTime, seconds: float, work: "Sequence[Deferred[Any]]") -> "Deferred[None]":

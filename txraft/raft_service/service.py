@@ -124,11 +124,8 @@ class RaftService(MultiService, Generic[Machine]):
         self._failure: TxraftError | None = None
         self._told: list[Deferred[TxraftError]] = []
         endpoint_of = endpoint_of or (lambda addresses: client_endpoint(reactor, addresses[0]))
-        if isinstance(members, Bootstrap):
-            bootstrap = members
-        else:
-            bootstrap = founded_by(members, node_id, name)
-            require_endpoints(members, endpoint_of)
+        bootstrap = members if isinstance(members, Bootstrap) else founded_by(members, node_id, name)
+        require_endpoints(bootstrap.configuration, endpoint_of)
         self._log_worker = self._thread("disk")
         with ExitStack() as undo:
             endpoint = self._endpoint(listen, bootstrap)

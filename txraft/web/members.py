@@ -1,13 +1,14 @@
 """`/members`: what a request says of members, and the membership as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from txraft.addresses import Address, Place, parse_place, require_reachable
 from txraft.core.changes import Change
 from txraft.errors import BadRequest, SettingsError
 from txraft.kv.member_addresses import address_of, in_json, kvaddr_of, two_addresses
 from txraft.node.member_changes import require_member, update
-from txraft.settings import MAX_ID, Address, require_reachable
+from txraft.settings import MAX_ID
 from txraft.statuses import Members
 from txraft.web.forms import shown
 from txraft.web.outcomes import JSON, Answer
@@ -23,12 +24,16 @@ def read_id(given: Mapping[bytes, bytes], name: bytes) -> int:
 
 def read_addresses(given: Mapping[bytes, bytes]) -> dict[str, str]:
     """The parameters `address` and `kvaddr`, as far as they are given. Raises BadRequest."""
-    return {name: _read_address(name, given[name.encode()]) for name in ("address", "kvaddr") if name.encode() in given}
+    return {
+        name: _read_address(name, given[name.encode()], parse)
+        for name, parse in {"address": parse_place, "kvaddr": Address.parse}.items()
+        if name.encode() in given
+    }
 
 
-def _read_address(name: str, text: bytes) -> str:
+def _read_address(name: str, text: bytes, parse: Callable[[str], Place]) -> str:
     try:
-        address = Address.parse(text.decode(errors="backslashreplace"))
+        address = parse(text.decode(errors="backslashreplace"))
     except SettingsError as error:
         raise BadRequest(f"{name}: {error}") from error
     try:
