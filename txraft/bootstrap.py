@@ -101,8 +101,5 @@ def check_addresses(addresses: Addresses) -> None:
             return
     except (ValueError, SettingsError):
         pass
-    raise ChangeRefused(
-        one_line(
-            f"a member has two addresses, Raft's and that of the HTTP API, not {' and '.join(addresses) or 'none'}"
-        )
-    )
+    given = " and ".join(addresses) or "none"
+    raise ChangeRefused(one_line(f"a member has two addresses, Raft's and that of the HTTP API, not {given}"))

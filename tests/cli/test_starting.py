@@ -123,14 +123,21 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(self.start(7, FILE), Start(FILE, here))
 
     def test_at_an_endpoint(self) -> None:
-        """Where others dial what cannot be listened at, it has to be told where to listen."""
-        its = Configuration({7}, addresses={7: ("unix:/run/7", "b:2"), 8: ("tls:b:1", "b:2")})
-        for id, place in ((7, Endpoint("unix:/run/7")), (8, Address("c", 1))):
-            self.begun(Bootstrap(id, "c", its))
-            here = self.start(id, address=None if id == 7 else place).member
+        """That others dial. Where it cannot be listened at, the node has to be told where to listen."""
+        dialled = "tls:b:1:trustRoots=/etc/ca"
+        self.begun(Bootstrap(7, "c", Configuration({7}, addresses={7: (dialled, "b:2")})))
+        self.assertIn(f"bind: is missing: where node 7 listens, which others reach at {dialled}", self.refused(7))
+        for place in (Address("c", 1), Endpoint("ssl:1:privateKey=k"), Endpoint("unix:/run/7")):
+            here = self.start(7, address=place).member
             assert here is not None
-            self.assertEqual(here.listens_on, place)
-        self.assertIn("bind: is missing: where node 8 listens, which others reach at tls:b:1", self.refused(8))
+            self.assertEqual((str(here.address), here.listens_on), (dialled, place))
+
+    def test_at_a_socket(self) -> None:
+        """In the file system, it listens where others dial it."""
+        self.begun(Bootstrap(7, "c", Configuration({7}, addresses={7: ("unix:/run/7", "b:2")})))
+        here = self.start(7).member
+        assert here is not None
+        self.assertEqual(here.listens_on, Endpoint("unix:/run/7"))
 
     def test_moved(self) -> None:
         moved = Configuration({0, 7}, addresses={0: ("a:1", "a:2"), 7: ("c:1", "c:2")})
