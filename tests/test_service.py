@@ -34,11 +34,12 @@ from tests.kv.applying import delta
 from tests.storage.worker import InlineWorker
 from txraft import service
 from txraft.addresses import Address, Endpoint, Place
-from txraft.bootstrap import check_addresses, founders_of, founding
+from txraft.bootstrap import founders_of, founding
 from txraft.core.configuration import Configuration
 from txraft.core.messages import Entry, EntryKind
 from txraft.core.ready import Save, TermAndVote
 from txraft.errors import (
+    ChangeRefused,
     DataLost,
     DirectoryLocked,
     DirectoryRefused,
@@ -137,7 +138,12 @@ class WiringTests(SynchronousTestCase):
         self.assertAlmostEqual(options.heartbeat_interval, 0.1)
         self.assertEqual(options.max_uncommitted_size, 12_345)
         self.assertIs(given["clock"], reactor)
-        self.assertIs(given["check_addresses"], check_addresses)
+        given["check_addresses"](("h:1", "h:2"))
+        for wrong, why in (
+            (("h:1",), "has two addresses"),
+            (("unix:a:b:c:d", "h:1"), "such a member cannot be dialled"),
+        ):
+            self.assertRaisesRegex(ChangeRefused, why, given["check_addresses"], wrong)
 
         self.assertIn(self.settings.cluster_id, replica.call_args.args)
         self.assertIn(frozenset({3, 4, 5}), replica.call_args.args)  # the founders

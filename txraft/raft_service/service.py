@@ -36,7 +36,14 @@ from txraft.interfaces import IReplica, IStateMachine
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
 from txraft.raft_service.arguments import founded_by, require_arguments, require_endpoints
-from txraft.raft_service.endpoints import BoundPort, client_endpoint, own_endpoint, require_one_address, server_endpoint
+from txraft.raft_service.endpoints import (
+    BoundPort,
+    client_endpoint,
+    own_endpoint,
+    require_dialled,
+    require_one_address,
+    server_endpoint,
+)
 from txraft.raft_service.options import DEFAULTS, Options
 from txraft.raft_service.parts import DiskService, PeersService, PortService, within
 from txraft.rpc import LinkLimits, Network
@@ -282,6 +289,11 @@ class RaftService(MultiService, Generic[Machine]):
         check_addresses: Callable[[Addresses], None],
     ) -> None:
         """Read what is on disk, and put the parts together."""
+
+        def check(addresses: Addresses) -> None:
+            check_addresses(addresses)
+            require_dialled(endpoint_of, addresses)
+
         reactor, node_id, directory = self._reactor, self.node_id, self.directory
         stored = storage.load()
         identity = storage.identity
@@ -311,7 +323,7 @@ class RaftService(MultiService, Generic[Machine]):
                 clock=reactor,
                 random=random.Random(),
                 on_failure=self._failed,
-                check_addresses=check_addresses,
+                check_addresses=check,
             )
         except DataLost as error:
             raise self._translated(error) from error
