@@ -119,7 +119,9 @@ def _of_text(make: Any, reactor: Any, text: str) -> Any:
         return make(reactor, text)
     except (ImportError, NameError) as error:  # a NameError is what Twisted's TLS raises without pyOpenSSL
         raise SettingsError(f"{shown(text)} needs a package that is not installed: twisted[tls], for TLS") from error
-    except (ValueError, TypeError, LookupError, OSError) as error:
+    except OSError as error:
+        raise SettingsError(f"{shown(text)}: {error.filename} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, LookupError) as error:
         raise SettingsError(
             f"{shown(text)} is neither host:port nor an endpoint as Twisted writes them, tcp:host:port say: {error}"
         ) from error
