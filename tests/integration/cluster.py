@@ -34,6 +34,8 @@ class NodeProcess:
     def __init__(self, cluster: "ProcessCluster", id: int) -> None:
         self.id = id
         self.address = f"127.0.0.1:{reserve_port()}"
+        self.bind: str | None = None
+        """Where it listens for the others, if not at `address`."""
         self.kvaddr = f"127.0.0.1:{reserve_port()}"
         self.data = cluster.data / str(id)
         self.stdout = cluster.directory / f"node-{id}.log"
@@ -184,6 +186,7 @@ class ProcessCluster:
         lines = [*head]
         for node in nodes:
             lines += ["[[cluster]]", f"id = {node.id}", f'address = "{node.address}"', f'kvaddr = "{node.kvaddr}"']
+            lines += [] if node.bind is None else [f'bind = "{node.bind}"']
         for table, values in (("timing", timing), ("limits", limits), ("log", log)):
             lines += [f"[{table}]", *(f"{key} = {value}" for key, value in values.items())]
         path.write_text("\n".join(lines) + "\n")

@@ -107,3 +107,8 @@ class Membership:
 def ids_of(members: Members) -> set[int]:
     """Of all members."""
     return {each["id"] for each in members["members"]}
+
+
+def has_address(address: str, members: Members) -> bool:
+    """Whether that is where the others reach a member."""
+    return any(each["address"] == address for each in members["members"])

@@ -6,7 +6,7 @@ from functools import partial
 from tests.integration.cluster import NodeProcess, ProcessCluster
 from tests.integration.commands import run, twistd
 from tests.integration.conftest import MakeCluster, process_test
-from tests.integration.members import Members, Membership
+from tests.integration.members import Membership, has_address
 from tests.integration.waiting import until
 
 
@@ -113,8 +113,3 @@ async def test_wrong_address(make_cluster: MakeCluster) -> None:
         node.start()
         await cluster.wait_until_equal()
     assert node.stdout.read_text().count(f"look for this node at {wrong}") == 1
-
-
-def has_address(address: str, members: Members) -> bool:
-    """Whether that is where the others reach a member."""
-    return any(each["address"] == address for each in members["members"])
