@@ -623,23 +623,29 @@ class JoiningTests(TestCase):
     @inlineCallbacks
     def test_joins_at_endpoints(self) -> Generator[Deferred[Any], Any, None]:
         """Clients are told to wait where they are served later, and the others reach it where it was added."""
-        first, port, sockets = self.start_first(), reserve_port(), Path(mkdtemp())
+        port, sockets = reserve_port(), Path(mkdtemp())
         self.addCleanup(rmtree, sockets)
-        self.new = evolve(self.new, address=Endpoint(f"unix:{sockets}/raft"), kvaddr=Address("127.0.0.1", port))
-        new = self.join(Endpoint(f"tcp:{port}:interface=127.0.0.1:backlog=9"))
-        new.startService()
-        answer = yield self.get(self.new.kvaddr, "/status")
-        self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "node 3 waits to join the clu"))
-        yield self.get(self.first.kvaddr, "/set?key=a&val=1")
-        yield self.add()
-        while not any(isinstance(each, service.NodeService) for each in new):
-            self.assertEqual(self.failures, [])
-            yield deferLater(self.reactor, 0.01)
-        answer = yield self.get(self.new.kvaddr, "/get?key=a")
-        self.assertEqual((answer.code, (yield answer.text())), (200, "1"))
-        self.assertTrue((sockets / "raft").is_socket())
-        yield gatherResults([node.stopService() for node in (new, first)])
-        yield deferLater(self.reactor, 0)  # for what the clients still have to close
+        self.new = evolve(self.new, address=Endpoint(f"unix:{sockets}/raft"))
+        for place, client in (
+            (f"tcp:{port}:interface=127.0.0.1:backlog=9", HostnameEndpoint(self.reactor, "127.0.0.1", port)),
+            (f"unix:{sockets}/kv", UNIXClientEndpoint(self.reactor, f"{sockets}/kv")),
+        ):
+            self.directory, agent = Path(self.mktemp()), Agent.usingEndpointFactory(self.reactor, At(client))
+            first, new = self.start_first(), self.join(Endpoint(place))
+            new.startService()
+            answer = yield treq.get("http://localhost/status", agent=agent, persistent=False)
+            self.assertEqual((answer.code, (yield answer.text())[:28]), (503, "node 3 waits to join the clu"))
+            yield self.get(self.first.kvaddr, "/set?key=a&val=1")
+            yield self.add()
+            while not any(isinstance(each, service.NodeService) for each in new):
+                self.assertEqual(self.failures, [])
+                yield deferLater(self.reactor, 0.01)
+            answer = yield treq.get("http://localhost/get?key=a", agent=agent, persistent=False)
+            self.assertEqual((answer.code, (yield answer.text())), (200, "1"))
+            self.assertTrue((sockets / "raft").is_socket())
+            yield gatherResults([node.stopService() for node in (new, first)])
+            yield deferLater(self.reactor, 0)  # for what the clients still have to close
+            self.assertEqual((self.failures, [*sockets.iterdir()]), ([], []))
 
     @inlineCallbacks
     def test_joins(self) -> Generator[Deferred[Any], Any, None]:

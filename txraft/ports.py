@@ -49,11 +49,24 @@ class PortsSoFar:
     address: Place | None = None
     kvaddr: Place | None = None
     """As `Ports` has them."""
+    kv_listens_on: Place | None = None
+    """Where it listens for clients, as far as it knows."""
+
+    def lend(self) -> Port | None:
+        """What clients are told to wait at until this is complete, if it is known. Whoever borrows it closes it, and
+        Twisted removes the name of a socket in the file system then, so that one is lent for good."""
+        lent = self.kv
+        if not isinstance(lent, socket.socket):
+            return lent
+        if lent.family != socket.AF_UNIX:
+            return lent.dup()
+        self.kv = None
+        return lent
 
     def complete(self, address: Place, kvaddr: Place) -> Ports:
         """Listen there, where it did not know. Raises ListenError."""
         self.raft = self.raft or bind_raft(address)
-        self.kv = self.kv or bind_kv(kvaddr)
+        self.kv = self.kv or bind_kv(self.kv_listens_on or kvaddr)
         return Ports(self.raft, self.kv, self.address, self.kvaddr)
 
     def close(self) -> None:
@@ -85,8 +98,8 @@ def bind_so_far(member: Member | None, kvaddr: Place | None = None, address: Pla
     """As `bind_ports_of`, of a node that need not know yet where it listens. Raises ListenError."""
     if member is not None:
         ports = bind_ports_of(member, kvaddr, address)
-        return PortsSoFar(ports.raft, ports.kv, address, kvaddr)
-    so_far = PortsSoFar(address=address, kvaddr=kvaddr)
+        return PortsSoFar(ports.raft, ports.kv, address, kvaddr, kvaddr or member.kv_listens_on)
+    so_far = PortsSoFar(address=address, kvaddr=kvaddr, kv_listens_on=kvaddr)
     try:
         so_far.raft = None if address is None else bind_raft(address)
         so_far.kv = None if kvaddr is None else bind_kv(kvaddr)

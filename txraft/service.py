@@ -2,7 +2,6 @@
 
 import json
 import resource
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
@@ -178,12 +177,9 @@ def make_joining_service(
             raise WrongDirectory(f"{directory} is the directory of a node already, which joins nobody: just start it")
         joining = Joining(joiner, agent(reactor), reactor)
         page = None
-        if ports.kv is not None:
-            page = PortService(
-                port_endpoint(reactor, ports.kv.dup() if isinstance(ports.kv, socket.socket) else ports.kv),
-                WaitingFactory(joiner.id, lambda: joining.waits_for, reactor),
-                on_failure,
-            )
+        if (lent := ports.lend()) is not None:
+            waiting = WaitingFactory(joiner.id, lambda: joining.waits_for, reactor)
+            page = PortService(port_endpoint(reactor, lent), waiting, on_failure)
         service = JoiningService(joining, page, lock.write_pid, make, let_go, on_failure)
         undo.pop_all()
     return service
