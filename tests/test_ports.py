@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import stat
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -124,18 +123,19 @@ class PortTests(SynchronousTestCase):
             self.assertTrue(line.endswith(": --kvaddr HOST:PORT, or kvbind in its file (--config)"), line)
 
     def test_in_the_file_system(self) -> None:
-        """For whom it says. A socket that nobody answers at is one of a node that was killed, whatever process has its
-        id by now; what is no socket, or is answered at, stays."""
+        """A socket that nobody answers at is one of a node that was killed, whatever process has its id by now; what is
+        no socket, or is answered at, stays."""
         with TemporaryDirectory() as directory:  # a socket's name is 107 bytes at most
             path = Path(directory, "socket")
-            for text, mode in ((f"unix:{path}", 0o666), (f"unix:address={path}:mode=600", 0o600)):
-                for _ in range(2):
-                    ports = bind_ports(Settings((evolve(member(0), bind=Endpoint(text)),)), 0)
-                    self.assertEqual(stat.S_IMODE(path.stat().st_mode), mode)
+            for text in (f"unix:{path}", f"unix:address={path}:mode=600"):
+                with closing(socket.socket(socket.AF_UNIX)) as listening:
+                    listening.bind(str(path))
+                    listening.listen()
                     line = str(self.assertRaises(ListenError, bind_raft, Endpoint(text)))
                     self.assertTrue(line.startswith(f"cannot listen on {text}: Address already in use; end what"), line)
-                    ports.close()
-            path.unlink()
+                self.assertTrue(path.is_socket())
+                self.assertEqual(bind_raft(Endpoint(text)), Endpoint(f"{text}:lockfile=0"))
+                self.assertFalse(path.exists())
             path.write_text("somebody's")
             self.assertRaises(ListenError, bind_raft, Endpoint(f"unix:{path}"))
             self.assertEqual(path.read_text(), "somebody's")

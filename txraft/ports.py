@@ -1,13 +1,12 @@
 """Where a node listens: its sockets are bound before a process goes into the background, so that what is wrong with
-them is found out by then. At most endpoints of Twisted's it listens only when it starts."""
+them is found out by then. At an endpoint of Twisted's it listens only when it starts."""
 
 import errno
 import os
 import re
 import socket
-import stat
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from attrs import define, evolve, frozen
@@ -16,9 +15,7 @@ from txraft.addresses import Address, Endpoint, Place
 from txraft.errors import ListenError
 from txraft.settings import Member, Settings
 
-UNIX: Final = re.compile(r"unix:(?:address=)?(?P<path>[^:=\\]+)(?::mode=(?P<mode>[0-7]{3}))?")
-BACKLOG: Final = 128
-"""Connections that may wait."""
+UNIX: Final = re.compile(r"unix:(?:address=)?([^:=\\]+)(?::mode=[0-7]+)?")
 
 Port: TypeAlias = socket.socket | Endpoint
 """A socket that listens, in which connections wait until the node serves; or the endpoint that it is to listen at."""
@@ -49,24 +46,11 @@ class PortsSoFar:
     address: Place | None = None
     kvaddr: Place | None = None
     """As `Ports` has them."""
-    kv_listens_on: Place | None = None
-    """Where it listens for clients, as far as it knows."""
-
-    def lend(self) -> Port | None:
-        """What clients are told to wait at until this is complete, if it is known. Whoever borrows it closes it, and
-        Twisted removes the name of a socket in the file system then, so that one is lent for good."""
-        lent = self.kv
-        if not isinstance(lent, socket.socket):
-            return lent
-        if lent.family != socket.AF_UNIX:
-            return lent.dup()
-        self.kv = None
-        return lent
 
     def complete(self, address: Place, kvaddr: Place) -> Ports:
         """Listen there, where it did not know. Raises ListenError."""
         self.raft = self.raft or bind_raft(address)
-        self.kv = self.kv or bind_kv(self.kv_listens_on or kvaddr)
+        self.kv = self.kv or bind_kv(kvaddr)
         return Ports(self.raft, self.kv, self.address, self.kvaddr)
 
     def close(self) -> None:
@@ -98,8 +82,8 @@ def bind_so_far(member: Member | None, kvaddr: Place | None = None, address: Pla
     """As `bind_ports_of`, of a node that need not know yet where it listens. Raises ListenError."""
     if member is not None:
         ports = bind_ports_of(member, kvaddr, address)
-        return PortsSoFar(ports.raft, ports.kv, address, kvaddr, kvaddr or member.kv_listens_on)
-    so_far = PortsSoFar(address=address, kvaddr=kvaddr, kv_listens_on=kvaddr)
+        return PortsSoFar(ports.raft, ports.kv, address, kvaddr)
+    so_far = PortsSoFar(address=address, kvaddr=kvaddr)
     try:
         so_far.raft = None if address is None else bind_raft(address)
         so_far.kv = None if kvaddr is None else bind_kv(kvaddr)
@@ -120,13 +104,16 @@ def bind_kv(place: Place) -> Port:
 
 
 def bind(place: Place, option: str) -> Port:
-    """Listen, where that can be done without the reactor. Raises ListenError with one line; `option` is how to give
-    another place."""
+    """Listen, or see that a socket in the file system can be made later. Raises ListenError with one line; `option` is
+    how to give another place."""
     try:
         if isinstance(place, Address):
             return _bind_tcp(place)
-        plain = UNIX.fullmatch(place.text)
-        return place if plain is None else _bind_unix(plain["path"], int(plain["mode"] or "666", base=8))
+        unix = UNIX.fullmatch(place.text)
+        if unix is None:
+            return place
+        _make_way(Path(unix[1]))
+        return Endpoint(f"{place}:lockfile=0")
     except OSError as error:
         advice = f"say where else this node is to listen: {option}"
         if error.errno == errno.EADDRINUSE:
@@ -140,41 +127,28 @@ def _bind_tcp(address: Address) -> socket.socket:
         key=lambda info: info[0] != socket.AF_INET,  # localhost is 127.0.0.1, and also ::1
     )
     port = socket.socket(family, kind, protocol)
-    with _closed_on_error(port):
+    try:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         port.bind(where)
-        port.listen(BACKLOG)
+        port.listen(128)
         port.setblocking(False)
-    return port
-
-
-def _bind_unix(path: str, mode: int) -> socket.socket:
-    """A socket in the file system stays there when its process is killed. Twisted looks for that process by its id,
-    which in a container is that of the next one, too; here, nobody answers at the socket."""
-    port = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _closed_on_error(port):
-        if _is_left(path):
-            os.unlink(path)
-        port.bind(path)
-        os.chmod(path, mode)
-        port.listen(BACKLOG)
-        port.setblocking(False)
-    return port
-
-
-def _is_left(path: str) -> bool:
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as caller:
-        caller.setblocking(False)
-        return caller.connect_ex(path) == errno.ECONNREFUSED and stat.S_ISSOCK(os.lstat(path).st_mode)
-
-
-@contextmanager
-def _closed_on_error(port: socket.socket) -> Iterator[None]:
-    try:
-        yield
     except OSError:
         port.close()
         raise
+    return port
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket at which nobody answers: that of a process that was killed. (Twisted looks for that process by
+    its id, which in a container is that of the next one, too.) Raises OSError where there is no room for another."""
+    path.parent.stat()
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as caller:
+        caller.setblocking(False)
+        answers = caller.connect_ex(str(path)) != errno.ECONNREFUSED
+    if path.is_socket() and not answers:
+        path.unlink()
+    elif os.path.lexists(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _close(*ports: Port | None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
@@ -177,9 +178,10 @@ def make_joining_service(
             raise WrongDirectory(f"{directory} is the directory of a node already, which joins nobody: just start it")
         joining = Joining(joiner, agent(reactor), reactor)
         page = None
-        if (lent := ports.lend()) is not None:
+        if ports.kv is not None:
+            port = ports.kv.dup() if isinstance(ports.kv, socket.socket) else ports.kv
             waiting = WaitingFactory(joiner.id, lambda: joining.waits_for, reactor)
-            page = PortService(port_endpoint(reactor, lent), waiting, on_failure)
+            page = PortService(port_endpoint(reactor, port), waiting, on_failure)
         service = JoiningService(joining, page, lock.write_pid, make, let_go, on_failure)
         undo.pop_all()
     return service

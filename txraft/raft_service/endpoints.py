@@ -60,8 +60,7 @@ def client_endpoint(reactor: Any, address: str) -> IStreamClientEndpoint:
 
 
 def server_endpoint(reactor: Any, text: str) -> IStreamServerEndpoint:
-    """Where to listen, which is done at once where it is `host:port` or a socket in the file system. Raises
-    SettingsError and ListenError."""
+    """Where to listen. `host:port` is listened on at once. Raises SettingsError and ListenError."""
     try:
         port = bind(parse_place(text), "listen=")
     except SettingsError:  # it may be of a plugin of Twisted's
