@@ -147,9 +147,16 @@ class RefusedTests(SynchronousTestCase):
         self.assertIn("which is for endpoints within endpoints", line)
 
     def test_files_that_are_missing(self) -> None:
-        """What is wrong is the file, and not the text."""
-        line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen="ssl:1:privateKey=no/key"))
-        self.assertRegex(line, '^"ssl:1:privateKey=no/key": .*/no/key cannot be read: No such file or directory$')
+        """Or have something else in them: what is wrong is the file, and not the text."""
+        Path("nothing.pem").write_text("nothing")
+        self.addCleanup(Path("nothing.pem").unlink)
+        for text, problem in (
+            ("ssl:1:privateKey=no/key", "names a file that cannot be read, .*/no/key: No such file or directory$"),
+            ("ssl:1:privateKey=nothing.pem", "names a file without a certificate, or without a key"),
+            ("systemd:domain=INET:index=0", "is neither host:port nor an endpoint as Twisted writes them"),
+        ):
+            line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen=text))
+            self.assertRegex(line, f'^"{text}" {problem}')
 
     def test_wrong_types(self) -> None:
         """Each argument says what it is to be."""

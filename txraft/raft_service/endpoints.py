@@ -116,14 +116,20 @@ def _of_text(make: Any, reactor: Any, text: str) -> Any:
         if make is clientFromString:
             _require_files(text)
         return make(reactor, text)
-    except (ImportError, NameError) as error:  # a NameError is what Twisted's TLS raises without pyOpenSSL
-        raise SettingsError(f"{shown(text)} needs a package that is not installed: twisted[tls], for TLS") from error
-    except OSError as error:
-        raise SettingsError(f"{shown(text)}: {error.filename} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, LookupError) as error:
-        raise SettingsError(
-            f"{shown(text)} is neither host:port nor an endpoint as Twisted writes them, tcp:host:port say: {error}"
-        ) from error
+    except SettingsError:
+        raise
+    except Exception as error:  # what reads it may be anybody's plugin
+        raise SettingsError(f"{shown(text)} {_what_is_wrong(error)}") from error
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, ImportError | NameError):  # a NameError is what Twisted's TLS raises without pyOpenSSL
+        return "needs a package that is not installed: twisted[tls], for TLS"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"names a file that cannot be read, {error.filename}: {error.strerror}"
+    if type(error).__module__.startswith("OpenSSL"):
+        return f"names a file without a certificate, or without a key, as .pem files have them: {in_a_line(error)}"
+    return f"is neither host:port nor an endpoint as Twisted writes them, tcp:host:port say: {in_a_line(error)}"
 
 
 def _require_files(text: str) -> None:
