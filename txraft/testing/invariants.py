@@ -1,7 +1,8 @@
 """What must hold of the whole cluster, checked after every step, and only for what the step has changed.
 
 Log Matching makes that cheap: whatever index and term say is the same, is the same entry after the same predecessor
-(`Entries`), so two logs, or a log and what is committed, are compared at one place and not along their length.
+(`Invariants.log_matching`), so two logs, or a log and what is committed, are compared at one place and not along their
+length.
 
 A rule that does not hold raises `Violation`; whoever calls from within the driver, where it would be caught, records it
 instead (`txraft.testing.simulation`).
