@@ -1,6 +1,7 @@
 """What the tests begin with: the reactor, clusters that are gone when the test is, and the tools of the machine."""
 
 import shutil
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,11 @@ import pytest_twisted  # type: ignore[import-untyped]  # it has no annotations
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.integration.cluster import ProcessCluster
+from tests.integration.commands import TREE
 from tests.lacking import do_without
+
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install ."
+"""The command of the README."""
 
 Test = TypeVar("Test", bound=Callable[..., Awaitable[None]])
 MakeCluster = Callable[..., ProcessCluster]
@@ -81,3 +86,17 @@ def curl(reactor: Any) -> Curl:
         return str(out.decode())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a clone has of the package, and in its `.venv` the package installed, as the README says."""
+    directory = tmp_path_factory.mktemp("clone")
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(TREE / name, directory)
+    for name in ("twisted", "txraft"):
+        shutil.copytree(TREE / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    installed = subprocess.run(INSTALL, shell=True, cwd=directory, capture_output=True, text=True, check=False)
+    if installed.returncode != 0:
+        do_without(f"txraft cannot be installed, which wants a network: {installed.stderr}")
+    return directory

@@ -3,7 +3,6 @@
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.commands import TREE, environment, run
-from tests.integration.conftest import process_test
+from tests.integration.conftest import INSTALL, process_test
 from tests.integration.ports import reserve_port
 from tests.integration.test_examples import in_readme
 from tests.integration.waiting import until
@@ -19,7 +18,6 @@ from tests.lacking import do_without
 
 HTTP_PORTS = (9000, 9001, 9002)
 RAFT_PORTS = (9100, 9101, 9102)
-INSTALL = "python3 -m venv .venv && .venv/bin/pip install ."
 
 
 def in_tutorial() -> tuple[list[str], list[tuple[str, str]]]:
@@ -49,15 +47,12 @@ def on(ports: dict[int, int], text: str) -> str:
 
 
 @pytest.fixture
-def started(ports: dict[int, int], tmp_path: Path) -> Iterator[Path]:
-    """A directory in which the three start lines run."""
+def started(ports: dict[int, int], tmp_path: Path, clone: Path) -> Iterator[Path]:
+    """A directory in which the three start lines run, on what the install line has installed."""
     (install, *starts), _ = in_tutorial()
     assert (install, len(starts)) == (INSTALL, 3)
     (tmp_path / "counter.py").write_text(on(ports, in_readme()), encoding="utf-8")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    python.chmod(0o755)  # this interpreter, whose txraft is the one under test, in the place of a new environment's
+    (tmp_path / ".venv").symlink_to(clone / ".venv")
     processes = []
     try:
         for number, line in enumerate(starts):
