@@ -8,6 +8,34 @@ from tests.integration.cluster import ProcessCluster
 from tests.integration.commands import TREE, run
 from tests.integration.conftest import process_test
 
+IN_ASYNCIO = """\
+import asyncio, sys
+from twisted.internet import asyncioreactor
+loop = asyncio.new_event_loop()
+asyncioreactor.install(loop)
+from twisted.internet import reactor
+from txraft.client import KeyValueClient
+
+async def main():
+    client = KeyValueClient(reactor, sys.argv[1])
+    for key in ("great", "greeting"):
+        await client.set(key, "hello").asFuture(loop)
+    print((await client.get("great").asFuture(loop)).value)
+    page = await client.list_keys("gr", limit=1).asFuture(loop)
+    rest = await client.list_keys("gr", after=page.keys[-1].key).asFuture(loop)
+    print([info.key for info in page.keys], page.more, [info.key for info in rest.keys], rest.more)
+    try:
+        async for _ in client.keys("gr"):
+            pass
+    except RuntimeError:
+        print("keys does not work")
+    await client.close().asFuture(loop)
+    reactor.stop()
+
+reactor.callWhenRunning(lambda: loop.create_task(main()))
+reactor.run()
+"""
+
 
 def in_section(title: str) -> str:
     """The first indented block of a section."""
@@ -49,3 +77,15 @@ async def test_from_python(cluster: ProcessCluster) -> None:
     *commented, listed = finished.out.splitlines()
     assert [commented, listed] == [["Value(value=b'hello', revision=2)", "True", "[True, True, b'2']"], "b'greeting' 3"]
     assert all(f"# {each}" in program for each in commented)
+
+
+@process_test
+async def test_from_asyncio(cluster: ProcessCluster) -> None:
+    """What it says of `asFuture` and `list_keys`, and that `keys` cannot be used there."""
+    await cluster.wait_for_leader()
+    command = [sys.executable, "-c", IN_ASYNCIO, cluster.nodes[0].kvaddr]
+    finished = await run(cluster.reactor, command, cluster.directory)
+    assert (finished.status, finished.out.splitlines()) == (
+        0,
+        ["b'hello'", "[b'great'] True [b'greeting'] False", "keys does not work"],
+    ), finished.err
