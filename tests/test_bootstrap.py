@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txraft.addresses import Address
+from txraft.addresses import Address, Endpoint
 from txraft.bootstrap import check_addresses, difference, elsewhere, founders_of
 from txraft.core.configuration import Configuration
 from txraft.errors import ChangeRefused
@@ -94,14 +94,36 @@ class BootstrapTests(SynchronousTestCase):
 
     def test_addresses_of_a_member(self) -> None:
         """Two, as this version writes them, and others can reach it there."""
-        for right in (("h:1", "h:2"), ("[::1]:1", "10.0.0.1:65535"), ("unix:/run/h", "h:1"), ("tls:h:1:x=y", "h:1")):
-            check_addresses(right)
+        here = settings(0)
+        for right in (("h:1", "h:2"), ("[::1]:1", "10.0.0.1:65535")):
+            check_addresses(right, here, founders_of(here))
         for wrong in (
             *((), ("h:1",), ("h:1", "h:2", "h:3"), ("h:1", "h:1")),
-            *((text, "h:2") for text in ("tcp:h:1", "tcp:1", "ssl:1:x", "unix:\n", "onion:h")),
             *((text, "h:2") for text in ("", "h", "h:0", "H:1", "h:01", "0.0.0.0:1", "\x1b[31m\n\0:1", "\ud800:1")),
+            *((text, "h:2") for text in ("tcp:h:1", "tcp:1", "tcp:h:1:timeout=-1", "ssl:1:x", "unix:\n", "onion:h")),
+            *(
+                (text, "h:2")
+                for text in ("unix:h", "unix:/h:lockfile=1", "unix:/" + "h" * 107, "tls:h:0", "tls:0.0.0.0:1")
+            ),
+            *((text, "h:2") for text in ("tls:h:1:timeout=-1", "tls:h:1:30", "tls:h:1:endpoint=tcp", "tls:h:1:x=\\:")),
             *(("h:1", text) for text in ("unix:/run/h", "\x9b1m:1", "[::]:2", "h:02")),
         ):
-            line = str(self.assertRaises(ChangeRefused, check_addresses, wrong))
+            line = str(self.assertRaises(ChangeRefused, check_addresses, wrong, here, founders_of(here)))
             self.assertIn("a member has two addresses, Raft's and that of the HTTP API, not ", line)
             self.assertTrue(line.isprintable())
+
+    def test_endpoints_of_a_member(self) -> None:
+        """They are like one of the file's, or of another member: or a stranger would say which files the nodes read,
+        and at which sockets they call."""
+        tls, unix, plain = "tls:h:1:trustRoots=/etc/ca", "unix:/run/txraft/0", settings(0)
+        http, bind = Address("h", 1), Address("h", 9)
+        known = Settings((Member(1, Endpoint(tls), http, bind), Member(2, Endpoint(unix), Address("h", 2))))
+        for here, membership in ((known, founders_of(plain)), (plain, founders_of(known))):
+            for right in ("tls:other:2:trustRoots=/etc/ca", "unix:/run/txraft/1"):
+                check_addresses((right, "h:2"), here, membership)
+            for wrong in (
+                *("tls:h:1", "tls:h:1:trustRoots=/dev", f"{tls}:certificate=/dev/zero", "tls:h:1:certificate=/etc/ca"),
+                *("unix:/run/docker.sock", "unix:/run/txraft/1/2", "unix:/0"),
+            ):
+                line = str(self.assertRaises(ChangeRefused, check_addresses, (wrong, "h:2"), here, membership))
+                self.assertIn(f"no member is at an endpoint like {wrong}: to be the first, it has to be in", line)

@@ -200,7 +200,6 @@ class LoadTests(SynchronousTestCase):
         for text, place in (
             ("unix:/run/b", Endpoint("unix:/run/b")),
             ("tcp:b:1", Address("b", 1)),
-            ("tcp:host=b:port=1", Endpoint("tcp:host=b:port=1")),
             ("tls:b:1:trustRoots=/etc/ca", Endpoint("tls:b:1:trustRoots=/etc/ca")),
         ):
             bound = CLUSTER.replace("b:1", text) + 'bind = "tcp:7"\nkvbind = "unix:/run/c:mode=600"'
@@ -209,20 +208,25 @@ class LoadTests(SynchronousTestCase):
             self.assertEqual(
                 (member.listens_on, str(member.kv_listens_on)), (Address("0.0.0.0", 7), "unix:/run/c:mode=600")
             )
-        (*_, member) = load(self.write(CLUSTER.replace("b:1", "unix:b"))).cluster
-        self.assertEqual(member.listens_on, Endpoint("unix:b"))
+        (*_, member) = load(self.write(CLUSTER.replace("b:1", "unix:/b"))).cluster
+        self.assertEqual(member.listens_on, Endpoint("unix:/b"))
 
     def test_endpoints_that_make_no_sense(self) -> None:
         """Each is a line: what can only be listened at, or only be dialled, or is not what clients speak."""
         for address, problem in (
             (
                 "ssl:1:privateKey=k",
-                "address: ssl:1:privateKey=k is no address at which others reach the node",
+                'address: "ssl:1:privateKey=k" is no address at which others reach the node',
             ),
             ("tcp:1", "address: 0.0.0.0:1 is no address at which others reach the node; use bind"),
             ("tls:b:1", "bind: is missing: where node 1 listens, which others reach at tls:b:1"),
             ("onion:b", 'address: "onion:b" does not end in a port'),
             ("unix:a\\u0000b", "has characters that cannot be printed"),
+            (
+                "unix:b",
+                'address: "unix:b" is no address at which others reach the node: host:port, unix:/PATH, or tls:',
+            ),
+            ("tls:b:0", 'address: "tls:b:0" is no address at which others reach the node'),
             ("tcp:80000:interface=1.1.1.1", '"1.1.1.1:80000" does not end in a port'),
         ):
             self.assertIn(problem, self.refused(CLUSTER.replace("b:1", address)))
@@ -230,7 +234,10 @@ class LoadTests(SynchronousTestCase):
             (CLUSTER.replace("b:2", "unix:/run/kv"), 'cluster[1].kvaddr: "unix:/run/kv" is an endpoint as Twisted'),
             (CLUSTER + 'kvbind = "ssl:1:privateKey=k"', 'kvbind: "ssl:1:privateKey=k" speaks TLS, and clients of'),
             (CLUSTER + 'bind = "unix:a"\nkvbind = "unix:a"', "kvaddr: node 1 cannot listen on unix:a both for nodes"),
-            (CLUSTER.replace("a:1", "unix:a").replace("b:1", "unix:a"), "unix:a is already cluster[0].address; each"),
+            (
+                CLUSTER.replace("a:1", "unix:/a").replace("b:1", "unix:/a"),
+                "unix:/a is already cluster[0].address; each",
+            ),
         ):
             self.assertIn(problem, self.refused(file))
 

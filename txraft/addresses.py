@@ -14,8 +14,8 @@ from txraft.texts import shown
 LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 KINDS: Final = ("tcp", "tcp6", "unix", "ssl", "tls", "systemd", "haproxy")
 """Of the endpoints to listen with that come with Twisted."""
-DIALLED: Final = ("tcp", "unix", "tls")
-"""Of those to dial."""
+LONGEST_PATH: Final = 107
+"""Bytes of the name of a socket in the file system."""
 
 
 def check_host(_: object, __: object, host: str) -> None:
@@ -69,6 +69,10 @@ class Address:
 
 _TCP = re.compile(r"([0-9]+)(?::interface=([0-9.]+))?")
 """`tcp:` to listen with, where what follows says no more than an address does."""
+_UNIX = re.compile(r"unix:((?:/[^:/\\]+)*)/[^:/\\]+")
+_TLS = re.compile(r"tls:([^:\\=]+:[0-9]+)((?::(?:trustRoots|certificate|privateKey)=[^:\\]+)*)")
+"""What others may be told to dial. Twisted takes more, some of which does harm: by a timeout below zero, every attempt
+is a traceback in the log."""
 
 
 def _check_text(_: object, __: object, text: str) -> None:
@@ -85,6 +89,19 @@ class Endpoint:
     @property
     def kind(self) -> str:
         return self.text.partition(":")[0]
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """What it names on the machine of whoever dials it: the directory of a socket, or files of certificates. None
+        where nobody can dial it, or only by more than a member's address may have."""
+        if (unix := _UNIX.fullmatch(self.text)) is not None:
+            return None if len(self.text.encode()) > len("unix:") + LONGEST_PATH else ("unix", unix[1])
+        if (tls := _TLS.fullmatch(self.text)) is None:
+            return None
+        try:
+            return ("tls", tls[2]) if _names_one(Address.parse(tls[1])) else None
+        except SettingsError:
+            return None
 
     def __str__(self) -> str:
         return self.text
@@ -112,23 +129,25 @@ def parse_place(text: str) -> Place:
 def require_reachable(name: str, place: Place) -> None:
     """Raise SettingsError where others cannot reach a node at `place`: at an endpoint that can only be listened with,
     0.0.0.0, in any way to write it, [::], or an address of many. `name` is what it is, `address` or `kvaddr`."""
-    if _names_one(place):
-        return
     bind = {"address": "bind", "kvaddr": "kvbind"}[name]
-    raise SettingsError(
-        f"{name}: {place} is no address at which others reach the node; use {bind} for where it listens"
-    )
+    if isinstance(place, Endpoint) and place.names is None:
+        raise SettingsError(
+            f"{name}: {shown(place.text)} is no address at which others reach the node: host:port, unix:/PATH, or"
+            f" tls:HOST:PORT:trustRoots=DIRECTORY; use {bind} for where it listens"
+        )
+    if isinstance(place, Address) and not _names_one(place):
+        raise SettingsError(
+            f"{name}: {place} is no address at which others reach the node; use {bind} for where it listens"
+        )
 
 
-def _names_one(place: Place) -> bool:
-    if isinstance(place, Endpoint):
-        return place.kind in DIALLED
+def _names_one(address: Address) -> bool:
     try:
-        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(place.host))
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(address.host))
     except OSError:  # not IPv4
-        if ":" not in place.host:
+        if ":" not in address.host:
             return True
-        ip = ipaddress.IPv6Address(place.host)
+        ip = ipaddress.IPv6Address(address.host)
     return not (ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"))
 
 

@@ -3,7 +3,7 @@ members are what the log says, so that no edited file can make two majorities (h
 
 from collections.abc import Iterator, Mapping, Set
 
-from txraft.addresses import Place, can_be_reached, require_reachable
+from txraft.addresses import Endpoint, Place, can_be_reached, require_reachable
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import ChangeRefused, SettingsError
@@ -90,16 +90,29 @@ def _addresses_of(member: Member) -> Addresses:
     return str(member.address), str(member.kvaddr)
 
 
-def check_addresses(addresses: Addresses) -> None:
+def check_addresses(addresses: Addresses, settings: Settings, configuration: Configuration) -> None:
     """Raises ChangeRefused for what no operator can have given a member: two different addresses, as they are written
-    here, at which others reach it."""
+    here, at which others reach it. Who adds a member may be a stranger, and names no certificate for the nodes to read,
+    and no directory of sockets, that neither a file of settings names nor a member."""
     try:
         raft, kv = parse_two(addresses)
         require_reachable("address", raft)
         require_reachable("kvaddr", kv)
-        if raft != kv and (str(raft), str(kv)) == addresses:
-            return
+        if raft == kv or (str(raft), str(kv)) != addresses:
+            raise ValueError
     except (ValueError, SettingsError):
-        pass
-    given = " and ".join(addresses) or "none"
-    raise ChangeRefused(one_line(f"a member has two addresses, Raft's and that of the HTTP API, not {given}"))
+        given = " and ".join(addresses) or "none"
+        why = f"a member has two addresses, Raft's and that of the HTTP API, not {given}"
+        raise ChangeRefused(one_line(why)) from None
+    if isinstance(raft, Endpoint) and raft.names not in _named(settings, configuration):
+        raise ChangeRefused(
+            f"no member is at an endpoint like {raft}: to be the first, it has to be in the file (--config) with which"
+            " the leader was started, as the address of a node"
+        )
+
+
+def _named(settings: Settings, configuration: Configuration) -> Iterator[tuple[str, ...] | None]:
+    texts = [addresses[0] for _, addresses in configuration.addresses if addresses]
+    for place in (*(member.address for member in settings.cluster), *map(Endpoint, texts)):
+        if isinstance(place, Endpoint):
+            yield place.names

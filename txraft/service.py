@@ -130,7 +130,7 @@ def make_node_service(
             _store_in,
             listen=port_endpoint(reactor, ports.raft),
             options=Options(settings.timing, settings.log, settings.limits),
-            check_addresses=check_addresses,
+            check_addresses=lambda addresses: check_addresses(addresses, settings, raft.configuration),
             lock=lock,
         )
         undo.callback(raft.let_go)

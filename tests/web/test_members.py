@@ -124,7 +124,7 @@ class ChangeTests(ApiTestCase):
         self.refused("/members?id=4&address=0.0.0.0:8080&kvaddr=e:1", "^address: 0.0.0.0:8080 is no address at which")
         self.refused(f"/members?id=4&{ADDRESSES}&learner=yes", "learner is true or false .the default., not 'yes'")
         self.refused(
-            "/members?id=4&address=ssl:1:x&kvaddr=e:1", "^address: ssl:1:x is no address at which others reach"
+            "/members?id=4&address=ssl:1:x&kvaddr=e:1", '^address: "ssl:1:x" is no address at which others reach'
         )
         self.refused("/members?id=4&address=e:1&kvaddr=unix:/e", "^kvaddr: .* is an endpoint as Twisted writes them")
         self.refused("/members/update?id=1", "address and kvaddr are missing")

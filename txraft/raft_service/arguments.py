@@ -38,7 +38,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     ),
     "options": (lambda given: isinstance(given, Options), "an `Options`, of txraft"),
     "endpoint_of": (lambda given: given is None or callable(given), "a function of a member's addresses"),
-    "check_addresses": (callable, "a function of a member's addresses"),
+    "check_addresses": (lambda given: given is None or callable(given), "a function of a member's addresses"),
     "lock": (lambda given: given is None or isinstance(given, DirectoryLock), "a `DirectoryLock`"),
 }
 """Of each argument of `RaftService`, whether it is what it has to be, and what that is."""

@@ -2,9 +2,7 @@
 (`tcp:`, `unix:`, `tls:`, and those of its plugins)."""
 
 import socket
-import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -20,8 +18,6 @@ from txraft.texts import one_line, shown
 
 CONNECT_TIMEOUT: Final = 2
 """Seconds after which dialling `host:port` is given up, and tried again later. An endpoint's text has its own."""
-MAX_CERTIFICATE_SIZE: Final = 1024 * 1024
-"""Bytes of a file with certificates, or a key."""
 ATTEMPT_DELAY: Final = 0.01
 """Seconds between two addresses of a name, the least that RFC 8305 (§8) allows. Twisted looks at a failure no sooner
 either, and a follower whose leader was killed waits for that."""
@@ -85,22 +81,16 @@ def own_endpoint(reactor: Any, address: str) -> IStreamServerEndpoint:
 
 
 def require_dialled(endpoint_of: Callable[[Addresses], IStreamClientEndpoint], addresses: Addresses) -> None:
-    """Raises ChangeRefused where this server could not dial a member at its new addresses."""
+    """Raises ChangeRefused where a member's addresses are anything but one, or this server could not dial it there."""
+    where = one_line(" and ".join(addresses)) or "none"
+    if len(addresses) != 1 or ":" not in addresses[0] or not addresses[0].isprintable():
+        raise ChangeRefused(f"a member has one address, host:port say, not {where}")
     try:
         endpoint_of(addresses)
     except SettingsError as error:
         raise ChangeRefused(f"such a member cannot be dialled: {error}") from error
     except Exception as error:  # the application's
-        where = one_line(" and ".join(addresses))
         raise ChangeRefused(f"such a member cannot be dialled at {where}: {in_a_line(error)}") from error
-
-
-def require_one_address(addresses: Addresses) -> None:
-    """Raises ChangeRefused where a member's addresses are anything but one, as `client_endpoint` reads it."""
-    if len(addresses) != 1 or ":" not in addresses[0] or not addresses[0].isprintable():
-        raise ChangeRefused(
-            one_line(f"a member has one address, host:port say, not {' and '.join(addresses) or 'none'}")
-        )
 
 
 def _host_and_port(text: str) -> Address | None:
@@ -113,11 +103,7 @@ def _host_and_port(text: str) -> Address | None:
 
 def _of_text(make: Any, reactor: Any, text: str) -> Any:
     try:
-        if make is clientFromString:
-            _require_files(text)
         return make(reactor, text)
-    except SettingsError:
-        raise
     except Exception as error:  # what reads it may be anybody's plugin
         raise SettingsError(f"{shown(text)} {_what_is_wrong(error)}") from error
 
@@ -125,21 +111,9 @@ def _of_text(make: Any, reactor: Any, text: str) -> Any:
 def _what_is_wrong(error: Exception) -> str:
     if isinstance(error, ImportError | NameError):  # a NameError is what Twisted's TLS raises without pyOpenSSL
         return "needs a package that is not installed: twisted[tls], for TLS"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"names a file that cannot be read, {error.filename}: {error.strerror}"
+    original = getattr(error, "originalException", error)  # of an error of FilePath
+    if isinstance(original, OSError) and original.filename is not None:
+        return f"names a file that cannot be read, {original.filename}: {original.strerror}"
     if type(error).__module__.startswith("OpenSSL"):
         return f"names a file without a certificate, or without a key, as .pem files have them: {in_a_line(error)}"
     return f"is neither host:port nor an endpoint as Twisted writes them, tcp:host:port say: {in_a_line(error)}"
-
-
-def _require_files(text: str) -> None:
-    """A member's address may come from strangers, and Twisted reads the certificates that it names, to their end: of a
-    device, say. Raises SettingsError, ValueError and OSError."""
-    for part in text.split(":"):
-        path = Path(part.partition("=")[2] or part)
-        if path.exists() and not path.is_dir() and not path.is_socket():
-            status = path.stat()
-            if not (stat.S_ISREG(status.st_mode) and 0 < status.st_size <= MAX_CERTIFICATE_SIZE):
-                raise SettingsError(f"{shown(text)}: {path} is no file with a certificate or a key")
-    if "\\" in text:
-        raise SettingsError(f"{shown(text)} has a \\, which is for endpoints within endpoints: write it without")

@@ -8,6 +8,7 @@ the database connections and threads are made when the service starts.
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -41,7 +42,6 @@ from txraft.raft_service.endpoints import (
     client_endpoint,
     own_endpoint,
     require_dialled,
-    require_one_address,
     server_endpoint,
 )
 from txraft.raft_service.options import DEFAULTS, Options
@@ -88,7 +88,7 @@ class RaftService(MultiService, Generic[Machine]):
         listen: str | IStreamServerEndpoint | None = None,
         options: Options = DEFAULTS,
         endpoint_of: Callable[[Addresses], IStreamClientEndpoint] | None = None,
-        check_addresses: Callable[[Addresses], None] = require_one_address,
+        check_addresses: Callable[[Addresses], None] | None = None,
         lock: DirectoryLock | None = None,
     ) -> None:
         """Read what is on disk, and put the parts together. Blocks.
@@ -286,14 +286,9 @@ class RaftService(MultiService, Generic[Machine]):
         endpoint: IStreamServerEndpoint,
         options: Options,
         endpoint_of: Callable[[Addresses], IStreamClientEndpoint],
-        check_addresses: Callable[[Addresses], None],
+        check_addresses: Callable[[Addresses], None] | None,
     ) -> None:
         """Read what is on disk, and put the parts together."""
-
-        def check(addresses: Addresses) -> None:
-            check_addresses(addresses)
-            require_dialled(endpoint_of, addresses)
-
         reactor, node_id, directory = self._reactor, self.node_id, self.directory
         stored = storage.load()
         identity = storage.identity
@@ -323,7 +318,7 @@ class RaftService(MultiService, Generic[Machine]):
                 clock=reactor,
                 random=random.Random(),
                 on_failure=self._failed,
-                check_addresses=check,
+                check_addresses=check_addresses or partial(require_dialled, endpoint_of),
             )
         except DataLost as error:
             raise self._translated(error) from error
