@@ -22,7 +22,7 @@ from txraft.objects.commands import Commands
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service.options import Options
 from txraft.settings import Timing
-from txraft.testing.application import SimulatedHome
+from txraft.testing.application import Application, SimulatedHome
 from txraft.testing.seeds import first_failure
 
 QUICK = Options(Timing(election_timeout=60, heartbeat_interval=20))
@@ -168,7 +168,7 @@ class KeptTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(SnapshotFailed)), 2)
 
 
-class CounterApplication:
+class CounterApplication(Application):
     """An `Application` of it."""
 
     def machine(self, home: SimulatedHome) -> ObjectMachine[Counter]:

@@ -12,6 +12,7 @@ from txraft.core.reads import Reads
 from txraft.core.ready import ReadReady, Save
 from txraft.core.state import State
 from txraft.errors import NotApplied
+from txraft.kv import KeyValueStore
 from txraft.node.pending_requests import Proposals
 from txraft.node.replica import Replica
 from txraft.storage.raft_file import RaftFile
@@ -47,6 +48,12 @@ class CatchingTests(SynchronousTestCase):
 
         self.patch(follower, "on_append_entries", greedy)
         self.first_failure(50)
+
+    def test_answer_of_the_store(self) -> None:
+        """All nodes are equal, and what clients read is wrong: their history is judged."""
+        self.patch(KeyValueStore, "get", lambda *_: None)
+        report = self.first_failure(2)
+        self.assertEqual(str(report.violation).split(":")[0], "Linearizability")
 
     def test_read_without_a_round(self) -> None:
         """A leader that answers reads without asking whether it still leads, or what is committed (hazard C1)."""

@@ -15,9 +15,11 @@ from txraft.errors import CommandFailed
 from txraft.interfaces import ISnapshot, IStateMachine
 from txraft.memory_machine import MemoryMachine
 from txraft.testing.application import Application, SimulatedHome
+from txraft.testing.history import Operation
 from txraft.testing.plan import plan_of
 from txraft.testing.report import Report
 from txraft.testing.simulation import run_of
+from txraft.testing.violation import Violation
 
 
 @implementer(ISnapshot)
@@ -102,7 +104,7 @@ class Tally:
         return json.dumps([self.last_applied, self.counts]).encode()
 
 
-class Tallies:
+class Tallies(Application):
     """The application."""
 
     kind: Callable[[SimulatedHome], Tally] = Tally
@@ -138,6 +140,14 @@ class LocalTally(Tally):
     def _count(self, entry: Entry) -> bytes | CommandFailed:
         result = super()._count(entry)
         return CommandFailed(f"in {self._place.name}") if isinstance(result, CommandFailed) else result
+
+
+class JudgingTallies(Tallies):
+    """It has a rule that nothing fulfils."""
+
+    def judge(self, operations: Iterable[Operation]) -> None:
+        """As Application. Of bare commands there is no call to judge."""
+        raise Violation("Tallies", f"{len([*operations])} calls")
 
 
 class ForgettingTallies(Tallies):
@@ -233,7 +243,7 @@ class CarelessTally(PlainTally):
             yield f"{name} {self.counts.get(name, 0)}".encode()
 
 
-class PlainTallies:
+class PlainTallies(Application):
     """The application, on the adapter."""
 
     kind = PlainTally
@@ -280,6 +290,10 @@ class ApplicationTests(SynchronousTestCase):
             for report in self.runs(application, seeds):
                 self.assertIsNone(report.violation, f"seed {report.plan.seed}: {report.violation}")
                 self.assertGreater(report.done, 10)
+
+    def test_rule_of_its_own(self) -> None:
+        """It judges what clients saw."""
+        self.assertEqual(self.found(JudgingTallies, 1), "Tallies")
 
     def test_restore_that_forgets(self) -> None:
         """States are compared at equal indexes, also after a snapshot."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from copy import deepcopy
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, ClassVar
@@ -10,10 +11,11 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from txraft import Counters, Queue, command
+from txraft.errors import BadCommand
 from txraft.testing import Call, Found, simulate
 from txraft.testing.history import Operation, Outcome
 from txraft.testing.search import Finding
-from txraft.testing.sequential import check
+from txraft.testing.sequential import Raised, check, in_full
 
 
 def counting(random: Random) -> Call:
@@ -95,6 +97,87 @@ class Names:
 
 
 @define
+class Shares:
+    """Parts of a whole, which nobody may have."""
+
+    parts: list[float] = field(factory=list)
+
+    @command
+    def give(self, part: float) -> str:
+        """What it is written as."""
+        self.parts.append(part)
+        return repr(part)
+
+    @command
+    def last(self) -> float:
+        """Annotated as what it becomes where it arrives."""
+        return len(self.parts)
+
+    @command
+    def wrong(self) -> int:
+        """It cannot be returned."""
+        return "many"  # type: ignore[return-value]  # that is what is wrong
+
+    @command
+    def take(self, part: float) -> None:
+        """It raises, always."""
+        raise LookupError(f"no {part}")
+
+    def is_empty(self) -> bool:
+        """For `query`."""
+        return not self.parts
+
+
+@define
+class OtherShares(Shares):
+    """A model that raises something else, of the same text."""
+
+    @command
+    def take(self, part: float) -> None:
+        """As Shares."""
+        raise KeyError(f"no {part}")
+
+
+@define
+class OtherText(Shares):
+    """A model that raises the same, of another text."""
+
+    @command
+    def take(self, part: float) -> None:
+        """As Shares."""
+        raise LookupError(f"not {part}")
+
+
+@define
+class CountingShares(Shares):
+    """A model whose answers are equal, and of another class."""
+
+    def is_empty(self) -> bool:
+        """As Shares, as a number."""
+        return int(not self.parts)  # type: ignore[return-value]  # that is what is wrong
+
+
+@define
+class Keeping:
+    """It goes on with what it is given."""
+
+    kept: list[int] = field(factory=list)
+
+    def keep(self, numbers: list[int]) -> int:
+        """How many there are then."""
+        self.kept = numbers
+        self.kept.append(0)
+        return len(self.kept)
+
+
+def sharing(random: Random) -> Call:
+    """All that there is of shares."""
+    return random.choice(
+        [Call(Shares.give, 1), Call(Shares.take, part=1), Call(Shares.last), Call(Shares.wrong), Call(Shares.is_empty)]
+    )
+
+
+@define
 class Untyped:
     """A model with a field of anything."""
 
@@ -155,6 +238,48 @@ class SimulateTests(SynchronousTestCase):
         error = self.assertRaises(TypeError, simulate, Counters, counting, model=Untyped)
         self.assertIn("Untyped.counts: dict does not travel: say of what, dict[str, int] for instance", str(error))
 
+    def test_answers_as_they_arrive(self) -> None:
+        """A whole number that is annotated as a float is one for object and model, and a result that cannot travel is
+        a failure for both."""
+        found = simulate(Shares, sharing, range(1, 6))
+        self.assertIsNone(found, str(found))
+
+    def test_other_answers(self) -> None:
+        """What is raised is compared by class and text, and what is returned by class and value."""
+        for model, line in (
+            (OtherShares, "take(part=1.0) -> the command failed: LookupError: no 1.0"),
+            (OtherText, "take(part=1.0) -> the command failed: LookupError: no 1.0"),
+            (CountingShares, "is_empty() -> "),
+        ):
+            found = simulate(Shares, sharing, range(1, 6), model=model, shrinking=0)
+            self.assertIn("Linearizability: NOT linearizable", str(found))
+            self.assertIn(line.replace("part=", ""), str(found).replace("part=", ""))
+
+    def test_calls_that_make_no_sense(self) -> None:
+        """They are refused in a line where they are drawn, and are neither an answer nor a violation."""
+        for call, line in (
+            (Call(Counters.add, "a", 1, 2), "operations: gives add('a', 1, 2), and Counters.add: too many positional"),
+            (Call(Counters.add, "a", mor=1), "Counters.add: got an unexpected keyword argument 'mor'"),
+            (Call(Counters.add, 1), "Counters.add: name cannot be 1: TypeError: 1 is of the class int, not str"),
+            (Call(Counters.add, "a", True), "Counters.add: more cannot be True"),
+            (Call(Counters.count), "gives count(), and Counters.count: missing a required argument: 'name'"),
+            (Call(Queue.take, "x"), "operations: gives a Call of take, and Counters has no method of that name"),
+            (Call(Counters().counts.items), "gives a Call of items, and Counters has no method of that name"),
+            ("add", "operations: gives 'add', not a Call; write Call(Counter.add, 'apples')"),
+        ):
+            error = self.assertRaises(BadCommand, simulate, Counters, lambda _, each=call: each, range(1, 9))
+            self.assertIn(line, str(error))
+
+    def test_calls_that_the_model_does_not_take(self) -> None:
+        """They are refused, too."""
+        for model, line in (
+            (DoublingCounters, "operations: gives add('a'), and DoublingCounters.add: missing a required argument"),
+            (Names, "operations: gives a Call of add, and Names has no method of that name"),
+        ):
+            call = Call(Counters.add, "a")
+            error = self.assertRaises(BadCommand, simulate, Counters, lambda _, each=call: each, [1], model=model)
+            self.assertIn(line, str(error))
+
     def test_model(self) -> None:
         """Another model judges otherwise."""
         self.assertEqual(self.rule(Counters, 5, model=DoublingCounters), "Linearizability")
@@ -201,6 +326,31 @@ class CheckTests(SynchronousTestCase):
         verdict = check([add, Operation(2, count, 3.0, 4.0, Outcome.OK, 0)], Counters)
         self.assertEqual(verdict.finding, Finding.NOT_LINEARIZABLE)
         self.assertIn("client 2: count('a') -> 0", str(verdict))
+
+    def test_answers_by_class_and_value(self) -> None:
+        """Wherever they are in an answer."""
+        count = Call(Counters.count, "a")
+        for answer, is_explained in ((0, True), (False, False), (0.0, False), (Raised("KeyError: 'a'"), False)):
+            self.assertEqual(check([Operation(1, count, 1.0, 2.0, Outcome.OK, answer)], Counters).ok, is_explained)
+        for one, other in (
+            ([1], [True]),
+            ([1], (1,)),
+            ({1}, frozenset({1})),
+            ({"a": {1}}, {"a": {1.0}}),
+            ({True: 1}, {1: 1}),
+            (Counters({"a": 1}), Counters({"a": True})),
+            (Counters({"a": 1}), CachingCounters({"a": 1})),
+            (0.0, -0.0),
+        ):
+            self.assertNotEqual(in_full(one), in_full(other))
+        for same in ([{1, 2}], {"a": (1, None), "b": [b"x"]}, float("nan")):
+            self.assertEqual(in_full(same), in_full(deepcopy(same)))
+        self.assertEqual(in_full(float("nan")), in_full(float("nan")))
+
+    def test_argument_that_is_kept(self) -> None:
+        """What a model keeps of a call and changes stays out of the call."""
+        call = Call(Keeping.keep, given := [1])
+        self.assertEqual([call.on(Keeping()), call.on(Keeping()), given], [2, 2, [1]])
 
     def test_undecided(self) -> None:
         """A search that is given up proves nothing, and says so."""

@@ -92,14 +92,17 @@ class Command:
     def apply(self, target: object, values: Mapping[str, Any]) -> bytes:
         """Do it, with arguments as `encode` wrote them. Gives the result. Raises UnknownCommand for other arguments,
         TypeError for a result that is not as it is annotated, and what the method raises."""
-        result = self.method(target, **self.arguments(values))
+        return self.encode_result(self.method(target, **self.arguments(values)))
+
+    def encode_result(self, result: Any) -> bytes:
+        """What the method has returned, as it travels. Raises TypeError where that is not as it is annotated."""
         try:
             return pack(self.writers["return"](result))
         except Exception as error:  # as in `encode`
             raise TypeError(f"{self.shown} cannot return {reprlib.repr(result)}: {in_a_line(error)}") from error
 
     def result_of(self, result: bytes) -> Any:
-        """What the method returned, of what `apply` gave."""
+        """What the method returned, of what `encode_result` gave."""
         return CONVERTER.structure(unpack(result), self.types["return"])
 
 

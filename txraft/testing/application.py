@@ -1,6 +1,6 @@
 """What a simulated cluster replicates: the key-value store, or a state machine of your own.
 
-    class Counters:                                     # an `Application`
+    class Counters(Application):
         def machine(self, home):                        # called whenever a process starts, on each node
             counters = SQLiteCounters(home.directory / "counters.sqlite", home.worker)
             home.at_death.callback(counters.connection.close)
@@ -25,7 +25,7 @@ In these runs logs keep little, so that they are compacted and snapshots are res
 at once may need thousands. The files are in memory where the system has /dev/shm, so fsync costs nothing.
 
 For a replicated object, `simulate` of `txraft.testing.objects` makes the application of its operations, and judges
-linearizability by a model. Elsewhere every rule is checked but that, by a search of its own. It follows from others:
+linearizability by a model, in `judge`. Elsewhere that is not searched for by itself, and follows from the other rules:
 each command is in the log once, in an order that keeps with time, its answer is what the state machine gave for just
 that entry, the same on every node, and who reads sees what had been acknowledged before.
 
@@ -50,7 +50,7 @@ What cannot be found:
 - What takes long: time is simulated, and a call that blocks the reactor for a minute takes none.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextlib import ExitStack
 from random import Random
 from typing import Any, Protocol
@@ -59,6 +59,7 @@ from attrs import frozen
 
 from txraft.home import Home
 from txraft.interfaces import IStateMachine
+from txraft.testing.history import Operation
 from txraft.testing.requests import Look, Propose
 
 
@@ -80,7 +81,8 @@ class SimulatedHome(Home):
 
 
 class Application(Protocol):
-    """A state machine and what clients do with it. One is made for each run, without arguments."""
+    """A state machine and what clients do with it. One is made for each run, without arguments. Derive from it: then
+    `judge` need not be written."""
 
     def machine(self, home: SimulatedHome) -> IStateMachine:
         """The state machine of a process that starts, with what it has kept. Blocks, if need be. A TxraftError that it
@@ -93,3 +95,7 @@ class Application(Protocol):
     def state(self, machine: Any) -> Hashable:
         """All that `machine`, one that `self.machine` gave, holds now; or a digest. Called after each of its calls, and
         kept, to be compared: so a tuple, say, and no list that the machine goes on with."""
+
+    def judge(self, operations: "Iterable[Operation]") -> None:
+        """Called once, when all is over, with what clients saw: each `Propose` and each `Look` that has a `call`.
+        Raises Violation where that cannot be. By default all of it can."""

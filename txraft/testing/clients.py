@@ -23,7 +23,7 @@ from txraft.testing.invariants import Invariants
 from txraft.testing.machine import Machine
 from txraft.testing.requests import Both, Keyed, Look, Propose, Read, Request
 from txraft.testing.schedule import Process, Schedule
-from txraft.testing.sequential import RAISED, Call
+from txraft.testing.sequential import Call, Raised
 from txraft.testing.violation import Violation
 
 ROUND_TRIP = (0.0, 0.002)
@@ -300,8 +300,8 @@ def proposal_of(application: Application, random: Random) -> Propose | Look:
 def _answer_of(request: Propose | Look, result: object) -> Any:
     """What the caller got, of what was done or has failed."""
     match request, result:
-        case _, Failure():
-            return RAISED
+        case _, Failure(value=error):
+            return Raised(str(error))
         case Propose(answer_of=answer_of), bytes():
             return answer_of(result)
         case Look(), Read(value):

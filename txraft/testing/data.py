@@ -16,7 +16,10 @@ from txraft.interfaces import ISnapshot, IWorker
 from txraft.kv import Command, KeyValueStore, Set, WriteBehind, encode
 from txraft.kv.answers import Answers, KeptAnswer
 from txraft.kv.contents import Changes, Contents, Delta
-from txraft.testing.application import SimulatedHome
+from txraft.testing.application import Application, SimulatedHome
+from txraft.testing.history import Operation
+from txraft.testing.linearizability import check
+from txraft.testing.violation import Violation
 
 _NUMBER = struct.Struct(">Q")
 
@@ -153,7 +156,7 @@ def _decoded(data: bytes) -> Contents:
     return Contents(last_applied, revision, dict(records), answers)
 
 
-class KeyValueApplication:
+class KeyValueApplication(Application):
     """The `Application` whose clients the simulation knows: their history is judged, too."""
 
     def machine(self, home: SimulatedHome) -> KeyValueStore:
@@ -178,6 +181,11 @@ class KeyValueApplication:
             answers.first,
             *answers._kept.items(),
         )
+
+    def judge(self, operations: Iterable[Operation]) -> None:
+        """As Application: what clients saw is linearizable."""
+        if not (verdict := check(operations)).ok:
+            raise Violation("Linearizability", str(verdict))
 
 
 def key_of(number: int) -> bytes:

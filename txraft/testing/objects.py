@@ -10,8 +10,14 @@
 What clients saw must be linearizable: some order of their calls, in keeping with time, gives the same answers where a
 model does them one after the other. By default the model is the object itself, which finds whatever replication makes
 of it: answers that are stale, or that depend on the server. Give a simpler class as `model`, with the same methods, to
-test what the object does as well. Object and model are attrs classes, and have `==`. Calls that raise are answered
-alike, whatever they raise.
+test what the object does as well. Object and model are of attrs classes, and their fields are annotated with what
+travels (`txraft.objects`).
+
+An answer is compared as a caller gets it, by value and by class, so that True is not 1. A command's arguments and what
+it returns are as they arrive; an exception is its class and its text, which a model raises, too. Each `Call` is checked
+when `operations` gives it: one of a method that the object or the model does not have, or with other arguments than it
+takes, is a BadCommand, with a line that says so, and no violation. Of a query's arguments that is their number and
+their names; what they are annotated with is checked of commands, as `ObjectService.call` does.
 
 `operations` is a function of `random` alone, and so is the object of its commands, so that a seed gives the same run
 again. What else is checked, and what cannot be found, is in `txraft.testing.application`.
@@ -58,7 +64,10 @@ def simulate(
 
     `operations` draws what a client calls next. `invariant` is called with the object of each server after each of its
     steps: to raise, or to give False, is a violation. `progress` shows on stderr how many seeds are done. A seed takes
-    a quarter of a second or so."""
+    a quarter of a second or so.
+
+    Raises TypeError, before anything runs, where the class or the model is not written as it has to be, and BadCommand
+    where `operations` gives what cannot be called."""
     application = partial(ObjectApplication, kind, operations, model or kind, invariant or (lambda _: True))
     for seed in tqdm(seeds, desc="seeds", disable=not progress):
         report = first_failure(application, [seed], shrinking=shrinking)

@@ -10,10 +10,12 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, Final
 
-from attrs import define
+import attrs
+from attrs import define, frozen
 
-from txraft.objects.commands import is_command
-from txraft.objects.encoding import pack
+from txraft.errors import CommandFailed, in_a_line
+from txraft.objects.commands import Command, is_command
+from txraft.objects.encoding import pack, unpack
 from txraft.objects.writing import fields_of, writer_of_field
 from txraft.testing.counterexample import shrink
 from txraft.testing.history import Operation, Outcome
@@ -23,8 +25,16 @@ from txraft.testing.search import Finding
 STEP_LIMIT: Final = 50_000
 """Calls of the model that a search may try, some seconds. Most runs need no more than they have calls."""
 
-RAISED: Final = ("raised",)
-"""The answer of a call that raised, whatever it raised."""
+
+@frozen(repr=False)
+class Raised:
+    """The answer of a call that raised."""
+
+    line: str
+    """The class and the text of what it raised, as a caller gets them."""
+
+    def __repr__(self) -> str:
+        return self.line
 
 
 @define(eq=False, init=False)
@@ -43,11 +53,50 @@ class Call:
         return f"{self.method.__name__}({', '.join(given)})"
 
     def on(self, target: Any) -> Any:
-        """What the method of that name of `target` returns, copied; or `RAISED`."""
+        """What a caller gets of the method of that name of `target`: what it returns, copied, or `Raised`."""
         try:
-            return deepcopy(getattr(target, self.method.__name__)(*self.args, **self.kwargs))
-        except Exception:  # what it raises is its result
-            return RAISED
+            return deepcopy(self._returned_by(target))
+        except Exception as error:  # what it raises is its answer
+            return Raised(in_a_line(error))
+
+    def _returned_by(self, target: Any) -> Any:
+        args, kwargs = deepcopy((self.args, self.kwargs))  # `target` may keep and change them
+        return getattr(target, self.method.__name__)(*args, **kwargs)
+
+
+class CommandCall(Call):
+    """A call of a command: its arguments and its answer are as they arrive. `data` is how it is proposed."""
+
+    __slots__ = ("command", "data")
+
+    def __init__(self, command: Command, call: Call) -> None:
+        """Raises BadCommand where it is called with anything else than what it takes."""
+        self.command, self.data = command, command.encode(call.args, call.kwargs)
+        given = command.parameters.bind(*call.args, **call.kwargs)
+        arrived = command.arguments(unpack(self.data)[2])
+        given.arguments = {name: arrived[name] for name in given.arguments}
+        super().__init__(call.method, *given.args, **given.kwargs)
+
+    def on(self, target: Any) -> Any:
+        """As Call."""
+        try:
+            return self.command.result_of(self.command.encode_result(self._returned_by(target)))
+        except Exception as error:
+            return Raised(str(CommandFailed.of(error)))
+
+
+def in_full(value: Any) -> Any:
+    """The same for values that are of the same classes and equal, as is all that is in them: 1 is not True."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind, tuple(map(in_full, value))
+    if kind in (set, frozenset):
+        return kind, frozenset(map(in_full, value))
+    if isinstance(value, dict):
+        return kind, {in_full(key): in_full(each) for key, each in value.items()}
+    if attrs.has(kind):
+        return kind, tuple(in_full(getattr(value, each.name)) for each in attrs.fields(kind) if each.eq)
+    return kind, repr(value) if kind is float else value
 
 
 def digest_of(kind: type) -> Callable[[Any], bytes]:
@@ -74,8 +123,10 @@ def _search(operations: Sequence[Operation], state: Any, step_limit: int) -> tup
     """What is found, and in how many steps."""
     known = sorted((each for each in operations if each.completed is not None), key=lambda each: each.completed or 0)
     unknown = [each for each in operations if each.completed is None]
+    answers = [in_full(each.answer) for each in known]
     seen, steps, digest = set[Hashable](), 0, digest_of(type(state))
-    trail = [_next(known, unknown, frozenset(), state)]
+    next_of = partial(_next, known, answers, unknown, digest)
+    trail = [next_of(frozenset(), state)]
     while trail:
         step = next(trail[-1], None)
         if step is None:
@@ -88,14 +139,19 @@ def _search(operations: Sequence[Operation], state: Any, step_limit: int) -> tup
         position = (done, digest(state))
         if position not in seen:
             seen.add(position)
-            trail.append(_next(known, unknown, done, state))
+            trail.append(next_of(done, state))
         if all(number in done for number in range(len(known))):
             return Finding.LINEARIZABLE, steps
     return Finding.NOT_LINEARIZABLE if known else Finding.LINEARIZABLE, steps
 
 
 def _next(
-    known: Sequence[Operation], unknown: Sequence[Operation], done: frozenset[int], state: Any
+    known: Sequence[Operation],
+    answers: Sequence[Any],
+    unknown: Sequence[Operation],
+    digest: Callable[[Any], bytes],
+    done: frozenset[int],
+    state: Any,
 ) -> Iterator[tuple[frozenset[int], Any]]:
     """What may come next: what is done then, and the state. Those of unknown outcome have numbers below 0."""
     left = [number for number in range(len(known)) if number not in done]
@@ -106,11 +162,11 @@ def _next(
         each = known[number]
         if each.invoked <= deadline:
             after = deepcopy(state)
-            if each.action.on(after) == each.answer:
+            if in_full(each.action.on(after)) == answers[number]:
                 yield done | {number}, after
     for number, each in enumerate(unknown, -len(unknown)):
         if number not in done and each.invoked <= deadline:
             after = deepcopy(state)
             each.action.on(after)
-            if after != state:
+            if digest(after) != digest(state):
                 yield done | {number}, after

@@ -23,7 +23,7 @@ from attrs import define
 from twisted.python.failure import Failure
 
 from txraft.core.roles import Role
-from txraft.errors import NoSuchVoter, Undecided
+from txraft.errors import BadCommand, NoSuchVoter, Undecided
 from txraft.kv import Set
 from txraft.testing.application import Application
 from txraft.testing.clients import Client, Ledger, ask_for_any, ask_for_keys, proposal_of
@@ -34,11 +34,9 @@ from txraft.testing.faults import Nemesis
 from txraft.testing.history import Get, History
 from txraft.testing.invariants import Invariants
 from txraft.testing.keeping import keep
-from txraft.testing.linearizability import check
 from txraft.testing.links import Noise
 from txraft.testing.lost_disk import lose_a_disk
 from txraft.testing.machine import Machine
-from txraft.testing.object_application import ObjectApplication
 from txraft.testing.operating import Operator
 from txraft.testing.plan import Kind, Plan, of_a_minority
 from txraft.testing.quick_disk import quick_directory
@@ -64,12 +62,13 @@ LOOK = 0.02
 
 def run_of(plan: Plan, transcript: bool = False, application: Callable[[], Application] | None = None) -> Report:
     """Run a plan, with the key-value store or another application. An exception that gets out is a rule that does not
-    hold, also one that would end a process or a task: only Control-C does."""
+    hold, also one that would end a process or a task. Raises only what comes of Control-C, and BadCommand where the
+    application draws a command that makes no sense."""
     with quick_directory() if plan.files or application else nullcontext() as directory:
         simulation = Simulation(plan, transcript, Path(directory) if directory else None, application)
         try:
             simulation.run()
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, BadCommand) as error:
             error.add_note(f"in the simulation of seed {plan.seed}")
             raise
         except Violation as violation:
@@ -117,9 +116,9 @@ class Simulation:
         own = application() if application is not None else None
         self._draw = partial(ask_for_any, own) if own is not None else partial(ask_for_keys, plan.keys)
         self._is_key_value = own is None
-        self._own = own
+        self.application: Application = KeyValueApplication() if own is None else own
         self.judges = Judges(self.invariants, Durability(self.invariants), self.transcript, self.violated)
-        cluster.build(own if own is not None else KeyValueApplication(), self.judges, directory)
+        cluster.build(self.application, self.judges, directory)
         everyone = list(self.machines.values())
         self.ledger = Ledger(
             schedule,
@@ -363,10 +362,7 @@ class Simulation:
         for answer in self.nemesis.answers():
             if isinstance(answer, Failure) and answer.check(Undecided, NoSuchVoter) is None:
                 self.violated(Violation("Answers", f"a transfer came to {answer.getTraceback()}"))
-        if isinstance(self._own, ObjectApplication):
-            self._own.judge(self.ledger.history.operations())
-        elif not (verdict := check(self.ledger.history.operations())).ok:
-            self.violated(Violation("Linearizability", str(verdict)))
+        self.application.judge(self.ledger.history.operations())
         if (violation := self.invariants.none_succeeds()) is not None:
             self.violated(violation)
 
