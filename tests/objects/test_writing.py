@@ -87,6 +87,8 @@ TRAVEL: list[tuple[Any, list[Any]]] = [
     (list[int], [[], [2**64, -(2**63) - 1, 5], [2**64 - 1, -(2**63)]]),
     (dict[int, str], [{}, {2**64: "a", 1: "b"}, {2**64 - 1: ""}]),
     (Tree, [Tree(1, [Tree(2, [Tree(3)])])]),
+    (dict[tuple[tuple[int, ...], str], int], [{((1, 2), "a"): 1, ((), "b"): 2}]),
+    (set[frozenset[int] | str], [{frozenset({1}), "a"}]),
     (set[tuple[int, Point]], [{(1, Point(1.0)), (2, Point(0.0))}]),
 ]
 
@@ -140,6 +142,12 @@ class WritingTests(SynchronousTestCase):
             (Priced | None, "Priced.price: complex does not travel: "),
             (Computed, "Computed.twice is no argument of its class, and would be lost: make it one"),
             (dict[Point, int], "Point does not travel as the key of a dict: use a text, a number or a tuple"),
+            (dict[tuple[tuple[list[int]], int], int], "does not travel as the key of a dict: use a text, a number or"),
+            (dict[tuple[Point, int], int], "does not travel as the key of a dict: use a text, a number or a tuple of"),
+            (set[list[int]], "list[int] cannot be in a set: use a tuple, a frozenset or a @frozen class"),
+            (list[frozenset[tuple[int, set[int]]]], "set[int] cannot be in a set: use "),
+            (dict[str, set[int | dict[str, int]]], "dict[str, int] cannot be in a set: use "),
+            (set[frozenset[Tree] | None], "Tree cannot be in a set: use "),
             (date | str, "does not travel, for date and str look the same"),
             (timedelta | int, "does not travel, for timedelta and int look the same"),
             (list[int] | set[int], "look the same"),

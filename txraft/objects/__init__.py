@@ -34,7 +34,8 @@ CommandFailed, all goes on, and what it had changed stays changed, so it raises 
 - `int` of any length, `float`, `bool`, `str`, `bytes`, None, enumerations of these, and `Literal`,
 - `date`, `time`, `datetime`, `timedelta`, `UUID`, `Decimal`,
 - `list[...]`, `tuple[...]`, `dict[..., ...]`, `set[...]` and `frozenset[...]` of any of this, and attrs classes of it;
-  the keys of a dict are no lists, sets, dicts or attrs classes,
+  the keys of a dict are no lists, sets, dicts or attrs classes, and have none in them; in a set is only what can be
+  hashed: no lists, sets or dicts, and of attrs classes those that are frozen,
 - unions of any of this which differ when they are written: not `date | str`, for a date is written as a text.
 
 Anything else (`Any`, functions, named tuples, a `list` that does not say of what) is a TypeError where the service is

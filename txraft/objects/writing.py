@@ -129,6 +129,8 @@ def _of_row(origin: type, arguments: tuple[Any, ...]) -> Write:
         return write_each
     write_all = _writer_of_many(arguments[0])
     if origin in (set, frozenset):
+        if (unhashable := _unhashable_in(arguments[0])) is not None:
+            raise TypeError(f"{named(unhashable)} cannot be in a set: use a tuple, a frozenset or a @frozen class")
         # The order of a set differs from process to process, and results are to be the same everywhere.
         return lambda values: sorted(write_all(values), key=pack)
     return lambda values: tuple(write_all(values))
@@ -136,10 +138,28 @@ def _of_row(origin: type, arguments: tuple[Any, ...]) -> Write:
 
 def _of_dict(kind: Any) -> Write:
     key, value = get_args(kind)
-    if _shapes(key) & {tuple, dict} and get_origin(_meant(key)) is not tuple:
-        raise TypeError(f"{named(key)} does not travel as the key of a dict: use a text, a number or a tuple")
+    if not _is_key(key):
+        raise TypeError(f"{named(key)} does not travel as the key of a dict: use a text, a number or a tuple of such")
     write_keys, write_values = _writer_of_many(key), _writer_of_many(value)
     return _exactly(dict, lambda values: dict(zip(write_keys(values), write_values(values.values()), strict=True)))
+
+
+def _is_key(kind: Any) -> bool:
+    """Whether what is written of it can be the key of a dict."""
+    kind = _meant(kind)
+    if get_origin(kind) is tuple:
+        return all(_is_key(each) for each in get_args(kind) if each is not ...)
+    return not _shapes(kind) & {tuple, dict}
+
+
+def _unhashable_in(kind: Any) -> Any:
+    """What cannot be hashed of it, so that it cannot be in a set; None where all can."""
+    kind = _meant(kind)
+    origin = get_origin(kind) or kind
+    if isinstance(origin, type) and origin.__hash__ is None:
+        return kind
+    parts = get_args(kind) if origin in (tuple, frozenset, Union, UnionType) else ()
+    return next((found for each in parts if (found := _unhashable_in(each)) is not None), None)
 
 
 def _writer_of_many(kind: Any) -> Callable[[Collection[Any]], Iterable[Any]]:
