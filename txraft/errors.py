@@ -216,6 +216,11 @@ class OutcomeUnknown(Undecided):
     """The request may have taken effect, or may yet."""
 
 
+class NoHttpAnswer(OutcomeUnknown):
+    """The other side of a connection ended it, or said what is not HTTP: a node that has ended, or is asked at the port
+    of Raft."""
+
+
 class TransferFailed(OutcomeUnknown):
     """The server that was to lead did not win in time. It may yet, if the word to campaign reaches it late."""
 

@@ -10,6 +10,7 @@ from tests.client.serving import ServingTestCase
 from tests.web.wire import MEMBERS, STATUS, FakeReplica
 from txraft.addresses import Address
 from txraft.client import ANY, Cas, Delete, Get, KeyInfo, Set, Value
+from txraft.client.http import OTHER_PORT
 from txraft.errors import (
     BadRequest,
     ConditionFailed,
@@ -249,6 +250,15 @@ class ClientContract(ServingTestCase):
         self.assertIn("with the Idempotency-Key mine, it is done once", line)
         await self.fails(Unreachable, client, "get", "k", timeout=SHORT)
         self.assertIn("no answer within", await self.fails(OutcomeUnknown, client, "transfer", 1, timeout=SHORT))
+
+    async def test_another_port(self) -> None:
+        """What is no HTTP, as at a node's port of Raft, gets a hint; half of an answer in HTTP does not."""
+        for says, has_hint in ((b"", True), (b"\x00\x01txraft\r\n", True), (VALUE[:-1], False)):
+            client = self.make(self.say(says)[0])
+            line = await self.fails(OutcomeUnknown, client, "set", "k", "v", timeout=SHORT, idempotency_key="mine")
+            self.assertEqual(OTHER_PORT in line, has_hint, line)
+            line = await self.fails(Unreachable, client, "get", "k", timeout=SHORT)
+            self.assertEqual(line.endswith(OTHER_PORT), has_hint, line)
 
     async def test_no_leader(self) -> None:
         """What the node says is in the line."""

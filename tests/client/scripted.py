@@ -12,7 +12,7 @@ from txraft.addresses import Address
 from txraft.client.http import HttpAnswer, HttpRequest
 from txraft.client.nodes import Nodes
 from txraft.client.session import Session
-from txraft.errors import OutcomeUnknown, Unreachable
+from txraft.errors import NoHttpAnswer, OutcomeUnknown, Unreachable
 
 T = TypeVar("T")
 
@@ -23,6 +23,7 @@ NO_LEADER = HttpAnswer(503, {"x-txraft-outcome": "not-applied"}, b"no leader was
 IN_DOUBT = HttpAnswer(503, {"x-txraft-outcome": "unknown"}, b"the leader went away")
 NO_CONNECTION = Unreachable("cannot be reached")
 NO_ANSWER = OutcomeUnknown("no answer")
+CUT_OFF = NoHttpAnswer("no answer: the connection was cut off")
 
 Answer: TypeAlias = HttpAnswer | Exception
 Script: TypeAlias = "Answer | list[Answer] | Callable[[Attempt], Answer]"

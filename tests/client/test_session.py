@@ -5,6 +5,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.client.scripted import (
+    CUT_OFF,
     IN_DOUBT,
     NO_ANSWER,
     NO_CONNECTION,
@@ -20,7 +21,7 @@ from tests.client.scripted import (
 )
 from txraft.addresses import Address
 from txraft.client import requests
-from txraft.client.http import HttpAnswer
+from txraft.client.http import OTHER_PORT, HttpAnswer
 from txraft.client.session import LONGEST_PAUSE, all_keys
 from txraft.errors import (
     BadRequest,
@@ -67,6 +68,18 @@ class RetryTests(SessionTestCase):
         cluster = self.cluster(c=SET)
         self.set(cluster)
         self.assertEqual((cluster.asked, cluster.pauses), ([A, B, C], []))
+
+    def test_another_port(self) -> None:
+        """That nodes are asked at the wrong port is said only where no HTTP has come, and no connection was refused."""
+        for scripts, has_hint in (
+            ({"a": CUT_OFF}, True),
+            ({"a": [CUT_OFF, NO_LEADER, CUT_OFF]}, False),
+            ({"a": [CUT_OFF, NO_CONNECTION]}, False),
+            ({"a": [CUT_OFF, HttpAnswer(400, {}, b"no")]}, False),
+            ({"a": NO_ANSWER}, False),
+        ):
+            error = self.assertRaises(OutcomeUnknown, self.set, self.cluster(**scripts), A, timeout=1.0)
+            self.assertEqual(OTHER_PORT in str(error), has_hint, str(error))
 
     def test_not_applied(self) -> None:
         """What a node promises not to have done is sent to the next one, after a pause."""

@@ -14,7 +14,7 @@ from twisted.python.usage import UsageError
 
 from txraft.addresses import Address
 from txraft.cli.subcommand import Subcommand
-from txraft.client.http import SHOWN, line_of
+from txraft.client.http import OTHER_PORT, SHOWN, line_of
 from txraft.errors import Unreachable
 from txraft.file_names import CLUSTER
 from txraft.settings import BUILT_IN
@@ -30,8 +30,6 @@ READ_OF_LINE = 4 * SHOWN
 """Bytes that are read of an answer to be shown."""
 LONGEST_ANSWER = 1024 * 1024
 """Bytes that are read of one at all; the membership of a hundred nodes takes 30,000."""
-OTHER_PORT = "; a node is asked at its HTTP address, its KVADDR, and not at that of Raft"
-"""What may be wrong where something takes connections, and answers nothing that is HTTP."""
 NOTHING: Mapping[str, object] = {}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

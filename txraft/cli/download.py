@@ -10,10 +10,10 @@ from http.client import HTTPException, HTTPResponse
 from time import sleep
 
 from txraft.addresses import Address
-from txraft.cli.asking import OTHER_PORT, READ_OF_LINE, connect
+from txraft.cli.asking import READ_OF_LINE, connect
 from txraft.cli.part import Part, Whole
 from txraft.cli.progress import progress, waiting
-from txraft.client.http import line_of
+from txraft.client.http import OTHER_PORT, line_of
 from txraft.errors import BackupFailed, Unreachable
 from txraft.kv.data_snapshot import CHUNK_SIZE
 from txraft.snapshot_writing import require_room

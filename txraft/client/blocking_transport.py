@@ -8,11 +8,11 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 
 from txraft.addresses import Address
 from txraft.client.http import LONGEST_ANSWER, SHOWN, HttpAnswer, HttpRequest, line_of
-from txraft.errors import OutcomeUnknown, Unreachable
+from txraft.errors import NoHttpAnswer, OutcomeUnknown, Unreachable
 
 CONNECT_TIMEOUT = 2.0
 """Seconds in which a node must take the connection; its kernel does, however busy the node is."""
@@ -40,7 +40,8 @@ class BlockingTransport:
             answer, may_be_kept = self._ask(connection, request, deadline)
         except (OSError, HTTPException) as error:
             connection.close()
-            raise OutcomeUnknown(_what_happened(error, timeout)) from error
+            kind = NoHttpAnswer if isinstance(error, ConnectionError | BadStatusLine) else OutcomeUnknown
+            raise kind(_what_happened(error, timeout)) from error
         except BaseException:  # Ctrl-C, say: whatever comes on this connection is the answer to this request
             connection.close()
             raise

@@ -12,6 +12,9 @@ SHOWN: Final = 300
 LONGEST_ANSWER: Final = 64 * 1024 * 1024
 """Bytes. A value has 31 MiB at most, whatever a node's limits are set to."""
 
+OTHER_PORT: Final = "; a node is asked at its HTTP address, its KVADDR, and not at that of Raft"
+"""What may be wrong where something takes connections, and answers nothing that is HTTP."""
+
 
 @frozen
 class HttpRequest:
@@ -51,7 +54,7 @@ class Transport(Protocol):
         """Send a request to a node, and give what it answered, whatever that is, within `timeout` seconds.
 
         Raises Unreachable where nothing was sent, because there was no connection, and OutcomeUnknown where something
-        was, and no whole answer came back."""
+        was, and no whole answer came back; that is NoHttpAnswer where it was cut off, or is not HTTP."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -25,10 +25,10 @@ from twisted.logger import Logger
 
 from txraft.addresses import Address
 from txraft.client import requests
-from txraft.client.http import Transport
+from txraft.client.http import OTHER_PORT, Transport
 from txraft.client.nodes import Nodes
 from txraft.client.requests import Kind, Request
-from txraft.errors import BadRequest, NotApplied, OutcomeUnknown, SettingsError, Undecided, Unreachable
+from txraft.errors import BadRequest, NoHttpAnswer, NotApplied, OutcomeUnknown, SettingsError, Undecided, Unreachable
 from txraft.kv.contents import KeyInfo, Listing
 
 T = TypeVar("T")
@@ -140,6 +140,8 @@ class _Performance(Generic[T]):
     """Whether a node has answered that nothing was done."""
     _slowest_refusal: float = field(default=0.0, init=False)
     """Seconds that this took at most."""
+    _may_be_another_port: bool = field(default=True, init=False)
+    """Whether nothing that was asked has answered in HTTP."""
     _reason: str = field(default="", init=False)
     """Why the last attempt came to nothing."""
 
@@ -176,7 +178,7 @@ class _Performance(Generic[T]):
                 if self._doubt is None:
                     raise
                 # It says nothing of the earlier attempt, whose node may have other limits, or be of another version.
-                self._reason = f"{address}: {error}"
+                self._reason, self._may_be_another_port = f"{address}: {error}", False
                 raise self._given_up() from error
             else:
                 session.nodes.succeeded(address)
@@ -198,6 +200,7 @@ class _Performance(Generic[T]):
     def _failed(self, address: Address, error: Undecided) -> None:
         self._asked.add(address)
         self.session.failed(address)
+        self._may_be_another_port &= isinstance(error, NoHttpAnswer)
         self._reason = f"{address}: {error}"
         _log.debug("{path} was not decided by {reason}", path=self.request.path, reason=self._reason)
 
@@ -213,14 +216,15 @@ class _Performance(Generic[T]):
     def _given_up(self) -> Undecided:
         """What the time ends with."""
         path = self.request.path
+        hint = OTHER_PORT if self._reason and self._may_be_another_port else ""
         if self._doubt is not None:
             again = (
                 "" if self.key is None else f"; soon sent again with the Idempotency-Key {self.key}, it is done once"
             )
             last = "" if self._doubt == self._reason else f"; and at last {self._reason}"
-            return OutcomeUnknown(f"{path} may have been done, or may yet be: {self._doubt}{last}{again}")
+            return OutcomeUnknown(f"{path} may have been done, or may yet be: {self._doubt}{last}{hint}{again}")
         kind = NotApplied if self._was_refused else Unreachable
-        return kind(f"{path} was not done, and may be sent again: {self._reason or 'there was no time for it'}")
+        return kind(f"{path} was not done, and may be sent again: {self._reason or 'there was no time for it'}{hint}")
 
 
 async def all_keys(

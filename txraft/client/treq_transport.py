@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Cooperator, deferLater
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, FileBodyProducer, HTTPConnectionPool
+from twisted.web.client import URI, Agent, FileBodyProducer, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -22,7 +22,7 @@ from zope.interface import implementer
 from txraft.addresses import Address
 from txraft.answer_body import body_of
 from txraft.client.http import LONGEST_ANSWER, HttpAnswer, HttpRequest, line_of
-from txraft.errors import OutcomeUnknown, Unreachable
+from txraft.errors import NoHttpAnswer, OutcomeUnknown, Unreachable
 
 CONNECT_TIMEOUT: Final = 2.0
 """Seconds in which a node must take the connection; its kernel does, however busy the node is."""
@@ -60,7 +60,9 @@ class TreqTransport:
         except (Unreachable, OutcomeUnknown, CancelledError):
             raise
         except Exception as error:
-            raise OutcomeUnknown(f"no answer: {_reason(error)}") from error
+            is_cut_off = isinstance(error, ResponseFailed) and error.response is None  # before there was a head
+            kind = NoHttpAnswer if is_cut_off else OutcomeUnknown
+            raise kind(f"no answer: {_reason(error)}") from error
         finally:
             turns.release()
 
