@@ -60,7 +60,7 @@ class Address:
         if not host or set(host) & set("[]/@"):
             raise SettingsError(f"{shown(text)} is not host:port; write localhost:8080, or [::1]:8080 for IPv6")
         if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-            raise SettingsError(f"{shown(text)} does not end in a port; give one from 1 to 65535")
+            raise SettingsError(f"{shown(text)} does not end in a port that can be dialled; give one from 1 to 65535")
         return cls(host.lower(), int(port))
 
     def __str__(self) -> str:

@@ -124,6 +124,13 @@ class RefusedTests(SynchronousTestCase):
         """Each is looked at, whose ever it is: waiting for it would not help."""
         line = str(self.assertRaises(SettingsError, self.make, {0: "127.0.0.1:1", 1: "nonsense"}))
         self.assertIn('members: node 1 cannot be dialled: "nonsense" is neither host:port nor an endpoint', line)
+        for address, what in (
+            ("localhost:0", '"localhost:0" does not end in a port that can be dialled; give one from 1 to 65535'),
+            ("[::1]:65536", '"[::1]:65536" does not end in a port that can be dialled; give one from 1 to 65535'),
+            ("no such:1", '"no such" is not a host name; write letters, digits and hyphens'),
+        ):
+            line = str(self.assertRaises(SettingsError, self.make, {0: "127.0.0.1:1", 1: address}))
+            self.assertTrue(line.startswith(f"members: node 1 cannot be dialled: {what}"), line)
 
         def endpoint_of(addresses: Any) -> Any:
             raise LookupError(f"no way to {addresses[0]}")

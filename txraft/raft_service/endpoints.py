@@ -1,6 +1,7 @@
 """Where servers reach each other: an address is `host:port`, or what Twisted's `clientFromString` makes an endpoint of
 (`tcp:`, `unix:`, `tls:`, and those of its plugins)."""
 
+import re
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,6 +22,9 @@ CONNECT_TIMEOUT: Final = 2
 ATTEMPT_DELAY: Final = 0.01
 """Seconds between two addresses of a name, the least that RFC 8305 (§8) allows. Twisted looks at a failure no sooner
 either, and a follower whose leader was killed waits for that."""
+
+_ENDS_IN_A_NUMBER: Final = re.compile(r"(\[.*\]|[^:]*):[0-9]+")
+"""What is meant as `host:port`, if it is no endpoint."""
 
 
 @implementer(IStreamServerEndpoint)
@@ -105,6 +109,8 @@ def _of_text(make: Any, reactor: Any, text: str) -> Any:
     try:
         return make(reactor, text)
     except Exception as error:  # what reads it may be anybody's plugin
+        if _ENDS_IN_A_NUMBER.fullmatch(text):
+            parse_place(text)  # which says what is wrong with the host or the port
         raise SettingsError(f"{shown(text)} {_what_is_wrong(error)}") from error
 
 
