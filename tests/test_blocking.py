@@ -61,6 +61,19 @@ except Exception as error:
     print(error, flush=True)
 """
 
+OF_A_FOREIGN_THREAD = """\
+import _thread, time
+from twisted.application.service import Service
+from twisted.internet import reactor
+from txraft import BlockingService
+
+_thread.start_new_thread(reactor.run, (False,))
+while not reactor.running:
+    time.sleep(0.01)
+with BlockingService(reactor, lambda reactor: Service()) as service:
+    print(service.run(lambda service: service.running))
+"""
+
 
 class BlockingTests(TestCase):
     """With the reactor that runs already."""
@@ -113,6 +126,13 @@ class BlockingTests(TestCase):
         nothing: Any = BlockingService(self.reactor, lambda _: cast(Service, None))
         error = yield self.assertFailure(deferToThread(nothing.start), SettingsError)
         self.assertEqual(str(error), "make: has to return a service, not a NoneType")
+
+    def test_reactor_of_a_foreign_thread(self) -> None:
+        """The program may run the reactor itself, also on a thread that the threading module has not made: it is not
+        taken for that of another process."""
+        command = [sys.executable, "-c", OF_A_FOREIGN_THREAD]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual((done.stdout, done.stderr, done.returncode), ("1\n", "", 0))
 
     def test_program(self) -> None:
         """Two services in one program that blocks, on many threads. They are stopped when it ends, so that another
