@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, NewType
+from typing import Any, Literal, NamedTuple, NewType, cast
 from uuid import UUID
 
 from attrs import define, field, frozen
@@ -225,6 +225,13 @@ class CallTests(SynchronousTestCase):
         for wrong in (["a"], "12", (1, 2), [True], [None]):
             line = str(self.assertRaises(BadCommand, total.encode, (wrong,), {}))
             self.assertIn(f"Lists.total: numbers cannot be {wrong!r}: TypeError: ", line)
+
+    def test_numbers_of_many_digits(self) -> None:
+        """Python refuses to write them, also into a line: they travel where they may, and are told where not."""
+        number, kind = 10**5000, cast(Any, str | int)
+        self.assertEqual(CONVERTER.structure(unpack(pack(writer(kind)(number))), kind), number)
+        line = str(self.assertRaises(BadCommand, Commands(Lists).of(Lists.total).encode, (number,), {}))
+        self.assertEqual(line, "Lists.total: numbers cannot be <int>: TypeError: <int> is of the class int, not list")
 
     def test_results(self) -> None:
         """What a command gives that it should not is its failure, on every server alike."""

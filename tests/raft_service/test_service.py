@@ -166,6 +166,7 @@ class RefusedTests(SynchronousTestCase):
             ("reactor", None, "reactor: is Twisted's reactor, of `from twisted.internet import reactor`, not None"),
             ("members", ["h:1"], """members: is a dict of ids and addresses, {0: "10.0.0.1:8080"} say, or what"""),
             ("node_id", "0", "node_id: is a whole number from 0 to 9223372036854775807, not '0'"),
+            ("node_id", 10**5000, "node_id: is a whole number from 0 to 9223372036854775807, not <int>"),
             ("node_id", True, "node_id: is a whole number from 0 to 9223372036854775807, not True"),
             ("directory", 5, "directory: is a path, not 5"),
             ("directory", "", "directory: is a path, not ''"),

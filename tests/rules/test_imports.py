@@ -17,6 +17,7 @@ EVERYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     # A package or a module of txraft: packages and modules of txraft that it may import, beside its own.
     "errors": set(),
+    "brief": set(),
     "file_names": set(),
     "transports": set(),
     "values": set(),
@@ -73,11 +74,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "values",
         "version",
     },
-    "client": {"addresses", "answer_body", "errors", "kv", "settings", "statuses"},
+    "client": {"addresses", "answer_body", "brief", "errors", "kv", "settings", "statuses"},
     "node": {"core", "errors", "interfaces", "statuses", "values"},
     "service": EVERYTHING,
     "raft_service": {  # nothing of the key-value store
         "addresses",
+        "brief",
         "core",
         "errors",
         "home",
@@ -90,7 +92,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage",
         "texts",
     },
-    "objects": {"core.messages", "errors", "home", "interfaces", "memory_machine", "raft_service", "storage.identity"},
+    "objects": {
+        "brief",
+        "core.messages",
+        "errors",
+        "home",
+        "interfaces",
+        "memory_machine",
+        "raft_service",
+        "storage.identity",
+    },
     "services": {"errors", "interfaces", "joining", "kv", "node", "raft_service", "web"},
     "testing": EVERYTHING,  # a whole cluster in one process, for tests
     "cli": {

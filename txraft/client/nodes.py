@@ -10,13 +10,13 @@ In order come: nodes that have not failed lately, the leader first, then as they
 one first that failed the longest ago.
 """
 
-import reprlib
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import define, field
 
 from txraft.addresses import Address
+from txraft.brief import brief
 from txraft.client.requests import NodeStatus
 from txraft.errors import SettingsError
 from txraft.kv.member_addresses import kvaddr_of
@@ -32,7 +32,7 @@ def addresses_of(nodes: Iterable[Address | str]) -> tuple[Address, ...]:
         raise SettingsError("no node is given; give the host:port of the HTTP API of one or more")
     for node in given:
         if not isinstance(node, Address | str):
-            raise SettingsError(f"a node is host:port, as a text, and not {reprlib.repr(node)}; give each by itself")
+            raise SettingsError(f"a node is host:port, as a text, and not {brief(node)}; give each by itself")
     return tuple(node if isinstance(node, Address) else Address.parse(node) for node in given)
 
 

@@ -4,13 +4,13 @@ A command is an array: its name, its version, and its arguments by their names, 
 changes later changes nothing that is in a log."""
 
 import inspect
-import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, get_type_hints, overload
 
 import attrs
 from attrs import frozen
 
+from txraft.brief import brief
 from txraft.errors import BadCommand, UnknownCommand, in_a_line
 from txraft.objects.encoding import CONVERTER, pack, unpack
 from txraft.objects.writing import Write, fields_of, writer, writer_of_field
@@ -77,7 +77,7 @@ class Command:
                 values[name] = self.writers[name](value)
                 CONVERTER.structure(unpack(pack(values[name])), self.types[name])
             except Exception as error:  # they are somebody else's classes
-                raise BadCommand(f"{self.shown}: {name} cannot be {reprlib.repr(value)}: {in_a_line(error)}") from error
+                raise BadCommand(f"{self.shown}: {name} cannot be {brief(value)}: {in_a_line(error)}") from error
         return pack([self.name, self.version, values])
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Command:
         try:
             return pack(self.writers["return"](result))
         except Exception as error:  # as in `encode`
-            raise TypeError(f"{self.shown} cannot return {reprlib.repr(result)}: {in_a_line(error)}") from error
+            raise TypeError(f"{self.shown} cannot return {brief(result)}: {in_a_line(error)}") from error
 
     def result_of(self, result: bytes) -> Any:
         """What the method returned, of what `encode_result` gave."""

@@ -1,6 +1,5 @@
 """One server of a cluster that replicates a Python object."""
 
-import reprlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
@@ -8,6 +7,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from txraft.brief import brief
 from txraft.core.messages import NodeId
 from txraft.errors import BadCommand, SettingsError, UnknownCommand
 from txraft.objects.machine import ObjectMachine
@@ -34,7 +34,7 @@ class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
         """`kind` makes the object as it is at first, on each server: an attrs class whose fields have defaults. All
         else is as with RaftService. Raises TypeError where the class is not written as it has to be."""
         if not callable(kind):
-            raise SettingsError(f"kind: is the class of the object, not {reprlib.repr(kind)}")
+            raise SettingsError(f"kind: is the class of the object, not {brief(kind)}")
         super().__init__(reactor, members, node_id, directory, partial(ObjectMachine, kind), **more)
 
     def call(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":

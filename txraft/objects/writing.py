@@ -4,7 +4,6 @@ write a value of any class; here a value is of just the class that its annotatio
 A writer is made of an annotation, so what does not travel is found out when a class is read, before anything is
 called."""
 
-import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,6 +14,7 @@ from uuid import UUID
 
 import attrs
 
+from txraft.brief import brief
 from txraft.errors import in_a_line
 from txraft.objects.encoding import CONVERTER, LEAST, MOST, pack, whole
 
@@ -99,7 +99,7 @@ def _meant(kind: Any) -> Any:
 
 
 def _not_of(value: object, name: str) -> TypeError:
-    return TypeError(f"{reprlib.repr(value)} is of the class {type(value).__name__}, not {name}")
+    return TypeError(f"{brief(value)} is of the class {type(value).__name__}, not {name}")
 
 
 def _exactly(kind: type, write: Write) -> Write:
@@ -123,7 +123,7 @@ def _of_row(origin: type, arguments: tuple[Any, ...]) -> Write:
 
         def write_each(values: tuple[Any, ...]) -> tuple[Any, ...]:
             if len(values) != len(writers):
-                raise TypeError(f"{reprlib.repr(values)} has {len(values)} parts, not {len(writers)}")
+                raise TypeError(f"{brief(values)} has {len(values)} parts, not {len(writers)}")
             return tuple(write(value) for write, value in zip(writers, values, strict=True))
 
         return write_each

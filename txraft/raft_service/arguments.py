@@ -1,13 +1,13 @@
 """What a service is made of, looked at before anything is done: what is wrong is told in a line that names the
 argument."""
 
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
 
+from txraft.brief import brief
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import SettingsError, in_a_line
@@ -49,7 +49,7 @@ def require_arguments(**given: Any) -> None:
     for name, value in given.items():
         is_right, what = _CHECKS[name]
         if not is_right(value):
-            raise SettingsError(f"{name}: is {what}, not {reprlib.repr(value)}")
+            raise SettingsError(f"{name}: is {what}, not {brief(value)}")
     its = given["members"]
     if isinstance(its, Bootstrap) and its.node_id != given["node_id"]:
         raise SettingsError(f"node_id: is {given['node_id']}, and `newcomer` was given {its.node_id}")
@@ -73,12 +73,12 @@ def newcomer(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Boots
     leader; later starts may be given the same. Raises
     SettingsError."""
     if not is_id(node_id):
-        raise SettingsError(f"node_id: is a whole number from 0 to {MAX_ID}, not {node_id!r}")
+        raise SettingsError(f"node_id: is a whole number from 0 to {MAX_ID}, not {brief(node_id)}")
     if not isinstance(cluster, str):
-        raise SettingsError(f"cluster: is a text, as `status().cluster` has it, not {reprlib.repr(cluster)}")
+        raise SettingsError(f"cluster: is a text, as `status().cluster` has it, not {brief(cluster)}")
     ids = frozenset(founders) if isinstance(founders, Iterable) and not isinstance(founders, str) else frozenset()
     if not ids or not all(map(is_id, ids)):
-        raise SettingsError(f"founders: are ids, as `members().founders` has them, not {reprlib.repr(founders)}")
+        raise SettingsError(f"founders: are ids, as `members().founders` has them, not {brief(founders)}")
     return Bootstrap(node_id, cluster, Configuration(ids))
 
 
@@ -89,7 +89,7 @@ def founded_by(members: Mapping[NodeId, str], node_id: NodeId, name: str | None 
     ids: dict[str, NodeId] = {}
     for id, address in members.items():
         if not is_id(id):
-            raise SettingsError(f"members: the id of a node is a whole number from 0 to {MAX_ID}, not {id!r}")
+            raise SettingsError(f"members: the id of a node is a whole number from 0 to {MAX_ID}, not {brief(id)}")
         if not (isinstance(address, str) and address.isprintable() and address):
             raise SettingsError(f"members: the address of node {id} is a text, host:port say, not {address!r}")
         if ids.setdefault(address, id) != id:
