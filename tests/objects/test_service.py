@@ -85,6 +85,7 @@ class ServiceTests(TestCase):
                 self.assertEqual(str(error), "the command failed: ValueError: only more")
                 self.assertRaises(BadCommand, each.call, Counter.add, 7)
                 self.assertRaises(BadCommand, each.call, Counter.count, "apples")
+                self.assertRaises(BadCommand, each.query, Counter.add, "apples")  # on one of the servers alone
                 self.assertRaises(BadCommand, each.propose, b"nonsense")  # on which each would end, at every start
                 self.assertEqual((yield each.propose(COMMANDS.of(Counter.add).encode(("pears", 0), {}))), b"\x00")
         finally:

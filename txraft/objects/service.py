@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from txraft.brief import brief
 from txraft.core.messages import NodeId
 from txraft.errors import BadCommand, SettingsError, UnknownCommand
+from txraft.objects.commands import is_command
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service import RaftService
 from txraft.storage.identity import Bootstrap
@@ -57,7 +58,12 @@ class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
 
     def query(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":
         """Call what only reads the object, or any function of it, once this server has everything that was acknowledged
-        anywhere before. Fails with NotApplied, and with what it raises."""
+        anywhere before. What it gives is to be no part of the object that later commands change: a copy of a dict, say.
+
+        Fails with NotApplied, and with what it raises. Raises BadCommand for a command, which would change the object
+        on this server alone."""
+        if is_command(method):
+            raise BadCommand(f"{method.__qualname__} is a command, which is not to be done on one server: use `call`")
         return self.read(lambda machine: method(machine.object, *args, **kwargs))
 
     @property
