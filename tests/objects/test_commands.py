@@ -97,6 +97,19 @@ class Several:
         return size, kind, day, at
 
 
+@define
+class Chain:
+    below: "Chain | None" = None
+
+
+@define
+class Chains:
+    @command
+    def take(self, chain: Chain) -> int:
+        """Gives how long it is."""
+        return 1 + (0 if chain.below is None else self.take(chain.below))
+
+
 COMMANDS = Commands(Board)
 
 
@@ -180,6 +193,24 @@ class CommandTests(SynchronousTestCase):
         ):
             self.assertIn(line, str(self.assertRaises(BadCommand, put.encode, args, kwargs)))
 
+    def test_nested_deep(self) -> None:
+        """A stack is not as high everywhere. What is taken into the log, every server has to be able to read, however
+        much of its own stack is in use: each would end on it, at every start (hazard C10)."""
+        its, deepest = Commands(Chains), Chain()
+        take = its.of(Chains.take)
+        for _ in range(99):
+            deepest = Chain(deepest)
+        line = str(self.assertRaises(BadCommand, take.encode, (Chain(deepest),), {}))
+        self.assertTrue(line.endswith(": ValueError: it is nested deeper than 100 levels"), line)
+        _, values = its.decode(take.encode((deepest,), {}))
+        take.check(values)
+        self.assertRaises(UnknownCommand, take.check, {"chain": {"below": values["chain"]}})
+
+        def further_down(calls: int) -> object:
+            return further_down(calls - 1) if calls else take.result_of(take.apply(Chains(), values))
+
+        self.assertEqual(further_down(300), 100)
+
     def test_no_commands(self) -> None:
         """Reads, functions, and commands of another class."""
 
@@ -199,7 +230,7 @@ class CommandTests(SynchronousTestCase):
             self.assertRaises(UnknownCommand, COMMANDS.decode, msgpack.packb(written))
         for data in (b"", b"\xc1", b"add"):
             self.assertRaises(UnknownCommand, COMMANDS.decode, data)
-        for arguments in ({}, {"numbers": [1], "more": 1}, {"numbers": ["1"]}, {"numbers": 1}):
+        for arguments in ({}, {1: [1]}, {"numbers": [1], "more": 1}, {"numbers": ["1"]}, {"numbers": 1}):
             found, values = COMMANDS.decode(msgpack.packb(["sum", 1, arguments]))
             self.assertRaises(UnknownCommand, found.apply, Board(), values)
 

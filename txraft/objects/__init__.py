@@ -41,7 +41,8 @@ CommandFailed, all goes on, and what it had changed stays changed, so it raises 
 Anything else (`Any`, functions, named tuples, a `list` that does not say of what) is a TypeError where the service is
 made. They travel as msgpack (`writing`, `encoding`), and are checked where a command is called: one that is not as its
 annotation says, or has something in it that is not, is a BadCommand there, and never comes into the log. An instance of
-a subclass is not as the annotation says: it would arrive as the class. A whole number for a `float` is.
+a subclass is not as the annotation says: it would arrive as the class. A whole number for a `float` is. What is nested
+more than 100 deep is a BadCommand, too, for not every server might be able to read it.
 
 **A command that is changed is another command.** The log has commands of earlier days, and while servers are upgraded
 one after the other, some run the code of before. If they did different things for one command, they would hold

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from txraft.brief import brief
 from txraft.errors import BadCommand, UnknownCommand, in_a_line
-from txraft.objects.encoding import CONVERTER, pack, unpack
+from txraft.objects.encoding import CONVERTER, pack, require_flat, unpack
 from txraft.objects.writing import Write, fields_of, writer, writer_of_field
 
 T = TypeVar("T")
@@ -75,15 +75,26 @@ class Command:
         for name, value in given.arguments.items():
             try:
                 values[name] = self.writers[name](value)
-                CONVERTER.structure(unpack(pack(values[name])), self.types[name])
+                read = unpack(pack(values[name]))
+                require_flat(read)
+                CONVERTER.structure(read, self.types[name])
             except Exception as error:  # they are somebody else's classes
                 raise BadCommand(f"{self.shown}: {name} cannot be {brief(value)}: {in_a_line(error)}") from error
         return pack([self.name, self.version, values])
 
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Raises UnknownCommand where that is nothing that `encode` writes."""
+        try:
+            for value in values.values():
+                require_flat(value)
+        except ValueError as error:
+            raise UnknownCommand(f"{self.shown} with other arguments: {in_a_line(error)}") from error
+        self.arguments(values)
+
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments, as `encode` wrote them. Raises UnknownCommand for others."""
         if values.keys() != self.parameters.parameters.keys():
-            raise UnknownCommand(f"{self.shown} with the arguments {', '.join(values) or 'none'}")
+            raise UnknownCommand(f"{self.shown} with the arguments {', '.join(map(str, values)) or 'none'}")
         try:
             return {name: CONVERTER.structure(value, self.types[name]) for name, value in values.items()}
         except Exception as error:

@@ -4,6 +4,7 @@ made of anything else: a text is no number, and no class is ever named in the by
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import chain
 from types import NoneType
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -17,6 +18,10 @@ T = TypeVar("T")
 
 LONG: Final = 1
 """The type, among those that msgpack leaves to its users, of a whole number that needs more than 64 bits."""
+DEEPEST: Final = 100
+"""How deep a value of a command may be nested, in lists and dicts as msgpack has them: an attrs class is a dict. Python
+refuses what is too deep for its stack, of which not every caller has as much left, and what one server takes into the
+log, all must be able to read (hazard C10)."""
 LEAST: Final = -(2**63)
 MOST: Final = 2**64 - 1
 """What msgpack has of whole numbers."""
@@ -34,6 +39,17 @@ def unpack(data: bytes) -> Any:
         return msgpack.unpackb(data, strict_map_key=False, use_list=False, ext_hook=_long_or_nothing)
     except (TypeError, msgpack.UnpackException) as error:
         raise ValueError(str(error)) from error
+
+
+def require_flat(values: Any) -> None:
+    """Raises ValueError where what `unpack` gave is nested deeper than DEEPEST."""
+    level: list[Any] = [(values,)]
+    for _ in range(DEEPEST + 1):
+        inside = chain.from_iterable(chain(each, each.values()) if type(each) is dict else each for each in level)
+        level = [each for each in inside if type(each) in (tuple, dict)]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
 
 
 def _long_or_nothing(kind: int, data: bytes) -> int:

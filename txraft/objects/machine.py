@@ -82,4 +82,4 @@ class ObjectMachine(MemoryMachine, Generic[T]):
     def check(self, command: bytes) -> None:
         """As IStateMachine."""
         found, values = self.commands.decode(command)
-        found.arguments(values)
+        found.check(values)
