@@ -3,7 +3,7 @@
 import enum
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, NewType, cast
 from uuid import UUID
@@ -21,6 +21,26 @@ from txraft.objects.writing import writer
 class Colour(enum.Flag):
     RED = 1
     BLUE = 2
+
+
+class Somewhere(tzinfo):
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        """By what holds there today."""
+        return timedelta(hours=1)
+
+    def dst(self, _: datetime | None) -> None:
+        """As tzinfo."""
+
+    def tzname(self, _: datetime | None) -> None:
+        """As tzinfo."""
+
+
+class Weight(float, enum.Enum):
+    LIGHT = 0.5
+
+
+class Empty(enum.Flag):
+    NOTHING = 0
 
 
 class Odd(enum.Enum):
@@ -83,6 +103,12 @@ TRAVEL: list[tuple[Any, list[Any]]] = [
     (Colour, [Colour.RED, Colour.RED | Colour.BLUE]),
     (date | int | None, [date(2026, 3, 29), 5, None]),
     (int | float | bool, [1, 1.0, True]),
+    (float | int | None, [1, 1.0, None]),
+    (Weight | str, [Weight.LIGHT, "a"]),
+    (dict[Weight, int], [{Weight.LIGHT: 1}]),
+    (Colour, [Colour(0)]),
+    (Empty, [Empty.NOTHING]),
+    (datetime, [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 29, tzinfo=timezone(timedelta(hours=1)))]),
     (Point | Note | str, [Point(1.0), Note("a"), "a"]),
     (list[int], [[], [2**64, -(2**63) - 1, 5], [2**64 - 1, -(2**63)]]),
     (dict[int, str], [{}, {2**64: "a", 1: "b"}, {2**64 - 1: ""}]),
@@ -123,6 +149,8 @@ class WritingTests(SynchronousTestCase):
             (Literal[1], True),
             (int, True),
             (Colour, 1),
+            (datetime, datetime(2026, 3, 29, tzinfo=Somewhere())),  # of which an hour would come
+            (time, time(5, tzinfo=Somewhere())),
         ]
         for kind, value in values:
             self.assertRaises(TypeError, writer(kind), value)
@@ -141,9 +169,9 @@ class WritingTests(SynchronousTestCase):
             (Odd, "Odd does not travel: make its values numbers or texts"),
             (Priced | None, "Priced.price: complex does not travel: "),
             (Computed, "Computed.twice is no argument of its class, and would be lost: make it one"),
-            (dict[Point, int], "Point does not travel as the key of a dict: use a text, a number or a tuple"),
-            (dict[tuple[tuple[list[int]], int], int], "does not travel as the key of a dict: use a text, a number or"),
-            (dict[tuple[Point, int], int], "does not travel as the key of a dict: use a text, a number or a tuple of"),
+            (dict[Point, int], "Point does not travel as the key of a dict: use texts, numbers, and a tuple"),
+            (dict[tuple[tuple[list[int]], int], int], "does not travel as the key of a dict: use texts, numbers, and"),
+            (dict[tuple[Point, int], int], "does not travel as the key of a dict: use texts, numbers, and tuples of such"),
             (set[list[int]], "list[int] cannot be in a set: use a tuple, a frozenset or a @frozen class"),
             (list[frozenset[tuple[int, set[int]]]], "set[int] cannot be in a set: use "),
             (dict[str, set[int | dict[str, int]]], "dict[str, int] cannot be in a set: use "),
@@ -152,6 +180,19 @@ class WritingTests(SynchronousTestCase):
             (timedelta | int, "does not travel, for timedelta and int look the same"),
             (list[int] | set[int], "look the same"),
             (Point | Place, "does not travel: TypeError: "),
+            (Point | Place | None, "does not travel: TypeError: "),
+            (Point | list[int] | str, "beside numbers, texts, bytes and None, use one other, or attrs classes alone"),
+            (float | timedelta, "does not travel, for float and timedelta look the same"),
+            (float | Colour, "does not travel, for float and Colour look the same"),
+            (Literal[Colour.RED, 1], "does not travel, for two of it look the same"),
+            (
+                dict[tuple[Point, int], int],
+                "Point does not travel as the key of a dict: use texts, numbers, and tuples",
+            ),
+            (dict[tuple[frozenset[int], ...], int], "frozenset[int] does not travel as the key of a dict: use texts"),
+            (cast(Any, dict)[str], "dict[str] does not travel: say of what, dict[str, int] for instance"),
+            (cast(Any, list)[int, str], "list[int, str] does not travel: say of what, list[int] for instance"),
+            (tuple[()], "tuple[()] does not travel: say of what, tuple[int, ...] for instance"),
         ]
         for kind, line in kinds:
             self.assertIn(line, str(self.assertRaises(TypeError, writer, kind)))
@@ -207,7 +248,14 @@ class ClassTests(SynchronousTestCase):
             def sell(self, price: "Money") -> None:  # type: ignore[name-defined]  # noqa: F821 - that is what is refused
                 """One."""
 
+        @define
+        class Other:
+            @command
+            def sell(self, price: "enum.Money") -> None:  # type: ignore[name-defined]  # that is what is refused
+                """One."""
+
         self.assertIn("sell: an annotation cannot be read: NameError: name 'Money' is not defined", self.refused(Shop))
+        self.assertIn("sell: an annotation cannot be read: AttributeError: module 'enum' has no", self.refused(Other))
 
 
 @define

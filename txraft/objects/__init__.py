@@ -32,11 +32,13 @@ CommandFailed, all goes on, and what it had changed stays changed, so it raises 
 **Fields, arguments and results** have annotations, and are what these say:
 
 - `int` of any length, `float`, `bool`, `str`, `bytes`, None, enumerations of these, and `Literal`,
-- `date`, `time`, `datetime`, `timedelta`, `UUID`, `Decimal`,
+- `date`, `time`, `datetime`, `timedelta`, `UUID`, `Decimal`; a time may say how far from UTC it is, and not of which
+  place it is, for the rules of places change,
 - `list[...]`, `tuple[...]`, `dict[..., ...]`, `set[...]` and `frozenset[...]` of any of this, and attrs classes of it;
   the keys of a dict are no lists, sets, dicts or attrs classes, and have none in them; in a set is only what can be
   hashed: no lists, sets or dicts, and of attrs classes those that are frozen,
-- unions of any of this which differ when they are written: not `date | str`, for a date is written as a text.
+- unions of numbers, texts, bytes, None, and one other of this, or attrs classes. They differ when they are written: not
+  `date | str`, for a date is written as a text.
 
 Anything else (`Any`, functions, named tuples, a `list` that does not say of what) is a TypeError where the service is
 made. They travel as msgpack (`writing`, `encoding`), and are checked where a command is called: one that is not as its

@@ -171,7 +171,7 @@ def _command_of(method: Callable[..., Any]) -> Command:
     _, *parameters = inspect.signature(method).parameters.values()
     try:
         types = get_type_hints(method)
-    except NameError as error:
+    except Exception as error:  # it may say anything
         raise TypeError(f"{qualified}: an annotation cannot be read: {in_a_line(error)}") from error
     for each in parameters:
         if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):

@@ -87,7 +87,9 @@ def _exactly(value: Any, kind: type[T]) -> T:
     return value
 
 
-def _a_number(value: Any, _: type[float]) -> float:
+def _a_number(value: Any, kind: type[float]) -> float:
+    if issubclass(kind, Enum):
+        return kind(value)
     if type(value) not in (int, float):
         raise TypeError(f"{value!r} is not float")
     return float(value)

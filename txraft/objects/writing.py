@@ -5,7 +5,7 @@ A writer is made of an annotation, so what does not travel is found out when a c
 called."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
@@ -22,14 +22,24 @@ Write = Callable[[Any], Any]
 """Makes of a value what msgpack has. Raises TypeError, ValueError or OverflowError where the value is not as its
 annotation says."""
 
+
+def _moment(value: datetime | time) -> str:
+    """The rules of a place for summer time do not travel: what is kept of it would go by other ones."""
+    if type(value.tzinfo) not in (NoneType, timezone):
+        raise TypeError(f"{value!r} is of a place: use a time in UTC, of `.astimezone(UTC)` say")
+    return value.isoformat()
+
+
 _PLAIN: Final[dict[type, Write]] = {
     **dict.fromkeys((str, bytes, bool, NoneType), lambda value: value),
     int: whole,
-    **dict.fromkeys((date, datetime, time), lambda value: value.isoformat()),
+    date: date.isoformat,
+    **dict.fromkeys((datetime, time), _moment),
     **dict.fromkeys((UUID, Decimal), str),
     timedelta: lambda value: whole(value // timedelta(microseconds=1)),
 }
 _TEXTS: Final = (date, datetime, time, UUID, Decimal)
+_AS_THEY_ARE: Final = (str, bytes, bool, int, float, NoneType)
 _IN_ROWS: Final = (list, tuple, set, frozenset)
 _OTHERWISE: Final[dict[Any, str]] = {
     Any: "say what it is, int | str for instance",
@@ -51,11 +61,11 @@ def writer(kind: Any) -> Write:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind in _PLAIN:
         return _exactly(kind, _PLAIN[kind])
-    if origin in _IN_ROWS and arguments:
+    if origin in _IN_ROWS and (len(arguments) == 1 or (origin is tuple and arguments)):
         return _exactly(origin, _of_row(origin, arguments))
     for found, make in (
         (kind is float, lambda _: _float),
-        (origin is dict, _of_dict),
+        (origin is dict and len(arguments) == 2, _of_dict),
         (origin in (Union, UnionType), _of_union),
         (origin is Literal, _of_literal),
         (_is_enum(kind), _of_enum),
@@ -63,14 +73,14 @@ def writer(kind: Any) -> Write:
     ):
         if found:
             return make(kind)
-    raise TypeError(f"{named(kind)} does not travel: {_OTHERWISE.get(kind, _USE)}")
+    raise TypeError(f"{named(kind)} does not travel: {_OTHERWISE.get(kind, _OTHERWISE.get(origin, _USE))}")
 
 
 def fields_of(kind: type) -> Mapping[str, Any]:
     """The fields of an attrs class, and how they are annotated. Raises TypeError where one has no annotation."""
     try:
         hints = get_type_hints(kind)
-    except NameError as error:
+    except Exception as error:  # it may say anything
         raise TypeError(f"{kind.__name__}: an annotation cannot be read: {in_a_line(error)}") from error
     # One of a generic class, or of `field(type=...)`, has its type in its attribute alone.
     found = {each.name: hints.get(each.name, each.type) for each in attrs.fields(kind)}
@@ -138,18 +148,20 @@ def _of_row(origin: type, arguments: tuple[Any, ...]) -> Write:
 
 def _of_dict(kind: Any) -> Write:
     key, value = get_args(kind)
-    if not _is_key(key):
-        raise TypeError(f"{named(key)} does not travel as the key of a dict: use a text, a number or a tuple of such")
+    _require_key(key)
     write_keys, write_values = _writer_of_many(key), _writer_of_many(value)
     return _exactly(dict, lambda values: dict(zip(write_keys(values), write_values(values.values()), strict=True)))
 
 
-def _is_key(kind: Any) -> bool:
-    """Whether what is written of it can be the key of a dict."""
+def _require_key(kind: Any) -> None:
+    """What is written of a key has to be one, too."""
     kind = _meant(kind)
     if get_origin(kind) is tuple:
-        return all(_is_key(each) for each in get_args(kind) if each is not ...)
-    return not _shapes(kind) & {tuple, dict}
+        for each in get_args(kind):
+            if each is not ...:
+                _require_key(each)
+    elif _shapes(kind) & {tuple, dict}:
+        raise TypeError(f"{named(kind)} does not travel as the key of a dict: use texts, numbers, and tuples of such")
 
 
 def _unhashable_in(kind: Any) -> Any:
@@ -181,7 +193,7 @@ def _is_enum(kind: Any) -> bool:
 
 
 def _of_enum(kind: type[Enum]) -> Write:
-    kinds = {type(each.value) for each in kind}
+    kinds = {type(each.value) for each in kind.__members__.values()}
     if not kinds <= {int, float, str, bytes, bool}:
         raise TypeError(f"{kind.__name__} does not travel: make its values numbers or texts")
     writers = {each: writer(each) for each in kinds}
@@ -190,6 +202,8 @@ def _of_enum(kind: type[Enum]) -> Write:
 
 def _of_literal(kind: Any) -> Write:
     writers = {(type(each), each): writer(type(each)) for each in get_args(kind)}
+    if len({each.value if isinstance(each, Enum) else each for _, each in writers}) < len(writers):
+        raise TypeError(f"{named(kind)} does not travel, for two of it look the same")
 
     def write(value: Any) -> Any:
         try:
@@ -204,15 +218,20 @@ def _of_literal(kind: Any) -> Write:
 def _of_union(kind: Any) -> Write:
     """What is written has to tell which of them it is."""
     members = [_meant(each) for each in get_args(kind)]
-    writers = [writer(each) for each in members]
+    writers = [writer(each) for each in sorted(members, key=lambda each: each is float)]  # which takes an int, too
     seen: dict[type, Any] = {}
     for each in members:
         for shape in _shapes(each):
             other = seen.setdefault(shape, each)
-            if other is not each and not (attrs.has(each) and attrs.has(other)):
+            if other is not each and not (attrs.has(each) and attrs.has(other)) and {each, other} != {int, float}:
                 raise TypeError(f"{named(kind)} does not travel, for {named(other)} and {named(each)} look the same")
+    others = [each for each in members if each not in _AS_THEY_ARE and get_origin(each) is not Literal]
+    if len(others) > 1 and not all(map(attrs.has, others)):
+        line = "beside numbers, texts, bytes and None, use one other, or attrs classes alone"
+        raise TypeError(f"{named(kind)} does not travel: {line}")
     try:
-        CONVERTER.get_structure_hook(kind)
+        for each in (kind, Union[tuple(others)] if others else None):  # noqa: UP007 - of what is not known before
+            CONVERTER.get_structure_hook(each)
     except Exception as error:  # whatever cattrs cannot tell apart
         raise TypeError(f"{named(kind)} does not travel: {in_a_line(error)}") from error
 
@@ -236,11 +255,11 @@ def _shapes(kind: Any) -> set[type]:
     if origin is Literal:
         return set().union(*(_shapes(type(each)) for each in get_args(kind)))
     if _is_enum(kind):
-        return {type(each.value) for each in kind}
+        return {type(each.value) for each in kind.__members__.values()}
     if kind in _TEXTS:
         return {str}
-    if kind is timedelta:
-        return {int}
+    if kind in (timedelta, float):  # a float may be a whole number
+        return {int, kind} - {timedelta}
     return {tuple if origin in _IN_ROWS else dict if origin is dict or attrs.has(kind) else kind}
 
 
