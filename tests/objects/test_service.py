@@ -1,7 +1,8 @@
 """Objects that are replicated, on the reactor that runs the tests, and in the simulator."""
 
 from collections import defaultdict
-from collections.abc import Generator, Hashable
+from collections.abc import Callable, Generator, Hashable
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -13,6 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.integration.ports import reserve_port
+from tests.objects.test_writing import Price
 from tests.storage.worker import InlineWorker
 from txraft.core.messages import Entry, EntryKind
 from txraft.errors import BadCommand, CommandFailed, SettingsError, SnapshotFailed, StorageError, UnknownCommand
@@ -123,7 +125,7 @@ class KeptTests(SynchronousTestCase):
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
 
-    def machine(self, kind: type[Counter]) -> ObjectMachine[Counter]:
+    def machine(self, kind: Callable[[], Counter]) -> ObjectMachine[Counter]:
         home = Home(1, "c", self.directory, InlineWorker(), InlineWorker(), Clock(), self.fail)
         return ObjectMachine(kind, home)
 
@@ -153,20 +155,52 @@ class KeptTests(SynchronousTestCase):
         """What could not be loaded as it is, is not kept in place of the log that has it: of what is not as its
         annotation says, a defaultdict would come back as a dict, and the servers would differ."""
 
+        for value, line in (
+            (defaultdict(int), "counts is not as it is annotated: TypeError: defaultdict"),
+            ({"a": cast(int, "many")}, "'many' is of the class str, not int"),
+            ({"\ud800": 1}, "UnicodeEncodeError: "),
+        ):
+            machine = self.machine(Counter)
+            machine.object.counts = value
+            failed = self.failureResultOf(machine.snapshot(), SnapshotFailed)
+            self.assertIn(line, str(failed.value))
+        self.assertEqual(len(self.flushLoggedErrors(SnapshotFailed)), 3)
+
+    def test_classes_that_change_what_they_are_given(self) -> None:
+        """What they hold would be another value on the servers that load it."""
+
+        @define
+        class Shop:
+            price: Price | None = None
+
+        home = Home(1, "c", self.directory, InlineWorker(), InlineWorker(), Clock(), self.fail)
+        machine = ObjectMachine(Shop, home)
+        machine.object.price = Price(3)
+        failed = self.failureResultOf(machine.snapshot(), SnapshotFailed)
+        self.assertIn("price would not be loaded as it is: a class in it changes what it is given", str(failed.value))
+        self.assertEqual(len(self.flushLoggedErrors(SnapshotFailed)), 1)
+
+    def test_begins_otherwise(self) -> None:
+        """What a server begins with is the same on all, and can be kept: that is said when it is made, and not by a log
+        that grows."""
+
+        @define
+        class Dice:
+            thrown: int = field(factory=count().__next__)
+
+        @define
+        class Unset:
+            number: int = field(init=False)
+
         def otherwise() -> Counter:
             return Counter(defaultdict(int))
 
-        def wrong() -> Counter:
-            return Counter({"a": cast(int, "many")})
-
         for kind, line in (
-            (otherwise, "counts is not as it is annotated: defaultdict"),
-            (wrong, "'many' is of the class str, not int"),
+            (Dice, "Dice is not the same each time that it is made, and is to be on all servers"),
+            (otherwise, "begins with what cannot be kept: TypeError: counts is not as it is annotated: TypeError: def"),
+            (Unset, "Unset begins with what cannot be kept: TypeError: number is not as it is annotated: Attribute"),
         ):
-            home = Home(1, "c", self.directory, InlineWorker(), InlineWorker(), Clock(), self.fail)
-            failed = self.failureResultOf(ObjectMachine(kind, home).snapshot(), SnapshotFailed)
-            self.assertIn(line, str(failed.value))
-        self.assertEqual(len(self.flushLoggedErrors(SnapshotFailed)), 2)
+            self.assertIn(line, str(self.assertRaises(TypeError, self.machine, kind)))
 
 
 class CounterApplication(Application):

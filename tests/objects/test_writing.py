@@ -266,6 +266,24 @@ class Lists:
         return tuple(numbers)  # type: ignore[return-value]  # that is what is wrong
 
 
+def in_pence(pounds: int) -> int:
+    return 100 * pounds
+
+
+@define
+class Price:
+    """Comes in pounds, and is kept in pence."""
+
+    amount: int = field(converter=in_pence)
+
+
+@define
+class Till:
+    @command
+    def pay(self, price: Price) -> None:
+        """Nothing."""
+
+
 class CallTests(SynchronousTestCase):
     def test_nested_values(self) -> None:
         """They never come into the log."""
@@ -273,6 +291,13 @@ class CallTests(SynchronousTestCase):
         for wrong in (["a"], "12", (1, 2), [True], [None]):
             line = str(self.assertRaises(BadCommand, total.encode, (wrong,), {}))
             self.assertIn(f"Lists.total: numbers cannot be {wrong!r}: TypeError: ", line)
+
+    def test_classes_that_change_what_they_are_given(self) -> None:
+        """It is said where it is called that something else would arrive."""
+        line = str(self.assertRaises(BadCommand, Commands(Till).of(Till.pay).encode, (Price(3),), {}))
+        self.assertEqual(
+            line, "Till.pay: price cannot be Price(amount=300): TypeError: it would arrive as Price(amount=30000)"
+        )
 
     def test_numbers_of_many_digits(self) -> None:
         """Python refuses to write them, also into a line: they travel where they may, and are told where not."""

@@ -75,12 +75,19 @@ class Command:
         for name, value in given.arguments.items():
             try:
                 values[name] = self.writers[name](value)
-                read = unpack(pack(values[name]))
-                require_flat(read)
-                CONVERTER.structure(read, self.types[name])
+                packed = pack(values[name])
+                require_flat(unpack(packed))
+                self._require_same(name, packed)
             except Exception as error:  # they are somebody else's classes
                 raise BadCommand(f"{self.shown}: {name} cannot be {brief(value)}: {in_a_line(error)}") from error
         return pack([self.name, self.version, values])
+
+    def _require_same(self, name: str, packed: bytes) -> None:
+        """Raises TypeError where it would arrive as something else: where a class of theirs changes what it is given,
+        in a converter say."""
+        come = CONVERTER.structure(unpack(packed), self.types[name])
+        if pack(self.writers[name](come)) != packed:
+            raise TypeError(f"it would arrive as {brief(come)}")
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raises UnknownCommand where that is nothing that `encode` writes."""

@@ -20,14 +20,20 @@ class _Plain(Generic[T]):
 
     def __init__(self, kind: Callable[[], T]) -> None:
         self._kind = kind
+        name = getattr(kind, "__qualname__", repr(kind))
         try:
-            self.object = kind()
+            self.object, another = kind(), kind()
         except Exception as error:
-            name = getattr(kind, "__qualname__", repr(kind))
             line = f"{name} cannot be made without arguments, give its fields defaults: {in_a_line(error)}"
             raise TypeError(line) from error
         self.commands: Commands[T] = Commands(type(self.object))
         self._fields = self.commands.fields
+        try:
+            begun = self._packed(self._written(self.object))
+        except Exception as error:
+            raise TypeError(f"{name} begins with what cannot be kept: {in_a_line(error)}") from error
+        if self._packed(self._written(another)) != begun:
+            raise TypeError(f"{name} is not the same each time that it is made, and is to be on all servers")
 
     def apply(self, command: bytes) -> bytes:
         found, arguments = self.commands.decode(command)
@@ -36,15 +42,9 @@ class _Plain(Generic[T]):
     def dump(self) -> Iterator[bytes]:
         """What is taken apart before the first chunk is a copy, which later commands do not change. Raises TypeError
         where it could not be loaded as it is: the log that has it otherwise is kept then."""
-        values = {}
-        for name, write in self.commands.writers.items():
-            try:
-                values[name] = write(getattr(self.object, name))
-            except TypeError as error:
-                raise TypeError(f"{name} is not as it is annotated: {error}") from error
+        values = self._written(self.object)
         yield b""
-        packed = pack(values)
-        self._fields_of(unpack(packed))
+        packed = self._packed(values)
         for start in range(0, len(packed), CHUNK_SIZE):
             yield packed[start : start + CHUNK_SIZE]
 
@@ -57,6 +57,24 @@ class _Plain(Generic[T]):
         for name, value in self._fields_of(values).items():
             object.__setattr__(new, name, value)
         self.object = new
+
+    def _written(self, its: T) -> dict[str, Any]:
+        values = {}
+        for name, write in self.commands.writers.items():
+            try:
+                values[name] = write(getattr(its, name))
+            except Exception as error:
+                raise TypeError(f"{name} is not as it is annotated: {in_a_line(error)}") from error
+        return values
+
+    def _packed(self, values: dict[str, Any]) -> bytes:
+        """Raises TypeError where something else would be loaded: a class of theirs may change what it is given."""
+        packed = pack(values)
+        come = {name: self.commands.writers[name](value) for name, value in self._fields_of(unpack(packed)).items()}
+        if pack(come) != packed:
+            changed = ", ".join(name for name, value in values.items() if pack(value) != pack(come[name]))
+            raise TypeError(f"{changed} would not be loaded as it is: a class in it changes what it is given")
+        return packed
 
     def _fields_of(self, values: dict[str, Any]) -> dict[str, Any]:
         return {name: CONVERTER.structure(value, self._fields[name]) for name, value in values.items()}
