@@ -272,6 +272,26 @@ class ClassTests(SynchronousTestCase):
 
         self.assertIn("Later.echo takes the place of a command, so mark it with @command, too", self.refused(Later))
 
+    def test_marks(self) -> None:
+        """What is marked, and how."""
+        mark: Any = command
+
+        def one(self: object) -> None:
+            """Nothing."""
+
+        marked: Any
+        wrapped: Any
+        for marked in ("one", property(one), staticmethod(one), classmethod(one), Echo):
+            line = str(self.assertRaises(TypeError, mark, marked))
+            self.assertIn("@command stands right above the `def` of a method, and takes names: not ", line)
+        for name, version in (("", 1), (5, 1), ("one", 0), ("one", "2"), ("one", True)):
+            line = str(self.assertRaises(TypeError, mark, name=name, version=version))
+            self.assertIn("@command takes a text as name and a number from 1 on as version, not ", line)
+
+        for wrapped in (staticmethod(mark(one)), classmethod(mark(one))):
+            kind = define(type("Wrapped", (), {"one": wrapped}))
+            self.assertIn("one is a command, which is a method of the object: it takes `self`", self.refused(kind))
+
     def test_without_annotations(self) -> None:
         @define
         class Bare:

@@ -170,6 +170,9 @@ class RefusedTests(SynchronousTestCase):
             ("node_id", True, "node_id: is a whole number from 0 to 9223372036854775807, not True"),
             ("directory", 5, "directory: is a path, not 5"),
             ("directory", "", "directory: is a path, not ''"),
+            ("directory", "a\0", "directory: is a path, not 'a"),
+            ("directory", "\ud800", "directory: is a path, not '"),
+            ("members", {10**5000: "h:1"}, "members: the id of a node is a whole number from 0 to"),
             ("machine", 5, "machine: is a class or function that makes the state machine, of a `Home`, not 5"),
             ("name", 5, "name: is a text, not 5"),
             ("listen", 9100, 'listen: is a text, "0.0.0.0:8080" say, or an endpoint of Twisted to listen on, not 9100'),
@@ -189,6 +192,12 @@ class RefusedTests(SynchronousTestCase):
             (1, 5, [0], "cluster: is a text, as `status().cluster` has it, not 5"),
             (1, "c", 5, "founders: are ids, as `members().founders` has them, not 5"),
             (1, "c", "01", "founders: are ids, as `members().founders` has them, not '01'"),
+            (1, "", [0], "cluster: is a text, as `status().cluster` has it, not ''"),
+            (1, "a\nb", [0], "cluster: is a text, as `status().cluster` has it, not 'a"),
+            (0, "c", [0, 1], "node_id: 0 is a founder's, and an id is not used twice: give the newcomer one of"),
+            (1, "c", [[0]], "founders: are ids, as `members().founders` has them, not [[0]]"),
+            (1, "c", [10**5000], "founders: are ids, as `members().founders` has them, not <list>"),
+            (10**5000, "c", [0], "9223372036854775807, not <int>"),
             (1, "c", [], "founders: are ids, as `members().founders` has them, not []"),
         ):
             self.assertIn(line, str(self.assertRaises(SettingsError, newcomer, node_id, cluster, founders)))

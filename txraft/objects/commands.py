@@ -31,9 +31,16 @@ def command(*, name: str | None = None, version: int = 1) -> Callable[[Method], 
 
 def command(method: Method | None = None, /, *, name: str | None = None, version: int = 1) -> Any:
     """Mark a method as one that changes the object, and is replicated. `name` is what the log calls it, by default the
-    method's own, and `version` tells it from what the same name did before."""
+    method's own, and `version`, from 1 on, tells it from what the same name did before. Raises TypeError for anything
+    else."""
+    if not (name is None or (isinstance(name, str) and name)) or type(version) is not int or version < 1:
+        raise TypeError(
+            f"@command takes a text as name and a number from 1 on as version, not {name!r} and {version!r}"
+        )
 
     def mark(method: Method) -> Method:
+        if not callable(method) or isinstance(method, staticmethod | classmethod | type):
+            raise TypeError(f"@command stands right above the `def` of a method, and takes names: not {brief(method)}")
         setattr(method, _MARK, (name or method.__name__, version))
         return method
 
@@ -167,7 +174,11 @@ def _methods_of(kind: type) -> list[Callable[..., Any]]:
         name = getattr(method, "__name__", "")
         if not hasattr(method, _MARK) and any(hasattr(getattr(base, name, None), _MARK) for base in kind.__mro__):
             raise TypeError(f"{method.__qualname__} takes the place of a command, so mark it with @command, too")
-    return [method for method in methods if hasattr(method, _MARK)]
+    found = {name: getattr(kind, name) for name in dir(kind) if hasattr(getattr(kind, name), _MARK)}
+    for name, method in found.items():
+        if isinstance(inspect.getattr_static(kind, name), staticmethod | classmethod):
+            raise TypeError(f"{method.__qualname__} is a command, which is a method of the object: it takes `self`")
+    return [*found.values()]
 
 
 def _command_of(method: Callable[..., Any]) -> Command:

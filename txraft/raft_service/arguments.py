@@ -1,6 +1,7 @@
 """What a service is made of, looked at before anything is done: what is wrong is told in a line that names the
 argument."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any, Final
@@ -22,6 +23,14 @@ def is_id(given: object) -> bool:
     return type(given) is int and 0 <= given <= MAX_ID
 
 
+def _is_path(text: object) -> bool:
+    """Whether something may be called so."""
+    try:
+        return isinstance(text, str) and text != "" and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "reactor": (IReactorTime.providedBy, "Twisted's reactor, of `from twisted.internet import reactor`"),
     "members": (
@@ -29,7 +38,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
         'a dict of ids and addresses, {0: "10.0.0.1:8080"} say, or what `newcomer` makes',
     ),
     "node_id": (is_id, f"a whole number from 0 to {MAX_ID}"),
-    "directory": (lambda given: isinstance(given, str | PathLike) and given != "", "a path"),
+    "directory": (lambda given: isinstance(given, str | PathLike) and _is_path(os.fspath(given)), "a path"),
     "machine": (callable, "a class or function that makes the state machine, of a `Home`"),
     "name": (lambda given: given is None or isinstance(given, str), "a text"),
     "listen": (
@@ -70,16 +79,19 @@ def require_endpoints(founders: Configuration, endpoint_of: Callable[[Addresses]
 def newcomer(node_id: NodeId, cluster: str, founders: Iterable[NodeId]) -> Bootstrap:
     """What the directory becomes of a server that joins a cluster, as `status().cluster` and `members().founders` of
     any of its servers have them. It has no members until it is added (`RaftService.add_member`) and hears from the
-    leader; later starts may be given the same. Raises
-    SettingsError."""
+    leader; later starts may be given the same. Raises SettingsError, also for the id of a founder (hazard M7)."""
     if not is_id(node_id):
         raise SettingsError(f"node_id: is a whole number from 0 to {MAX_ID}, not {brief(node_id)}")
-    if not isinstance(cluster, str):
+    if not (isinstance(cluster, str) and cluster and cluster.isprintable()):
         raise SettingsError(f"cluster: is a text, as `status().cluster` has it, not {brief(cluster)}")
-    ids = frozenset(founders) if isinstance(founders, Iterable) and not isinstance(founders, str) else frozenset()
+    ids = [*founders] if isinstance(founders, Iterable) else []
     if not ids or not all(map(is_id, ids)):
         raise SettingsError(f"founders: are ids, as `members().founders` has them, not {brief(founders)}")
-    return Bootstrap(node_id, cluster, Configuration(ids))
+    if node_id in ids:
+        raise SettingsError(
+            f"node_id: {node_id} is a founder's, and an id is not used twice: give the newcomer one of its own"
+        )
+    return Bootstrap(node_id, cluster, Configuration(frozenset(ids)))
 
 
 def founded_by(members: Mapping[NodeId, str], node_id: NodeId, name: str | None = None) -> Bootstrap:
