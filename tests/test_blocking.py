@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration.ports import reserve_port
 from txraft.blocking import BlockingService
-from txraft.errors import NotApplied, SettingsError, WrongThread
+from txraft.errors import NotApplied, SettingsError, StartedBefore, WrongThread
 
 PROGRAM = """\
 from twisted.application.service import Service
@@ -44,21 +44,29 @@ if os.fork() == 0:
         made[0].run(lambda service: service.query(Counter.count, "apples"))
     except Exception as error:
         print(error, flush=True)
-    try:
-        BlockingService(reactor, lambda reactor: Service()).start()
-    except Exception as error:
-        print(error, flush=True)
+    def start():
+        try:
+            BlockingService(reactor, lambda reactor: Service()).start()
+        except Exception as error:
+            print(error, flush=True)
+
+    # Threads of this process, of which one may be told by the same number as the reactor's in the other.
+    threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(8)]
+    threads.append(threading.Thread(target=start, daemon=True))
+    for thread in threads:
+        thread.start()
+    threads[-1].join(10)
     os._exit(0)
 os.wait()
-for each in made:
-    each.stop()
+made[1].stop()
 reactor.callFromThread(reactor.stop)
 while reactor.running:
     pass
-try:
-    made[0].start()
-except Exception as error:
-    print(error, flush=True)
+for ask in (made[1].start, lambda: made[0].run(print)):
+    try:
+        ask()
+    except Exception as error:
+        print(error, flush=True)
 """
 
 OF_A_FOREIGN_THREAD = """\
@@ -111,6 +119,30 @@ class BlockingTests(TestCase):
         yield deferToThread(self.blocking.stop)
 
     @inlineCallbacks
+    def test_started_twice(self) -> Generator[Deferred[Any], Any, None]:
+        """It runs once at a time."""
+        yield deferToThread(self.blocking.start)
+        yield self.assertFailure(deferToThread(self.blocking.start), StartedBefore)
+        self.assertTrue((yield deferToThread(self.blocking.run, lambda service: service.running)))
+        yield deferToThread(self.blocking.stop)
+        self.assertFalse(self.service.running)
+
+    @inlineCallbacks
+    def test_cannot_start(self) -> Generator[Deferred[Any], Any, None]:
+        """What has begun to start is stopped."""
+
+        class Broken(Service):
+            def startService(self) -> None:
+                super().startService()
+                raise NotApplied("no")
+
+        broken = Broken()
+        blocking = BlockingService(self.reactor, lambda _: broken)
+        yield self.assertFailure(deferToThread(blocking.start), NotApplied)
+        self.assertFalse(broken.running)
+        yield self.assertFailure(deferToThread(blocking.run, lambda _: None), WrongThread)
+
+    @inlineCallbacks
     def test_wrong_arguments(self) -> Generator[Deferred[Any], Any, None]:
         """Each says what it is to be."""
         for reactor, make, line in (
@@ -147,7 +179,8 @@ class BlockingTests(TestCase):
                 (
                     f"[{count}, {count}]\nthe service was started before this process was forked: start one in this"
                     " process\nthe reactor ran before this process was forked: fork first, and start a service then\n"
-                    "the reactor of this process was stopped, and none runs twice: start another process\n",
+                    + 2
+                    * "the reactor of this process was stopped, and none runs twice: start another process\n",
                     "",
                     0,
                 ),

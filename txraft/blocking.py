@@ -17,8 +17,7 @@ import atexit
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from threading import Event, Lock, Thread
-from threading import enumerate as enumerate_threads
+from threading import Event, Lock, Thread, get_ident
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -30,13 +29,24 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
 from twisted.python.threadable import isInIOThread
 
-from txraft.errors import SettingsError, WrongThread
+from txraft.errors import SettingsError, StartedBefore, WrongThread
 
 Service = TypeVar("Service", bound=IService)
 T = TypeVar("T")
 
 _STARTING: Final = Lock()
 """Of the reactor's thread."""
+_STOPPED: Final = "the reactor of this process was stopped, and none runs twice: start another process"
+_LEFT: Final = Event()
+"""The reactor's thread is one of the process that forked this one."""
+
+
+def _forked() -> None:
+    if threadable.ioThread not in (None, get_ident()):
+        _LEFT.set()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class BlockingService(AbstractContextManager["BlockingService[Service]"], Generic[Service]):
@@ -56,16 +66,22 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         self._process = 0
 
     def start(self) -> None:
-        """Start it, and the reactor where that does not run. Raises what making it raises, and
-        SettingsError where it is no service."""
+        """Start it, and the reactor where that does not run. Raises what making and starting it raise, SettingsError
+        where it is no service, and StartedBefore where it runs."""
         self._require_other_thread()
+        if self._service is not None and self._process == os.getpid():
+            raise StartedBefore("this service runs: stop it first, or make another one")
         _run_in_thread(self._reactor)
         service = self._make(self._reactor)
         if not IService.providedBy(service):
             raise SettingsError(f"make: has to return a service, not a {type(service).__name__}")
         self._service, self._process = service, os.getpid()
         atexit.register(self.stop)
-        blockingCallFromThread(self._reactor, service.startService)
+        try:
+            blockingCallFromThread(self._reactor, service.startService)
+        except BaseException:
+            self.stop()
+            raise
 
     @overload
     def run(self, ask: "Callable[[Service], Deferred[T]]") -> T: ...
@@ -80,11 +96,12 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         return blockingCallFromThread(self._reactor, ask, service)
 
     def stop(self) -> None:
-        """Stop it, and wait until it has stopped. Where it does not run, nothing is done."""
+        """Stop it, and wait until it has stopped. Where it does not run, or the reactor has ended, nothing is done."""
         service, self._service = self._service, None
         if service is not None and self._process == os.getpid():
             atexit.unregister(self.stop)
-            blockingCallFromThread(self._reactor, service.stopService)
+            if self._reactor.running:
+                blockingCallFromThread(self._reactor, service.stopService)
 
     def __enter__(self) -> "BlockingService[Service]":
         self.start()
@@ -101,10 +118,12 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
             raise WrongThread("the service does not run: call start() first")
         if self._process != os.getpid():
             raise WrongThread("the service was started before this process was forked: start one in this process")
+        if not self._reactor.running:
+            raise WrongThread(_STOPPED)
         return self._service
 
     def _require_other_thread(self) -> None:
-        if self._reactor.running and isInIOThread():
+        if self._reactor.running and isInIOThread() and not _LEFT.is_set():  # which another thread may look like then
             raise WrongThread("this is the reactor's own thread, which would wait for itself: ask the service directly")
 
 
@@ -119,7 +138,7 @@ def _run_in_thread(reactor: Any) -> None:
             decided.set()
 
     with _STARTING:
-        if reactor.running and threadable.ioThread not in {thread.ident for thread in enumerate_threads()}:
+        if reactor.running and _LEFT.is_set():
             raise WrongThread("the reactor ran before this process was forked: fork first, and start a service then")
         if not reactor.running:
             decided = Event()
@@ -127,4 +146,4 @@ def _run_in_thread(reactor: Any) -> None:
             Thread(target=run, name="txraft-reactor", daemon=True).start()
             decided.wait()
             if not reactor.running:
-                raise WrongThread("the reactor of this process was stopped, and none runs twice: start another process")
+                raise WrongThread(_STOPPED)
