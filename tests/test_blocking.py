@@ -56,6 +56,7 @@ if os.fork() == 0:
     for thread in threads:
         thread.start()
     threads[-1].join(10)
+    made[0].stop()
     os._exit(0)
 os.wait()
 made[1].stop()
@@ -80,6 +81,19 @@ while not reactor.running:
     time.sleep(0.01)
 with BlockingService(reactor, lambda reactor: Service()) as service:
     print(service.run(lambda service: service.running))
+"""
+
+
+ENDS = """\
+from twisted.application.service import Service
+from twisted.internet import reactor
+from txraft import BlockingService
+
+class Stopped(Service):
+    def stopService(self):
+        print("stopped")
+
+BlockingService(reactor, lambda _: Stopped()).start()
 """
 
 
@@ -166,6 +180,11 @@ class BlockingTests(TestCase):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         self.assertEqual((done.stdout, done.stderr, done.returncode), ("1\n", "", 0))
 
+    def test_the_program_ends(self) -> None:
+        """What still runs is stopped then."""
+        done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=False)
+        self.assertEqual((done.stdout, done.stderr, done.returncode), ("stopped\n", "", 0))
+
     def test_program(self) -> None:
         """Two services in one program that blocks, on many threads. They are stopped when it ends, so that another
         start finds their directories free, and a process that it forks is told that it has none."""
@@ -177,10 +196,9 @@ class BlockingTests(TestCase):
             self.assertEqual(
                 (done.stdout, done.stderr, done.returncode),
                 (
-                    f"[{count}, {count}]\nthe service was started before this process was forked: start one in this"
-                    " process\nthe reactor ran before this process was forked: fork first, and start a service then\n"
-                    + 2
-                    * "the reactor of this process was stopped, and none runs twice: start another process\n",
+                    f"[{count}, {count}]\n"
+                    + 2 * "the reactor ran before this process was forked: fork first, and start a service then\n"
+                    + 2 * "the reactor of this process was stopped, and none runs twice: start another process\n",
                     "",
                     0,
                 ),

@@ -63,19 +63,18 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         self._reactor: Any = reactor
         self._make = make
         self._service: Service | None = None
-        self._process = 0
 
     def start(self) -> None:
         """Start it, and the reactor where that does not run. Raises what making and starting it raise, SettingsError
         where it is no service, and StartedBefore where it runs."""
         self._require_other_thread()
-        if self._service is not None and self._process == os.getpid():
+        if self._service is not None:
             raise StartedBefore("this service runs: stop it first, or make another one")
         _run_in_thread(self._reactor)
         service = self._make(self._reactor)
         if not IService.providedBy(service):
             raise SettingsError(f"make: has to return a service, not a {type(service).__name__}")
-        self._service, self._process = service, os.getpid()
+        self._service = service
         atexit.register(self.stop)
         try:
             blockingCallFromThread(self._reactor, service.startService)
@@ -98,9 +97,9 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
     def stop(self) -> None:
         """Stop it, and wait until it has stopped. Where it does not run, or the reactor has ended, nothing is done."""
         service, self._service = self._service, None
-        if service is not None and self._process == os.getpid():
+        if service is not None:
             atexit.unregister(self.stop)
-            if self._reactor.running:
+            if self._reactor.running and not _LEFT.is_set():
                 blockingCallFromThread(self._reactor, service.stopService)
 
     def __enter__(self) -> "BlockingService[Service]":
@@ -116,20 +115,21 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         self._require_other_thread()
         if self._service is None:
             raise WrongThread("the service does not run: call start() first")
-        if self._process != os.getpid():
-            raise WrongThread("the service was started before this process was forked: start one in this process")
         if not self._reactor.running:
             raise WrongThread(_STOPPED)
         return self._service
 
     def _require_other_thread(self) -> None:
-        if self._reactor.running and isInIOThread() and not _LEFT.is_set():  # which another thread may look like then
+        if not self._reactor.running:
+            return
+        if _LEFT.is_set():  # first, since a thread here may be told by the same number as the reactor's there
+            raise WrongThread("the reactor ran before this process was forked: fork first, and start a service then")
+        if isInIOThread():
             raise WrongThread("this is the reactor's own thread, which would wait for itself: ask the service directly")
 
 
 def _run_in_thread(reactor: Any) -> None:
-    """Run the reactor, unless it runs. When this returns, it does. Raises WrongThread where it has ended, or its
-    thread is that of the process that forked this one."""
+    """Run the reactor, unless it runs. When this returns, it does. Raises WrongThread where it has ended."""
 
     def run() -> None:
         try:
@@ -138,8 +138,6 @@ def _run_in_thread(reactor: Any) -> None:
             decided.set()
 
     with _STARTING:
-        if reactor.running and _LEFT.is_set():
-            raise WrongThread("the reactor ran before this process was forked: fork first, and start a service then")
         if not reactor.running:
             decided = Event()
             reactor.callWhenRunning(decided.set)
