@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, NewType, cast
+from typing import Any, Generic, Literal, NamedTuple, NewType, TypeVar, cast
 from uuid import UUID
 
 from attrs import define, field, frozen
@@ -84,6 +84,14 @@ class Priced:
     price: complex
 
 
+T = TypeVar("T")
+
+
+@define
+class Box(Generic[T]):
+    content: T
+
+
 class Pair(NamedTuple):
     one: int
     other: int
@@ -155,6 +163,16 @@ class WritingTests(SynchronousTestCase):
         for kind, value in values:
             self.assertRaises(TypeError, writer(kind), value)
 
+    def test_other_names_of_types(self) -> None:
+        """As `type Number = int` of Python 3.12 makes one, and NewType."""
+
+        class TypeAliasType:
+            __value__ = int
+
+        for kind in (TypeAliasType(), NewType("Number", int)):
+            self.assertEqual(writer(kind)(5), 5)
+            self.assertRaises(TypeError, writer(kind), "5")
+
     def test_does_not_travel(self) -> None:
         """The line says what, and what to use instead."""
         kinds: list[tuple[Any, str]] = [
@@ -179,6 +197,7 @@ class WritingTests(SynchronousTestCase):
             (date | str, "does not travel, for date and str look the same"),
             (timedelta | int, "does not travel, for timedelta and int look the same"),
             (list[int] | set[int], "look the same"),
+            (Box, "Box.content: ~T does not travel: use "),
             (Point | Place, "does not travel: TypeError: "),
             (Point | Place | None, "does not travel: TypeError: "),
             (Point | list[int] | str, "beside numbers, texts, bytes and None, use one other, or attrs classes alone"),

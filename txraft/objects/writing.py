@@ -69,7 +69,7 @@ def writer(kind: Any) -> Write:
         (origin in (Union, UnionType), _of_union),
         (origin is Literal, _of_literal),
         (_is_enum(kind), _of_enum),
-        (isinstance(kind, type) and attrs.has(kind) and not getattr(kind, "__parameters__", ()), _of_class),
+        (isinstance(kind, type) and attrs.has(kind), _of_class),
     ):
         if found:
             return make(kind)
