@@ -177,6 +177,17 @@ class SetTests(KeyValueTestCase):
             self.assertEqual((ended, err.count("\n")), (2, 1), err)
             self.assertIn("stdout is closed", err)
 
+    async def test_stdin_is_closed(self) -> None:
+        """`<&-` in a shell."""
+        for words in (("k",), ("k", "-")):
+            ended, err = await deferToThread(self._without_stdin, "set", "--node", self.node, *words)
+            self.assertEqual((ended, err.count("\n")), (2, 1), err)
+            self.assertIn("VALUE is missing; write it, or - to read it from stdin", err)
+
+    def _without_stdin(self, *words: str) -> tuple[int, str]:
+        with patch.object(sys, "stdin", None), redirect_stderr(StringIO()) as err:
+            return main(words), err.getvalue()
+
     def _without_stdout(self, *words: str) -> tuple[int, str]:
         with patch.object(sys, "stdout", None), redirect_stderr(StringIO()) as err:
             return main(words), err.getvalue()

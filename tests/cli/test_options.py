@@ -2,11 +2,13 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -30,6 +32,13 @@ from txraft.errors import (
 
 
 class MainTests(SynchronousTestCase):
+    def test_nobody_reads_what_is_printed(self) -> None:
+        """A pipe that is closed, also where there is no stdout: an exit status as that of `head`, and no more."""
+        with patch("txraft.cli.options.run", side_effect=BrokenPipeError), TemporaryFile("w") as printed:
+            for stdout in (printed, None):
+                with patch.object(sys, "stdout", stdout):
+                    self.assertEqual(main(["members"]), 128 + signal.SIGPIPE)
+
     def run_main(self, *arguments: str) -> tuple[int | str | None, str, str]:
         """Exit status, standard output and standard error."""
         with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
