@@ -409,6 +409,17 @@ class ServingTests(TestCase):
         logged.critical.assert_called_once_with(line, id=0, error=service._failure)
 
     @inlineCallbacks
+    def test_stopped_twice(self) -> Generator[Deferred[Any], Any, None]:
+        """By who stops it, and by the end of the reactor, say: the second call waits for the first."""
+        members = {0: f"127.0.0.1:{reserve_port()}"}
+        service = self.start(members, 0)
+        first, second = service.stopService(), service.stopService()
+        yield second
+        self.start(members, 0)  # the port and the directory are free by then
+        yield first
+        yield service.stopService()
+
+    @inlineCallbacks
     def test_leadership_cannot_be_handed_over(self) -> Generator[Deferred[Any], Any, None]:
         """It stops all the same."""
         service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -128,6 +128,8 @@ class RaftService(MultiService, Generic[Machine]):
         self.patience = options.timing.election_seconds
         """Seconds that a stop waits for others."""
         self._used = False
+        self._stopped = False
+        self._stopping = DeferredLock()
         self._failure: TxraftError | None = None
         self._told: list[Deferred[TxraftError]] = []
         endpoint_of = endpoint_of or (lambda addresses: client_endpoint(reactor, addresses[0]))
@@ -162,11 +164,16 @@ class RaftService(MultiService, Generic[Machine]):
         if self._used:
             raise StartedBefore("this node was started or stopped before; make another one, of the same directory")
 
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+    def stopService(self) -> "Deferred[None]":
         """Hand over, if there is leadership to hand over, and answer everybody; then stop everything, also where that
-        failed. Also where it was never started."""
-        self._used = True
+        failed. Also where it was never started. Another call fires when the first does, and does nothing more."""
+        return self._stopping.run(self._stop)
+
+    @inlineCallbacks
+    def _stop(self) -> Generator[Deferred[Any], Any, None]:
+        if self._stopped:
+            return
+        self._used = self._stopped = True
         yield self.hand_over()
         yield within(self._reactor, self.patience, [self.leave()])
         yield MultiService.stopService(self)
