@@ -223,6 +223,8 @@ class CommandTests(SynchronousTestCase):
         for method in (Board.count, len, Other.put):
             line = str(self.assertRaises(BadCommand, COMMANDS.of, method))
             self.assertIn("is no command of this object: mark it with @command, or use `query` to read", line)
+        line = str(self.assertRaises(BadCommand, COMMANDS.of, Board().put))
+        self.assertEqual(line, "Board.put is given of one object: give that of the class")
 
     def test_of_a_later_version(self) -> None:
         """Names, versions and arguments that this program does not know, and what is no command at all."""

@@ -149,6 +149,8 @@ class Commands(Generic[T]):
 
     def of(self, method: Callable[..., Any]) -> Command:
         """The one that this method is. Raises BadCommand where it is none."""
+        if inspect.ismethod(method):
+            raise BadCommand(f"{method.__qualname__} is given of one object: give that of the class")
         mark = getattr(method, _MARK, None)
         found = None if mark is None else self._by_name.get(mark)
         if found is None or found.method is not method:
