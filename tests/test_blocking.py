@@ -4,10 +4,11 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from threading import Barrier
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -129,13 +130,30 @@ class BlockingTests(TestCase):
         yield deferLater(self.reactor, 0)  # from here on it is the reactor that runs this
         self.assertRaises(WrongThread, self.blocking.start)
         self.assertRaises(WrongThread, self.blocking.run, lambda _: None)
+        self.assertRaises(WrongThread, self.blocking.stop)
         yield self.assertFailure(deferToThread(self.blocking.run, lambda _: None), WrongThread)
         yield deferToThread(self.blocking.stop)
 
     @inlineCallbacks
     def test_started_twice(self) -> Generator[Deferred[Any], Any, None]:
-        """It runs once at a time."""
-        yield deferToThread(self.blocking.start)
+        """It runs once at a time, also where several threads start it: all are there before any goes on."""
+        made, barrier = list[Service](), Barrier(3)
+
+        def make(_: object) -> Service:
+            made.append(self.service)
+            return self.service
+
+        def start() -> bool:
+            barrier.wait()
+            try:
+                self.blocking.start()
+            except StartedBefore:
+                return False
+            return True
+
+        self.blocking = BlockingService(self.reactor, make)
+        began = yield gatherResults([deferToThread(start) for _ in range(3)])
+        self.assertEqual((sorted(began), len(made)), ([False, False, True], 1))
         yield self.assertFailure(deferToThread(self.blocking.start), StartedBefore)
         self.assertTrue((yield deferToThread(self.blocking.run, lambda service: service.running)))
         yield deferToThread(self.blocking.stop)

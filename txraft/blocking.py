@@ -63,24 +63,27 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         self._reactor: Any = reactor
         self._make = make
         self._service: Service | None = None
+        self._one_at_a_time = Lock()
+        """Of `start` and `stop`, whichever threads call them."""
 
     def start(self) -> None:
         """Start it, and the reactor where that does not run. Raises what making and starting it raise, SettingsError
         where it is no service, and StartedBefore where it runs."""
         self._require_other_thread()
-        if self._service is not None:
-            raise StartedBefore("this service runs: stop it first, or make another one")
-        _run_in_thread(self._reactor)
-        service = self._make(self._reactor)
-        if not IService.providedBy(service):
-            raise SettingsError(f"make: has to return a service, not a {type(service).__name__}")
-        self._service = service
-        atexit.register(self.stop)
-        try:
-            blockingCallFromThread(self._reactor, service.startService)
-        except BaseException:
-            self.stop()
-            raise
+        with self._one_at_a_time:
+            if self._service is not None:
+                raise StartedBefore("this service runs: stop it first, or make another one")
+            _run_in_thread(self._reactor)
+            service = self._make(self._reactor)
+            if not IService.providedBy(service):
+                raise SettingsError(f"make: has to return a service, not a {type(service).__name__}")
+            try:
+                blockingCallFromThread(self._reactor, service.startService)
+            except BaseException:
+                blockingCallFromThread(self._reactor, service.stopService)
+                raise
+            self._service = service
+            atexit.register(self.stop)
 
     @overload
     def run(self, ask: "Callable[[Service], Deferred[T]]") -> T: ...
@@ -96,10 +99,13 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
 
     def stop(self) -> None:
         """Stop it, and wait until it has stopped. Where it does not run, or the reactor has ended, nothing is done."""
-        service, self._service = self._service, None
-        if service is not None:
-            atexit.unregister(self.stop)
-            if self._reactor.running and not _LEFT.is_set():
+        if _LEFT.is_set() or not self._reactor.running:
+            return
+        self._require_other_thread()
+        with self._one_at_a_time:
+            service, self._service = self._service, None
+            if service is not None:
+                atexit.unregister(self.stop)
                 blockingCallFromThread(self._reactor, service.stopService)
 
     def __enter__(self) -> "BlockingService[Service]":
