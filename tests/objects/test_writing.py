@@ -187,9 +187,15 @@ class WritingTests(SynchronousTestCase):
             (Odd, "Odd does not travel: make its values numbers or texts"),
             (Priced | None, "Priced.price: complex does not travel: "),
             (Computed, "Computed.twice is no argument of its class, and would be lost: make it one"),
-            (dict[Point, int], "Point does not travel as the key of a dict: use texts, numbers, and a tuple"),
-            (dict[tuple[tuple[list[int]], int], int], "does not travel as the key of a dict: use texts, numbers, and"),
-            (dict[tuple[Point, int], int], "does not travel as the key of a dict: use texts, numbers, and tuples of such"),
+            (dict[Point, int], "Point does not travel as the key of a dict: use texts, numbers, and tuples of such"),
+            (
+                dict[tuple[tuple[list[int]], int], int],
+                "does not travel as the key of a dict: use texts, numbers, and tuples of such",
+            ),
+            (
+                dict[tuple[Point, int], int],
+                "does not travel as the key of a dict: use texts, numbers, and tuples of such",
+            ),
             (set[list[int]], "list[int] cannot be in a set: use a tuple, a frozenset or a @frozen class"),
             (list[frozenset[tuple[int, set[int]]]], "set[int] cannot be in a set: use "),
             (dict[str, set[int | dict[str, int]]], "dict[str, int] cannot be in a set: use "),

@@ -17,7 +17,6 @@ EVERYTHING = {"*"}
 MAY_IMPORT: dict[str, set[str]] = {
     # A package or a module of txraft: packages and modules of txraft that it may import, beside its own.
     "errors": set(),
-    "brief": set(),
     "file_names": set(),
     "transports": set(),
     "values": set(),
@@ -74,12 +73,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "values",
         "version",
     },
-    "client": {"addresses", "answer_body", "brief", "errors", "kv", "settings", "statuses"},
+    "client": {"addresses", "answer_body", "texts", "errors", "kv", "settings", "statuses"},
     "node": {"core", "errors", "interfaces", "statuses", "values"},
     "service": EVERYTHING,
     "raft_service": {  # nothing of the key-value store
         "addresses",
-        "brief",
+        "texts",
         "core",
         "errors",
         "home",
@@ -90,10 +89,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "settings",
         "statuses",
         "storage",
-        "texts",
     },
     "objects": {
-        "brief",
+        "texts",
         "core.messages",
         "errors",
         "home",

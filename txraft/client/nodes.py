@@ -16,10 +16,10 @@ from typing import Final
 from attrs import define, field
 
 from txraft.addresses import Address
-from txraft.brief import brief
 from txraft.client.requests import NodeStatus
 from txraft.errors import SettingsError
 from txraft.kv.member_addresses import kvaddr_of
+from txraft.texts import brief
 
 FORGIVEN_AFTER: Final = 5.0
 """Seconds after which a failure counts no more."""

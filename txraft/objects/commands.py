@@ -10,10 +10,10 @@ from typing import Any, Final, Generic, TypeVar, get_type_hints, overload
 import attrs
 from attrs import frozen
 
-from txraft.brief import brief
 from txraft.errors import BadCommand, UnknownCommand, in_a_line
 from txraft.objects.encoding import CONVERTER, pack, require_flat, unpack
 from txraft.objects.writing import Write, fields_of, writer, writer_of_field
+from txraft.texts import brief
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])

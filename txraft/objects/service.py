@@ -7,13 +7,13 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from txraft.brief import brief
 from txraft.core.messages import NodeId
 from txraft.errors import BadCommand, SettingsError, UnknownCommand
 from txraft.objects.commands import is_command
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service import RaftService
 from txraft.storage.identity import Bootstrap
+from txraft.texts import brief
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import attrs
 
-from txraft.brief import brief
 from txraft.errors import in_a_line
 from txraft.objects.encoding import CONVERTER, LEAST, MOST, pack, whole
+from txraft.texts import brief
 
 Write = Callable[[Any], Any]
 """Makes of a value what msgpack has. Raises TypeError, ValueError or OverflowError where the value is not as its

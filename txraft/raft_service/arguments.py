@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
 
-from txraft.brief import brief
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import SettingsError, in_a_line
@@ -16,6 +15,7 @@ from txraft.raft_service.options import Options
 from txraft.settings import MAX_ID, digest_of_members, require_name
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.identity import Bootstrap
+from txraft.texts import brief
 
 
 def is_id(given: object) -> bool:
