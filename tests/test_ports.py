@@ -137,7 +137,8 @@ class PortTests(SynchronousTestCase):
                 self.assertEqual(bind_raft(Endpoint(text)), Endpoint(f"{text}:lockfile=0"))
                 self.assertFalse(path.exists())
             path.write_text("somebody's")
-            self.assertRaises(ListenError, bind_raft, Endpoint(f"unix:{path}"))
+            line = str(self.assertRaises(ListenError, bind_raft, Endpoint(f"unix:{path}")))
+            self.assertIn(": there is something else, which is no socket; move it away, or say where else", line)
             self.assertEqual(path.read_text(), "somebody's")
         for gone, why in ((path, "No such file or directory"), (Path("/" + "a" * 108), "AF_UNIX path too long")):
             line = str(self.assertRaises(ListenError, bind_kv, Endpoint(f"unix:{gone}")))

@@ -118,6 +118,8 @@ def bind(place: Place, option: str) -> Port:
         advice = f"say where else this node is to listen: {option}"
         if error.errno == errno.EADDRINUSE:
             advice = f"end what listens there, or {advice}"
+        if error.errno == errno.EEXIST:
+            advice = f"move it away, or {advice}"
         raise ListenError(f"cannot listen on {place}: {error.strerror or error}", advice) from error
 
 
@@ -147,8 +149,10 @@ def _make_way(path: Path) -> None:
         answers = caller.connect_ex(str(path)) != errno.ECONNREFUSED
     if path.is_socket() and not answers:
         path.unlink()
-    elif os.path.lexists(path):
+    elif answers and path.is_socket():
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    elif os.path.lexists(path):
+        raise OSError(errno.EEXIST, "there is something else, which is no socket")
 
 
 def _close(*ports: Port | None) -> None:

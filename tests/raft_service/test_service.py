@@ -112,13 +112,14 @@ class RefusedTests(SynchronousTestCase):
         """`tcp:PORT` is Twisted's, and no host that is called tcp: it is listened on at once, and others cannot dial
         it."""
         port = reserve_port()
+        line = str(self.assertRaises(SettingsError, self.make, {0: f"tcp:{port}"}))
+        self.assertIn(f"members: node 0 cannot be dialled: nobody reaches a server at 0.0.0.0:{port}", line)
         for listen, host in ((f"tcp:{port}", "0.0.0.0"), (f"tcp:{port}:interface=127.0.0.2", "127.0.0.2")):
             service = self.make({0: "127.0.0.1:1"}, listen=listen)
             line = str(self.assertRaises(ListenError, self.make, {0: "127.0.0.1:1"}, listen=listen))
             self.assertTrue(line.startswith(f"cannot listen on {host}:{port}: Address already in use"), line)
             service.let_go()
-        line = str(self.assertRaises(SettingsError, self.make, {0: f"tcp:{port}"}))
-        self.assertIn(f"members: node 0 cannot be dialled: nobody reaches a server at 0.0.0.0:{port}", line)
+        self.make({0: f"tcp:{port}"}, listen=listen).let_go()  # what counted at the first start is no reason any more
 
     def test_members_that_nobody_could_dial(self) -> None:
         """Each is looked at, whose ever it is: waiting for it would not help."""
@@ -146,7 +147,7 @@ class RefusedTests(SynchronousTestCase):
         for text, problem in (
             ("ssl:1:privateKey=no/key", "names a file that cannot be read, .*/no/key: No such file or directory$"),
             ("ssl:1:privateKey=nothing.pem", "names a file without a certificate, or without a key"),
-            ("systemd:domain=INET:index=0", "is neither host:port nor an endpoint as Twisted writes them"),
+            ("systemd:domain=INET:index=0", "makes no endpoint: IndexError: "),
         ):
             line = str(self.assertRaises(SettingsError, self.make, {0: "h:1"}, listen=text))
             self.assertRegex(line, f'^"{text}" {problem}')

@@ -155,9 +155,10 @@ class DiallingTests(SynchronousTestCase):
         self.assertEqual(len(cluster.networks[0]._links), 1)
 
     def test_address_that_cannot_be_used(self) -> None:
-        """It is a line in the log, and what was dialled before goes on. A node that joins, and does not know yet where
-        the others are, says nothing."""
-        for addresses, lines in (((" \n",), [r"node 2 cannot be dialled: ' \\n'"]), ((), [])):
+        """It is a line in the log, and the connection that there is stays. A node that joins, and does not know yet
+        where the others are, says nothing."""
+        line = r"node 2 cannot be dialled, and is tried again and again: ' \\n'"
+        for addresses, lines in (((" \n",), [line]), ((), [])):
             cluster = self.start()
             with capturedLogs() as events:
                 follow(cluster, {1: addresses, 2: addresses})
@@ -166,6 +167,17 @@ class DiallingTests(SynchronousTestCase):
             self.assertEqual([line for line in warnings(events) if "node 2" in line], lines)
             self.assertEqual(cluster.handlers[0].events, ["connected 1"])
             self.assertEqual(cluster.endpoints[0].attempts, 1)
+
+    def test_address_that_can_be_used_later(self) -> None:
+        """What is needed to dial there may come later: certificates that are mounted, say."""
+        cluster = self.start()
+        endpoint = cluster.elsewhere.pop("moved:8080")
+        follow(cluster, {1: MOVED})
+        cluster.advance(2)
+        self.assertEqual((endpoint.attempts, cluster.handlers[0].events), (0, ["connected 1"]))
+        cluster.elsewhere["moved:8080"] = endpoint
+        cluster.advance(2)
+        self.assertEqual((endpoint.attempts, cluster.handlers[0].events), (1, ["connected 1"] * 2))
 
     def test_who_went(self) -> None:
         """Who is no member any more is not dialled, and what was dialled to it is closed. What it dialled stays."""

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndp
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
 from zope.interface import implementer
 
-from txraft.addresses import Address, Endpoint, can_be_reached, parse_place
+from txraft.addresses import KINDS, Address, Endpoint, can_be_reached, parse_place
 from txraft.core.configuration import Addresses
 from txraft.errors import ChangeRefused, SettingsError, in_a_line
 from txraft.ports import Port, bind
@@ -111,10 +111,10 @@ def _of_text(make: Any, reactor: Any, text: str) -> Any:
     except Exception as error:  # what reads it may be anybody's plugin
         if _ENDS_IN_A_NUMBER.fullmatch(text):
             parse_place(text)  # which says what is wrong with the host or the port
-        raise SettingsError(f"{shown(text)} {_what_is_wrong(error)}") from error
+        raise SettingsError(f"{shown(text)} {_what_is_wrong(text, error)}") from error
 
 
-def _what_is_wrong(error: Exception) -> str:
+def _what_is_wrong(text: str, error: Exception) -> str:
     if isinstance(error, ImportError | NameError):  # a NameError is what Twisted's TLS raises without pyOpenSSL
         return "needs a package that is not installed: twisted[tls], for TLS"
     original = getattr(error, "originalException", error)  # of an error of FilePath
@@ -122,4 +122,6 @@ def _what_is_wrong(error: Exception) -> str:
         return f"names a file that cannot be read, {original.filename}: {original.strerror}"
     if type(error).__module__.startswith("OpenSSL"):
         return f"names a file without a certificate, or without a key, as .pem files have them: {in_a_line(error)}"
+    if text.startswith(tuple(f"{kind}:" for kind in KINDS)):
+        return f"makes no endpoint: {in_a_line(error)}"
     return f"is neither host:port nor an endpoint as Twisted writes them, tcp:host:port say: {in_a_line(error)}"

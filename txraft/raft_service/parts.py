@@ -1,11 +1,13 @@
 """The parts of a server that start and stop, beside the node itself: its disk, its peers and its port."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
@@ -108,9 +110,11 @@ class PortService(Service):
 
     def _cannot_listen(self, failure: Failure) -> None:
         assert failure.value is not None
-        self._on_failure(
-            ListenError(f"cannot listen: {in_a_line(failure.value)}", "say where else this node is to listen")
-        )
+        error, what = failure.value, f"cannot listen: {in_a_line(failure.value)}"
+        if isinstance(error, CannotListenError) and isinstance(error.socketError, OSError):
+            where = os.fsdecode(error.port) if isinstance(error.port, bytes) else f"port {error.port}"
+            what = f"cannot listen at {where}: {error.socketError.strerror}"
+        self._on_failure(ListenError(what, "say where else this node is to listen, or mend that"))
 
 
 def within(clock: IReactorTime, seconds: float, work: "Sequence[Deferred[Any]]") -> "Deferred[None]":

@@ -50,6 +50,7 @@ from txraft.rpc import LinkLimits, Network
 from txraft.statuses import Members, Status
 from txraft.storage.directory import DirectoryLock
 from txraft.storage.identity import Bootstrap
+from txraft.storage.inspection import has_node
 from txraft.storage.removal import mark_removed, require_not_removed
 from txraft.storage.snapshot_files import SnapshotFiles
 from txraft.storage.sqlite import SQLiteStorage
@@ -134,7 +135,8 @@ class RaftService(MultiService, Generic[Machine]):
         self._told: list[Deferred[TxraftError]] = []
         endpoint_of = endpoint_of or (lambda addresses: client_endpoint(reactor, addresses[0]))
         bootstrap = members if isinstance(members, Bootstrap) else founded_by(members, node_id, name)
-        require_endpoints(bootstrap.configuration, endpoint_of)
+        if not has_node(self.directory):
+            require_endpoints(bootstrap.configuration, endpoint_of)
         self._log_worker = self._thread("disk")
         with ExitStack() as undo:
             endpoint = self._endpoint(listen, bootstrap)

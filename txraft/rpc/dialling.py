@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from weakref import WeakSet
 
 from attrs import define, field
 from twisted.application.internet import ClientService
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
@@ -35,13 +36,15 @@ class WatchedEndpoint:
 
     _peer: NodeId
     _address: str
-    _endpoint: IStreamClientEndpoint
+    _make: Callable[[], IStreamClientEndpoint]
+    """Makes the other endpoint, which may fail: a directory of certificates is mounted late, say."""
     _clock: IReactorTime
     _log: LimitedLog
     _patience: float
     _on_failure: Callable[[NodeId], None]
     _first_attempt: float | None = None
     """When the first one began since the peer was last reached."""
+    _endpoint: IStreamClientEndpoint | None = None
     retired: bool = False
     """Nothing is to be dialled any more."""
 
@@ -51,12 +54,28 @@ class WatchedEndpoint:
             return Deferred()
         if self._first_attempt is None:
             self._first_attempt = self._clock.seconds()
-        attempt = self._endpoint.connect(protocolFactory).addCallbacks(self._reached, self._failed)
+        attempt = maybeDeferred(self._connect, protocolFactory).addCallbacks(self._reached, self._failed)
         # To cancel it raises NotConnectingError, after it has failed as it should, where it is over for Twisted's
         # connector and nobody was told: while the protocol is told of its connection, or after that went wrong.
         dialled: Deferred[IProtocol] = Deferred(lambda _: _cancel(attempt))
         attempt.chainDeferred(dialled)
         return dialled
+
+    def _connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        if self._endpoint is None:
+            try:
+                self._endpoint = self._make()
+            except Exception as problem:  # the text is an operator's, and what reads it is the application's
+                self._log.warn(
+                    (self._peer, "address"),
+                    "node {peer} cannot be dialled, and is tried again and again: {reason}",
+                    peer=self._peer,
+                    reason=shown(problem, 200),
+                )
+                raise
+            self._log.forget((self._peer, "address"))
+        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        return connecting
 
     def _reached(self, protocol: IProtocol) -> IProtocol:
         self._first_attempt = None
@@ -176,14 +195,8 @@ class Dialler:
         addresses = self._addresses[peer]
         if not addresses:  # this node joins, and has not received yet where the others are
             return
-        try:
-            endpoint = self._endpoint_of(addresses)
-        except Exception as problem:  # the text is an operator's, and what reads it is the application's
-            reason = shown(problem, 200)
-            self._log.warn((peer, "address"), "node {peer} cannot be dialled: {reason}", peer=peer, reason=reason)
-            return
-        address = shown(addresses[0])
-        watched = WatchedEndpoint(peer, address, endpoint, self._clock, self._log, self._patience, self._on_failure)
+        address, make = shown(addresses[0]), partial(self._endpoint_of, addresses)
+        watched = WatchedEndpoint(peer, address, make, self._clock, self._log, self._patience, self._on_failure)
         former = self._current.get(peer)
         if peer in self._retired:  # then the former one has not been reached
             self._end(self._current, peer)
