@@ -17,6 +17,7 @@ class PublicTests(SynchronousTestCase):
                 "BadCommand": "txraft.errors",
                 "BlockingService": "txraft.blocking",
                 "CommandFailed": "txraft.errors",
+                "CoroutineResource": "txraft.coroutine_resource",
                 "Counters": "txraft.recipes.counters",
                 "Election": "txraft.recipes.election",
                 "Held": "txraft.recipes.lock",

@@ -5,6 +5,7 @@ What a program of your own needs is in this package itself:
     ObjectService, command       one server that replicates a Python object of yours (`txraft.objects`)
     RaftService, Home            the same for a state machine that you write from the ground up, or `MemoryMachine`
     newcomer                     what a server is given that joins a cluster which runs
+    CoroutineResource            HTTP for what your object answers (`txraft.coroutine_resource`)
     BlockingService              either of them in a program that blocks (`txraft.blocking`)
     MemoryMachine                in three plain methods, on bytes (`txraft.memory_machine`)
     Counters, Table, Queue       objects that are ready to be replicated (`txraft.recipes`)
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from txraft.blocking import BlockingService
+    from txraft.coroutine_resource import CoroutineResource
     from txraft.errors import BadCommand, CommandFailed, NotApplied, OutcomeUnknown, TxraftError
     from txraft.home import Home
     from txraft.memory_machine import MemoryMachine
@@ -52,6 +54,7 @@ __all__ = [
     "BadCommand",
     "BlockingService",
     "CommandFailed",
+    "CoroutineResource",
     "Counters",
     "Election",
     "Held",
@@ -77,6 +80,7 @@ __all__ = [
 
 _PLACES = {
     "blocking": ("BlockingService",),
+    "coroutine_resource": ("CoroutineResource",),
     "errors": ("BadCommand", "CommandFailed", "NotApplied", "OutcomeUnknown", "TxraftError"),
     "home": ("Home",),
     "memory_machine": ("MemoryMachine",),

@@ -1,20 +1,12 @@
 """What the counter answers over HTTP, without servers. `tests/integration/test_examples.py` has the rest."""
 
-import gc
-from io import BytesIO
 from typing import Any
-from unittest.mock import patch
 
 from attrs import define, field
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.http import Request
-from twisted.web.test.requesthelper import DummyChannel
 
-from txraft import NotApplied, OutcomeUnknown
 from txraft.examples.counter import Counter, Face
 
 
@@ -23,11 +15,10 @@ class Service:
     """What is asked of an ObjectService, at once."""
 
     counter: Counter = field(factory=Counter)
-    error: Exception | None = None
 
     def call(self, method: Any, *args: Any) -> "Deferred[Any]":
         """As ObjectService."""
-        return succeed(method(self.counter, *args)) if self.error is None else fail(self.error)
+        return succeed(method(self.counter, *args))
 
     query = call
 
@@ -53,25 +44,7 @@ class CounterTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """It is the caller's fault, in a line; nothing is done."""
-        for data in (b"x", b"", b"1.5", b"\xff", b"9" * 5000):
+        for data in (b"x", b"", b"1.5", b"\xff", b"9" * 19, b"9" * 5000):
             status, line = self.answer("POST", data)
             self.assertEqual((status, line.count("\n"), line[-1]), (400, 1, "\n"), line)
         self.assertEqual(self.service.counter.counts, {})
-
-    def test_not_done(self) -> None:
-        """It is not, or may not be: the status says that there is no answer, and the line which of the two it is."""
-        for self.service.error in (NotApplied("not applied"), OutcomeUnknown("unknown")):
-            line = f"{self.service.error}\n"
-            self.assertEqual([self.answer("POST", b"1"), self.answer("GET")], [(503, line)] * 2)
-
-    def test_gone(self) -> None:
-        """Who does not wait for the answer makes no error."""
-        waiting: Deferred[int] = Deferred()
-        request = Request(DummyChannel(), False)  # type: ignore[arg-type]  # the same
-        request.method, request.path, request.content = b"GET", b"/apples", BytesIO()
-        with patch.object(Service, "query", lambda *_: waiting):
-            Face(self.service).render(request)  # type: ignore[arg-type]  # the same
-        request.connectionLost(Failure(ConnectionDone()))
-        waiting.callback(1)
-        gc.collect()
-        self.assertEqual(self.flushLoggedErrors(), [])

@@ -127,15 +127,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
     "blocking": {"errors"},
+    "coroutine_resource": {"errors"},
     "examples": {
+        "CoroutineResource",
         "ObjectService",
-        "TxraftError",
         "command",
         "run_on_monotonic_time",
     },  # what the package says to the world, and nothing else
     "recipes": {"NotApplied", "OutcomeUnknown", "TxraftError", "command"},  # the same: they are examples, too
     "__init__": {
         "blocking",
+        "coroutine_resource",
         "errors",
         "home",
         "interfaces",

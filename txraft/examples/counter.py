@@ -9,12 +9,10 @@ import sys
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.internet.task import react
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import Site
 
-from txraft import ObjectService, TxraftError, command, run_on_monotonic_time
+from txraft import CoroutineResource, ObjectService, command, run_on_monotonic_time
 
 MEMBERS = {0: "localhost:9100", 1: "localhost:9101", 2: "localhost:9102"}
 
@@ -36,34 +34,20 @@ class Counter:
         return self.counts.get(name, 0)
 
 
-class Face(Resource):
+class Face(CoroutineResource):
     """What is served over HTTP: a POST adds, and a GET reads."""
-
-    isLeaf = True
 
     def __init__(self, service: ObjectService[Counter]) -> None:
         self.service = service
 
-    def render(self, request: Any) -> int:
-        """Answer when it is known what came of it."""
-        Deferred.fromCoroutine(self.answer(request))
-        return NOT_DONE_YET
+    async def render_GET(self, request: Any) -> int:
+        return await self.service.query(Counter.count, request.path.decode())
 
-    async def answer(self, request: Any) -> None:
-        """In a line: 400 for what makes no sense, and 503 for what was not done, or may have been, as the line says."""
-        line: object
-        try:
-            name, more = request.path.decode(), request.content.read()
-            if request.method == b"POST":
-                line = await self.service.call(Counter.add, name, int(more))
-            else:
-                line = await self.service.query(Counter.count, name)
-        except (ValueError, TxraftError) as error:
-            request.setResponseCode(400 if isinstance(error, ValueError) else 503)
-            line = error
-        if request.channel is not None:  # who asked is still there
-            request.write(f"{line}\n".encode())
-            request.finish()
+    async def render_POST(self, request: Any) -> int:
+        more = request.content.read()
+        if len(more) > 18:
+            raise ValueError("at most 18 digits are counted at a time")
+        return await self.service.call(Counter.add, request.path.decode(), int(more))
 
 
 async def main(reactor: Any, id: str, port: str) -> None:
