@@ -15,12 +15,13 @@ that ask it, over HTTP say, is simpler.
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from threading import Event, Lock, Thread, get_ident
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, overload
 
+from twisted.application import service
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRestartable
@@ -31,7 +32,7 @@ from twisted.python.threadable import isInIOThread
 
 from txraft.errors import SettingsError, StartedBefore, WrongThread
 
-Service = TypeVar("Service", bound=IService)
+Service = TypeVar("Service", bound=service.Service)
 T = TypeVar("T")
 
 _STARTING: Final = Lock()
@@ -89,10 +90,14 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
     def run(self, ask: "Callable[[Service], Deferred[T]]") -> T: ...
 
     @overload
+    def run(self, ask: "Callable[[Service], Coroutine[Deferred[Any], Any, T]]") -> T: ...
+
+    @overload
     def run(self, ask: Callable[[Service], T]) -> T: ...
 
     def run(self, ask: Callable[[Service], Any]) -> Any:
-        """What `ask` gives of the service, when it is there: `ask` is called on the reactor's thread, and this waits.
+        """What `ask` gives of the service, when it is there: `ask`, which may be an async function, is called on the
+        reactor's thread, and this waits.
         Raises what that fails with. How long it takes the service's own time limits say."""
         service = self._require_started()
         return blockingCallFromThread(self._reactor, ask, service)

@@ -261,7 +261,8 @@ class CommandFailed(TxraftError):
 
 
 class WrongThread(TxraftError):
-    """A service is asked where it would wait for itself, or where nobody would answer."""
+    """A service is asked where it would wait for itself, where nobody would answer, or on a thread that is not its
+    reactor's."""
 
 
 class BadCommand(TxraftError):

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -27,6 +28,7 @@ from txraft.errors import (
     StartedBefore,
     TxraftError,
     WriteFailed,
+    WrongThread,
 )
 from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
@@ -34,6 +36,7 @@ from txraft.raft_service import RaftService, endpoints, newcomer
 from txraft.raft_service import service as service_module
 from txraft.raft_service.arguments import founded_by
 from txraft.raft_service.options import Options
+from txraft.raft_service.threads import require_thread
 from txraft.settings import Timing
 from txraft.storage.identity import Bootstrap
 
@@ -376,6 +379,33 @@ class ServingTests(TestCase):
         let_go.let_go()
         for each in (stopped, let_go):
             self.assertRaises(StartedBefore, each.startService)
+
+    @inlineCallbacks
+    def test_another_thread(self) -> Generator[Deferred[Any], Any, None]:
+        """Whatever is asked there is refused at once, before it comes to the core, which goes on. Without a reactor that
+        runs there is no other thread than this."""
+        yield deferLater(self.reactor, 0)  # from here on it is the reactor that runs this
+        service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
+        asked: list[tuple[Any, ...]] = [
+            (service.propose, b"a name"),
+            (service.read_barrier,),
+            (service.read, names_of),
+            (service.change_members, []),
+            (service.add_member, 1, "h:1"),
+            (service.remove_member, 1),
+            (service.move_member, 1, "h:1"),
+            (service.transfer_leadership, 0),
+            (service.members,),
+            (service.status,),
+            (service.startService,),
+            (service.stopService,),
+        ]
+        for function, *arguments in asked:
+            yield self.assertFailure(deferToThread(function, *arguments), WrongThread)
+        (changed,) = yield deferToThread(lambda: [service.leadership_changed(service.leadership)])
+        yield self.assertFailure(changed, WrongThread)
+        self.assertEqual((yield service.propose(b"a name")), b"1")
+        yield deferToThread(require_thread, MemoryReactorClock())
 
     @inlineCallbacks
     def test_fails(self) -> Generator[Deferred[Any], Any, None]:

@@ -46,6 +46,7 @@ from txraft.raft_service.endpoints import (
 )
 from txraft.raft_service.options import DEFAULTS, Options
 from txraft.raft_service.parts import DiskService, PeersService, PortService, within
+from txraft.raft_service.threads import require_thread
 from txraft.rpc import LinkLimits, Network
 from txraft.statuses import Members, Status
 from txraft.storage.directory import DirectoryLock
@@ -74,7 +75,8 @@ class RaftService(MultiService, Generic[Machine]):
     Nothing of the process is changed, and the reactor is taken as it is. Several in one process are independent.
 
     A service is started once, and not after a stop. A stop hands leadership over, answers what it is asked still, and
-    closes everything; to go on, make another one, of the same directory.
+    closes everything; to go on, make another one, of the same directory. What starts, stops and asks it is called on
+    the reactor's thread, and raises WrongThread on any other while the reactor runs.
     """
 
     def __init__(
@@ -163,12 +165,14 @@ class RaftService(MultiService, Generic[Machine]):
 
     def require_not_started(self) -> None:
         """Raises StartedBefore."""
+        require_thread(self._reactor)
         if self._used:
             raise StartedBefore("this node was started or stopped before; make another one, of the same directory")
 
     def stopService(self) -> "Deferred[None]":
         """Hand over, if there is leadership to hand over, and answer everybody; then stop everything, also where that
         failed. Also where it was never started. Another call fires when the first does, and does nothing more."""
+        require_thread(self._reactor)
         return self._stopping.run(self._stop)
 
     @inlineCallbacks
@@ -264,6 +268,7 @@ class RaftService(MultiService, Generic[Machine]):
     @inlineCallbacks
     def leadership_changed(self, known: "tuple[NodeId | None, int]") -> Generator[Deferred[Any], Any, Any]:
         """Fires with `leadership` once it is another than `known`. Fails with NotApplied where the service stops."""
+        require_thread(self._reactor)
         while self.leadership == known:
             yield self._node.change_since(self._node.changes)
         return self.leadership
@@ -274,6 +279,11 @@ class RaftService(MultiService, Generic[Machine]):
         return self._node.configuration
 
     # Inside
+
+    @property
+    def _replica(self) -> Replica:
+        require_thread(self._reactor)
+        return self._asked
 
     def _thread(self, name: str) -> ThreadWorker:
         return ThreadWorker(self._reactor, f"txraft-{self.node_id}-{name}")
@@ -336,7 +346,7 @@ class RaftService(MultiService, Generic[Machine]):
         # Nothing was written until here: a start that is refused leaves the files as evidence.
         storage.count_start()
         self._node, self._peers = node, peers
-        self._replica = Replica(
+        self._asked = Replica(
             node,
             peers,
             identity.cluster_id,
