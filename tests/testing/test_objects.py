@@ -201,6 +201,11 @@ class SimulateTests(SynchronousTestCase):
         found = simulate(Counters, counting, range(1, 6))
         self.assertIsNone(found, str(found))
 
+    def test_nothing_is_written(self) -> None:
+        """Where clients only look, nothing deposes a leader whose disk hangs, and it serves (hazard S12)."""
+        found = simulate(Counters, lambda _: Call(Counters.count, "a"), [7], shrinking=0)
+        self.assertIsNone(found, str(found))
+
     def test_queue(self) -> None:
         """The battery, with queries, judged by itself done in sequence."""
         found = simulate(Queue, queueing, range(1, 6))

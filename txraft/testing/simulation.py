@@ -229,8 +229,18 @@ class Simulation:
         # Who is slow may lead, but where it does not it lags far behind.
         slow = {fault.target for fault in lasting} - away
         present = [machine for machine in self.cluster.members() if machine.id not in away]
-        self._require(SETTLES_WITHIN, lambda: leaderless(present))
+        began = self.schedule.now
+        self._require(SETTLES_WITHIN, lambda: self._leaderless(present, self.schedule.now - began))
         self._ask([machine for machine in present if machine.id not in slow], persistent=True)
+
+    def _leaderless(self, present: Sequence[Machine], elapsed: float) -> str:
+        """Why those present do not follow one of them. A leader whose disk hangs leads on, and serves reads, as long as
+        nothing is to be written (hazard S12): where the clients have not written for a while, it may lead."""
+        why = leaderless(present)
+        if not why or elapsed < STABLE_FOR:
+            return why
+        idle = [each for each in self.cluster.members() if each.disk.hangs and each.disk.under_way is None]
+        return leaderless([*present, *idle]) if idle else why
 
     def _recover(self) -> None:
         """Everything is healed, and nobody asks for anything new."""
