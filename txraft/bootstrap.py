@@ -1,13 +1,14 @@
 """What a configuration file says of the members. It counts at the first start of an empty directory; from then on the
 members are what the log says, so that no edited file can make two majorities (hazard E14)."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator
 
 from txraft.addresses import Endpoint, Place, can_be_reached, require_reachable
 from txraft.core.configuration import Addresses, Configuration
 from txraft.core.messages import NodeId
 from txraft.errors import ChangeRefused, SettingsError
 from txraft.kv.member_addresses import parse_two
+from txraft.raft_service.arguments import differences
 from txraft.settings import Member, Settings
 from txraft.storage.identity import Bootstrap
 from txraft.texts import one_line
@@ -31,7 +32,7 @@ def difference(settings: Settings, configuration: Configuration, node_id: NodeId
     is also where it only says nothing of the others."""
     given = {member.id: _addresses_of(member) for member in settings.cluster}
     expected = given.keys() if given.keys() == {node_id} else given.keys() | configuration.members
-    parts = "; ".join(_differences(expected, given, configuration))
+    parts = "; ".join(differences(expected, given, configuration))
     if not parts:
         return None
     return one_line(
@@ -67,22 +68,6 @@ def elsewhere(
             f" ({option}); if it has moved there, and nobody has told the cluster: txraft member update {node_id}"
             f" {update} --node {ask}"
         )
-
-
-def _differences(
-    expected: Set[NodeId], given: Mapping[NodeId, Addresses], configuration: Configuration
-) -> Iterator[str]:
-    addresses = dict(configuration.addresses)
-    for server in sorted(expected):
-        if server not in given:
-            yield f"node {server} is a member, and not in the configuration"
-        elif server in configuration.removed:
-            yield f"node {server} was removed"
-        elif server not in configuration.members:
-            yield f"node {server} is no member"
-        elif server in addresses and addresses[server] != given[server]:
-            its, others = (" and ".join(each) for each in (addresses[server], given[server]))
-            yield f"node {server} is at {its}, not at {others}"
 
 
 def _addresses_of(member: Member) -> Addresses:

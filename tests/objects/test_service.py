@@ -1,7 +1,7 @@
 """Objects that are replicated, on the reactor that runs the tests, and in the simulator."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -48,6 +48,10 @@ class Counter:
         """How many there are."""
         return self.counts.get(name, 0)
 
+    def names(self) -> Iterator[str]:
+        """One after the other, while others call commands."""
+        yield from self.counts
+
 
 COMMANDS = Commands(Counter)
 
@@ -88,6 +92,10 @@ class ServiceTests(TestCase):
                 self.assertRaises(BadCommand, each.call, Counter.add, 7)
                 self.assertRaises(BadCommand, each.call, Counter.count, "apples")
                 self.assertRaises(BadCommand, each.query, Counter.add, "apples")  # on one of the servers alone
+                (yield each.query(lambda counter: counter.counts)).clear()  # of a copy
+                error = yield self.assertFailure(each.query(Counter.names), BadCommand)
+                self.assertIn("Counter.names returned <generator ", str(error))
+                self.assertIn("cannot be copied: TypeError: it would read the object later; give a list", str(error))
                 self.assertRaises(BadCommand, each.propose, b"nonsense")  # on which each would end, at every start
                 self.assertEqual((yield each.propose(COMMANDS.of(Counter.add).encode(("pears", 0), {}))), b"\x00")
         finally:

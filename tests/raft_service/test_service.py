@@ -8,9 +8,9 @@ from unittest.mock import Mock
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel, capturedLogs, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -381,9 +381,23 @@ class ServingTests(TestCase):
             self.assertRaises(StartedBefore, each.startService)
 
     @inlineCallbacks
+    def test_other_members_than_before(self) -> Generator[Deferred[Any], Any, None]:
+        """Those of the log count, and a line says so (hazard E14)."""
+        lines = []
+        for members in ({0: f"127.0.0.1:{reserve_port()}"}, {0: f"127.0.0.1:{reserve_port()}", 1: "h:1"}):
+            with capturedLogs() as events:
+                yield self.start(members, 0).stopService()
+            lines.append([str(formatEvent(each)) for each in events if each["log_level"] is LogLevel.warn])
+        first, (second,) = lines
+        self.assertEqual(first, [])
+        self.assertRegex(
+            second, r"^the members are what the log says.* \(node 0 is at 127.*, not at 127.*; node 1 is no m"
+        )
+
+    @inlineCallbacks
     def test_another_thread(self) -> Generator[Deferred[Any], Any, None]:
-        """Whatever is asked there is refused at once, before it comes to the core, which goes on. Without a reactor that
-        runs there is no other thread than this."""
+        """Whatever is asked there is refused at once, before it comes to the core, which goes on. Without a reactor
+        that runs there is no other thread than this."""
         yield deferLater(self.reactor, 0)  # from here on it is the reactor that runs this
         service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
         asked: list[tuple[Any, ...]] = [

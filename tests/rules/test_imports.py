@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "core.messages",
         "errors",
         "kv.member_addresses",
+        "raft_service.arguments",
         "settings",
         "storage.identity",
         "texts",

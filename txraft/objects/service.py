@@ -8,8 +8,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from twisted.internet.defer import Deferred
 
 from txraft.core.messages import NodeId
-from txraft.errors import BadCommand, SettingsError, UnknownCommand
+from txraft.errors import BadCommand, SettingsError, UnknownCommand, in_a_line
 from txraft.objects.commands import is_command
+from txraft.objects.copying import copied
 from txraft.objects.machine import ObjectMachine
 from txraft.raft_service import RaftService
 from txraft.storage.identity import Bootstrap
@@ -58,15 +59,26 @@ class ObjectService(RaftService[ObjectMachine[T]], Generic[T]):
 
     def query(self, method: Callable[Concatenate[T, P], R], /, *args: P.args, **kwargs: P.kwargs) -> "Deferred[R]":
         """Call what only reads the object, or any function of it, once this server has everything that was acknowledged
-        anywhere before. What it gives is to be no part of the object that later commands change: a copy of a dict, say.
+        anywhere before. Fires with a copy of what it returns, which later commands do not change. The copy is made on
+        the reactor's thread: of 10,000 objects it takes 60 milliseconds, so let it return what is needed.
 
-        Fails with NotApplied, and with what it raises. Raises BadCommand for a command, which would change the object
-        on this server alone."""
+        Fails with NotApplied, with what it raises, and with BadCommand where no copy can be made: of a generator, say,
+        which would read the object later. Raises BadCommand for a command, which would change the object on this server
+        alone."""
         if is_command(method):
             raise BadCommand(f"{method.__qualname__} is a command, which is not to be done on one server: use `call`")
-        return self.read(lambda machine: method(machine.object, *args, **kwargs))
+        return self.read(lambda machine: _copy_of(method, method(machine.object, *args, **kwargs)))
 
     @property
     def object(self) -> T:
         """What this server has, at once: it may be behind, and is not to be changed or kept."""
         return self.machine.object
+
+
+def _copy_of(method: Callable[..., Any], result: R) -> R:
+    try:
+        return copied(result)
+    except Exception as error:  # they are somebody else's classes
+        name = getattr(method, "__qualname__", brief(method))
+        line = f"{name} returned {brief(result)}, which cannot be copied: {in_a_line(error)}"
+        raise BadCommand(line) from error

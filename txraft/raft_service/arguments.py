@@ -2,7 +2,7 @@
 argument."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from os import PathLike
 from typing import Any, Final
 
@@ -111,3 +111,20 @@ def founded_by(members: Mapping[NodeId, str], node_id: NodeId, name: str | None 
         raise SettingsError(f"members: have no node {node_id}; their ids are {given}")
     configuration = Configuration(members.keys(), addresses={id: (address,) for id, address in members.items()})
     return Bootstrap(node_id, name or digest_of_members(members), configuration, name is not None)
+
+
+def differences(
+    expected: Set[NodeId], given: Mapping[NodeId, Addresses], configuration: Configuration
+) -> Iterator[str]:
+    """What is otherwise in a membership than it was `given`, of the members that are `expected`."""
+    addresses = dict(configuration.addresses)
+    for server in sorted(expected):
+        if server not in given:
+            yield f"node {server} is a member, and not in the configuration"
+        elif server in configuration.removed:
+            yield f"node {server} was removed"
+        elif server not in configuration.members:
+            yield f"node {server} is no member"
+        elif server in addresses and addresses[server] != given[server]:
+            its, others = (" and ".join(each) for each in (addresses[server], given[server]))
+            yield f"node {server} is at {its}, not at {others}"

@@ -1,5 +1,5 @@
-"""A service belongs to the reactor's thread, as all of Twisted does: on another one, two requests at a time would be two
-at a time in the core, which then finds its log other than it left it."""
+"""A service belongs to the reactor's thread, as all of Twisted does: on others, two requests at a time would be two at
+a time in the core, which then finds its log other than it left it."""
 
 from threading import get_ident
 from typing import Any

@@ -15,6 +15,7 @@ from attrs import define, frozen
 
 from txraft.errors import CommandFailed, in_a_line
 from txraft.objects.commands import Command, is_command
+from txraft.objects.copying import copied
 from txraft.objects.encoding import pack, unpack
 from txraft.objects.writing import fields_of, writer_of_field
 from txraft.testing.counterexample import shrink
@@ -55,7 +56,7 @@ class Call:
     def on(self, target: Any) -> Any:
         """What a caller gets of the method of that name of `target`: what it returns, copied, or `Raised`."""
         try:
-            return deepcopy(self._returned_by(target))
+            return copied(self._returned_by(target))
         except Exception as error:  # what it raises is its answer
             return Raised(in_a_line(error))
 
