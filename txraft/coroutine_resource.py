@@ -35,7 +35,7 @@ class CoroutineResource(Resource):
     isLeaf = True
 
     def render(self, request: Any) -> int:
-        """As `Resource.render`: the answer comes when it is known."""
+        """As twisted.web has it; the answer comes when it is known."""
         render: Any = super().render  # which has no types; it calls render_GET, or whichever it is
         Deferred.fromCoroutine(_finish(request, render(request)))
         return NOT_DONE_YET

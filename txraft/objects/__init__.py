@@ -22,8 +22,10 @@ class, without arguments, on each server. Now and then it is copied, between two
 new server. That is to take less than a heartbeat: a dict of 100,000 numbers or texts takes 20 milliseconds, and a list
 of them 5; 10,000 objects take 15, and a set of 20,000, which is sorted, takes 10. A field holds what its annotation
 says: an object that could not be loaded as it is, a defaultdict in a `dict[str, int]` say, is not kept, and the log
-grows. What the class makes is the same each time: an object that begins with a time or a random number is refused.
-What a query returns is copied, so that nobody changes the object on one server alone.
+grows. What the class makes is the same each time: an object that begins with a time or a random number is refused. A
+list, a dict or an object that is at two places is not kept either: a server that is given a snapshot would have two of
+it, and others one. Keep such things once, and their keys elsewhere. What a query returns is copied, so that nobody
+changes the object on one server alone.
 
 **Commands are deterministic**: what one returns, raises and changes follows from the commands before it, and is the
 same on every server. So it asks no clock, no random numbers and no files, and does not depend on the order of a set.

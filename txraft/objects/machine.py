@@ -8,6 +8,7 @@ from txraft.home import Home
 from txraft.memory_machine import MemoryMachine
 from txraft.objects.commands import Commands
 from txraft.objects.encoding import CONVERTER, pack, unpack
+from txraft.objects.writing import SharedPart, each_part_once
 
 T = TypeVar("T")
 
@@ -42,7 +43,8 @@ class _Plain(Generic[T]):
     def dump(self) -> Iterator[bytes]:
         """What is taken apart before the first chunk is a copy, which later commands do not change. Raises TypeError
         where it could not be loaded as it is: the log that has it otherwise is kept then."""
-        values = self._written(self.object)
+        with each_part_once():
+            values = self._written(self.object)
         yield b""
         packed = self._packed(values)
         for start in range(0, len(packed), CHUNK_SIZE):
@@ -63,6 +65,8 @@ class _Plain(Generic[T]):
         for name, write in self.commands.writers.items():
             try:
                 values[name] = write(getattr(its, name))
+            except SharedPart as error:
+                raise TypeError(f"{name}: {error}") from error
             except Exception as error:
                 raise TypeError(f"{name} is not as it is annotated: {in_a_line(error)}") from error
         return values

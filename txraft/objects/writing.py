@@ -4,7 +4,9 @@ write a value of any class; here a value is of just the class that its annotatio
 A writer is made of an annotation, so what does not travel is found out when a class is read, before anything is
 called."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -21,6 +23,35 @@ from txraft.texts import brief
 Write = Callable[[Any], Any]
 """Makes of a value what msgpack has. Raises TypeError, ValueError or OverflowError where the value is not as its
 annotation says."""
+
+
+class SharedPart(TypeError):
+    """Something that can be changed is at two places of one object. A snapshot would make two of it, on the servers
+    that are given that and on no others; then a command that changes one of them changes less there."""
+
+
+_SEEN: ContextVar[set[int] | None] = ContextVar("_SEEN", default=None)
+"""The ids of what was written so far, where each part may be there once."""
+
+
+@contextmanager
+def each_part_once() -> Iterator[None]:
+    """What is written in here may have each list, set, dict and object that is not frozen at one place only: a writer
+    raises SharedPart for a second."""
+    token = _SEEN.set(set())
+    try:
+        yield
+    finally:
+        _SEEN.reset(token)
+
+
+def _require_first(value: object) -> None:
+    seen = _SEEN.get()
+    if seen is None:
+        return
+    if id(value) in seen:
+        raise SharedPart(f"{brief(value)} is at two places of the object: let one of them name the other, by a key say")
+    seen.add(id(value))
 
 
 def _moment(value: datetime | time) -> str:
@@ -116,9 +147,16 @@ def _exactly(kind: type, write: Write) -> Write:
     def checked(value: Any) -> Any:
         if type(value) is not kind:
             raise _not_of(value, kind.__name__)
+        if may_change:
+            _require_first(value)
         return write(value)
 
+    may_change = kind in (list, set, dict) or (attrs.has(kind) and not _is_frozen(kind))
     return checked
+
+
+def _is_frozen(kind: type) -> bool:
+    return kind.__setattr__.__name__ == "_frozen_setattrs"  # attrs has no public way to ask
 
 
 def _float(value: Any) -> float:
