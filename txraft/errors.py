@@ -133,10 +133,11 @@ class UnknownCommand(TxraftError):
     """A command is of a later version, as `what` says. To pass over one that is in the log, as a node once did, makes
     its data differ from the others'; so the node ends."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, who: str = "txraft", more: str = "") -> None:
+        """`who` does not know it, and `more` is what else may be the reason, and the remedy."""
         super().__init__(
-            f"the log has a command of {what}, which this txraft does not know; if other nodes run a later one, install"
-            " it here, too, and start this node again"
+            f"the log has a command of {what}, which this {who} does not know; if other nodes run a later one, install"
+            f" it here, too, and start this node again{more}"
         )
         self.what = what
 

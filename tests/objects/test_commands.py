@@ -229,7 +229,9 @@ class CommandTests(SynchronousTestCase):
     def test_of_a_later_version(self) -> None:
         """Names, versions and arguments that this program does not know, and what is no command at all."""
         for written in (["put", 2, {}], ["move", 1, {}], ["put", 1], "put", 7, [["put"], 1, {}], ["put", 1, 5]):
-            self.assertRaises(UnknownCommand, COMMANDS.decode, msgpack.packb(written))
+            line = str(self.assertRaises(UnknownCommand, COMMANDS.decode, msgpack.packb(written)))
+            self.assertIn("which this program does not know; if other nodes run a later one, install it here", line)
+            self.assertTrue(line.endswith("put the earlier one back beside it, and give the new one a version"), line)
         for data in (b"", b"\xc1", b"add"):
             self.assertRaises(UnknownCommand, COMMANDS.decode, data)
         for arguments in ({}, {1: [1]}, {"numbers": [1], "more": 1}, {"numbers": ["1"]}, {"numbers": 1}):

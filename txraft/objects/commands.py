@@ -102,17 +102,17 @@ class Command:
             for value in values.values():
                 require_flat(value)
         except ValueError as error:
-            raise UnknownCommand(f"{self.shown} with other arguments: {in_a_line(error)}") from error
+            raise _unknown(f"{self.shown} with other arguments: {in_a_line(error)}") from error
         self.arguments(values)
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments, as `encode` wrote them. Raises UnknownCommand for others."""
         if values.keys() != self.parameters.parameters.keys():
-            raise UnknownCommand(f"{self.shown} with the arguments {', '.join(map(str, values)) or 'none'}")
+            raise _unknown(f"{self.shown} with the arguments {', '.join(map(str, values)) or 'none'}")
         try:
             return {name: CONVERTER.structure(value, self.types[name]) for name, value in values.items()}
         except Exception as error:
-            raise UnknownCommand(f"{self.shown} with other arguments: {in_a_line(error)}") from error
+            raise _unknown(f"{self.shown} with other arguments: {in_a_line(error)}") from error
 
     def apply(self, target: object, values: Mapping[str, Any]) -> bytes:
         """Do it, with arguments as `encode` wrote them. Gives the result. Raises UnknownCommand for other arguments,
@@ -164,9 +164,9 @@ class Commands(Generic[T]):
             name, version, values = unpack(data)
             found, arguments = self._by_name.get((name, version)), {**values}
         except (ValueError, TypeError) as error:
-            raise UnknownCommand(f"another kind of program ({in_a_line(error)})") from error
+            raise _unknown(f"another kind of program ({in_a_line(error)})") from error
         if found is None:
-            raise UnknownCommand(f"the name {name!r} and version {version!r}")
+            raise _unknown(f"the name {name!r} and version {version!r}")
         return found, arguments
 
 
@@ -209,3 +209,8 @@ def _writer_of(qualified: str, argument: str, annotated: Any) -> Write:
     except TypeError as error:
         which = "its result" if argument == "return" else argument
         raise TypeError(f"{qualified} is a command, and {which} cannot be so annotated: {error}") from error
+
+
+def _unknown(what: str) -> UnknownCommand:
+    more = "; where the method was changed, put the earlier one back beside it, and give the new one a version"
+    return UnknownCommand(what, "program", more)
