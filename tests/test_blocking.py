@@ -85,6 +85,31 @@ with BlockingService(reactor, lambda reactor: Service()) as service:
 """
 
 
+STOPPED_MEANWHILE = """\
+import threading
+from twisted.application.service import Service
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from txraft import BlockingService, OutcomeUnknown
+
+def ask():
+    try:
+        service.run(lambda its: (asked.release(), Deferred())[1])
+    except OutcomeUnknown as error:
+        print(error)
+
+service, asked = BlockingService(reactor, lambda reactor: Service()), threading.Semaphore(0)
+service.start()
+threads = [threading.Thread(target=ask) for _ in range(3)]
+for each in threads:
+    each.start()
+for each in threads:
+    asked.acquire()
+reactor.callFromThread(reactor.stop)
+for each in threads:
+    each.join()
+"""
+
 ENDS = """\
 from twisted.application.service import Service
 from twisted.internet import reactor
@@ -197,6 +222,13 @@ class BlockingTests(TestCase):
         command = [sys.executable, "-c", OF_A_FOREIGN_THREAD]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         self.assertEqual((done.stdout, done.stderr, done.returncode), ("1\n", "", 0))
+
+    def test_the_reactor_is_stopped(self) -> None:
+        """Whoever waits is told that nobody answers any more, and the program ends."""
+        command = [sys.executable, "-c", STOPPED_MEANWHILE]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        line = "this may be done, or not: the reactor of this process was stopped, and none runs twice: start another"
+        self.assertEqual((done.stdout, done.stderr, done.returncode), (f"{line} process\n" * 3, "", 0))
 
     def test_the_program_ends(self) -> None:
         """What still runs is stopped then."""

@@ -17,20 +17,22 @@ import atexit
 import os
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
+from queue import Queue
 from threading import Event, Lock, Thread, get_ident
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, overload
 
 from twisted.application import service
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRestartable
 from twisted.internet.interfaces import IReactorCore
 from twisted.internet.threads import blockingCallFromThread
 from twisted.python import threadable
+from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
-from txraft.errors import SettingsError, StartedBefore, WrongThread
+from txraft.errors import OutcomeUnknown, SettingsError, StartedBefore, WrongThread
 
 Service = TypeVar("Service", bound=service.Service)
 T = TypeVar("T")
@@ -66,6 +68,8 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
         self._service: Service | None = None
         self._one_at_a_time = Lock()
         """Of `start` and `stop`, whichever threads call them."""
+        self._waiting: set[Queue[Any]] = set()
+        """Of those who wait for an answer."""
 
     def start(self) -> None:
         """Start it, and the reactor where that does not run. Raises what making and starting it raise, SettingsError
@@ -78,6 +82,7 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
             service = self._make(self._reactor)
             if not IService.providedBy(service):
                 raise SettingsError(f"make: has to return a service, not a {type(service).__name__}")
+            blockingCallFromThread(self._reactor, _before_its_end, self._reactor, self._ended)
             try:
                 blockingCallFromThread(self._reactor, service.startService)
             except BaseException:
@@ -97,10 +102,10 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
 
     def run(self, ask: Callable[[Service], Any]) -> Any:
         """What `ask` gives of the service, when it is there: `ask`, which may be an async function, is called on the
-        reactor's thread, and this waits.
-        Raises what that fails with. How long it takes the service's own time limits say."""
+        reactor's thread, and this waits. Raises what that fails with, and OutcomeUnknown where somebody stops the
+        reactor meanwhile. How long it takes the service's own time limits say."""
         service = self._require_started()
-        return blockingCallFromThread(self._reactor, ask, service)
+        return self._wait(ask, service)
 
     def stop(self) -> None:
         """Stop it, and wait until it has stopped. Where it does not run, or the reactor has ended, nothing is done."""
@@ -111,7 +116,26 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
             service, self._service = self._service, None
             if service is not None:
                 atexit.unregister(self.stop)
-                blockingCallFromThread(self._reactor, service.stopService)
+                self._wait(lambda its: maybeDeferred(its.stopService), service)
+
+    def _wait(self, ask: Callable[[Service], Any], service: Service) -> Any:
+        """As `blockingCallFromThread`, which waits forever where the reactor ends."""
+        answer: Queue[Any] = Queue()
+        self._waiting.add(answer)
+        try:
+            self._reactor.callFromThread(lambda: maybeDeferred(ask, service).addBoth(answer.put))
+            if not self._reactor.running:  # it may have ended before it could see who waits
+                self._ended()
+            result = answer.get()
+        finally:
+            self._waiting.discard(answer)
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
+
+    def _ended(self) -> None:
+        for answer in list(self._waiting):
+            answer.put(Failure(OutcomeUnknown(f"this may be done, or not: {_STOPPED}")))
 
     def __enter__(self) -> "BlockingService[Service]":
         self.start()
@@ -137,6 +161,11 @@ class BlockingService(AbstractContextManager["BlockingService[Service]"], Generi
             raise WrongThread("the reactor ran before this process was forked: fork first, and start a service then")
         if isInIOThread():
             raise WrongThread("this is the reactor's own thread, which would wait for itself: ask the service directly")
+
+
+def _before_its_end(reactor: Any, function: Callable[[], None]) -> None:
+    """Have it called when the reactor has stopped: nothing is answered from then on."""
+    reactor.addSystemEventTrigger("after", "shutdown", function)
 
 
 def _run_in_thread(reactor: Any) -> None:
