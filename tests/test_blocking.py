@@ -96,7 +96,7 @@ def ask():
     try:
         service.run(lambda its: (asked.release(), Deferred())[1])
     except OutcomeUnknown as error:
-        print(error)
+        print(f"{error}\\n", end="")  # in one piece
 
 service, asked = BlockingService(reactor, lambda reactor: Service()), threading.Semaphore(0)
 service.start()

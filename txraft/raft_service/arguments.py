@@ -113,6 +113,17 @@ def founded_by(members: Mapping[NodeId, str], node_id: NodeId, name: str | None 
     return Bootstrap(node_id, name or digest_of_members(members), configuration, name is not None)
 
 
+def outdated(given: Configuration, configuration: Configuration) -> str | None:
+    """The line that says where the members that a service is given differ from those in force, which count."""
+    parts = "; ".join(differences(given.members | configuration.members, dict(given.addresses), configuration))
+    if not parts:
+        return None
+    return (
+        "the members are what the log says, and those given to this service differ: they count at its first start, and"
+        f" from then on `add_member`, `move_member` and `remove_member` change them ({parts})"
+    )
+
+
 def differences(
     expected: Set[NodeId], given: Mapping[NodeId, Addresses], configuration: Configuration
 ) -> Iterator[str]:

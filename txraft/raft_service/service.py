@@ -36,7 +36,7 @@ from txraft.home import Home
 from txraft.interfaces import IReplica, IStateMachine
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
-from txraft.raft_service.arguments import differences, founded_by, require_arguments, require_endpoints
+from txraft.raft_service.arguments import founded_by, outdated, require_arguments, require_endpoints
 from txraft.raft_service.endpoints import (
     BoundPort,
     client_endpoint,
@@ -149,8 +149,8 @@ class RaftService(MultiService, Generic[Machine]):
             undo.callback(storage.unlock)
             self._wire(storage, machine, endpoint, options, endpoint_of, check_addresses)
             self._undo = undo.pop_all()
-        if not isinstance(members, Bootstrap):
-            self._compare(dict(bootstrap.configuration.addresses))
+        if not isinstance(members, Bootstrap) and (line := outdated(bootstrap.configuration, self.configuration)):
+            _log.warn("{line}", line=line)
 
     def let_go(self) -> None:
         """Close the port and unlock the directory, of a service that is not to be started."""
@@ -286,16 +286,6 @@ class RaftService(MultiService, Generic[Machine]):
     def _replica(self) -> Replica:
         require_thread(self._reactor)
         return self._asked
-
-    def _compare(self, given: Mapping[NodeId, Addresses]) -> None:
-        """Say where the members that were given differ from those in force, which count."""
-        its = self.configuration
-        if parts := "; ".join(differences(given.keys() | its.members, given, its)):
-            _log.warn(
-                "the members are what the log says, and those given to this service differ: they count at its first"
-                " start, and from then on `add_member`, `move_member` and `remove_member` change them ({parts})",
-                parts=parts,
-            )
 
     def _thread(self, name: str) -> ThreadWorker:
         return ThreadWorker(self._reactor, f"txraft-{self.node_id}-{name}")
