@@ -114,7 +114,7 @@ class BootstrapTests(SynchronousTestCase):
 
     def test_endpoints_of_a_member(self) -> None:
         """They are like one of the file's, or of another member: or a stranger would say which files the nodes read,
-        and at which sockets they call."""
+        and at which sockets they call (hazard N9)."""
         tls, unix, plain = "tls:h:1:trustRoots=/etc/ca", "unix:/run/txraft/0", settings(0)
         http, bind = Address("h", 1), Address("h", 9)
         known = Settings((Member(1, Endpoint(tls), http, bind), Member(2, Endpoint(unix), Address("h", 2))))

@@ -1,4 +1,4 @@
-"""What a query gives is a copy."""
+"""What a query gives is a copy (hazard C12)."""
 
 from collections import defaultdict
 from typing import Any

@@ -1,4 +1,5 @@
-"""What is at two places of one object would be two things on a server that is given a snapshot, and one on others."""
+"""What is at two places of one object would be two things on a server that is given a snapshot, and one on others
+(hazard C11)."""
 
 from typing import Any
 

@@ -396,8 +396,8 @@ class ServingTests(TestCase):
 
     @inlineCallbacks
     def test_another_thread(self) -> Generator[Deferred[Any], Any, None]:
-        """Whatever is asked there is refused at once, before it comes to the core, which goes on. Without a reactor
-        that runs there is no other thread than this."""
+        """Whatever is asked there is refused at once, before it comes to the core, which goes on (hazard C13). Without
+        a reactor that runs there is no other thread than this."""
         yield deferLater(self.reactor, 0)  # from here on it is the reactor that runs this
         service = self.start({0: f"127.0.0.1:{reserve_port()}"}, 0)
         asked: list[tuple[Any, ...]] = [
