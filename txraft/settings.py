@@ -14,7 +14,7 @@ from attrs import Attribute, field, fields, frozen
 
 from txraft.addresses import Address, Endpoint, Place, can_be_reached, check_host, require_reachable
 from txraft.errors import SettingsError
-from txraft.texts import shown
+from txraft.texts import brief, shown
 
 MILLISECOND = 0.001
 
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 
 def _positive(_: object, attribute: "Attribute[Any]", value: float) -> None:
+    if type(value) not in (int, float):
+        raise SettingsError(f"{attribute.name}: must be a number, not {brief(value)}")
     if value == math.inf:
         raise SettingsError(f"{attribute.name}: must be finite, not {value}")
     if not value > 0:  # which nan is not either
@@ -50,6 +52,8 @@ def _positive(_: object, attribute: "Attribute[Any]", value: float) -> None:
 
 def _between(least: int, most: int) -> Callable[[object, "Attribute[int]", int], None]:
     def check(_: object, attribute: "Attribute[int]", value: int) -> None:
+        if type(value) is not int:
+            raise SettingsError(f"{attribute.name}: must be a whole number, not {brief(value)}")
         if not least <= value <= most:
             raise SettingsError(f"{attribute.name}: must be {least} to {most}, not {shown(value)}")
 

@@ -37,7 +37,7 @@ from txraft.raft_service import service as service_module
 from txraft.raft_service.arguments import founded_by
 from txraft.raft_service.options import Options
 from txraft.raft_service.threads import require_thread
-from txraft.settings import Timing
+from txraft.settings import LogLimits, Timing
 from txraft.storage.identity import Bootstrap
 
 LATER = "tcp:1:backlog=5"
@@ -123,6 +123,15 @@ class RefusedTests(SynchronousTestCase):
             self.assertTrue(line.startswith(f"cannot listen on {host}:{port}: Address already in use"), line)
             service.let_go()
         self.make({0: f"tcp:{port}"}, listen=listen).let_go()  # what counted at the first start is no reason any more
+
+    def test_options(self) -> None:
+        """Each is of its class, and in that each number is one."""
+        for kind, wrong, line in (
+            (Options, {"timing": {"x": 1}}, "timing: is a `Timing`, of txraft, not {'x': 1}"),
+            (Timing, {"election_timeout": "5"}, "election_timeout: must be a number, not '5'"),
+            (LogLimits, {"keep_entries": 1.5}, "keep_entries: must be a whole number, not 1.5"),
+        ):
+            self.assertEqual(str(self.assertRaises(SettingsError, kind, **wrong)), line)
 
     def test_members_that_nobody_could_dial(self) -> None:
         """Each is looked at, whose ever it is: waiting for it would not help."""
@@ -354,6 +363,9 @@ class ServingTests(TestCase):
         its, port = newcomer(1, first.status().cluster, first.members().founders), reserve_port()
         self.assertRaises(SettingsError, RaftService, self.reactor, its, 1, self.directory / "1", Kept)
         yield self.assertFailure(first.add_member(1, "tls:h:1:trustRoots=/no/such"), ChangeRefused)
+        for wrong in ("1", -1, True, None):
+            for change, *more in ((first.add_member, "h:1"), (first.move_member, "h:1"), (first.remove_member,)):
+                self.assertRaises(SettingsError, change, wrong, *more)
         yield first.add_member(1, "h:1", learner=True)
         yield first.move_member(1, address := f"127.0.0.1:{port}")
         yield first.add_member(1, address, replaces=0)

@@ -1,6 +1,6 @@
 """A lock with a lease: who has it, until when, and how it comes to somebody else."""
 
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -314,7 +314,7 @@ class LockTests(SynchronousTestCase):
 
     def test_no_sense(self) -> None:
         """A line says what."""
-        for lease in (0, -1.0, float("nan"), float("inf")):
+        for lease in (0, -1.0, float("nan"), float("inf"), cast(float, "2")):
             with self.assertRaisesRegex(ValueError, "lease: is a number of seconds above 0, not "):
                 Lock(self.first.clock, self.first.service, "name", lease)
 

@@ -64,6 +64,13 @@ def require_arguments(**given: Any) -> None:
         raise SettingsError(f"node_id: is {given['node_id']}, and `newcomer` was given {its.node_id}")
 
 
+def require_ids(*ids: object) -> None:
+    """Raises SettingsError for what cannot be the id of a node."""
+    for id in ids:
+        if not is_id(id):
+            raise SettingsError(f"the id of a node is a whole number from 0 to {MAX_ID}, not {brief(id)}")
+
+
 def require_endpoints(founders: Configuration, endpoint_of: Callable[[Addresses], IStreamClientEndpoint]) -> None:
     """Raises SettingsError where a member could never be dialled at its addresses."""
     for id, addresses in founders.addresses:

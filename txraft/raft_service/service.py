@@ -36,7 +36,7 @@ from txraft.home import Home
 from txraft.interfaces import IReplica, IStateMachine
 from txraft.node.driver import Node
 from txraft.node.replica import Replica
-from txraft.raft_service.arguments import founded_by, outdated, require_arguments, require_endpoints
+from txraft.raft_service.arguments import founded_by, outdated, require_arguments, require_endpoints, require_ids
 from txraft.raft_service.endpoints import (
     BoundPort,
     client_endpoint,
@@ -237,16 +237,19 @@ class RaftService(MultiService, Generic[Machine]):
     ) -> "Deferred[None]":
         """A new server belongs to the cluster; its own process starts it with `newcomer`. It gets a vote by itself when
         it has caught up, in the place of the one that it `replaces`, unless it is to stay a `learner`. Fires when it is
-        added. Fails as `IReplica.change_members`."""
+        added. Fails as `IReplica.change_members`. This and the next two raise SettingsError for what is no id."""
+        require_ids(id, *(() if replaces is None else (replaces,)))
         change = Change(ChangeKind.ADD_LEARNER, id, (address,), joins=not learner, replaces=replaces)
         return self.change_members([change])
 
     def remove_member(self, id: NodeId) -> "Deferred[None]":
         """A server is none of the cluster any more, for good: it ends, and its id is not used again."""
+        require_ids(id)
         return self.change_members([Change(ChangeKind.REMOVE, id)])
 
     def move_member(self, id: NodeId, address: str) -> "Deferred[None]":
         """A server is reached elsewhere from now on."""
+        require_ids(id)
         return self.change_members([Change(ChangeKind.UPDATE, id, (address,))])
 
     def members(self) -> Members:

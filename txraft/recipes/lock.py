@@ -94,7 +94,7 @@ class Lock:
         longest pause and the longest election. `who` is shown to others. Who waits looks each `poll` seconds.
         Raises ValueError."""
         for what, seconds in (("lease", lease), ("poll", poll)):
-            if not (math.isfinite(seconds) and seconds > 0):
+            if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0):
                 raise ValueError(f"{what}: is a number of seconds above 0, not {seconds!r}")
         self._service = service
         self._name = name
