@@ -201,6 +201,16 @@ class SimulateTests(SynchronousTestCase):
         found = simulate(Counters, counting, range(1, 6))
         self.assertIsNone(found, str(found))
 
+    def test_wrong_arguments(self) -> None:
+        """Are told before anything runs."""
+        right: dict[str, Any] = {"kind": Counters, "operations": counting, "seeds": [1]}
+        for wrong, line in (
+            ({"seeds": 5}, "seeds: are numbers, range(1, 101) say, not 5"),
+            ({"operations": [Call(Counters.count, "a")]}, "operations: is a function, not [Call("),
+            ({"invariant": 5}, "invariant: is a function, not 5"),
+        ):
+            self.assertIn(line, str(self.assertRaises(TypeError, simulate, **(right | wrong))))
+
     def test_nothing_is_written(self) -> None:
         """Where clients only look, nothing deposes a leader whose disk hangs, and it serves (hazard S12)."""
         found = simulate(Counters, lambda _: Call(Counters.count, "a"), [7], shrinking=0)

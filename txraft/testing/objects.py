@@ -35,6 +35,7 @@ from txraft.testing.object_application import ObjectApplication
 from txraft.testing.report import Report
 from txraft.testing.seeds import first_failure
 from txraft.testing.sequential import Call
+from txraft.texts import brief
 
 
 @frozen
@@ -66,8 +67,13 @@ def simulate(
     steps: to raise, or to give False, is a violation. `progress` shows on stderr how many seeds are done. A seed takes
     a quarter of a second or so.
 
-    Raises TypeError, before anything runs, where the class or the model is not written as it has to be, and BadCommand
-    where `operations` gives what cannot be called."""
+    Raises TypeError, before anything runs, where an argument, the class or the model is not as it has to be, and
+    BadCommand where `operations` gives what cannot be called."""
+    for name, function in (("operations", operations), ("invariant", invariant or bool), ("model", model or kind)):
+        if not callable(function):
+            raise TypeError(f"{name}: is a function, not {brief(function)}")
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds: are numbers, range(1, 101) say, not {brief(seeds)}")
     application = partial(ObjectApplication, kind, operations, model or kind, invariant or (lambda _: True))
     for seed in tqdm(seeds, desc="seeds", disable=not progress):
         report = first_failure(application, [seed], shrinking=shrinking)
