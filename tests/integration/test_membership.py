@@ -55,9 +55,9 @@ async def test_a_list_that_was_edited_in_some_files_only(make_cluster: MakeClust
     assert "(node 3 is no member; node 4 is no member)" in old[0].stdout.read_text()
 
 
-async def refused(nodes: Sequence[NodeProcess]) -> bool:
-    """Whether each of `nodes` has said that others refuse it for its founders."""
-    return all("founders" in node.stdout.read_text() for node in nodes)
+async def refused(nodes: Sequence[NodeProcess]) -> bool | None:
+    """Whether each of `nodes` has said that others refuse it for its founders; for `until`, so None where not."""
+    return all("founders" in node.stdout.read_text() for node in nodes) or None
 
 
 @process_test
