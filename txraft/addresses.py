@@ -92,8 +92,8 @@ class Endpoint:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """What it names on the machine of whoever dials it: the directory of a socket, or files of certificates. None
-        where nobody can dial it, or only by more than a member's address may have."""
+        """What it names on the machine that dials it: the directory of a socket, or files of certificates. None where
+        nobody can dial it, or only by more than a member's address may have."""
         if (unix := _UNIX.fullmatch(self.text)) is not None:
             return None if len(self.text.encode()) > len("unix:") + LONGEST_PATH else ("unix", unix[1])
         if (tls := _TLS.fullmatch(self.text)) is None:
